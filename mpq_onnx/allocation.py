@@ -1,0 +1,307 @@
+"""The allocation: a bit width for the weights and the output of every node. Every stage passes it on.
+
+On disk it is allocation.json, validated against allocation.schema.json (documented in docs/allocation.md) when read.
+"""
+
+import dataclasses
+import importlib.resources
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+from mpq_onnx.errors import AllocationError
+from mpq_onnx.files import write_text
+from mpq_onnx.placement import Sites, WeightSite
+
+FORMAT = "mpq-onnx/allocation"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class NodePrecision:
+    """The precision of one node: its weights, its output, or both."""
+
+    node: str
+    op_type: str
+    weight: str | None = None
+    """Name of the weight tensor."""
+    weight_bits: float | tuple[float, ...] | None = None
+    """One width for the whole tensor, or one per output channel; None leaves the weights in float."""
+    weight_elements: int = 0
+    macs: int = 0
+    """Multiply-accumulates for one example."""
+    activation: str | None = None
+    """Name of the output tensor."""
+    activation_bits: float | None = None
+    """None leaves the output in float."""
+    activation_elements: int = 0
+    """Elements of the output for one example."""
+    activation_counted: bool = True
+    """False for model inputs, whose width is fixed and outside the budget."""
+
+    def weight_bits_per_channel(self, channels: int) -> np.ndarray | None:
+        """The weight widths as a float32 vector of length `channels`, or None where weights stay float."""
+        if self.weight_bits is None:
+            return None
+        return np.broadcast_to(np.asarray(self.weight_bits, dtype=np.float32), (channels,)).copy()
+
+    @property
+    def mean_weight_bits(self) -> float | None:
+        """Mean over the channels, which all have the same number of elements."""
+        return None if self.weight_bits is None else float(np.mean(self.weight_bits))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice beside the widths that the quantized file depends on."""
+
+    method: str
+    granularity: str
+    """layer or channel: how finely weight widths were chosen."""
+    placement: str
+    activation_observer: str
+    weight_observer: str
+    rounding: str
+    bias_correction: bool
+    seed: int
+    sensitivity: str | None = None
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Bit widths for a whole model."""
+
+    model: str
+    """Fingerprint (SHA-256) of the canonical float model that it was made for."""
+    settings: Settings
+    nodes: tuple[NodePrecision, ...]
+    budget: Mapping[str, float]
+    """What was asked for: weight_bits, activation_bits (means)."""
+
+    @property
+    def mean_weight_bits(self) -> float | None:
+        """sum(bits * elements) / sum(elements) over the quantized weights; None when there are none."""
+        return _weighted_mean((node.mean_weight_bits, node.weight_elements) for node in self.nodes)
+
+    @property
+    def mean_activation_bits(self) -> float | None:
+        """sum(bits * elements) / sum(elements) over the activations that the budget counts."""
+        return _weighted_mean(
+            (node.activation_bits, node.activation_elements) for node in self.nodes if node.activation_counted
+        )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that the weights take when every one is stored at its width (32 bits where left float)."""
+        bits = sum(
+            node.weight_elements * (32.0 if node.mean_weight_bits is None else node.mean_weight_bits)
+            for node in self.nodes
+        )
+        return math.ceil(bits / 8)
+
+    def precision_of_weight(self, tensor: str) -> NodePrecision | None:
+        return next((node for node in self.nodes if node.weight == tensor), None)
+
+    def activation_bits_by_tensor(self) -> dict[str, float]:
+        """Width of every quantized activation, by tensor name."""
+        return {
+            node.activation: node.activation_bits
+            for node in self.nodes
+            if node.activation is not None and node.activation_bits is not None
+        }
+
+    def weight_bits_by_tensor(self) -> dict[str, float | tuple[float, ...]]:
+        """Width (or widths) of every quantized weight, by tensor name."""
+        return {
+            node.weight: node.weight_bits
+            for node in self.nodes
+            if node.weight is not None and node.weight_bits is not None
+        }
+
+    def to_json(self) -> str:
+        """The text of allocation.json (see docs/allocation.md)."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": self.model,
+            "settings": dataclasses.asdict(self.settings),
+            "budget": dict(self.budget),
+            "achieved": {
+                "weight_bits": self.mean_weight_bits,
+                "activation_bits": self.mean_activation_bits,
+                "weight_bytes": self.weight_bytes,
+            },
+            "nodes": [dataclasses.asdict(node) for node in self.nodes],
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write allocation.json, whole or not at all."""
+        write_text(path, self.to_json())
+
+
+def load_allocation(path: str | os.PathLike[str]) -> Allocation:
+    """Read and validate an allocation.json.
+
+    Raises:
+        AllocationError: missing, not JSON, or against the schema; the message names the place in the file.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AllocationError(f"{path}: cannot be read: {error}") from error
+    return parse_allocation(text, where=str(path))
+
+
+def parse_allocation(text: str, where: str) -> Allocation:
+    """The allocation in JSON `text`; `where` names its origin in errors.
+
+    Raises:
+        AllocationError: not JSON, or against the schema.
+    """
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AllocationError(f"{where}: not JSON: {error}") from error
+    problem = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(allocation_schema()).iter_errors(document)
+    )
+    if problem is not None:
+        place = "/".join(str(part) for part in problem.absolute_path) or "the top level"
+        message = problem.message if len(problem.message) < 200 else problem.message[:200] + "..."
+        raise AllocationError(f"{where}: at {place}: {message}; see docs/allocation.md for the format")
+    return Allocation(
+        model=document["model"],
+        settings=Settings(**document["settings"]),
+        nodes=tuple(_node(entry) for entry in document["nodes"]),
+        budget=document["budget"],
+    )
+
+
+def allocation_schema() -> dict[str, Any]:
+    """The JSON schema of allocation.json."""
+    resource = importlib.resources.files("mpq_onnx").joinpath("allocation.schema.json")
+    return json.loads(resource.read_text(encoding="utf-8"))
+
+
+def make_allocation(
+    model: str,
+    settings: Settings,
+    sites: Sites,
+    weight_bits: Mapping[str, float | tuple[float, ...]],
+    activation_bits: Mapping[str, float],
+    budget: Mapping[str, float],
+) -> Allocation:
+    """Join widths by tensor name with the sites that they are for, one NodePrecision a node.
+
+    Args:
+        model: fingerprint of the canonical float model.
+        weight_bits: width(s) by weight tensor; a missing tensor stays float.
+        activation_bits: width by activation tensor, fixed ones excluded; a missing tensor stays float. When empty, the
+            fixed ones stay float too (weight-only quantization).
+    """
+    entries: dict[str, NodePrecision] = {}
+    for weight in sites.weights:
+        entries[weight.node] = NodePrecision(
+            node=weight.node,
+            op_type=weight.op_type,
+            weight=weight.tensor,
+            weight_bits=weight_bits.get(weight.tensor),
+            weight_elements=weight.elements,
+            macs=weight.macs,
+        )
+    extra: list[NodePrecision] = []
+    for site in sites.activations:
+        bits = activation_bits.get(site.tensor)
+        if site.fixed_bits is not None and activation_bits:
+            bits = site.fixed_bits
+        entry = NodePrecision(
+            node=site.node,
+            op_type=site.op_type,
+            activation=site.tensor,
+            activation_bits=bits,
+            activation_elements=site.elements,
+            activation_counted=site.fixed_bits is None,
+        )
+        present = entries.get(site.node)
+        if present is None:
+            entries[site.node] = entry
+        elif present.activation is None:
+            entries[site.node] = dataclasses.replace(
+                present,
+                activation=entry.activation,
+                activation_bits=entry.activation_bits,
+                activation_elements=entry.activation_elements,
+                activation_counted=entry.activation_counted,
+            )
+        else:  # a node with several outputs, such as Split of a fresh tensor or TopK
+            extra.append(entry)
+    return Allocation(model, settings, tuple(entries.values()) + tuple(extra), budget)
+
+
+def check_against_sites(allocation: Allocation, sites: Sites) -> None:
+    """Raise AllocationError unless every entry of `allocation` matches the model that `sites` came from."""
+    weights = {site.tensor: site for site in sites.weights}
+    activations = {site.tensor: site for site in sites.activations}
+    for node in allocation.nodes:
+        if node.weight is not None:
+            _check_weight(node, weights.pop(node.weight, None))
+        if node.activation is not None:
+            site = activations.pop(node.activation, None)
+            if site is None or site.node != node.node:
+                raise AllocationError(
+                    f"the allocation belongs to another model: node {node.node} has no output {node.activation} here"
+                )
+    missing = [site.node for site in weights.values()] + [site.node for site in activations.values()]
+    if missing:
+        raise AllocationError(
+            f"the allocation belongs to another model: it has no entry for node {missing[0]}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+        )
+
+
+def _check_weight(node: NodePrecision, site: WeightSite | None) -> None:
+    if site is None or site.node != node.node or site.elements != node.weight_elements:
+        raise AllocationError(
+            f"the allocation belongs to another model: node {node.node} with {node.weight_elements} weights"
+            f" named {node.weight} is not in it"
+        )
+    if isinstance(node.weight_bits, tuple) and len(node.weight_bits) != site.channels:
+        raise AllocationError(
+            f"node {node.node}: weight_bits lists {len(node.weight_bits)} widths for {site.channels} output channels"
+        )
+
+
+def bit_operations(allocation: Allocation, input_tensors: Mapping[str, str]) -> float:
+    """BOPs of one example: sum of MACs * weight bits * bits of the activation multiplied with them (32 for float).
+
+    Args:
+        input_tensors: by weight tensor, the quantized activation that feeds its node.
+    """
+    activation_bits = allocation.activation_bits_by_tensor()
+    total = 0.0
+    for node in allocation.nodes:
+        if node.weight is not None:
+            weight_bits = 32.0 if node.mean_weight_bits is None else node.mean_weight_bits
+            total += node.macs * weight_bits * activation_bits.get(input_tensors[node.weight], 32.0)
+    return total
+
+
+def _node(entry: Mapping[str, Any]) -> NodePrecision:
+    fields = dict(entry)
+    if isinstance(fields.get("weight_bits"), list):
+        fields["weight_bits"] = tuple(fields["weight_bits"])
+    return NodePrecision(**fields)
+
+
+def _weighted_mean(pairs: Iterator[tuple[float | None, int]]) -> float | None:
+    kept = [(bits, count) for bits, count in pairs if bits is not None and count]
+    total = sum(count for _, count in kept)
+    return math.fsum(bits * count for bits, count in kept) / total if total else None

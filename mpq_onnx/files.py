@@ -1,0 +1,51 @@
+"""Writing results so that an interrupted or failed run never leaves a half-written file."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mpq_onnx.errors import OutputError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name of `path` when the block ends without an error.
+
+    The parent folder is made when missing. On any error, Ctrl-C included, the temporary file is removed and what
+    stood at `path` before stays as it was.
+
+    Raises:
+        OutputError: the operating system refused (disk full, no permission, name taken by a folder).
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; free space or choose another place"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    """The process's umask (POSIX offers no way to read it but to set it)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

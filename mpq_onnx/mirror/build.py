@@ -1,0 +1,168 @@
+"""ONNX -> torch.fx, node by node."""
+
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import fx
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.mirror.dtypes import torch_dtype
+from mpq_onnx.mirror.ops import OP_TABLE
+
+SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK"})
+"""Ops whose mirror function returns a tuple even where the node uses one output."""
+
+
+@dataclass
+class Mirror:
+    """A mirrored graph and the way from ONNX names to fx nodes."""
+
+    module: fx.GraphModule
+    """Takes the model's inputs in order, returns the tuple of its outputs. Float initializers are Parameters."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    values: dict[str, fx.Node]
+    """The fx node of every ONNX tensor, initializers included."""
+
+    def parameter(self, tensor: str) -> torch.nn.Parameter:
+        """The Parameter that holds initializer `tensor`."""
+        return self.module.get_parameter(str(self.values[tensor].target))
+
+    def run(self, feeds: Mapping[str, np.ndarray], device: torch.device) -> tuple[torch.Tensor, ...]:
+        """The model's outputs for numpy inputs by name."""
+        # forward, not __call__: GraphModule.__call__ prints a traceback of its own when an op fails.
+        return self.module.forward(*(torch.from_numpy(feeds[name]).to(device) for name in self.inputs))
+
+
+def build_mirror(model: ir.Model, where: str = "the model") -> Mirror:
+    """Mirror `model`; fx nodes carry the ONNX node's name in meta["onnx_name"], and, made an identifier, as their name.
+
+    Args:
+        model: any ONNX model, best a canonical one.
+        where: names the file in errors.
+
+    Raises:
+        ModelError: an op or an attribute that the mirror does not know; names op, node and file.
+    """
+    return _Builder(model, where).build()
+
+
+def unsupported_nodes(model: ir.Model) -> list[ir.Node]:
+    """The nodes that the op table lacks."""
+    return [
+        node
+        for node in model.graph
+        if node.domain not in ("", "ai.onnx") or node.op_type not in (*OP_TABLE, "Constant")
+    ]
+
+
+class _Builder:
+    def __init__(self, model: ir.Model, where: str) -> None:
+        self.model = model
+        self.where = where
+        self.root = torch.nn.Module()
+        self.graph = fx.Graph()
+        self.values: dict[str, fx.Node] = {}
+
+    def build(self) -> Mirror:
+        missing = unsupported_nodes(self.model)
+        if missing:
+            node = missing[0]
+            raise ModelError(
+                f"{self.where}: op {node.op_type} (domain {node.domain or 'ai.onnx'}) of node {node.name} has no"
+                " torch mirror; docs/operators.md lists the supported ops"
+            )
+        graph = self.model.graph
+        inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+        for value in inputs:
+            self.values[str(value.name)] = self.graph.placeholder(_identifier(str(value.name)))
+        for name, value in graph.initializers.items():
+            assert value.const_value is not None
+            self.values[name] = self._constant(name, value.const_value)
+        for node in graph:
+            self._node(node)
+        outputs = tuple(str(value.name) for value in graph.outputs)
+        self.graph.output(tuple(self.values[name] for name in outputs))
+        module = fx.GraphModule(self.root, self.graph, "Mirror")
+        module.eval()
+        return Mirror(module, tuple(str(value.name) for value in inputs), outputs, self.values)
+
+    def _node(self, node: ir.Node) -> None:
+        if node.op_type == "Constant":
+            self.values[str(node.outputs[0].name)] = self._constant_node(node)
+            return
+        arguments = tuple(self.values[str(v.name)] if v is not None and v.name else None for v in node.inputs)
+        while arguments and arguments[-1] is None:
+            arguments = arguments[:-1]
+        attributes = {name: self._attribute(node, attribute) for name, attribute in node.attributes.items()}
+        if node.op_type == "Split" and len(arguments) == 1:
+            attributes.setdefault("num_outputs", len(node.outputs))
+        function = OP_TABLE[node.op_type]
+        used = [output for output in node.outputs if output.name and (output.uses() or output.is_graph_output())]
+        if node.op_type == "MaxPool" and any(output is not node.outputs[0] for output in used):
+            from mpq_onnx.mirror.ops.pooling import max_pool
+
+            function = max_pool
+        result = self.graph.create_node(
+            "call_function", function, arguments, attributes, name=_identifier(str(node.name or node.op_type))
+        )
+        result.meta["onnx_name"] = node.name
+        result.meta["onnx_op"] = node.op_type
+        several = node.op_type in SEVERAL_OUTPUTS or function is not OP_TABLE[node.op_type]
+        for index, output in enumerate(node.outputs):
+            if output.name:
+                self.values[output.name] = (
+                    self.graph.call_function(operator.getitem, (result, index)) if several else result
+                )
+                if not several and index > 0 and output in used:
+                    raise ModelError(
+                        f"{self.where}: output {index} of op {node.op_type} (node {node.name}) has no torch mirror"
+                    )
+
+    def _attribute(self, node: ir.Node, attribute: ir.Attr) -> object:
+        if attribute.type == ir.AttributeType.TENSOR:
+            return self._constant(f"{node.name}.{attribute.name}", attribute.as_tensor())
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            raise ModelError(f"{self.where}: node {node.name} ({node.op_type}) has a subgraph, which has no mirror")
+        value = attribute.value
+        return list(value) if isinstance(value, tuple | list) else value
+
+    def _constant_node(self, node: ir.Node) -> fx.Node:
+        (attribute,) = node.attributes.values()
+        if attribute.type == ir.AttributeType.TENSOR:
+            return self._constant(str(node.outputs[0].name), attribute.as_tensor())
+        dtype = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+        if attribute.name not in dtype:
+            raise ModelError(f"{self.where}: Constant node {node.name} with {attribute.name} has no torch mirror")
+        return self._constant(
+            str(node.outputs[0].name), ir.tensor(np.array(attribute.value, dtype[attribute.name]))
+        )
+
+    def _constant(self, name: str, tensor: ir.TensorProtocol) -> fx.Node:
+        attribute = _identifier(name)
+        while hasattr(self.root, attribute):
+            attribute += "_"
+        try:
+            dtype = torch_dtype(tensor.dtype)
+        except NotImplementedError as error:
+            raise ModelError(f"{self.where}: constant {name}: {error}") from error
+        if dtype is torch.bfloat16:
+            array = torch.from_numpy(tensor.numpy().view(np.int16).copy()).view(torch.bfloat16)
+        else:
+            array = torch.from_numpy(np.array(tensor.numpy(), copy=True))
+        if dtype.is_floating_point:
+            self.root.register_parameter(attribute, torch.nn.Parameter(array))
+        else:
+            self.root.register_buffer(attribute, array)
+        return self.graph.get_attr(attribute)
+
+
+def _identifier(name: str) -> str:
+    """`name` as a Python identifier."""
+    cleaned = re.sub(r"\W", "_", name)
+    return f"_{cleaned}" if not cleaned or cleaned[0].isdigit() else cleaned

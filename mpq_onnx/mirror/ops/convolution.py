@@ -1,0 +1,90 @@
+"""Convolutions of one to three spatial axes."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mpq_onnx.mirror.ops.padding import pad_spatial, resolve_pads, split_pads, symmetric
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Tensor:
+    rank = x.dim() - 2
+    strides = list(strides or [1] * rank)
+    dilations = list(dilations or [1] * rank)
+    window = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+    axis_pads = resolve_pads(auto_pad, pads, x.shape[2:], window, strides)
+    padding = [0] * rank
+    if symmetric(axis_pads):
+        padding = [begin for begin, _ in axis_pads]
+    else:
+        x = pad_spatial(x, axis_pads)
+    return _CONV[rank](x, weight, bias, strides, padding, dilations, group)
+
+
+def conv_transpose(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Tensor:
+    """The full transposed convolution, then the pads cropped off: torch takes symmetric pads only."""
+    rank = x.dim() - 2
+    strides = list(strides or [1] * rank)
+    dilations = list(dilations or [1] * rank)
+    extra = list(output_padding or [0] * rank)
+    full = _CONV_TRANSPOSE[rank](x, weight, bias, strides, 0, 0, group, dilations)
+    axis_pads = split_pads(pads, rank)
+    # The full size without output_padding, axis by axis.
+    sizes = list(full.shape[2:])
+    if output_shape is not None or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = list(output_shape or [n * s for n, s in zip(x.shape[2:], strides, strict=True)])[-rank:]
+        axis_pads = []
+        for size, add, want in zip(sizes, extra, wanted, strict=True):
+            total = size + add - want
+            half = total // 2
+            upper = auto_pad == "SAME_UPPER"
+            axis_pads.append((half, total - half) if upper else (total - half, half))
+    for axis, (begin, end) in enumerate(axis_pads):
+        length = sizes[axis] - begin - end + extra[axis]
+        grow = max(begin + length - sizes[axis], 0)
+        front = max(-begin, 0)
+        if grow or front:
+            full = _grow(full, axis + 2, front, grow, bias)
+        full = full.narrow(axis + 2, max(begin, 0), length)
+    return full
+
+
+def _grow(x: Tensor, axis: int, front: int, back: int, bias: Tensor | None) -> Tensor:
+    """Positions that no input reaches (output_padding) hold the bias alone."""
+    pads = [(0, 0)] * (x.dim() - 2)
+    pads[axis - 2] = (front, back)
+    if bias is None:
+        return pad_spatial(x, pads)
+    shaped = bias.reshape(1, -1, *[1] * (x.dim() - 2))
+    return pad_spatial(x - shaped, pads) + shaped
+
+
+OPS = {"Conv": conv, "ConvTranspose": conv_transpose}

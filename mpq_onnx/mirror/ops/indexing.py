@@ -1,0 +1,75 @@
+"""Ops that pick or place elements by index; negative indices count from the end."""
+
+import torch
+from torch import Tensor
+
+
+def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+    size = x.shape[axis]
+    flat = indices.reshape(-1).to(torch.int64) % size
+    axis %= x.dim()
+    return x.index_select(axis, flat).reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
+
+
+def gather_elements(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+    return torch.gather(x, axis, indices.to(torch.int64) % x.shape[axis])
+
+
+def gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
+    batch = x.shape[:batch_dims]
+    rows = x.reshape(-1, *x.shape[batch_dims:])
+    picks = indices.to(torch.int64).reshape(rows.shape[0], -1, indices.shape[-1])
+    sample = torch.arange(rows.shape[0], device=x.device).unsqueeze(1)
+    result = rows[(sample, *(picks[..., i] for i in range(picks.shape[-1])))]
+    return result.reshape([*batch, *indices.shape[batch_dims:-1], *result.shape[2:]])
+
+
+def scatter_elements(
+    x: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0, reduction: str = "none"
+) -> Tensor:
+    positions = indices.to(torch.int64) % x.shape[axis]
+    if reduction == "none":
+        return x.scatter(axis, positions, updates)
+    return x.scatter_reduce(axis, positions, updates, _REDUCTIONS[reduction])
+
+
+def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none") -> Tensor:
+    """Places slices of `updates` at flat positions; several updates of one place are reduced."""
+    depth = indices.shape[-1]
+    flat = torch.zeros(indices.shape[:-1], dtype=torch.int64, device=x.device)
+    for i in range(depth):
+        flat = flat * x.shape[i] + indices[..., i].to(torch.int64) % x.shape[i]
+    rows = x.reshape(-1, *x.shape[depth:])
+    source = updates.reshape(-1, *x.shape[depth:])
+    positions = flat.reshape(-1, *[1] * (rows.dim() - 1)).expand_as(source)
+    return scatter_elements(rows, positions, source, axis=0, reduction=reduction).reshape(x.shape)
+
+
+_REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+
+
+def one_hot(indices: Tensor, depth: Tensor, values: Tensor, *, axis: int = -1) -> Tensor:
+    count = int(depth)
+    axis = axis % (indices.dim() + 1)
+    hot = (indices.to(torch.int64) % count).unsqueeze(axis)
+    # Indices outside [-depth, depth) light nothing.
+    inside = ((indices >= -count) & (indices < count)).unsqueeze(axis)
+    classes = torch.arange(count, device=indices.device).reshape(
+        [count if i == axis else 1 for i in range(hot.dim())]
+    )
+    return torch.where((hot == classes) & inside, values[1], values[0])
+
+
+def non_zero(x: Tensor) -> Tensor:
+    return torch.nonzero(x).t()
+
+
+OPS = {
+    "Gather": gather,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
+    "OneHot": one_hot,
+    "NonZero": non_zero,
+}

@@ -1,0 +1,29 @@
+"""Comparisons, boolean logic and selection."""
+
+import torch
+from torch import Tensor
+
+
+def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
+    found = torch.zeros_like(x, dtype=torch.bool)
+    if detect_positive:
+        found = found | torch.isposinf(x)
+    if detect_negative:
+        found = found | torch.isneginf(x)
+    return found
+
+
+OPS = {
+    "Equal": torch.eq,
+    "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
+    "Less": torch.lt,
+    "LessOrEqual": torch.le,
+    "And": torch.logical_and,
+    "Or": torch.logical_or,
+    "Xor": torch.logical_xor,
+    "Not": torch.logical_not,
+    "Where": torch.where,
+    "IsNaN": torch.isnan,
+    "IsInf": is_inf,
+}

@@ -1,0 +1,111 @@
+"""Reading and writing ONNX files as onnx_ir models, with the project's metadata keys."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.files import replacing
+
+METADATA_PREPROCESSING = "mpq_onnx.preprocessing"
+"""How raw samples become the model's input: a query string such as layout=nhwc&mean=...&std=..."""
+METADATA_SOURCE = "mpq_onnx.source"
+METADATA_ALLOCATION = "mpq_onnx.allocation"
+"""The allocation (JSON) that a quantized file was made by."""
+
+LARGEST_INLINE_BYTES = 1_900_000_000
+"""protobuf ends at 2 GiB; above this the weights go to an external-data file."""
+
+
+def load_model(path: str | os.PathLike[str]) -> ir.Model:
+    """Read an ONNX file, external data included, after ONNX's own checker accepted it.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, cut short, or breaks ONNX's rules.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; give the path of an ONNX file")
+    try:
+        onnx.checker.check_model(str(path))
+        return ir.load(path)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path}: not a valid ONNX model: {_first_line(error)}") from error
+    except Exception as error:  # protobuf and onnx_ir raise many kinds for a broken file
+        raise ModelError(
+            f"{path}: cannot be read as ONNX, perhaps truncated: {_first_line(error)}; export it again"
+        ) from error
+
+
+def save_model(model: ir.Model, path: str | os.PathLike[str]) -> int:
+    """Write `model` to `path`, whole or not at all; weights over 1.9 GB go to `path`.data beside it.
+
+    Returns:
+        The bytes written, external data included.
+    """
+    path = Path(path)
+    if weight_bytes(model) > LARGEST_INLINE_BYTES:
+        data = path.with_name(path.name + ".data")
+        # The data file's name is written into the model, so only the model itself can be renamed into place.
+        with replacing(path) as temporary:
+            ir.save(model, temporary, external_data=data.name)
+        return path.stat().st_size + data.stat().st_size
+    with replacing(path) as temporary:
+        temporary.write_bytes(model_bytes(model))
+    return path.stat().st_size
+
+
+def model_bytes(model: ir.Model) -> bytes:
+    """The serialized ModelProto."""
+    return ir.serde.serialize_model(model).SerializeToString()
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+
+
+def clone(model: ir.Model) -> ir.Model:
+    """An independent copy that passes may change (tensors are shared, they are immutable)."""
+    return ir.from_proto(ir.to_proto(model))
+
+
+def fingerprint(model: ir.Model) -> str:
+    """SHA-256 over nodes, names and weights: equal for equal canonical models, whatever the file's metadata."""
+    digest = hashlib.sha256()
+    for node in model.graph:
+        digest.update(
+            repr((node.domain, node.op_type, node.name, [v and v.name for v in node.inputs])).encode()
+        )
+    for name in sorted(model.graph.initializers):
+        digest.update(name.encode())
+        digest.update(constant_array(model.graph.initializers[name]).tobytes())
+    return digest.hexdigest()
+
+
+def constant_array(value: ir.Value) -> np.ndarray:
+    """The numpy array of an initializer.
+
+    Raises:
+        ModelError: the value is not constant.
+    """
+    if value.const_value is None:
+        raise ModelError(f"tensor {value.name} is not a constant; run `mpq-onnx export` on the file first")
+    return value.const_value.numpy()
+
+
+def add_initializer(graph: ir.Graph, name: str, array: np.ndarray, dtype: ir.DataType | None = None) -> ir.Value:
+    """Register `array` (of `dtype` where numpy lacks it, such as UINT4) as initializer `name` of `graph`."""
+    tensor = ir.Tensor(array, name=name, dtype=dtype) if dtype is not None else ir.tensor(array, name=name)
+    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

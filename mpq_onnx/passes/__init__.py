@@ -1,0 +1,1 @@
+"""Graph transformations as onnx_ir passes, one a file. No torch and no onnxruntime here."""

@@ -1,0 +1,35 @@
+"""Bring a model of any opset from 7 up to the canonical opset."""
+
+import onnx
+import onnx_ir as ir
+from onnxscript import version_converter
+
+from mpq_onnx.errors import ModelError
+
+CANONICAL_OPSET = 21
+"""Newest opset for which onnxruntime's CPU kernels are complete (random generators end here)."""
+OLDEST_OPSET = 7
+
+
+def convert_opset(model: ir.Model) -> ir.Model:
+    """`model` at opset 21, by onnxscript's converter where it reaches, by ONNX's own below opset 18.
+
+    Raises:
+        ModelError: the opset is out of range, or a converter gave up.
+    """
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", CANONICAL_OPSET))
+    if opset < OLDEST_OPSET:
+        raise ModelError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer opset")
+    if opset > CANONICAL_OPSET:
+        raise ModelError(f"opset {opset} is newer than {CANONICAL_OPSET}; export with opset {CANONICAL_OPSET}")
+    try:
+        if opset >= 18:
+            version_converter.convert_version(model, target_version=CANONICAL_OPSET)
+        if model.opset_imports.get("") != CANONICAL_OPSET:
+            proto = onnx.version_converter.convert_version(ir.to_proto(model), CANONICAL_OPSET)
+            model = ir.from_proto(proto)
+    except Exception as error:  # both converters raise plain RuntimeErrors
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"cannot convert opset {opset} to {CANONICAL_OPSET}: {reason}") from error
+    model.ir_version = max(model.ir_version, 10)
+    return model

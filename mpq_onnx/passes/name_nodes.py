@@ -1,0 +1,62 @@
+"""Give every node a unique and stable name, from the source module path where the exporter left one."""
+
+import ast
+
+import onnx_ir as ir
+
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+"""torch.onnx.export's record of the module path: a list such as ['', 'layer1', 'layer1.0.conv1', 'conv2d']."""
+
+
+class NameNodesPass(ir.passes.InPlacePass):
+    """Name nodes by their weight, else by module path, else by the exporter's name, else by output tensor."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        taken: set[str] = set()
+        # Nodes with weights choose first: the module's plain path belongs to its Conv, not to a Reshape inside it.
+        nodes = sorted(model.graph, key=lambda node: not any(_is_parameter(value) for value in node.inputs))
+        for node in nodes:
+            node.name = _unique(_proposal(node), taken)
+        return ir.passes.PassResult(model, modified=True)
+
+
+def _proposal(node: ir.Node) -> str:
+    for value in node.inputs:
+        if _is_parameter(value) and str(value.name).endswith(".weight"):  # type: ignore[union-attr]
+            return str(value.name).removesuffix(".weight")  # type: ignore[union-attr]
+    path = _module_path(node)
+    if path:
+        return path
+    return node.name or node.outputs[0].name or node.op_type
+
+
+def _module_path(node: ir.Node) -> str:
+    scopes = node.metadata_props.get(NAME_SCOPES)
+    if scopes is None:
+        return ""
+    try:
+        modules = ast.literal_eval(scopes)[:-1]  # the last scope is the aten node itself
+    except (ValueError, SyntaxError):
+        return ""
+    path = modules[-1] if modules else ""
+    if not path:
+        return ""
+    return path if any(_is_parameter(value) for value in node.inputs) else f"{path}.{node.op_type}"
+
+
+def _is_parameter(value: ir.Value | None) -> bool:
+    """A constant with at least two dimensions and a floating-point type: a weight."""
+    return (
+        value is not None
+        and value.const_value is not None
+        and len(value.const_value.shape) >= 2
+        and value.const_value.dtype.is_floating_point()
+    )
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        candidate, count = f"{name}_{count}", count + 1
+    taken.add(candidate)
+    return candidate

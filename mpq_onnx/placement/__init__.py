@@ -1,0 +1,31 @@
+"""Which tensors get a quantizer: a placement looks at a float graph and lists its quantization sites.
+
+One placement a file; a new one is one file and one line in PLACEMENTS.
+"""
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from mpq_onnx.placement import all_outputs
+from mpq_onnx.placement.sites import ActivationSite, Shapes, Sites, WeightSite, weight_sites
+
+Placement = Callable[[ir.Model, Shapes], tuple[ActivationSite, ...]]
+
+PLACEMENTS: dict[str, Placement] = {
+    "all": all_outputs.activation_sites,
+}
+
+
+def find_sites(model: ir.Model, shapes: Shapes, placement: str = "all") -> Sites:
+    """All weight and activation sites of a canonical float model.
+
+    Args:
+        model: a canonical float model.
+        shapes: the shape of every tensor for one example (batch 1).
+        placement: a name in PLACEMENTS.
+    """
+    return Sites(weights=weight_sites(model, shapes), activations=PLACEMENTS[placement](model, shapes))
+
+
+__all__ = ["PLACEMENTS", "ActivationSite", "Placement", "Shapes", "Sites", "WeightSite", "find_sites"]

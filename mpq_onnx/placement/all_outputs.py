@@ -1,0 +1,40 @@
+"""Placement "all": every op output that is not a pass-through, after the fused activation.
+
+Residual adds, concatenations, average pools, softmax, layer normalization and the model's outputs included; the model's
+floating-point inputs get a fixed 8-bit quantizer. Nothing stays in float between two nodes.
+"""
+
+import math
+
+import onnx_ir as ir
+
+from mpq_onnx.placement.graph_roles import fused_into, is_constant, is_float, is_pass_through
+from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
+
+INPUT_BITS = 8
+
+
+def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+    """The activation sites of a canonical float model, inputs first, then in graph order."""
+    sites = [
+        ActivationSite(
+            str(value.name), "Input", str(value.name), math.prod(shape_of(str(value.name), shapes)), INPUT_BITS
+        )
+        for value in model.graph.inputs
+        if is_float(value) and value.uses()
+    ]
+    for node in model.graph:
+        if is_pass_through(node) or fused_into(node) is not None or _is_static(node):
+            continue
+        for output in node.outputs:
+            if output.name and is_float(output) and (output.uses() or output.is_graph_output()):
+                elements = math.prod(shape_of(output.name, shapes))
+                sites.append(ActivationSite(str(node.name), node.op_type, output.name, elements))
+    return tuple(sites)
+
+
+def _is_static(node: ir.Node) -> bool:
+    """True for nodes that compute from constants alone (shape arithmetic, constant folding left-overs)."""
+    return node.op_type in ("Shape", "Size", "ConstantOfShape", "Range") or all(
+        value is None or is_constant(value) for value in node.inputs
+    )

@@ -1,0 +1,64 @@
+"""What a node means to a quantizer: does it only move values, is it an activation that fuses with its producer."""
+
+import onnx_ir as ir
+
+from mpq_onnx.placement.sites import weight_input
+
+PASS_THROUGH = frozenset(
+    {
+        "MaxPool", "GlobalMaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split",
+        "Gather", "GatherElements", "GatherND", "Identity", "Dropout", "Expand", "Tile", "Pad", "DepthToSpace",
+        "SpaceToDepth", "Cast", "CastLike", "ReduceMax", "ReduceMin",
+    }
+)  # fmt: skip
+"""Ops whose outputs are values of their first input (or zero): their quantizer is the input's."""
+
+FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
+"""Activations that integer hardware applies in the accumulator, before the output is quantized."""
+
+FUSING_PRODUCERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum"})
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """True for float16, bfloat16, float and double tensors; unknown types count as float."""
+    return value is not None and (value.dtype is None or value.dtype.is_floating_point())
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None
+
+
+def is_pass_through(node: ir.Node) -> bool:
+    """True where every output value is an input value (a Gather from a constant table is not)."""
+    if node.op_type == "Pad" and node.attributes.get_string("mode", "constant") == "constant":
+        fill = node.inputs[2] if len(node.inputs) > 2 else None
+        if fill is not None and (fill.const_value is None or fill.const_value.numpy().any()):
+            return False
+    return node.op_type in PASS_THROUGH and not is_constant(node.inputs[0])
+
+
+def is_bias_add(node: ir.Node) -> bool:
+    """An Add of a constant vector right after a MatMul: the MatMul's bias, written as exporters write it."""
+    if node.op_type != "Add":
+        return False
+    constants = [value for value in node.inputs if is_constant(value)]
+    producers = [value.producer() for value in node.inputs if value is not None and not is_constant(value)]
+    if len(constants) != 1 or len(producers) != 1 or producers[0] is None:
+        return False
+    vector = len([size for size in constants[0].const_value.shape.numpy() if size != 1]) <= 1  # type: ignore[union-attr]
+    return vector and producers[0].op_type == "MatMul" and weight_input(producers[0]) is not None
+
+
+def fused_into(node: ir.Node) -> ir.Node | None:
+    """The single consumer that applies this node's output before anything is stored, or None."""
+    if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
+        return None
+    uses = node.outputs[0].uses()
+    if len(uses) != 1:
+        return None
+    consumer = uses[0].node
+    if node.op_type in FUSING_PRODUCERS and consumer.op_type in FUSED_ACTIVATIONS and uses[0].idx == 0:
+        return consumer
+    if node.op_type == "MatMul" and is_bias_add(consumer):
+        return consumer
+    return None

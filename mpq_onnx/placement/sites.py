@@ -1,0 +1,153 @@
+"""Quantization sites: the weights and activations of a graph that a bit width can be given to."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from mpq_onnx.errors import ModelError
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shape of every tensor for one example, by tensor name."""
+
+
+@dataclass(frozen=True)
+class WeightSite:
+    """The constant weight of one multiply-accumulate node."""
+
+    node: str
+    op_type: str
+    tensor: str
+    """Name of the weight's initializer."""
+    input: str
+    """Name of the activation that the weight is multiplied with."""
+    bias: str | None
+    """Name of the bias initializer, if the node has one."""
+    output: str
+    channel_axis: int
+    """Axis of the weight that runs over output channels."""
+    shape: tuple[int, ...]
+    macs: int
+    """Multiply-accumulates for one example."""
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        return self.shape[self.channel_axis]
+
+
+@dataclass(frozen=True)
+class ActivationSite:
+    """One activation tensor that gets a quantizer."""
+
+    node: str
+    """The node that makes it, or the name of the model input."""
+    op_type: str
+    tensor: str
+    elements: int
+    """Elements for one example."""
+    fixed_bits: int | None = None
+    """A width that the allocation may not change and that the budget does not count (model inputs)."""
+
+
+@dataclass(frozen=True)
+class Sites:
+    """All quantization sites of a model, in graph order."""
+
+    weights: tuple[WeightSite, ...]
+    activations: tuple[ActivationSite, ...]
+
+    @property
+    def free_activations(self) -> tuple[ActivationSite, ...]:
+        """The activations that the allocation chooses a width for."""
+        return tuple(site for site in self.activations if site.fixed_bits is None)
+
+
+def weight_sites(model: ir.Model, shapes: Shapes) -> tuple[WeightSite, ...]:
+    """Conv, ConvTranspose, Gemm and MatMul with a constant floating-point weight, in graph order.
+
+    A weight that several nodes share is one site, named after the first node.
+    """
+    sites: dict[str, WeightSite] = {}
+    for node in model.graph:
+        weight_index = weight_input(node)
+        if weight_index is None:
+            continue
+        weight = node.inputs[weight_index]
+        data = node.inputs[1 - weight_index]
+        assert weight is not None and data is not None and weight.name is not None
+        if weight.name in sites:
+            continue
+        shape = tuple(weight.const_value.shape.numpy())  # type: ignore[union-attr]
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        sites[weight.name] = WeightSite(
+            node=str(node.name),
+            op_type=node.op_type,
+            tensor=weight.name,
+            input=str(data.name),
+            bias=str(bias.name) if bias is not None and bias.const_value is not None else None,
+            output=str(node.outputs[0].name),
+            channel_axis=_channel_axis(node, weight_index, len(shape)),
+            shape=shape,
+            macs=_macs(node, shape, shapes),
+        )
+    return tuple(sites.values())
+
+
+def weight_input(node: ir.Node) -> int | None:
+    """Index of the constant weight among the inputs of a multiply-accumulate node, or None."""
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    candidates = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (1, 0), "MatMul": (1, 0)}.get(node.op_type, ())
+    for index in candidates:
+        value, other = node.inputs[index], node.inputs[1 - index]
+        if value is None or other is None or value.const_value is None or other.const_value is not None:
+            continue
+        if value.dtype is not None and not value.dtype.is_floating_point():
+            continue
+        if len(value.const_value.shape) >= 2:
+            return index
+    return None
+
+
+def _channel_axis(node: ir.Node, weight_index: int, rank: int) -> int:
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        return 1
+    # Gemm and MatMul: columns of the second factor, rows of the first, unless transposed.
+    last = weight_index == 1
+    if node.op_type == "Gemm" and node.attributes.get_int("transB" if weight_index == 1 else "transA", 0):
+        last = not last
+    return rank - 1 if last else rank - 2
+
+
+def _macs(node: ir.Node, weight_shape: tuple[int, ...], shapes: Shapes) -> int:
+    """Multiply-accumulates of one example, from the node's output (or input) size and its fan-in."""
+    output = math.prod(shape_of(str(node.outputs[0].name), shapes))
+    if node.op_type == "Conv":
+        return output * math.prod(weight_shape[1:])
+    if node.op_type == "ConvTranspose":
+        # Each input element meets the whole kernel of its group.
+        return math.prod(shape_of(str(node.inputs[0].name), shapes)) * math.prod(weight_shape[1:])  # type: ignore[union-attr]
+    index = weight_input(node)
+    assert index is not None
+    channel_axis = _channel_axis(node, index, len(weight_shape))
+    inner = weight_shape[-1] if channel_axis == len(weight_shape) - 2 else weight_shape[-2]
+    return output * inner
+
+
+def shape_of(tensor: str, shapes: Shapes) -> tuple[int, ...]:
+    """The shape of `tensor` for one example.
+
+    Raises:
+        ModelError: the tensor is not in `shapes`.
+    """
+    try:
+        return shapes[tensor]
+    except KeyError:
+        raise ModelError(f"the shape of tensor {tensor} is unknown; calibrate on this model's own data") from None

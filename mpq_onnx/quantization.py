@@ -1,0 +1,69 @@
+"""Affine quantization arithmetic, once, for numpy arrays and torch tensors alike.
+
+A b-bit quantizer has exactly L = round(2**b) levels, the integers 0 .. L-1. A real value x is stored as
+q = clip(round(x / scale) + zero_point, 0, L-1), rounding halves to even as ONNX QuantizeLinear does, and read back as
+(q - zero_point) * scale. Zero is always one of the levels. One level (b = 0) prunes: everything is zero.
+"""
+
+from typing import Any
+
+Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
+
+MAXIMUM_BITS = 16
+"""Widest quantizer: the widest integer that onnxruntime quantizes to is 16 bits."""
+
+
+def levels_of(bits: float) -> int:
+    """Number of levels of a quantizer of `bits` bits, which may be fractional: round(2**bits)."""
+    return round(2.0**bits)
+
+
+def grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
+    """Scale and zero point of the asymmetric quantizer with `levels` levels whose range covers [low, high].
+
+    The range is first widened to hold zero. Arguments broadcast. A range of zero width gets scale 1, so that nothing
+    ever divides by zero; one level gets the scale of the whole range, where zero is the only value.
+
+    Returns:
+        (scale, zero_point), zero_point integral in 0 .. levels-1, both of the dtype of `low`.
+    """
+    low = low.clip(max=0)
+    high = high.clip(min=0)
+    steps = levels - 1
+    steps = steps + (steps == 0)  # one level: keep the division defined
+    scale = (high - low) / steps
+    scale = scale + (scale == 0)
+    zero_point = (-low / scale).round()
+    return scale, zero_point
+
+
+def quantize(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:
+    """Integers 0 .. levels-1 (in the dtype of `x`) that stand for `x`; all arguments broadcast."""
+    return ((x / scale).round() + zero_point).clip(0 * levels, levels - 1)
+
+
+def dequantize(q: Array, scale: Array, zero_point: Array) -> Array:
+    """Real values of the integers `q`."""
+    return (q - zero_point) * scale
+
+
+def fake_quantize(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:
+    """`x` after one trip through the quantizer, in real values."""
+    return dequantize(quantize(x, scale, zero_point, levels), scale, zero_point)
+
+
+def bias_scale(input_scale: Array, weight_scale: Array) -> Array:
+    """Scale of an int32 bias: the scale of the products that it is added to."""
+    return input_scale * weight_scale
+
+
+def container_bits(levels: int) -> int:
+    """Width of the smallest ONNX integer type that holds `levels` levels: 2, 4, 8 or 16 (0 for a pruned tensor).
+
+    Raises:
+        ValueError: more than 2**16 levels.
+    """
+    for width in (0, 2, 4, 8, 16):
+        if levels <= 2**width:
+            return width
+    raise ValueError(f"no ONNX quantized type holds {levels} levels; at most {2**MAXIMUM_BITS} do")
