@@ -109,7 +109,8 @@ def weight_input(node: ir.Node) -> int | None:
             continue
         if value.dtype is not None and not value.dtype.is_floating_point():
             continue
-        if len(value.const_value.shape) >= 2:
+        rank = len(value.const_value.shape)
+        if rank == 2 or (rank > 2 and node.op_type in ("Conv", "ConvTranspose")):
             return index
     return None
 

@@ -1,0 +1,120 @@
+"""What calibration measured: for every activation its shape, and range and error by bit width.
+
+A plain JSON file that later runs reuse (`--calibration FILE`).
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpq_onnx.errors import DataError
+from mpq_onnx.files import write_text
+from mpq_onnx.quantization import MAXIMUM_BITS, grid, levels_of
+
+FORMAT = "mpq-onnx/calibration"
+VERSION = 1
+WIDTHS = range(1, MAXIMUM_BITS + 1)
+
+
+@dataclass(frozen=True)
+class TensorCalibration:
+    """One activation tensor."""
+
+    shape: tuple[int, ...]
+    """For one example (batch 1)."""
+    minimum: float
+    maximum: float
+    ranges: tuple[tuple[float, float], ...]
+    """(low, high) for 1, 2, ... 16 bits."""
+    errors: tuple[float, ...]
+    """Mean squared quantization error for 1, 2, ... 16 bits."""
+
+    def range(self, bits: float) -> tuple[float, float]:
+        """The range for `bits`; between two whole widths, linear in the number of levels."""
+        lower = max(min(math.floor(bits), MAXIMUM_BITS), 1)
+        upper = min(lower + 1, MAXIMUM_BITS)
+        if bits <= lower or upper == lower:
+            return self.ranges[lower - 1]
+        share = (levels_of(bits) - levels_of(lower)) / (levels_of(upper) - levels_of(lower))
+        (low_a, high_a), (low_b, high_b) = self.ranges[lower - 1], self.ranges[upper - 1]
+        return low_a + share * (low_b - low_a), high_a + share * (high_b - high_a)
+
+    def quantizer(self, bits: float) -> tuple[np.float32, np.float32, int]:
+        """(scale, zero_point, levels) of the quantizer of `bits` bits."""
+        low, high = self.range(bits)
+        levels = levels_of(bits)
+        scale, zero_point = grid(np.float32(low), np.float32(high), levels)
+        return np.float32(scale), np.float32(zero_point), levels
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All activations of one model."""
+
+    model: str
+    """Fingerprint of the canonical float model."""
+    observer: str
+    examples: int
+    """How many examples were seen."""
+    tensors: Mapping[str, TensorCalibration]
+    shapes: Mapping[str, tuple[int, ...]]
+    """Shape of every tensor of the graph for one example."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write calibration.json, whole or not at all."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": self.model,
+            "observer": self.observer,
+            "examples": self.examples,
+            "tensors": {
+                name: {
+                    "shape": list(tensor.shape),
+                    "minimum": tensor.minimum,
+                    "maximum": tensor.maximum,
+                    "ranges": [list(ends) for ends in tensor.ranges],
+                    "errors": list(tensor.errors),
+                }
+                for name, tensor in self.tensors.items()
+            },
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+        }
+        write_text(path, json.dumps(document) + "\n")
+
+
+def load_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Read a calibration.json.
+
+    Raises:
+        DataError: missing, or not such a file.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        if (document["format"], document["version"]) != (FORMAT, VERSION):
+            raise ValueError(f"format {document['format']} version {document['version']}")
+        return Calibration(
+            model=document["model"],
+            observer=document["observer"],
+            examples=document["examples"],
+            tensors={name: _tensor(entry) for name, entry in document["tensors"].items()},
+            shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a calibration file: {error}; make one with `mpq-onnx calibrate`") from error
+
+
+def _tensor(entry: Mapping[str, Any]) -> TensorCalibration:
+    return TensorCalibration(
+        shape=tuple(entry["shape"]),
+        minimum=entry["minimum"],
+        maximum=entry["maximum"],
+        ranges=tuple((low, high) for low, high in entry["ranges"]),
+        errors=tuple(entry["errors"]),
+    )

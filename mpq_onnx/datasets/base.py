@@ -1,0 +1,77 @@
+"""Data sets: examples by index, served in checked batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpq_onnx.errors import DataError
+from mpq_onnx.model_inputs import ModelInput
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples: one array a model input (examples along axis 0), and labels (int64) or None."""
+
+    inputs: dict[str, np.ndarray]
+    labels: np.ndarray | None
+
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a kind of data spec provides: how many examples there are, and a way to read some by index."""
+
+    length: int
+    has_labels: bool
+    read: Callable[[Sequence[int]], Batch]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A range of examples that fit a model."""
+
+    name: str
+    """The data spec."""
+    examples: Examples
+    inputs: tuple[ModelInput, ...]
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def has_labels(self) -> bool:
+        return self.examples.has_labels
+
+    def read(self, positions: Sequence[int]) -> Batch:
+        """The examples at `positions` (0 .. len-1), converted to the model's types and checked.
+
+        Raises:
+            DataError: wrong shape, NaN, or an input that the data lacks.
+        """
+        batch = self.examples.read([self.indices[position] for position in positions])
+        arrays = {}
+        for wanted in self.inputs:
+            if wanted.name not in batch.inputs:
+                raise DataError(
+                    f"{self.name}: no array for model input {wanted.name}; it has {', '.join(batch.inputs)}"
+                )
+            array = batch.inputs[wanted.name]
+            if array.dtype.kind not in "fiub":
+                raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
+            arrays[wanted.name] = np.ascontiguousarray(array, dtype=wanted.dtype)
+            wanted.check(arrays[wanted.name], self.name)
+        return Batch(arrays, batch.labels)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All examples in order, `size` at a time; the last batch may be smaller."""
+        for start in range(0, len(self), size):
+            yield self.read(range(start, min(start + size, len(self))))
+
+    def part(self, positions: Sequence[int]) -> "Dataset":
+        """The examples at `positions` as a data set of their own."""
+        return Dataset(self.name, self.examples, self.inputs, [self.indices[p] for p in positions])

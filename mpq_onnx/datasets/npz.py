@@ -1,0 +1,52 @@
+"""npz:FILE - arrays by model input name, or `images` for a model with one input; `labels` where there are any."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpq_onnx.datasets.base import Batch, Examples
+from mpq_onnx.datasets.preprocessing import Preprocessing
+from mpq_onnx.datasets.spec import DataSpec
+from mpq_onnx.errors import DataError
+from mpq_onnx.model_inputs import ModelInput
+
+
+def open_examples(
+    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
+) -> Examples:
+    """Arrays are preprocessed when they are images: named `images`, or of four dimensions."""
+    arrays = _load(spec)
+    labels = arrays.pop("labels", None)
+    if not all(wanted.name in arrays for wanted in inputs):
+        if len(inputs) == 1 and "images" in arrays:
+            arrays = {inputs[0].name: arrays["images"]}
+        else:
+            raise DataError(
+                f"{spec.text}: the file has {', '.join(arrays) or 'no arrays'}, the model wants"
+                f" {', '.join(wanted.name for wanted in inputs)}"
+            )
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if labels is not None:
+        lengths["labels"] = len(labels)
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"{spec.text}: arrays of different lengths: {lengths}")
+
+    def read(indices: Sequence[int]) -> Batch:
+        chosen = np.asarray(indices)
+        batch = {
+            name: preprocessing.apply(array[chosen]) if array.ndim == 4 else array[chosen]
+            for name, array in arrays.items()
+        }
+        return Batch(batch, None if labels is None else labels[chosen].astype(np.int64))
+
+    return Examples(next(iter(lengths.values())), labels is not None, read)
+
+
+def _load(spec: DataSpec) -> dict[str, np.ndarray]:
+    try:
+        with np.load(spec.path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise DataError(f"{spec.text}: no such file {spec.path}") from None
+    except Exception as error:  # numpy and zipfile raise many kinds for a broken file
+        raise DataError(f"{spec.text}: cannot be read as npz: {error}") from error

@@ -1,0 +1,103 @@
+"""From stored images to a model's input: layout, scale, mean and standard deviation, resize and crop."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from mpq_onnx.datasets.spec import DataSpec, parse_options
+from mpq_onnx.errors import DataError
+
+OPTIONS = ("layout", "mean", "std", "scale", "resize", "crop")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before the model sees it; the model itself takes NCHW."""
+
+    layout: str = "nchw"
+    """How the data is stored: nchw or nhwc."""
+    mean: tuple[float, ...] = ()
+    """Subtracted per channel, after scaling."""
+    std: tuple[float, ...] = ()
+    """Divided by per channel."""
+    scale: float | None = None
+    """Multiplied first; None means 1/255 for uint8 and 1 for anything else."""
+    resize: int | None = None
+    """Shorter side in pixels, for image files (bilinear, antialiased)."""
+    crop: int | None = None
+    """Side of the centre crop, for image files."""
+
+    @staticmethod
+    def from_options(metadata: str, spec: DataSpec) -> "Preprocessing":
+        """The model's own preprocessing (`metadata`, a query string), overridden by the options of `spec`.
+
+        Raises:
+            DataError: a value that cannot be understood.
+        """
+        merged = parse_options(metadata, "in the model's metadata") if metadata else {}
+        merged.update({name: spec.options[name] for name in OPTIONS if name in spec.options})
+        spec.taken.update(OPTIONS)
+        return parse_preprocessing(merged, spec.text)
+
+    def apply(self, images: np.ndarray) -> np.ndarray:
+        """A batch of images (N,H,W,C or N,C,H,W as `layout` says) as float32 N,C,H,W."""
+        factor = self.scale if self.scale is not None else (1 / 255 if images.dtype == np.uint8 else 1.0)
+        result = images.astype(np.float32)
+        if self.layout == "nhwc":
+            result = result.transpose(0, 3, 1, 2)
+        if factor != 1.0:
+            result = result * np.float32(factor)
+        if self.mean:
+            result = result - _per_channel(self.mean, result)
+        if self.std:
+            result = result / _per_channel(self.std, result)
+        return np.ascontiguousarray(result)
+
+    def load_image(self, path: str) -> np.ndarray:
+        """An image file as uint8 H,W,3, resized and cropped."""
+        with Image.open(path) as stored:
+            image = stored.convert("RGB")
+        if self.resize is not None:
+            width, height = image.size
+            ratio = self.resize / min(width, height)
+            image = image.resize((round(width * ratio), round(height * ratio)), Image.Resampling.BILINEAR)
+        if self.crop is not None:
+            left, top = round((image.width - self.crop) / 2), round((image.height - self.crop) / 2)
+            image = image.crop((left, top, left + self.crop, top + self.crop))
+        return np.asarray(image)
+
+
+def parse_preprocessing(options: dict[str, str], where: str) -> Preprocessing:
+    """Typed preprocessing from text options.
+
+    Raises:
+        DataError: an unknown option or a value that cannot be understood.
+    """
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise DataError(f"{where}: unknown preprocessing option {unknown[0]}; known: {', '.join(OPTIONS)}")
+    layout = options.get("layout", "nchw")
+    if layout not in ("nchw", "nhwc"):
+        raise DataError(f"{where}: layout={layout}; choose nchw or nhwc")
+    try:
+        return Preprocessing(
+            layout=layout,
+            mean=_floats(options.get("mean")),
+            std=_floats(options.get("std")),
+            scale=float(options["scale"]) if "scale" in options else None,
+            resize=int(options["resize"]) if "resize" in options else None,
+            crop=int(options["crop"]) if "crop" in options else None,
+        )
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; mean and std are numbers with commas between them") from error
+
+
+def _floats(text: str | None) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(",")) if text else ()
+
+
+def _per_channel(values: tuple[float, ...], images: np.ndarray) -> np.ndarray:
+    if len(values) not in (1, images.shape[1]):
+        raise DataError(f"{len(values)} values of mean or std for {images.shape[1]} image channels; set layout=")
+    return np.asarray(values, dtype=np.float32).reshape(1, -1, *[1] * (images.ndim - 2))

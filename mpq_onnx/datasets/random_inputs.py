@@ -1,0 +1,42 @@
+"""random?count=64&seed=0&size=224 - standard normal (or small integer) inputs of the model's own shapes, no labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpq_onnx.datasets.base import Batch, Examples
+from mpq_onnx.datasets.preprocessing import Preprocessing
+from mpq_onnx.datasets.spec import DataSpec
+from mpq_onnx.errors import DataError
+from mpq_onnx.model_inputs import ModelInput
+
+DEFAULT_COUNT = 64
+
+
+def open_examples(
+    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
+) -> Examples:
+    """Open axes get `size`; integer inputs get values 0 and 1, which any table or mask accepts."""
+    count, seed, size = spec.integer("count", DEFAULT_COUNT), spec.integer("seed", 0), spec.integer("size", None)
+    shapes = {wanted.name: _shape(wanted, size, spec.text) for wanted in inputs}
+
+    def example(wanted: ModelInput, index: int) -> np.ndarray:
+        generator = np.random.default_rng([seed, index])
+        if wanted.dtype.kind == "f":
+            return generator.standard_normal(shapes[wanted.name]).astype(wanted.dtype)
+        return generator.integers(0, 2, shapes[wanted.name]).astype(wanted.dtype)
+
+    def read(indices: Sequence[int]) -> Batch:
+        arrays = {wanted.name: np.stack([example(wanted, index) for index in indices]) for wanted in inputs}
+        return Batch(arrays, None)
+
+    return Examples(spec.integer("start", 0) + count, False, read)
+
+
+def _shape(wanted: ModelInput, size: int | None, where: str) -> tuple[int, ...]:
+    """The shape of one example."""
+    if wanted.shape is None:
+        raise DataError(f"{where}: model input {wanted.name} has no shape; export the model with shapes")
+    if any(axis is None for axis in wanted.shape[1:]) and size is None:
+        raise DataError(f"{where}: model input {wanted.name} has open axes; give their length with size=")
+    return tuple(size if axis is None else axis for axis in wanted.shape[1:])  # type: ignore[misc]

@@ -1,0 +1,68 @@
+"""The text form of a data source: kind:path?key=value&key=value."""
+
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import overload
+
+from mpq_onnx.errors import DataError
+
+
+@dataclass
+class DataSpec:
+    """A parsed data spec. Options are taken one by one; what nobody took is refused."""
+
+    text: str
+    kind: str
+    path: str
+    options: dict[str, str]
+    taken: set[str] = field(default_factory=set)
+
+    def option(self, name: str, default: str | None = None) -> str | None:
+        self.taken.add(name)
+        return self.options.get(name, default)
+
+    @overload
+    def integer(self, name: str, default: int) -> int: ...
+    @overload
+    def integer(self, name: str, default: None) -> int | None: ...
+    def integer(self, name: str, default: int | None) -> int | None:
+        value = self.option(name)
+        if value is None:
+            return default
+        try:
+            return int(value)
+        except ValueError:
+            raise DataError(f"data spec {self.text}: {name}={value} is not a whole number") from None
+
+    def refuse_unused(self) -> None:
+        """Raise DataError when an option was given that its kind does not know."""
+        unknown = sorted(set(self.options) - self.taken)
+        if unknown:
+            raise DataError(
+                f"data spec {self.text}: unknown option {unknown[0]}; known: {', '.join(sorted(self.taken))}"
+            )
+
+
+def parse_spec(text: str) -> DataSpec:
+    """Split a data spec into kind, path and options.
+
+    Raises:
+        DataError: an option without a value.
+    """
+    kind, _, rest = text.partition(":")
+    if "?" in kind:  # a kind without a path, such as random?count=64
+        kind, _, query = kind.partition("?")
+        rest = f"?{query}"
+    path, _, query = rest.partition("?")
+    return DataSpec(text, kind, path, parse_options(query, text))
+
+
+def parse_options(query: str, where: str) -> dict[str, str]:
+    """The options of a query string; a plus sign stays a plus sign."""
+    try:
+        pairs = urllib.parse.parse_qsl(
+            query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query)
+        )
+    except ValueError:
+        raise DataError(f"data spec {where}: options must read key=value&key=value") from None
+    return dict(pairs)

@@ -1,0 +1,167 @@
+"""A mirror with quantizers: learnable bit widths while training, plain ones afterwards."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.quantization import fake_quantize
+
+
+class LearnedWidth(torch.autograd.Function):
+    """Fake-quantize with straight-through gradients for the value and for log2 of the width.
+
+    Inside the range dy/dx = 1, outside 0. The range does not depend on the width b, so the scale R / (2^b - 1) alone
+    carries its gradient: d ln(scale) / d log2(b) = -b ln2^2 2^b / (2^b - 1), and dy / d ln(scale) = y - x inside the range
+    (the quantization error that straight-through leaves), 0 outside (arXiv 2102.06366, section on learned precision).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        log2_bits: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        levels: Tensor,
+    ) -> Tensor:
+        y = fake_quantize(x, scale, zero_point, levels)
+        ctx.save_for_backward(x, y, log2_bits, scale, zero_point, levels)
+        return y
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        x, y, log2_bits, scale, zero_point, levels = ctx.saved_tensors  # type: ignore[attr-defined]
+        low = -zero_point * scale
+        high = low + (levels - 1) * scale
+        inside = (x >= low - scale / 2) & (x <= high + scale / 2)
+        passed = gradient * inside
+        bits = torch.exp2(log2_bits)
+        slope = -bits * np.log(2) ** 2 * torch.exp2(bits) / (torch.exp2(bits) - 1).clamp(min=1)
+        if log2_bits.dim() == 0:
+            width_gradient = torch.dot((y - x).reshape(-1), passed.reshape(-1)) * slope
+        else:
+            width_gradient = ((y - x) * passed).sum_to_size(log2_bits.shape) * slope
+        return (passed if ctx.needs_input_grad[0] else None), width_gradient, None, None, None  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class WidthTable:
+    """Quantizer parameters of one tensor for every width that may be chosen."""
+
+    widths: Tensor
+    """float32 [choices], ascending."""
+    scale: Tensor
+    """float32 [choices, ...], broadcasting over the tensor after the first axis."""
+    zero_point: Tensor
+    levels: Tensor
+
+
+class LearnedQuantizer(nn.Module):
+    """A quantizer whose width is exp2 of a parameter; the forward pass uses the nearest allowed width."""
+
+    def __init__(self, table: WidthTable, bits: Tensor) -> None:
+        """Args: bits: starting widths, shaped to broadcast over the tensor (a scalar for per-tensor)."""
+        super().__init__()
+        self.log2_bits = nn.Parameter(torch.log2(bits.clamp(min=float(table.widths[0].clamp(min=0.5)))))
+        self.register_buffer("widths", table.widths)
+        self.register_buffer("scale", table.scale)
+        self.register_buffer("zero_point", table.zero_point)
+        self.register_buffer("levels", table.levels)
+
+    @property
+    def bits(self) -> Tensor:
+        """The real-valued widths that are being learned."""
+        return torch.exp2(self.log2_bits)
+
+    def choice(self) -> Tensor:
+        """Index of the allowed width nearest to each learned one."""
+        return (self.bits.detach().unsqueeze(-1) - self.widths).abs().argmin(-1)  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        choice = self.choice()
+        if choice.dim() == 0:
+            chosen = [t[choice] for t in (self.scale, self.zero_point, self.levels)]  # type: ignore[index]
+        else:
+            # Tables are [choices, *shape of the widths or of the channels].
+            index = choice.expand(self.scale.shape[1:]).unsqueeze(0)  # type: ignore[union-attr,operator]
+            chosen = [
+                t.expand_as(self.scale).gather(0, index)[0]  # type: ignore[operator,arg-type]
+                for t in (self.scale, self.zero_point, self.levels)
+            ]
+        return LearnedWidth.apply(x, self.log2_bits, *chosen)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep the learned widths between the smallest and the largest allowed one."""
+        low = self.widths[0].clamp(min=0.5)  # type: ignore[index,operator]
+        self.log2_bits.clamp_(torch.log2(low), torch.log2(self.widths[-1]))  # type: ignore[index,arg-type]
+
+
+class FixedQuantizer(nn.Module):
+    """A quantizer of one width, per tensor."""
+
+    def __init__(self, scale: float, zero_point: float, levels: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        self.register_buffer("zero_point", torch.tensor(zero_point, dtype=torch.float32))
+        self.levels = levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fake_quantize(x, self.scale, self.zero_point, self.levels)
+
+
+def with_quantizers(
+    mirror: Mirror,
+    activations: Mapping[str, nn.Module],
+    weights: Mapping[str, nn.Module] | None = None,
+) -> Mirror:
+    """A copy of `mirror` in which every named tensor goes through its quantizer before anyone reads it.
+
+    Weights and other constants are shared with `mirror`; quantizer modules are named `quantizer_<fx node>`.
+    """
+    graph = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(mirror.module.graph, mapping)
+    graph.output(output)
+    root = copy.copy(mirror.module)
+    root._modules = dict(mirror.module._modules)
+    module = fx.GraphModule(root, graph, "QuantizedMirror")
+    for name in mirror.module._parameters:
+        module._parameters[name] = mirror.module._parameters[name]
+    for name, buffer in mirror.module._buffers.items():
+        module._buffers[name] = buffer
+    values = {name: mapping[node] for name, node in mirror.values.items()}
+    for tensor, quantizer in {**activations, **(weights or {})}.items():
+        node = values[tensor]
+        name = f"quantizer_{node.name}"
+        module.add_submodule(name, quantizer)
+        with module.graph.inserting_after(node):
+            quantized = module.graph.call_module(name, (node,))
+        quantized.meta["quantizer_of"] = tensor
+        node.replace_all_uses_with(quantized, delete_user_cb=lambda user, new=quantized: user is not new)
+    module.recompile()
+    module.eval()
+    return Mirror(module, mirror.inputs, mirror.outputs, values)
+
+
+def set_parameters(mirror: Mirror, arrays: Mapping[str, np.ndarray]) -> Mirror:
+    """A copy of `mirror` whose named initializers hold `arrays` instead."""
+    changed = with_quantizers(mirror, {})
+    for tensor, array in arrays.items():
+        target = str(changed.values[tensor].target)
+        device = changed.module._parameters[target].device  # type: ignore[union-attr]
+        changed.module._parameters[target] = nn.Parameter(
+            torch.from_numpy(np.array(array)).to(device), requires_grad=False
+        )
+    return changed
+
+
+def quantizer_modules(modules: Sequence[nn.Module]) -> list[LearnedQuantizer]:
+    """The learned ones among `modules`."""
+    return [module for module in modules if isinstance(module, LearnedQuantizer)]

@@ -1,0 +1,21 @@
+"""Range observer "percentile": cut a fixed share of the values at each end."""
+
+import numpy as np
+
+from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+
+CUT = 1e-4
+"""Share of the values left outside at each end: the range holds the 0.01 to 99.99 percentiles."""
+
+
+class PercentileObserver:
+    """Reads the percentiles off a streaming histogram."""
+
+    def __init__(self) -> None:
+        self.histogram = StreamingHistogram()
+
+    def update(self, values: np.ndarray) -> None:
+        self.histogram.update(values)
+
+    def range(self, levels: int) -> tuple[float, float]:
+        return self.histogram.quantile(CUT), self.histogram.quantile(1 - CUT)

@@ -1,0 +1,59 @@
+"""A histogram of a stream whose range is not known beforehand, in fixed memory."""
+
+import math
+
+import numpy as np
+
+HALF_BINS = 4096
+
+
+class StreamingHistogram:
+    """Counts of values around the bin centres k * width, k = -4096 .. 4096.
+
+    Zero is a bin centre, so that the many exact zeros after a ReLU stay exact. When a value lies outside, the width
+    doubles and neighbouring bins are merged; a centre halfway between two new ones is split evenly.
+    """
+
+    def __init__(self) -> None:
+        self.width = 0.0
+        self.counts = np.zeros(2 * HALF_BINS + 1)
+
+    def update(self, values: np.ndarray) -> None:
+        """Count finite `values` of any shape."""
+        largest = float(np.max(np.abs(values))) if values.size else 0.0
+        if self.width == 0.0 and largest > 0.0:
+            # Everything counted so far was zero, whose bin is the same at any width.
+            self.width = largest / HALF_BINS
+        while largest > self.width * (HALF_BINS + 0.5):
+            self._double()
+        if largest == 0.0:
+            self.counts[HALF_BINS] += values.size
+            return
+        scaled = values.ravel() / np.float32(self.width)
+        index = np.rint(scaled, out=scaled).astype(np.int32)
+        self.counts += np.bincount(index.clip(-HALF_BINS, HALF_BINS) + HALF_BINS, minlength=self.counts.size)
+
+    @property
+    def centres(self) -> np.ndarray:
+        """The value that each bin stands for, ascending."""
+        return np.arange(-HALF_BINS, HALF_BINS + 1) * self.width
+
+    def quantile(self, q: float) -> float:
+        """The bin centre below which a share `q` of all values lies."""
+        cumulative = np.cumsum(self.counts)
+        position = int(np.searchsorted(cumulative, q * cumulative[-1], side="left"))
+        return float(self.centres[min(position, self.counts.size - 1)])
+
+    def occupied(self) -> tuple[np.ndarray, np.ndarray]:
+        """(centres, counts) of the bins that are not empty."""
+        kept = np.flatnonzero(self.counts)
+        return self.centres[kept], self.counts[kept]
+
+    def _double(self) -> None:
+        self.width *= 2
+        merged = np.zeros_like(self.counts)
+        offsets = np.arange(-HALF_BINS, HALF_BINS + 1)
+        half = self.counts / 2
+        np.add.at(merged, [math.floor(k / 2) + HALF_BINS for k in offsets], half)
+        np.add.at(merged, [math.ceil(k / 2) + HALF_BINS for k in offsets], half)
+        self.counts = merged

@@ -1,0 +1,43 @@
+"""What a rounding method sees of one layer, in the matrix form of mirror.matrix_form."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Float weights and the grid that they must end on."""
+
+    weight: Tensor
+    """[g, o, k]."""
+    scale: Tensor
+    """[g, o, 1]."""
+    zero_point: Tensor
+    """[g, o, 1]."""
+    levels: Tensor
+    """[g, o, 1]."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of the layer's input patches.
+
+    With x the patches that the quantized network delivers and t those of the float network, the mean squared error of the
+    layer's output is W_q A W_q^T - 2 W B^T W_q^T + const for each output channel.
+    """
+
+    quantized: Tensor
+    """A = mean x x^T, [g, k, k]."""
+    cross: Tensor
+    """B = mean x t^T, [g, k, k]."""
+
+
+class RoundingMethod(Protocol):
+    """Chooses the integers of one layer."""
+
+    needs_moments: bool
+
+    def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:
+        """The integers [g, o, k], 0 .. levels-1, as floats; `moments` is given when `needs_moments`."""

@@ -1,0 +1,142 @@
+"""Layer by layer: round the weights of each node on its data, correct its bias, go on with the quantized outputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+from tqdm import tqdm
+
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.matrix_form import (
+    input_patches,
+    second_moment,
+    supports,
+    weight_from_matrix,
+    weight_matrix,
+)
+from mpq_onnx.mirror.stepwise import Stepper, Streams
+from mpq_onnx.placement import WeightSite
+from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
+from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, quantize_to_nearest
+
+CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
+"""Ops with a bias input of their own."""
+
+
+@dataclass(frozen=True)
+class RoundingResult:
+    """Quantized weights, and the biases that make up for their mean error, by weight tensor."""
+
+    weights: dict[str, QuantizedWeight]
+    biases: dict[str, np.ndarray]
+
+
+def round_weights(
+    quantized: Mirror,
+    sites: Sequence[WeightSite],
+    grids: Mapping[str, WeightGrid],
+    method: RoundingMethod,
+    batches: Sequence[Sequence[Tensor]],
+    bias_correction: bool,
+) -> RoundingResult:
+    """Round every weight that has a grid.
+
+    Args:
+        quantized: a mirror whose activations have their final quantizers and whose weights are float.
+        method: from ROUNDINGS.
+        batches: the model's inputs in order, for every batch of calibration data.
+        bias_correction: shift each output channel's bias so that its mean over the data is the float network's
+            (arXiv 1906.04721, section 4.2, measured instead of derived).
+    """
+    result = RoundingResult({}, {})
+    stepper = Stepper(quantized, batches)
+    consumers = {user: site for site in sites for user in quantized.values[site.tensor].users}
+    progress = tqdm(total=len(grids), desc="round weights", disable=None, leave=False, unit="layer")
+
+    def visit(node: fx.Node, streams: Streams) -> None:
+        site = consumers.get(node)
+        if site is None or site.tensor not in grids:
+            return
+        constant = quantized.values[site.tensor]
+        weight = getattr(quantized.module, str(constant.target)).detach()
+        if site.tensor not in result.weights:
+            rounded = _round(node, site, streams, weight, grids[site.tensor], method)
+            result.weights[site.tensor] = rounded
+            progress.update()
+        values = torch.from_numpy(result.weights[site.tensor].dequantized()).to(weight.device)
+        stepper.replace(constant, values)
+        if bias_correction and _correctable(site, quantized):
+            bias = _corrected_bias(node, streams, values)
+            result.biases[site.tensor] = bias.cpu().numpy()
+            stepper.set_bias(node, bias)
+
+    with progress:
+        stepper.walk(visit)
+    return result
+
+
+def _round(
+    node: fx.Node,
+    site: WeightSite,
+    streams: Streams,
+    weight: Tensor,
+    grid: WeightGrid,
+    method: RoundingMethod,
+) -> QuantizedWeight:
+    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest."""
+    attributes = dict(node.kwargs)
+    if not supports(site, attributes):
+        return quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
+
+    def as_matrix(vector: np.ndarray) -> Tensor:
+        shaped = torch.from_numpy(vector).to(weight).reshape(along_axis(weight.dim(), site.channel_axis))
+        return weight_matrix(site.op_type, shaped.expand_as(weight), attributes)[..., :1]
+
+    layer = Layer(
+        weight=weight_matrix(site.op_type, weight, attributes),
+        scale=as_matrix(grid.scale),
+        zero_point=as_matrix(grid.zero_point),
+        levels=as_matrix(grid.levels),
+    )
+    moments = _moments(site, streams, weight, attributes) if method.needs_moments else None
+    integers = weight_from_matrix(site.op_type, method(layer, moments), weight, attributes)
+    return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
+
+
+def _moments(site: WeightSite, streams: Streams, weight: Tensor, attributes: dict) -> Moments:
+    quantized = torch.zeros((), device=weight.device)
+    cross = torch.zeros((), device=weight.device)
+    count = 0
+    for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
+        x = input_patches(site.op_type, quantized_inputs[0], weight, attributes)
+        t = input_patches(site.op_type, exact_inputs[0], weight, attributes)
+        quantized = quantized + second_moment(x, x)
+        cross = cross + second_moment(x, t)
+        count += x.shape[0] * x.shape[3]
+    return Moments(quantized / count, cross / count)
+
+
+def _correctable(site: WeightSite, mirror: Mirror) -> bool:
+    """A bias of one's own: not shared with another node, and neither is the weight."""
+    if site.op_type not in CORRECTED_OPS or len(mirror.values[site.tensor].users) > 1:
+        return False
+    return site.bias is None or len(mirror.values[site.bias].users) == 1
+
+
+def _corrected_bias(node: fx.Node, streams: Streams, weight: Tensor) -> Tensor:
+    """The bias plus the mean output error of each channel."""
+    total, count = torch.zeros((), device=weight.device), 0
+    bias = streams.exact[0][2] if len(streams.exact[0]) > 2 else None
+    for exact, quantized in zip(streams.exact, streams.quantized, strict=True):
+        wanted = node.target(*exact, **node.kwargs)  # type: ignore[operator]
+        got = node.target(quantized[0], weight, bias, **node.kwargs)  # type: ignore[operator]
+        difference = wanted - got
+        axes = [0, *range(2, difference.dim())]
+        total = total + difference.sum(dim=axes)
+        count += difference.numel() // difference.shape[1]
+    correction = total / count
+    if bias is None:
+        return correction
+    return (bias.detach() + correction).to(bias.dtype)

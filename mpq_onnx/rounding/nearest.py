@@ -1,0 +1,13 @@
+"""Rounding "nearest": each weight goes to the nearest point of its grid, whatever the data."""
+
+from torch import Tensor
+
+from mpq_onnx.quantization import quantize
+from mpq_onnx.rounding.layer import Layer, Moments
+
+
+class NearestRounding:
+    needs_moments = False
+
+    def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:
+        return quantize(layer.weight, layer.scale, layer.zero_point, layer.levels)

@@ -1,0 +1,94 @@
+"""Calibration: stream a data set through onnxruntime and watch every activation that gets a quantizer."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from tqdm import tqdm
+
+from mpq_onnx.calibration import WIDTHS, Calibration, TensorCalibration
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import DataError
+from mpq_onnx.model_file import fingerprint
+from mpq_onnx.observers import OBSERVERS, Observer
+from mpq_onnx.observers.min_max import MinMaxObserver
+from mpq_onnx.observers.range_search import squared_error
+from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.quantization import levels_of
+from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
+
+BATCH_SIZE = 64
+WIDEST_SEARCHED = 8
+"""Above 8 bits the clipping error outweighs the rounding error in any search, and the whole range is kept."""
+
+
+def calibrate(
+    model: ir.Model,
+    tensors: Sequence[str],
+    dataset: Dataset,
+    shapes: Mapping[str, tuple[int, ...]],
+    observer: str = "mse",
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+) -> Calibration:
+    """Ranges and quantization errors of `tensors` of a float model, by bit width.
+
+    Memory is that of one batch and one histogram a tensor, whatever the number of batches.
+
+    Args:
+        shapes: shape of every tensor for one example.
+        observer: a name in mpq_onnx.observers.OBSERVERS.
+
+    Raises:
+        DataError: NaN or infinity in a tensor; names it.
+    """
+    watchers = {name: _Watcher(OBSERVERS[observer]()) for name in tensors}
+    runner = runner_with_outputs(model, tensors, device)
+    total = -(-len(dataset) // batch_size)
+    for batch in tqdm(dataset.batches(batch_size), "calibrate", total, disable=None, leave=False, unit="batch"):
+        for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
+            if not np.isfinite(array).all():
+                raise DataError(f"{dataset.name}: tensor {name} becomes NaN or infinite; check data and model")
+            watchers[name].update(array)
+    return Calibration(
+        model=fingerprint(model),
+        observer=observer,
+        examples=len(dataset),
+        tensors={name: watchers[name].result(shapes[name]) for name in tensors},
+        shapes=dict(shapes),
+    )
+
+
+class _Watcher:
+    """An observer for the range, and a histogram for the error that this range leaves."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.extremes = MinMaxObserver()
+        own = getattr(observer, "histogram", None)
+        self.histogram = own if isinstance(own, StreamingHistogram) else StreamingHistogram()
+        self.shared = own is self.histogram
+
+    def update(self, values: np.ndarray) -> None:
+        self.observer.update(values)
+        self.extremes.update(values)
+        if not self.shared:
+            self.histogram.update(values)
+
+    def result(self, shape: tuple[int, ...]) -> TensorCalibration:
+        whole = self.extremes.range(0)
+        ranges = [
+            self.observer.range(levels_of(bits)) if bits <= WIDEST_SEARCHED else whole for bits in WIDTHS
+        ]
+        return TensorCalibration(
+            tuple(shape), *whole, tuple(ranges), tuple(self._error(*ranges[bits - 1], bits) for bits in WIDTHS)
+        )
+
+    def _error(self, low: float, high: float, bits: int) -> float:
+        centres, counts = self.histogram.occupied()
+        if not centres.size:
+            return 0.0
+        levels = np.array([levels_of(bits)], np.float32)
+        ends = np.array([low], np.float32), np.array([high], np.float32)
+        error = squared_error(centres[None].astype(np.float32), *ends, levels, counts[None])
+        return float(error[0] / counts.sum())

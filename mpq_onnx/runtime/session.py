@@ -1,0 +1,122 @@
+"""onnxruntime sessions: device, optimization level, fixed batch sizes, errors in one line."""
+
+import ctypes
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from mpq_onnx.errors import DataError, ModelError, UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+QUIET = 3
+"""onnxruntime's log severity "error"."""
+
+
+class Runner:
+    """One model in one onnxruntime session."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        device: str = "auto",
+        optimize: bool = True,
+        where: str | None = None,
+    ) -> None:
+        """Open a session.
+
+        Args:
+            model: a file, or a serialized ModelProto.
+            device: auto, cpu or cuda.
+            optimize: False switches all of onnxruntime's graph optimizations off.
+            where: names the model in errors.
+
+        Raises:
+            ModelError: onnxruntime refuses the model.
+            UsageError: CUDA was asked for and is not there.
+        """
+        self.where = where or (str(model) if not isinstance(model, bytes) else "the model")
+        options = ort.SessionOptions()
+        options.log_severity_level = QUIET
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        source = model if isinstance(model, bytes) else str(Path(model))
+        try:
+            self.session = ort.InferenceSession(source, options, providers=providers(device))
+        except UsageError:
+            raise
+        except Exception as error:  # onnxruntime raises a class of its own per status code
+            raise ModelError(f"{self.where}: onnxruntime cannot load it: {_first_line(error)}") from error
+        self.inputs = tuple(entry.name for entry in self.session.get_inputs())
+        self.outputs = tuple(entry.name for entry in self.session.get_outputs())
+        fixed = [entry.shape[0] for entry in self.session.get_inputs() if entry.shape]
+        self.fixed_batch = next((size for size in fixed if isinstance(size, int) and size > 0), None)
+
+    def run(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> list[np.ndarray]:
+        """The outputs (all of the model's by default) for a batch of any size.
+
+        A model with a fixed batch size is run as often as needed, its last batch filled up by repetition.
+
+        Raises:
+            DataError: onnxruntime refuses the inputs.
+        """
+        chosen = {name: feeds[name] for name in self.inputs}
+        size = len(next(iter(chosen.values())))
+        if self.fixed_batch is None or size == self.fixed_batch:
+            return self._run(chosen, outputs)
+        parts = []
+        for start in range(0, size, self.fixed_batch):
+            picks = np.arange(start, start + self.fixed_batch).clip(max=size - 1)
+            parts.append(self._run({name: array[picks] for name, array in chosen.items()}, outputs))
+        return [np.concatenate(arrays)[:size] for arrays in zip(*parts, strict=True)]
+
+    def _run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> list[np.ndarray]:
+        try:
+            return self.session.run(outputs, dict(feeds))
+        except Exception as error:
+            raise DataError(f"{self.where}: onnxruntime cannot run on this data: {_first_line(error)}") from error
+
+
+def providers(device: str) -> list[str]:
+    """onnxruntime's execution providers for a device name.
+
+    Raises:
+        UsageError: an unknown device, or CUDA where there is none.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
+    usable = "CUDAExecutionProvider" in ort.get_available_providers() and cuda_present()
+    if device == "cuda" and not usable:
+        raise UsageError("device cuda: no CUDA device (or no onnxruntime-gpu) on this machine; use --device cpu")
+    if device == "cpu" or not usable:
+        return ["CPUExecutionProvider"]
+    _preload_cuda()
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+@functools.cache
+def cuda_present() -> bool:
+    """True when the CUDA driver answers and counts at least one device."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1" if os.name == "posix" else "nvcuda.dll")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+@functools.cache
+def _preload_cuda() -> None:
+    """Let onnxruntime find the CUDA libraries that pip installed beside torch."""
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
