@@ -37,6 +37,8 @@ class NodePrecision:
     weight_elements: int = 0
     macs: int = 0
     """Multiply-accumulates for one example."""
+    input: str | None = None
+    """Name of the quantized activation that the weights are multiplied with."""
     activation: str | None = None
     """Name of the output tensor."""
     activation_bits: float | None = None
@@ -106,6 +108,18 @@ class Allocation:
         )
         return math.ceil(bits / 8)
 
+    @property
+    def bit_operations(self) -> float:
+        """BOPs of one example: sum of MACs * weight bits * bits of the activation multiplied with them (32 for float)."""
+        activation_bits = self.activation_bits_by_tensor()
+        return math.fsum(
+            node.macs
+            * (32.0 if node.mean_weight_bits is None else node.mean_weight_bits)
+            * activation_bits.get(node.input or "", 32.0)
+            for node in self.nodes
+            if node.weight is not None
+        )
+
     def precision_of_weight(self, tensor: str) -> NodePrecision | None:
         return next((node for node in self.nodes if node.weight == tensor), None)
 
@@ -137,6 +151,7 @@ class Allocation:
                 "weight_bits": self.mean_weight_bits,
                 "activation_bits": self.mean_activation_bits,
                 "weight_bytes": self.weight_bytes,
+                "bit_operations": self.bit_operations,
             },
             "nodes": [dataclasses.asdict(node) for node in self.nodes],
         }
@@ -216,6 +231,7 @@ def make_allocation(
             weight_bits=weight_bits.get(weight.tensor),
             weight_elements=weight.elements,
             macs=weight.macs,
+            input=weight.source,
         )
     extra: list[NodePrecision] = []
     for site in sites.activations:
@@ -277,21 +293,6 @@ def _check_weight(node: NodePrecision, site: WeightSite | None) -> None:
         raise AllocationError(
             f"node {node.node}: weight_bits lists {len(node.weight_bits)} widths for {site.channels} output channels"
         )
-
-
-def bit_operations(allocation: Allocation, input_tensors: Mapping[str, str]) -> float:
-    """BOPs of one example: sum of MACs * weight bits * bits of the activation multiplied with them (32 for float).
-
-    Args:
-        input_tensors: by weight tensor, the quantized activation that feeds its node.
-    """
-    activation_bits = allocation.activation_bits_by_tensor()
-    total = 0.0
-    for node in allocation.nodes:
-        if node.weight is not None:
-            weight_bits = 32.0 if node.mean_weight_bits is None else node.mean_weight_bits
-            total += node.macs * weight_bits * activation_bits.get(input_tensors[node.weight], 32.0)
-    return total
 
 
 def _node(entry: Mapping[str, Any]) -> NodePrecision:

@@ -57,13 +57,6 @@ def bias_scale(input_scale: Array, weight_scale: Array) -> Array:
     return input_scale * weight_scale
 
 
-def container_bits(levels: int) -> int:
-    """Width of the smallest ONNX integer type that holds `levels` levels: 2, 4, 8 or 16 (0 for a pruned tensor).
-
-    Raises:
-        ValueError: more than 2**16 levels.
-    """
-    for width in (0, 2, 4, 8, 16):
-        if levels <= 2**width:
-            return width
-    raise ValueError(f"no ONNX quantized type holds {levels} levels; at most {2**MAXIMUM_BITS} do")
+def stored_bits(levels: int) -> int:
+    """Whole bits that tell `levels` levels apart: ceil(log2(levels)), 0 for a pruned tensor."""
+    return (levels - 1).bit_length()

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.quantization import fake_quantize
+from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
 
 
 class LearnedWidth(torch.autograd.Function):
@@ -150,16 +151,38 @@ def with_quantizers(
     return Mirror(module, mirror.inputs, mirror.outputs, values)
 
 
-def set_parameters(mirror: Mirror, arrays: Mapping[str, np.ndarray]) -> Mirror:
-    """A copy of `mirror` whose named initializers hold `arrays` instead."""
-    changed = with_quantizers(mirror, {})
-    for tensor, array in arrays.items():
-        target = str(changed.values[tensor].target)
-        device = changed.module._parameters[target].device  # type: ignore[union-attr]
-        changed.module._parameters[target] = nn.Parameter(
-            torch.from_numpy(np.array(array)).to(device), requires_grad=False
-        )
+def activation_quantizers(quantizers: Mapping[str, ActivationQuantizer]) -> dict[str, nn.Module]:
+    """A FixedQuantizer for every tensor."""
+    return {
+        tensor: FixedQuantizer(float(each.scale), float(each.zero_point), each.levels)
+        for tensor, each in quantizers.items()
+    }
+
+
+def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
+    """The mirror of the final graph: `mirror` with the numbers of `network`."""
+    changed = with_quantizers(mirror, activation_quantizers(network.activations))
+    graph = changed.module.graph
+    device = next(changed.module.parameters()).device
+    for tensor, weight in network.weights.items():
+        constant = changed.values[tensor]
+        _set_parameter(changed.module, str(constant.target), weight.dequantized(), device)
+        bias = network.float_biases.get(tensor)
+        if tensor in network.biases:
+            bias = network.biases[tensor].dequantized()
+        if bias is None:
+            continue
+        node = next(iter(constant.users))
+        name = f"bias_of_{constant.name}"
+        _set_parameter(changed.module, name, bias, device)
+        with graph.inserting_before(node):
+            node.args = (*node.args[:2], graph.get_attr(name))
+    changed.module.recompile()
     return changed
+
+
+def _set_parameter(module: nn.Module, name: str, array: np.ndarray, device: torch.device) -> None:
+    module._parameters[name] = nn.Parameter(torch.from_numpy(array).to(device), requires_grad=False)
 
 
 def quantizer_modules(modules: Sequence[nn.Module]) -> list[LearnedQuantizer]:

@@ -3,11 +3,13 @@
 One placement a file; a new one is one file and one line in PLACEMENTS.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import onnx_ir as ir
 
 from mpq_onnx.placement import all_outputs
+from mpq_onnx.placement.graph_roles import quantized_source
 from mpq_onnx.placement.sites import ActivationSite, Shapes, Sites, WeightSite, weight_sites
 
 Placement = Callable[[ir.Model, Shapes], tuple[ActivationSite, ...]]
@@ -25,7 +27,13 @@ def find_sites(model: ir.Model, shapes: Shapes, placement: str = "all") -> Sites
         shapes: the shape of every tensor for one example (batch 1).
         placement: a name in PLACEMENTS.
     """
-    return Sites(weights=weight_sites(model, shapes), activations=PLACEMENTS[placement](model, shapes))
+    activations = PLACEMENTS[placement](model, shapes)
+    quantized = {site.tensor for site in activations}
+    weights = (
+        dataclasses.replace(site, source=quantized_source(model, site.input, quantized))
+        for site in weight_sites(model, shapes)
+    )
+    return Sites(tuple(weights), activations)
 
 
 __all__ = ["PLACEMENTS", "ActivationSite", "Placement", "Shapes", "Sites", "WeightSite", "find_sites"]

@@ -1,5 +1,7 @@
 """What a node means to a quantizer: does it only move values, is it an activation that fuses with its producer."""
 
+from collections.abc import Set
+
 import onnx_ir as ir
 
 from mpq_onnx.placement.sites import weight_input
@@ -62,3 +64,16 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     if node.op_type == "MatMul" and is_bias_add(consumer):
         return consumer
     return None
+
+
+def quantized_source(model: ir.Model, tensor: str, quantized: Set[str]) -> str | None:
+    """The tensor of `quantized` whose values `tensor` holds, found backwards through pass-through ops; None if none."""
+    values = {str(value.name): value for value in model.graph.inputs}
+    values.update({str(value.name): value for node in model.graph for value in node.outputs})
+    value: ir.Value | None = values[tensor]
+    while value is not None and value.name not in quantized:
+        producer = value.producer()
+        if producer is None or not is_pass_through(producer):
+            return None
+        value = producer.inputs[0]
+    return None if value is None else str(value.name)

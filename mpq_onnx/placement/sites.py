@@ -22,6 +22,8 @@ class WeightSite:
     """Name of the weight's initializer."""
     input: str
     """Name of the activation that the weight is multiplied with."""
+    source: str | None
+    """The quantized activation that `input` is a view of (itself, or through pass-through ops); None where float."""
     bias: str | None
     """Name of the bias initializer, if the node has one."""
     output: str
@@ -89,6 +91,7 @@ def weight_sites(model: ir.Model, shapes: Shapes) -> tuple[WeightSite, ...]:
             op_type=node.op_type,
             tensor=weight.name,
             input=str(data.name),
+            source=None,
             bias=str(bias.name) if bias is not None and bias.const_value is not None else None,
             output=str(node.outputs[0].name),
             channel_axis=_channel_axis(node, weight_index, len(shape)),

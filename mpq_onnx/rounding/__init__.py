@@ -1,13 +1,15 @@
-"""How float weights become integers on a given grid; a rounding method is one file and one line in ROUNDINGS."""
+"""How float weights become integers on a given grid; a rounding method is one file and one line in network.ROUNDINGS."""
 
-from mpq_onnx.rounding.adaptive import AdaptiveRounding
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.rounding.layerwise import RoundingResult, round_weights
-from mpq_onnx.rounding.nearest import NearestRounding
+from mpq_onnx.rounding.network import ROUNDINGS, quantize_network
 
-ROUNDINGS: dict[str, RoundingMethod] = {
-    "nearest": NearestRounding(),
-    "adaptive": AdaptiveRounding(),
-}
-
-__all__ = ["ROUNDINGS", "Layer", "Moments", "RoundingMethod", "RoundingResult", "round_weights"]
+__all__ = [
+    "ROUNDINGS",
+    "Layer",
+    "Moments",
+    "RoundingMethod",
+    "RoundingResult",
+    "quantize_network",
+    "round_weights",
+]

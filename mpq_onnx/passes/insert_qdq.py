@@ -1,0 +1,97 @@
+"""Write a quantized network into a float graph as QuantizeLinear/DequantizeLinear pairs.
+
+Up to 256 levels an activation goes through uint8, with an integer Clip between Q and DQ where it has fewer (the QCDQ
+convention), above through uint16. Weights lie as the storage form says, biases are int32.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from mpq_onnx.model_file import add_initializer
+from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
+from mpq_onnx.storage import WeightWriter
+from mpq_onnx.placement import WeightSite
+from mpq_onnx.storage.dequantize import dequantize_node
+
+BIAS_INPUT = 2
+
+
+class InsertQdqPass(ir.passes.InPlacePass):
+    """Quantize the tensors that a QuantizedNetwork names; all others stay as they are."""
+
+    def __init__(
+        self, network: QuantizedNetwork, sites: tuple[WeightSite, ...], write_weight: WeightWriter
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.sites = {site.tensor: site for site in sites}
+        self.write_weight = write_weight
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph = model.graph
+        values = _values(graph)
+        for tensor, quantizer in self.network.activations.items():
+            _quantize_activation(graph, values[tensor], quantizer)
+        for tensor, weight in self.network.weights.items():
+            self._replace_bias(graph, values, tensor)
+            original = graph.initializers[tensor]
+            ir.convenience.replace_all_uses_with(original, self.write_weight(model, tensor, weight))
+            del graph.initializers[tensor]
+        return ir.passes.PassResult(model, modified=True)
+
+    def _replace_bias(self, graph: ir.Graph, values: dict[str, ir.Value], tensor: str) -> None:
+        """Give the node of weight `tensor` its quantized or corrected bias."""
+        name = f"{self.sites[tensor].node}_bias"
+        node = next(iter(graph.initializers[tensor].uses())).node
+        if tensor in self.network.biases:
+            bias = self.network.biases[tensor]
+            integers = add_initializer(graph, f"{name}_quantized", bias.integers)
+            new = dequantize_node(graph, name, integers, bias.scale, None, axis=0)
+        elif tensor in self.network.float_biases:
+            new = add_initializer(graph, f"{name}_corrected", self.network.float_biases[tensor])
+        else:
+            return
+        old = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else None
+        if len(node.inputs) <= BIAS_INPUT:
+            node.resize_inputs(BIAS_INPUT + 1)
+        node.replace_input_with(BIAS_INPUT, new)
+        if old is not None and not old.uses() and old.name in graph.initializers:
+            del graph.initializers[old.name]
+
+
+def _values(graph: ir.Graph) -> dict[str, ir.Value]:
+    values = {str(value.name): value for value in graph.inputs}
+    values.update({str(value.name): value for node in graph for value in node.outputs if value.name})
+    return values
+
+
+def _quantize_activation(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuantizer) -> None:
+    """Send everyone who reads `value` to what comes out of its quantizer; a graph output keeps its name."""
+    name = str(value.name)
+    container = np.dtype(np.uint8 if quantizer.levels <= 256 else np.uint16)
+    readers = tuple(value.uses())
+    scale = add_initializer(graph, f"{name}_scale", np.array(quantizer.scale, np.float32))
+    zero_point = add_initializer(graph, f"{name}_zero_point", np.array(quantizer.zero_point, container))
+    nodes = [ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}_quantize")]
+    if quantizer.levels < np.iinfo(container).max + 1:
+        low = add_initializer(graph, f"{name}_lowest", np.array(0, container))
+        high = add_initializer(graph, f"{name}_highest", np.array(quantizer.levels - 1, container))
+        nodes.append(ir.node("Clip", [nodes[-1].outputs[0], low, high], name=f"{name}_narrow"))
+    nodes.append(
+        ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=f"{name}_dequantize")
+    )
+    for node, suffix in zip(nodes, ("quantized", "narrowed") if len(nodes) == 3 else ("quantized",), strict=False):
+        node.outputs[0].name = f"{name}_{suffix}"
+    result = nodes[-1].outputs[0]
+    result.name, result.type, result.shape = f"{name}_dequantized", value.type, value.shape
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], nodes)
+    else:
+        graph.insert_after(producer, nodes)
+    for user, index in readers:
+        user.replace_input_with(index, result)
+    for position, output in enumerate(graph.outputs):
+        if output is value:
+            value.name, result.name = f"{name}_float", name
+            graph.outputs[position] = result
