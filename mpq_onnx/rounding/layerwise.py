@@ -24,6 +24,11 @@ from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, quantize_t
 CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 """Ops with a bias input of their own."""
 
+SAMPLES_PER_TAP = 128
+"""Output positions that a second moment is averaged over, for each tap of the receptive field."""
+FEWEST_POSITIONS = 32
+"""Positions taken of every example, at least."""
+
 
 @dataclass(frozen=True)
 class RoundingResult:
@@ -106,12 +111,19 @@ def _round(
 
 
 def _moments(site: WeightSite, streams: Streams, weight: Tensor, attributes: dict) -> Moments:
+    """Second moments over all examples, at as many output positions (spread at random) as the estimate needs."""
+    generator = torch.Generator().manual_seed(0)
+    examples = sum(inputs[0].shape[0] for inputs in streams.exact)
     quantized = torch.zeros((), device=weight.device)
     cross = torch.zeros((), device=weight.device)
     count = 0
     for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
         x = input_patches(site.op_type, quantized_inputs[0], weight, attributes)
         t = input_patches(site.op_type, exact_inputs[0], weight, attributes)
+        wanted = max(-(-SAMPLES_PER_TAP * x.shape[2] // examples), FEWEST_POSITIONS)
+        if wanted < x.shape[3]:
+            chosen = torch.randperm(x.shape[3], generator=generator)[:wanted].to(x.device)
+            x, t = x[..., chosen], t[..., chosen]
         quantized = quantized + second_moment(x, x)
         cross = cross + second_moment(x, t)
         count += x.shape[0] * x.shape[3]

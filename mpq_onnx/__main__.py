@@ -1,0 +1,5 @@
+"""python -m mpq_onnx"""
+
+from mpq_onnx.cli import main
+
+main()

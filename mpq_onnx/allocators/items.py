@@ -1,0 +1,67 @@
+"""The free choices of one budget: what has its own width, and how much each choice weighs in the mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpq_onnx.placement import ActivationSite, WeightSite
+
+Widths = dict[str, float | tuple[float, ...]]
+"""Chosen width, or one per output channel, by tensor."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """One item a tensor, or one an output channel, in the order of `tensors`."""
+
+    tensors: tuple[str, ...]
+    counts: tuple[int, ...]
+    """Items of each tensor."""
+    sizes: np.ndarray
+    """int64 [items]: elements that the item's width applies to."""
+    choices: np.ndarray
+    """float64 [choices], ascending: the widths that may be chosen."""
+
+    def join(self, by_tensor: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Arrays whose first axis runs over a tensor's items, one after the other."""
+        return np.concatenate([by_tensor[tensor] for tensor in self.tensors])
+
+    def split(self, joined: np.ndarray) -> dict[str, np.ndarray]:
+        """Inverse of join."""
+        parts = np.split(joined, np.cumsum(self.counts)[:-1])
+        return dict(zip(self.tensors, parts, strict=True))
+
+    def mean(self, bits: np.ndarray) -> float:
+        """sum(bits * sizes) / sum(sizes)."""
+        return float((bits * self.sizes).sum() / self.sizes.sum())
+
+
+def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granularity: str) -> Items:
+    """Items of the weights; granularity "channel" makes one of every output channel, "layer" one of every tensor."""
+    counts = [site.channels if granularity == "channel" else 1 for site in sites]
+    sizes = [
+        np.full(count, site.elements // count, np.int64) for site, count in zip(sites, counts, strict=True)
+    ]
+    return _items([site.tensor for site in sites], counts, sizes, choices)
+
+
+def activation_items(sites: Sequence[ActivationSite], choices: Sequence[float]) -> Items:
+    """Items of the activations, one a tensor."""
+    sizes = [np.array([site.elements], np.int64) for site in sites]
+    return _items([site.tensor for site in sites], [1] * len(sites), sizes, choices)
+
+
+def widths_by_tensor(items: Items, bits: np.ndarray) -> Widths:
+    """`bits` [items] as one number, or a tuple of one per channel, by tensor."""
+    return {
+        tensor: float(part[0]) if len(part) == 1 else tuple(float(width) for width in part)
+        for tensor, part in items.split(bits).items()
+    }
+
+
+def _items(
+    tensors: Sequence[str], counts: Sequence[int], sizes: Sequence[np.ndarray], choices: Sequence[float]
+) -> Items:
+    joined = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
+    return Items(tuple(tensors), tuple(counts), joined, np.array(sorted(choices), np.float64))

@@ -1,0 +1,88 @@
+"""What every allocator gets: the model's mirror, its sites, the budgets and the data."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpq_onnx.allocators.items import Items, Widths, activation_items, weight_items
+from mpq_onnx.allocators.training_data import TrainingData
+from mpq_onnx.calibration import Calibration
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.placement import Sites, WeightSite
+from mpq_onnx.weights import WeightGrid, channel_rows, weight_grid
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Mean widths to be kept, and the widths to choose from. A mean of None leaves that side in float."""
+
+    weight_bits: float | None
+    activation_bits: float | None
+    weight_choices: tuple[float, ...]
+    activation_choices: tuple[float, ...]
+    granularity: str
+    """layer or channel, for weights."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The gradient method's settings; the defaults are the papers'."""
+
+    steps: int = 300
+    batch_size: int = 32
+    learning_rate: float = 0.01
+    penalty: float = 2.0
+    """lambda: weight of the budget in the loss."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One allocation problem."""
+
+    mirror: Mirror
+    """Of the float model, on the device that computes."""
+    sites: Sites
+    calibration: Calibration
+    weight_observer: str
+    budget: Budget
+    training: TrainingSettings
+    data: TrainingData
+    log: logging.Logger
+    checkpoint: str | None = None
+    """File that the gradient method saves its state to, and goes on from when it exists."""
+
+    @property
+    def weights(self) -> Items:
+        """The weights' items; none when the weights stay float."""
+        sites = self.sites.weights if self.budget.weight_bits is not None else ()
+        return weight_items(sites, self.budget.weight_choices, self.budget.granularity)
+
+    @property
+    def activations(self) -> Items:
+        """The activations' items; none when the activations stay float."""
+        sites = self.sites.free_activations if self.budget.activation_bits is not None else ()
+        return activation_items(sites, self.budget.activation_choices)
+
+    def weight_array(self, site: WeightSite) -> np.ndarray:
+        """The float weight."""
+        return self.mirror.parameter(site.tensor).detach().cpu().numpy()
+
+    def grids(self, site: WeightSite) -> list[WeightGrid]:
+        """The weight's grid at each of the budget's choices."""
+        rows = channel_rows(self.weight_array(site), site.channel_axis)
+        return [
+            weight_grid(rows, np.full(site.channels, width), self.weight_observer)
+            for width in self.weights.choices
+        ]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Widths that keep the budget."""
+
+    name: str
+    """How they were found."""
+    weights: Widths
+    activations: Widths

@@ -1,0 +1,187 @@
+"""What each width of each item costs the task, to second order, from the gradients of a few hundred examples.
+
+A small change d of a weight changes the loss by about E[(g . d)^2] / 2, with g the gradient of one example's log-likelihood
+and its label drawn from the model's own prediction (the Fisher information, which equals the Hessian of the
+Kullback-Leibler divergence from the float model). Here d is the real rounding error of an output channel, so that errors
+which cancel inside the channel are seen to cancel. For an activation the errors of its elements count as independent:
+sum E[g^2] times the mean squared error that calibration measured.
+
+Predictions are softened (temperature 4): a network that has fit its training data is certain of every answer, and gradients
+of certain answers vanish.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, fx
+
+from mpq_onnx.allocators.problem import Problem
+from mpq_onnx.allocators.task_loss import is_classifier
+from mpq_onnx.calibration import WIDTHS
+from mpq_onnx.mirror.matrix_form import input_patches, output_matrix, supports, weight_matrix
+from mpq_onnx.placement import WeightSite
+from mpq_onnx.weights import quantize_to_nearest
+
+NAME = "fisher-projected"
+EXAMPLES = 512
+BATCH_SIZE = 32
+TEMPERATURE = 4.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Expected increase of the loss (in units of one example's, up to a common factor)."""
+
+    weights: np.ndarray
+    """float64 [weight items, choices]."""
+    activations: np.ndarray
+    """float64 [activation items, choices]."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    site: WeightSite
+    node: fx.Node
+    attributes: Mapping[str, Any]
+    weight: Tensor
+    errors: Tensor
+    """[choices, *weight shape]."""
+
+
+def measure_costs(problem: Problem) -> Costs:
+    """Costs of every width of every item, on the first few hundred calibration examples."""
+    generator = torch.Generator().manual_seed(problem.training.seed)
+    layers = _layers(problem)
+    activations = {tensor: problem.mirror.values[tensor] for tensor in problem.activations.tensors}
+    weight_costs = {
+        layer.site.tensor: torch.zeros(
+            layer.site.channels, len(layer.errors), dtype=torch.float64, device=layer.weight.device
+        )
+        for layer in layers
+    }
+    squared_gradients = dict.fromkeys(activations, 0.0)
+    # A batch holds all its activations at once; later batches of the data set add nothing new.
+    examples = min(EXAMPLES, len(problem.data))
+    for start in range(0, examples, BATCH_SIZE):
+        batch = problem.data.batch(range(start, min(start + BATCH_SIZE, examples)))
+        watched = [*(layer.node for layer in layers), *activations.values()]
+        recorder = _Recorder(problem.mirror.module, watched)
+        outputs = recorder.run(*(_differentiable(tensor) for tensor in batch.inputs))
+        found = [recorder.values[node] for node in watched]
+        gradients = torch.autograd.grad(_likelihood(outputs, generator), found, allow_unused=True)
+        for layer, gradient in zip(layers, gradients, strict=False):
+            if gradient is not None:
+                weight_costs[layer.site.tensor] += _channel_costs(layer, recorder.inputs[layer.node], gradient)
+        for tensor, gradient in zip(activations, gradients[len(layers) :], strict=True):
+            if gradient is not None:
+                squared_gradients[tensor] += float(gradient.double().square().sum())
+    return Costs(
+        _join_weights(problem, {tensor: cost.cpu().numpy() / examples for tensor, cost in weight_costs.items()}),
+        _join_activations(problem, {tensor: total / examples for tensor, total in squared_gradients.items()}),
+    )
+
+
+def _layers(problem: Problem) -> list[_Layer]:
+    layers = []
+    for site in problem.sites.weights if problem.budget.weight_bits is not None else ():
+        weight = problem.weight_array(site)
+        errors = [
+            quantize_to_nearest(weight, site.channel_axis, grid).dequantized() - weight
+            for grid in problem.grids(site)
+        ]
+        device_weight = problem.mirror.parameter(site.tensor).detach()
+        stacked = torch.from_numpy(np.stack(errors)).to(device_weight)
+        for node in problem.mirror.values[site.tensor].users:
+            layers.append(_Layer(site, node, dict(node.kwargs), device_weight, stacked))
+    return layers
+
+
+def _likelihood(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+    """A sum over examples whose gradients' second moments are the Fisher information."""
+    if is_classifier(outputs):
+        softened = outputs[0] / TEMPERATURE
+        probabilities = F.softmax(softened.detach().cpu(), dim=1)
+        labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(softened.device)
+        return F.cross_entropy(softened, labels, reduction="sum") * TEMPERATURE
+    total = torch.zeros((), device=outputs[0].device)
+    for output in outputs:
+        if output.is_floating_point():
+            direction = torch.randn(output.shape, generator=generator).to(output)
+            power = output.detach().square().mean().clamp(min=1e-12) * output[0].numel()
+            total = total + (output * direction).sum() / power.sqrt()
+    return total
+
+
+def _channel_costs(layer: _Layer, x: Tensor, gradient: Tensor) -> Tensor:
+    """sum over examples of (g . d)^2, [channels, choices]."""
+    if not supports(layer.site, layer.attributes):
+        return _independent_costs(layer, x, gradient)
+    patches = input_patches(layer.site.op_type, x, layer.weight, layer.attributes)
+    slopes = output_matrix(layer.site.op_type, gradient, layer.attributes)
+    per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
+    errors = torch.stack(
+        [weight_matrix(layer.site.op_type, error, layer.attributes) for error in layer.errors]
+    )
+    projected = torch.einsum("ngok,bgok->ngob", per_example, errors)
+    return projected.double().square().sum(0).reshape(layer.site.channels, -1)
+
+
+def _independent_costs(layer: _Layer, x: Tensor, gradient: Tensor) -> Tensor:
+    """For layers without a matrix form: the output's squared gradients times the input's power and the squared error."""
+    power = gradient.double().square().sum() * x.double().square().mean()
+    axes = [axis + 1 for axis in range(layer.weight.dim()) if axis != layer.site.channel_axis]
+    return layer.errors.double().square().sum(dim=axes).t() * power / layer.site.channels
+
+
+def _join_weights(problem: Problem, by_channel: Mapping[str, np.ndarray]) -> np.ndarray:
+    items = problem.weights
+    if not items.tensors:
+        return np.zeros((0, len(items.choices)))
+    per_channel = problem.budget.granularity == "channel"
+    return items.join(
+        {
+            tensor: costs if per_channel else costs.sum(axis=0, keepdims=True)
+            for tensor, costs in by_channel.items()
+        }
+    )
+
+
+def _join_activations(problem: Problem, squared_gradients: Mapping[str, float]) -> np.ndarray:
+    items = problem.activations
+    if not items.tensors:
+        return np.zeros((0, len(items.choices)))
+    rows = []
+    for tensor in items.tensors:
+        measured = problem.calibration.tensors[tensor].errors
+        rows.append(squared_gradients[tensor] * np.interp(items.choices, list(WIDTHS), measured))
+    return np.stack(rows)
+
+
+def _differentiable(tensor: Tensor) -> Tensor:
+    """Gradients flow through the whole graph when an input asks for them (the weights are frozen)."""
+    return tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a mirror and keeps what the watched nodes make, and their first input."""
+
+    def __init__(self, module: fx.GraphModule, watched: list[fx.Node]) -> None:
+        super().__init__(module)
+        self.watched = set(watched)
+        self.values: dict[fx.Node, Tensor] = {}
+        self.inputs: dict[fx.Node, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n in self.watched:
+            if not result.requires_grad:
+                # Behind an embedding table or an integer input: start differentiating here.
+                result = result.detach().requires_grad_()
+            self.values[n] = result
+            if n.all_input_nodes:
+                self.inputs[n] = self.fetch_args_kwargs_from_env(n)[0][0].detach()
+        return result

@@ -1,0 +1,65 @@
+"""Calibration data for torch: batches on the device, with labels or the float model's outputs as target."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.mirror.build import Mirror
+
+READ_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Some examples."""
+
+    inputs: tuple[Tensor, ...]
+    """The model's inputs, in order."""
+    labels: Tensor | None
+    float_outputs: tuple[Tensor, ...]
+    """What the float model answers."""
+
+
+class TrainingData:
+    """A data set and the float model's answers to it, which are computed once."""
+
+    def __init__(self, dataset: Dataset, mirror: Mirror, device: torch.device) -> None:
+        self.dataset = dataset
+        self.device = device
+        self.input_names = mirror.inputs
+        parts: list[tuple[Tensor, ...]] = []
+        with torch.no_grad():
+            for start in range(0, len(dataset), READ_BATCH):
+                inputs, _ = self._read(range(start, min(start + READ_BATCH, len(dataset))))
+                parts.append(mirror.module.forward(*inputs))
+        self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, positions: Sequence[int]) -> TrainingBatch:
+        """The examples at `positions`."""
+        inputs, labels = self._read(positions)
+        chosen = torch.as_tensor(np.asarray(positions), device=self.device)
+        return TrainingBatch(inputs, labels, tuple(output[chosen] for output in self.float_outputs))
+
+    def batches(self, size: int) -> Iterator[TrainingBatch]:
+        """All examples in order."""
+        for start in range(0, len(self), size):
+            yield self.batch(range(start, min(start + size, len(self))))
+
+    def shuffled(self, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """Positions of the batches of one epoch; the same for the same seed and epoch."""
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        whole = max(len(self) // size, 1)
+        return [order[index * size : (index + 1) * size] for index in range(whole)]
+
+    def _read(self, positions: Sequence[int]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        batch = self.dataset.read(positions)
+        inputs = tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)
+        labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(self.device)
+        return inputs, labels

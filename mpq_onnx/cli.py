@@ -1,0 +1,295 @@
+"""The command line: parse, call the API, print. Exit codes: 0 fine, 1 a gate failed, 2 wrong usage, 3 unusable input."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import mpq_onnx
+from mpq_onnx.errors import MpqOnnxError, UsageError
+from mpq_onnx.files import write_text
+
+GATE_FAILED = 1
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; every error of the user's ends in one line on stderr."""
+    try:
+        status = cli.main(args=arguments, prog_name="mpq-onnx", standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MpqOnnxError as error:
+        click.echo(f"mpq-onnx: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("mpq-onnx: interrupted; nothing that existed was changed", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+class NumberList(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: write numbers with commas between them, such as 2,4,8", parameter, context)
+
+
+class Gate(click.ParamType):
+    """metric=value."""
+
+    name = "metric=value"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        metric, equals, limit = value.partition("=")
+        try:
+            if not equals or not math.isfinite(float(limit)):
+                raise ValueError
+        except ValueError:
+            self.fail(f"{value!r}: write metric=value, such as top1=0.90", parameter, context)
+        return metric, float(limit)
+
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
+data_option = click.option("--data", required=True, metavar="SPEC", help="Data, kind:path?key=value (docs/data.md).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(mpq_onnx.__version__, prog_name="mpq-onnx")
+def cli() -> None:
+    """Mixed precision for ONNX: find the precision every node needs, and write an ONNX file that runs."""
+
+
+@cli.command()
+@click.argument("source")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the canonical ONNX file goes.")
+@click.option("--weights", metavar="FILE", help="A state dict for a torch source; random weights without it.")
+@click.option("--seed", default=0, show_default=True, help="Of random weights.")
+@click.option("--preprocess", metavar="OPTIONS", help='Kept in the file, such as "layout=nhwc&mean=0.5&std=0.25".')
+@click.option("--check", metavar="SPEC", default="random?count=2&size=32", show_default=True, help="Data for the numeric check.")
+@json_option
+def export(source: str, output: str, as_json: bool, **options: Any) -> None:
+    """Bring SOURCE into canonical form: an ONNX file, torchvision:NAME, or python:package.module:factory."""
+    result = mpq_onnx.export(source, output, **options)
+    if as_json:
+        _print_json(result)
+        return
+    click.echo(f"{result.path}: {result.nodes} nodes, {result.bytes:,} bytes")
+    click.echo(
+        f"largest difference from the source on random input: {result.largest_difference:.3g}"
+        f" (outputs up to {result.largest_output:.3g})"
+    )
+    if result.preprocessing:
+        click.echo(f"preprocessing: {result.preprocessing}")
+
+
+@cli.command()
+@click.argument("model")
+@data_option
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where calibration.json goes.")
+@click.option("--observer", default="mse", show_default=True, help="minmax, ema, percentile or mse.")
+@click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
+@device_option
+def calibrate(model: str, data: str, output: str, **options: Any) -> None:
+    """Measure the ranges of all activations of MODEL, for allocate --calibration."""
+    result = mpq_onnx.calibrate(model, data, output, **options)
+    click.echo(f"{output}: {len(result.tensors)} activations, {result.examples} examples, observer {result.observer}")
+
+
+@cli.command()
+@click.argument("model")
+@data_option
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
+@click.option("--weight-bits", type=float, metavar="MEAN", help="Budget: mean bits a weight. Left out: weights stay float.")
+@click.option("--activation-bits", type=float, metavar="MEAN", help="Budget: mean bits an activation. Left out: they stay float.")
+@click.option("--method", default="refined", show_default=True, help="uniform, water-filling, gradient or refined.")
+@click.option("--granularity", default="layer", show_default=True, help="A weight width per layer or per output channel.")
+@click.option("--bit-choices", type=NumberList(), default="2,3,4,5,6,7,8", show_default=True, help="Widths to choose from.")
+@click.option("--activation-bit-choices", type=NumberList(), help="The same for activations, where they differ.")
+@click.option("--rounding", default="adaptive", show_default=True, help="nearest or adaptive.")
+@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Shift biases to keep every channel's mean.")
+@click.option("--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction.")
+@click.option("--observer", default="mse", show_default=True, help="Activation ranges: minmax, ema, percentile or mse.")
+@click.option("--weight-observer", default="mse", show_default=True, help="Weight ranges: minmax or mse.")
+@click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
+@click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
+@click.option("--calibration", metavar="FILE", help="Reuse a calibration.json of this model.")
+@click.option("--validation", metavar="SPEC", help="Data to choose by; default: the last quarter of --data.")
+@click.option("--steps", default=300, show_default=True, help="Training steps of the gradient method.")
+@click.option("--batch-size", default=32, show_default=True, help="Examples a step.")
+@click.option("--learning-rate", default=0.01, show_default=True, help="Of log2 of the widths.")
+@click.option("--penalty", default=2.0, show_default=True, help="Weight of the budget in the loss.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@device_option
+@json_option
+def allocate(
+    model: str,
+    data: str,
+    output: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    calibration: str | None,
+    validation: str | None,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Spend a budget of bits where MODEL needs them, and write the quantized model."""
+    from mpq_onnx.report.tables import bits_text, node_table, result_table
+
+    result = mpq_onnx.allocate(
+        model,
+        data,
+        output,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        calibration=calibration,
+        validation=validation,
+        resume=resume,
+        options=mpq_onnx.AllocateOptions(**options),
+    )
+    from mpq_onnx.report.as_json import to_json
+
+    write_text(Path(output) / "result.json", to_json(result) + "\n")
+    if as_json:
+        _print_json(result)
+        return
+    chosen = result.chosen
+    click.echo(node_table(chosen.allocation, result.nodes))
+    rows = {"uniform": result.uniform, **{each.name: each for each in result.candidates}}
+    click.echo("\nvalidation data" + (", labels: the float model's" if chosen.evaluation.labels == "baseline" else ""))
+    click.echo(result_table({name: (each.allocation, each.evaluation) for name, each in rows.items()}))
+    settings = chosen.allocation.settings
+    click.echo(
+        f"\nkept: {chosen.name}, rounding {settings.rounding},"
+        f" bias correction {'on' if settings.bias_correction else 'off'};"
+        f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
+        f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
+    )
+    if result.loses_to_uniform:
+        click.echo(f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform")
+    _print_check(result.mirror_check)
+    click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("allocation")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the quantized ONNX file goes.")
+@click.option("--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration.")
+@click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
+@click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
+@click.option("--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction.")
+@device_option
+@json_option
+def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
+    """Quantize MODEL as the file ALLOCATION says, without training."""
+    result = mpq_onnx.apply(model, allocation, output, **options)
+    if as_json:
+        _print_json(result)
+        return
+    if result.mirror_check is not None:
+        _print_check(result.mirror_check)
+    click.echo(_stored(result.path, result.bytes, result.storage, result.allocation))
+
+
+@cli.command()
+@click.argument("model")
+@data_option
+@click.option("--baseline", metavar="FILE", help="Compare with this file, usually the float model.")
+@click.option("--batch-size", default=64, show_default=True, help="Examples a run.")
+@click.option("--min", "gates", type=Gate(), multiple=True, help="Exit with 1 below this, such as top1=0.90. Repeatable.")
+@device_option
+@json_option
+def evaluate(
+    model: str, data: str, gates: tuple[tuple[str, float], ...], as_json: bool, **options: Any
+) -> None:
+    """Run MODEL, float or quantized, on data and report its metrics."""
+    from mpq_onnx.report.tables import bits_text, result_table
+
+    result = mpq_onnx.evaluate(model, data, **options)
+    reached = {name: share.value for name, share in result.evaluation.metrics.items()}
+    if result.evaluation.comparison is not None and result.evaluation.comparison.agreement is not None:
+        reached["agreement"] = result.evaluation.comparison.agreement.value
+    for metric, _ in gates:
+        if metric not in reached:
+            raise UsageError(f"--min {metric}: not measured here; there is {', '.join(reached) or 'no metric'}")
+    failed = [f"{metric} {reached[metric]:.4f} < {limit:g}" for metric, limit in gates if reached[metric] < limit]
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(result_table({Path(model).name: (result.allocation, result.evaluation)}))
+        labels = {"data": "labels from the data", "baseline": "target: the baseline's predictions", "none": "no labels"}
+        click.echo(f"\n{result.evaluation.examples} examples, {labels[result.evaluation.labels]}")
+        click.echo(f"{result.evaluation.examples_per_second:.0f} examples per second; model {result.bytes:,} bytes")
+        if result.allocation is not None:
+            click.echo(
+                f"mean weight bits {bits_text(result.allocation.mean_weight_bits)}, mean activation bits"
+                f" {bits_text(result.allocation.mean_activation_bits)}, weights {result.allocation.weight_bytes:,} bytes"
+                f" at their widths, {result.allocation.bit_operations / 1e9:.4g} GBOPs an example"
+            )
+    for line in failed:
+        click.echo(f"mpq-onnx: gate failed: {line}", err=True)
+    if failed:
+        sys.exit(GATE_FAILED)
+
+
+@cli.command()
+@click.argument("exact")
+@click.argument("changed")
+@data_option
+@device_option
+@json_option
+def compare(exact: str, changed: str, data: str, device: str, as_json: bool) -> None:
+    """SQNR of every node of CHANGED (a quantized file) against EXACT (the float file) on the same data."""
+    from mpq_onnx.report.tables import noise_table
+
+    noises = mpq_onnx.compare(exact, changed, data, device=device)
+    if as_json:
+        _print_json({"nodes": noises})
+    else:
+        click.echo(noise_table(noises))
+
+
+def _print_json(result: Any) -> None:
+    from mpq_onnx.report.as_json import to_json
+
+    click.echo(to_json(result))
+
+
+def _print_check(check: Any) -> None:
+    click.echo(
+        f"onnxruntime against the mirror, {check.examples} examples: {check.optimized_sqnr:.1f} dB optimized,"
+        f" {check.unoptimized_sqnr:.1f} dB unoptimized, {100 * check.same_predictions:.1f} % same predictions"
+    )
+
+
+def _stored(path: str, size: int, storage: str, allocation: Any) -> str:
+    return (
+        f"{path}: {size:,} bytes, weights stored as {storage}; {allocation.weight_bytes:,} bytes at their widths,"
+        f" {allocation.bit_operations / 1e9:.4g} GBOPs an example"
+    )
+
+
+if __name__ == "__main__":
+    main()
+
+
+__all__ = ["cli", "main"]

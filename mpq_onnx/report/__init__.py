@@ -1,0 +1,1 @@
+"""How results are shown: terminal tables, JSON, pictures. No torch and no onnxruntime here."""

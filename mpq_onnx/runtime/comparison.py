@@ -1,0 +1,62 @@
+"""Compare two files of one network node by node on the same data: the signal to quantization noise of every tensor."""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from tqdm import tqdm
+
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import ModelError
+from mpq_onnx.runtime.evaluation import BATCH_SIZE
+from mpq_onnx.runtime.metrics import SignalToNoise
+from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
+
+SUFFIX = "_dequantized"
+"""What passes.insert_qdq adds to the name of a tensor that went through its quantizer."""
+
+
+@dataclass(frozen=True)
+class NodeNoise:
+    """How much of one tensor survives."""
+
+    node: str
+    op_type: str
+    tensor: str
+    sqnr: float
+    """Decibels."""
+
+
+def compare_tensors(exact: ir.Model, changed: ir.Model, dataset: Dataset, device: str = "auto") -> list[NodeNoise]:
+    """SQNR of every floating-point tensor that both models have, in graph order; quantized ones as their readers see them.
+
+    Raises:
+        ModelError: the two models share no tensor.
+    """
+    nodes = {str(value.name): node for node in exact.graph for value in node.outputs if _is_float(value)}
+    available = {str(value.name) for node in changed.graph for value in node.outputs}
+    pairs = {
+        name: name + SUFFIX if name + SUFFIX in available else name
+        for name in nodes
+        if name in available or name + SUFFIX in available
+    }
+    if not pairs:
+        raise ModelError("the two models have no tensor name in common: export both from the same source")
+    first = runner_with_outputs(exact, list(pairs), device)
+    second = runner_with_outputs(changed, list(pairs.values()), device)
+    noises = {name: SignalToNoise() for name in pairs}
+    total = -(-len(dataset) // BATCH_SIZE)
+    for batch in tqdm(dataset.batches(BATCH_SIZE), "compare", total, disable=None, leave=False, unit="batch"):
+        wanted = read_tensors(first, list(pairs), batch.inputs)
+        found = read_tensors(second, list(pairs.values()), batch.inputs)
+        for name, a, b in zip(pairs, wanted, found, strict=True):
+            if a.shape != b.shape:
+                raise ModelError(f"tensor {name} has shape {a.shape} in one model and {b.shape} in the other")
+            noises[name].update(a, b)
+    return [
+        NodeNoise(str(nodes[name].name), nodes[name].op_type, name, noise.decibels)
+        for name, noise in noises.items()
+    ]
+
+
+def _is_float(value: ir.Value) -> bool:
+    return bool(value.name) and value.dtype is not None and value.dtype.is_floating_point()

@@ -1,0 +1,113 @@
+"""Metrics gathered batch by batch: top-k accuracy with its interval, agreement with a baseline, output SQNR."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, norm
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of examples with its Wilson confidence interval (95 %)."""
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(hits: int, examples: int) -> "Proportion":
+        interval = binomtest(hits, examples).proportion_ci(CONFIDENCE, method="wilson")
+        return Proportion(hits / examples, float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy minus the baseline's on the same examples, with the interval of a paired comparison (95 %)."""
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(gained: int, lost: int, examples: int) -> "Difference":
+        """Args: gained, lost: examples that only the model, only the baseline gets right."""
+        value = (gained - lost) / examples
+        variance = (gained + lost - (gained - lost) ** 2 / examples) / examples**2
+        margin = float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(max(variance, 0.0))
+        return Difference(value, value - margin, value + margin)
+
+
+class ClassificationCounts:
+    """Right answers among logits [examples, classes]."""
+
+    def __init__(self) -> None:
+        self.examples = self.top1 = self.top5 = 0
+        self.classes = 0
+
+    def update(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Take in one batch; labels int64 [examples]."""
+        self.examples += len(labels)
+        self.classes = logits.shape[1]
+        self.top1 += int(accuracy_score(labels, logits.argmax(axis=1), normalize=False))
+        if self.classes > 5:
+            classes = np.arange(self.classes)
+            self.top5 += int(top_k_accuracy_score(labels, logits, k=5, normalize=False, labels=classes))
+
+    def metrics(self) -> dict[str, Proportion]:
+        """top1, and top5 where there are more than five classes."""
+        found = {"top1": Proportion.of(self.top1, self.examples)}
+        if self.classes > 5:
+            found["top5"] = Proportion.of(self.top5, self.examples)
+        return found
+
+
+class PairedCounts:
+    """Predictions of a model against those of a baseline."""
+
+    def __init__(self) -> None:
+        self.examples = self.same = self.gained = self.lost = 0
+        self.labelled = False
+
+    def update(self, logits: np.ndarray, baseline: np.ndarray, labels: np.ndarray | None) -> None:
+        """Take in one batch of logits [examples, classes] of both."""
+        ours, theirs = logits.argmax(axis=1), baseline.argmax(axis=1)
+        self.examples += len(ours)
+        self.same += int((ours == theirs).sum())
+        if labels is not None:
+            self.labelled = True
+            self.gained += int(((ours == labels) & (theirs != labels)).sum())
+            self.lost += int(((ours != labels) & (theirs == labels)).sum())
+
+    @property
+    def agreement(self) -> Proportion:
+        """Share of equal predictions."""
+        return Proportion.of(self.same, self.examples)
+
+    @property
+    def difference(self) -> Difference | None:
+        """Top-1 accuracy minus the baseline's, where there are labels."""
+        return Difference.of(self.gained, self.lost, self.examples) if self.labelled else None
+
+
+class SignalToNoise:
+    """Signal to quantization noise ratio of one tensor, 10 log10(sum x^2 / sum (x - y)^2)."""
+
+    def __init__(self) -> None:
+        self.signal = self.noise = 0.0
+
+    def update(self, exact: np.ndarray, found: np.ndarray) -> None:
+        """Take in one batch of the tensor in both networks."""
+        wanted = exact.astype(np.float64)
+        self.signal += float((wanted**2).sum())
+        self.noise += float(((wanted - found) ** 2).sum())
+
+    @property
+    def decibels(self) -> float:
+        """Infinite where nothing differs, minus infinite where there is no signal."""
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf

@@ -1,0 +1,324 @@
+"""allocate: find the widths that a budget is best spent on, and write the quantized file."""
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mpq_onnx.allocation import Allocation, Settings, make_allocation
+from mpq_onnx.allocators import ALLOCATORS, Budget, Candidate, Problem, TrainingData, TrainingSettings
+from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
+from mpq_onnx.allocators.task_loss import distance_from_float
+from mpq_onnx.calibration import Calibration
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import ModelError, OutputError, UsageError
+from mpq_onnx.files import write_text
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror.quantized import quantized_mirror
+from mpq_onnx.model_file import fingerprint, model_bytes, save_model
+from mpq_onnx.placement import Sites, find_sites
+from mpq_onnx.quantized_network import QuantizedNetwork
+from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
+from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.workflows.applying import CALIBRATION_FILE
+from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.preparation import FloatModel, load_float_model, measure_calibration, read_calibration
+from mpq_onnx.workflows.quantizing import (
+    MirrorCheck,
+    check_against_mirror,
+    round_network,
+    torch_device,
+    write_graph,
+)
+
+ALLOCATION_FILE = "allocation.json"
+MODEL_FILE = "model.onnx"
+LOG_FILE = "training.log"
+PROGRESS_FOLDER = ".progress"
+VALIDATION_SHARE = 4
+"""Without a validation set, one example in so many of the data, its last ones, is kept out of calibration and training."""
+COMPARED_EXAMPLES = 256
+SCORE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """One set of widths, rounded, written and measured."""
+
+    name: str
+    allocation: Allocation
+    distance: float
+    """Mean distance of the outputs from the float model's on validation data (see task_loss.distance_from_float)."""
+    evaluation: Evaluation
+    """By onnxruntime, on validation data, against the float model."""
+
+
+@dataclass(frozen=True)
+class AllocateResult:
+    """What was found and written."""
+
+    folder: str
+    model_path: str
+    bytes: int
+    storage: str
+    chosen: CandidateResult
+    uniform: CandidateResult
+    """The baseline at the same budget, with the same rounding."""
+    candidates: tuple[CandidateResult, ...]
+    """All that were measured."""
+    mirror_check: MirrorCheck
+    nodes: tuple[NodeNoise, ...]
+    """SQNR of every node's output."""
+    loses_to_uniform: bool
+    """True when the asked-for method ended further from the float model than uniform."""
+
+
+@dataclass(frozen=True)
+class _Finished:
+    result: CandidateResult
+    network: QuantizedNetwork
+
+
+def allocate(
+    model: str | os.PathLike[str],
+    data: str,
+    output: str | os.PathLike[str],
+    *,
+    weight_bits: float | None = None,
+    activation_bits: float | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    validation: str | None = None,
+    resume: bool = False,
+    options: AllocateOptions | None = None,
+) -> AllocateResult:
+    """Allocate bit widths under budgets and write allocation.json, model.onnx and calibration.json into folder `output`.
+
+    Args:
+        model: the float ONNX file.
+        data: data spec for calibration and training.
+        weight_bits: budget for the mean width of the weights; None leaves them float.
+        activation_bits: the same for the activations.
+        calibration: a calibration.json of this model to reuse.
+        validation: data spec for choosing between candidates; the last quarter of `data` when omitted.
+        resume: go on with an interrupted run of the same request in the same folder.
+
+    Raises:
+        UsageError: an option that is none, or a budget out of reach (found before any work starts).
+        MpqOnnxError: see its other subclasses.
+    """
+    options = options or AllocateOptions()
+    check_budgets(weight_bits, activation_bits, options)
+    float_model = load_float_model(model)
+    mirror = build_mirror(float_model.model, float_model.path)
+    device = torch_device(options.device)
+    mirror.module.requires_grad_(False).to(device)
+    training_set, validation_set = _split(float_model, data, validation)
+    folder = Path(output)
+    request = _request(float_model, data, validation, weight_bits, activation_bits, options)
+    with _progress_folder(folder, request, resume) as progress:
+        calibrated = _calibration(float_model, training_set, options, calibration, progress)
+        sites = find_sites(float_model.model, calibrated.shapes, options.placement)
+        if not sites.weights and weight_bits is not None:
+            raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
+        problem = Problem(
+            mirror=mirror,
+            sites=sites,
+            calibration=calibrated,
+            weight_observer=options.weight_observer,
+            budget=Budget(
+                weight_bits,
+                activation_bits,
+                tuple(options.bit_choices),
+                tuple(options.activation_choices),
+                options.granularity,
+            ),
+            training=TrainingSettings(
+                options.steps, options.batch_size, options.learning_rate, options.penalty, options.seed
+            ),
+            data=TrainingData(training_set, mirror, device),
+            log=_training_log(progress / LOG_FILE),
+            checkpoint=str(progress / "checkpoint.pt"),
+        )
+        bench = _Bench(float_model, problem, options, TrainingData(validation_set, mirror, device))
+        uniform, finished = bench.run()
+        best = min(finished, key=lambda each: each.result.distance)
+        graph = write_graph(float_model.model, sites, best.result.allocation, best.network, options.storage)
+        check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
+        few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
+        nodes = compare_tensors(float_model.model, graph, few, options.device)
+        size = save_model(graph, folder / MODEL_FILE)
+        best.result.allocation.save(folder / ALLOCATION_FILE)
+        calibrated.save(folder / CALIBRATION_FILE)
+        if (progress / LOG_FILE).is_file():
+            (progress / LOG_FILE).replace(folder / LOG_FILE)
+    return AllocateResult(
+        folder=str(folder),
+        model_path=str(folder / MODEL_FILE),
+        bytes=size,
+        storage=options.storage,
+        chosen=best.result,
+        uniform=uniform.result,
+        candidates=tuple(each.result for each in finished),
+        mirror_check=check,
+        nodes=tuple(nodes),
+        loses_to_uniform=best.result.distance > uniform.result.distance,
+    )
+
+
+class _Bench:
+    """Rounds, writes and measures candidates, all in the same way."""
+
+    def __init__(
+        self, float_model: FloatModel, problem: Problem, options: AllocateOptions, validation: TrainingData
+    ) -> None:
+        self.float_model = float_model
+        self.problem = problem
+        self.options = options
+        self.validation = validation
+        self.baseline = Runner(model_bytes(float_model.model), options.device)
+
+    def run(self) -> tuple[_Finished, list[_Finished]]:
+        """(uniform, all candidates of the method); equal widths are measured once."""
+        (baseline,) = ALLOCATORS["uniform"](self.problem)
+        uniform = self.finish(baseline)
+        finished: list[_Finished] = []
+        for candidate in ALLOCATORS[self.options.method](self.problem):
+            same = (candidate.weights, candidate.activations) == (baseline.weights, baseline.activations)
+            finished.append(uniform if same else self.finish(candidate))
+        return uniform, finished
+
+    def finish(self, candidate: Candidate) -> _Finished:
+        allocation = self._allocation(candidate)
+        network = round_network(
+            self.problem.mirror,
+            self.problem.sites,
+            allocation,
+            self.problem.calibration,
+            self.problem.data,
+            self.options.rounding_examples,
+        )
+        graph = write_graph(
+            self.float_model.model, self.problem.sites, allocation, network, self.options.storage
+        )
+        evaluation = evaluate_runner(
+            Runner(model_bytes(graph), self.options.device), self.validation.dataset, self.baseline
+        )
+        return _Finished(
+            CandidateResult(candidate.name, allocation, self._distance(network), evaluation), network
+        )
+
+    def _allocation(self, candidate: Candidate) -> Allocation:
+        options, budget = self.options, self.problem.budget
+        asked = {"weight_bits": budget.weight_bits, "activation_bits": budget.activation_bits}
+        return make_allocation(
+            self.problem.calibration.model,
+            Settings(
+                method=candidate.name,
+                granularity=options.granularity,
+                placement=options.placement,
+                activation_observer=self.problem.calibration.observer,
+                weight_observer=options.weight_observer,
+                rounding=options.rounding,
+                bias_correction=options.bias_correction,
+                seed=options.seed,
+                sensitivity=SENSITIVITY if candidate.name in ("water-filling", "refined") else None,
+            ),
+            self.problem.sites,
+            candidate.weights,
+            candidate.activations,
+            {name: value for name, value in asked.items() if value is not None},
+        )
+
+    @torch.no_grad()
+    def _distance(self, network: QuantizedNetwork) -> float:
+        """Mean distance from the float outputs over the validation data, in the mirror."""
+        simulated = quantized_mirror(self.problem.mirror, network)
+        total = 0.0
+        for batch in self.validation.batches(SCORE_BATCH):
+            outputs = simulated.module.forward(*batch.inputs)
+            total += float(distance_from_float(outputs, batch.float_outputs).double().sum())
+        return total / len(self.validation)
+
+
+def _split(float_model: FloatModel, data: str, validation: str | None) -> tuple[Dataset, Dataset]:
+    """(calibration and training, validation)."""
+    dataset = float_model.open_data(data)
+    if validation is not None:
+        return dataset, float_model.open_data(validation)
+    kept = max(len(dataset) // VALIDATION_SHARE, 1)
+    if len(dataset) < 2:
+        raise UsageError(f"{data}: one example is not enough to hold some out; give more, or --validation")
+    return dataset.part(range(len(dataset) - kept)), dataset.part(range(len(dataset) - kept, len(dataset)))
+
+
+def _calibration(
+    float_model: FloatModel,
+    dataset: Dataset,
+    options: AllocateOptions,
+    given: str | os.PathLike[str] | None,
+    progress: Path,
+) -> Calibration:
+    """The given one, the interrupted run's, or a new one."""
+    saved = progress / CALIBRATION_FILE
+    if given is not None:
+        return read_calibration(given, float_model)
+    if not saved.is_file():
+        measure_calibration(
+            float_model, dataset, options.observer, options.placement, options.device
+        ).save(saved)
+    return read_calibration(saved, float_model)
+
+
+def _request(
+    float_model: FloatModel,
+    data: str,
+    validation: str | None,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    options: AllocateOptions,
+) -> str:
+    """Everything that the result depends on, as text."""
+    facts = {
+        "model": fingerprint(float_model.model),
+        "data": data,
+        "validation": validation,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        **dataclasses.asdict(options),
+    }
+    return json.dumps(facts, indent=1, default=str) + "\n"
+
+
+@contextmanager
+def _progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
+    """A folder for what an interrupted run goes on from; it goes away when the run ends well."""
+    progress = folder / PROGRESS_FOLDER
+    stated = progress / "request.json"
+    if resume and stated.is_file() and stated.read_text(encoding="utf-8") != request:
+        raise UsageError(f"--resume: {folder} holds an interrupted run of another request; leave out --resume")
+    try:
+        if not resume and progress.exists():
+            shutil.rmtree(progress)
+        progress.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+    write_text(stated, request)
+    yield progress
+    shutil.rmtree(progress, ignore_errors=True)
+
+
+def _training_log(path: Path) -> logging.Logger:
+    """A logger of this run alone that writes a line per epoch to `path`."""
+    log = logging.Logger("mpq_onnx.training", logging.INFO)
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    return log

@@ -1,0 +1,113 @@
+"""apply: write the QDQ file of a given allocation.json, which may have been edited by hand; nothing is trained."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpq_onnx.allocation import Allocation, check_against_sites, load_allocation
+from mpq_onnx.allocators.training_data import TrainingData
+from mpq_onnx.errors import AllocationError, UsageError
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.model_file import fingerprint, save_model
+from mpq_onnx.placement import PLACEMENTS, find_sites
+from mpq_onnx.rounding import ROUNDINGS
+from mpq_onnx.storage import STORAGES
+from mpq_onnx.weights import WEIGHT_OBSERVERS
+from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.workflows.preparation import (
+    check_choice,
+    load_float_model,
+    measure_calibration,
+    read_calibration,
+)
+from mpq_onnx.workflows.quantizing import (
+    MirrorCheck,
+    check_against_mirror,
+    round_network,
+    torch_device,
+    write_graph,
+)
+
+CALIBRATION_FILE = "calibration.json"
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What was written."""
+
+    path: str
+    bytes: int
+    storage: str
+    allocation: Allocation
+    mirror_check: MirrorCheck | None
+    """None where no data was given."""
+
+
+def apply(
+    model: str | os.PathLike[str],
+    allocation: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    data: str | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    storage: str = "int8",
+    rounding_examples: int = AllocateOptions.rounding_examples,
+    device: str = "auto",
+) -> ApplyResult:
+    """Quantize `model` as `allocation` says.
+
+    Args:
+        data: data spec; needed for adaptive rounding, for bias correction, and where there is no calibration.
+        calibration: calibration.json of this model; by default the one beside `allocation`.
+        storage: a name in mpq_onnx.storage.STORAGES.
+
+    Raises:
+        AllocationError: the allocation is malformed or another model's.
+        MpqOnnxError: see its other subclasses.
+    """
+    check_choice("storage", storage, STORAGES)
+    wanted = load_allocation(allocation)
+    _check_settings(wanted, str(allocation))
+    float_model = load_float_model(model)
+    if wanted.model != fingerprint(float_model.model):
+        raise AllocationError(
+            f"{allocation}: belongs to another model than {model} (fingerprints {wanted.model[:12]} and"
+            f" {fingerprint(float_model.model)[:12]}); allocate for this model"
+        )
+    settings = wanted.settings
+    needs_data = settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments
+    if data is None and needs_data:
+        raise UsageError(
+            f"{allocation}: rounding {settings.rounding} with bias correction {settings.bias_correction} needs --data;"
+            ' or set "rounding" to "nearest" and "bias_correction" to false in it'
+        )
+    dataset = float_model.open_data(data) if data is not None else None
+    beside = Path(allocation).parent / CALIBRATION_FILE
+    if calibration is not None or beside.is_file():
+        measured = read_calibration(calibration or beside, float_model)
+    elif dataset is not None:
+        measured = measure_calibration(
+            float_model, dataset, settings.activation_observer, settings.placement, device
+        )
+    else:
+        raise UsageError(f"no {CALIBRATION_FILE} beside {allocation}: give --calibration or --data")
+    sites = find_sites(float_model.model, measured.shapes, settings.placement)
+    check_against_sites(wanted, sites)
+    mirror = build_mirror(float_model.model, float_model.path)
+    mirror.module.requires_grad_(False).to(torch_device(device))
+    training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
+    network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
+    graph = write_graph(float_model.model, sites, wanted, network, storage)
+    check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
+    return ApplyResult(str(output), save_model(graph, output), storage, wanted, check)
+
+
+def _check_settings(allocation: Allocation, where: str) -> None:
+    settings = allocation.settings
+    for name, value, choices in (
+        ("rounding", settings.rounding, ROUNDINGS),
+        ("placement", settings.placement, PLACEMENTS),
+        ("weight_observer", settings.weight_observer, WEIGHT_OBSERVERS),
+    ):
+        if value not in choices:
+            raise AllocationError(f"{where}: settings/{name} {value}: choose one of {', '.join(choices)}")

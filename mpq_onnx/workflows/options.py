@@ -1,0 +1,95 @@
+"""allocate's options: one typed record, checked before any work starts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mpq_onnx.allocators import ALLOCATORS
+from mpq_onnx.errors import UsageError
+from mpq_onnx.observers import OBSERVERS
+from mpq_onnx.placement import PLACEMENTS
+from mpq_onnx.quantization import MAXIMUM_BITS
+from mpq_onnx.rounding import ROUNDINGS
+from mpq_onnx.runtime.session import DEVICES
+from mpq_onnx.storage import STORAGES
+from mpq_onnx.weights import WEIGHT_OBSERVERS
+from mpq_onnx.workflows.preparation import check_choice
+
+GRANULARITIES = ("layer", "channel")
+
+
+@dataclass(frozen=True)
+class AllocateOptions:
+    """How to allocate; the budgets are arguments of their own."""
+
+    method: str = "refined"
+    granularity: str = "layer"
+    bit_choices: tuple[float, ...] = (2, 3, 4, 5, 6, 7, 8)
+    """Widths that a weight may get; 0 prunes."""
+    activation_bit_choices: tuple[float, ...] | None = None
+    """Widths that an activation may get; None means those of the weights."""
+    placement: str = "all"
+    observer: str = "mse"
+    """For activation ranges."""
+    weight_observer: str = "mse"
+    rounding: str = "adaptive"
+    bias_correction: bool = True
+    rounding_examples: int = 1024
+    """Examples that rounding and bias correction look at."""
+    storage: str = "int8"
+    steps: int = 300
+    batch_size: int = 32
+    learning_rate: float = 0.01
+    penalty: float = 2.0
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("method", ALLOCATORS),
+            ("granularity", GRANULARITIES),
+            ("placement", PLACEMENTS),
+            ("observer", OBSERVERS),
+            ("weight_observer", WEIGHT_OBSERVERS),
+            ("rounding", ROUNDINGS),
+            ("storage", STORAGES),
+            ("device", DEVICES),
+        ):
+            check_choice(name.replace("_", "-"), getattr(self, name), choices)
+        _check_widths("bit-choices", self.bit_choices, smallest=0)
+        _check_widths("activation-bit-choices", self.activation_choices, smallest=1)
+        for name in ("rounding_examples", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
+
+    @property
+    def activation_choices(self) -> tuple[float, ...]:
+        """The activations' widths."""
+        if self.activation_bit_choices is not None:
+            return self.activation_bit_choices
+        return tuple(width for width in self.bit_choices if width >= 1)
+
+
+def check_budgets(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> None:
+    """Raise UsageError for budgets that no choice of widths keeps; says the smallest that can be reached."""
+    if weight_bits is None and activation_bits is None:
+        raise UsageError("give --weight-bits, --activation-bits or both: there is nothing to quantize")
+    for name, budget, choices in (
+        ("weight-bits", weight_bits, options.bit_choices),
+        ("activation-bits", activation_bits, options.activation_choices),
+    ):
+        if budget is None:
+            continue
+        if not math.isfinite(budget) or budget < min(choices):
+            raise UsageError(
+                f"--{name} {budget:g}: cannot be reached; the smallest mean with widths"
+                f" {', '.join(f'{width:g}' for width in sorted(choices))} is {min(choices):g}"
+            )
+
+
+def _check_widths(name: str, widths: Sequence[float], smallest: int) -> None:
+    if not widths:
+        raise UsageError(f"--{name}: give at least one width")
+    for width in widths:
+        if not smallest <= width <= MAXIMUM_BITS or width != int(width):
+            raise UsageError(f"--{name}: {width:g} is not a whole width from {smallest} to {MAXIMUM_BITS}")

@@ -1,0 +1,97 @@
+"""From an allocation to a checked QDQ file; what allocate and apply both end with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from tqdm import tqdm
+
+from mpq_onnx.allocation import Allocation
+from mpq_onnx.allocators.training_data import TrainingData
+from mpq_onnx.calibration import Calibration
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.quantized import quantized_mirror
+from mpq_onnx.model_file import METADATA_ALLOCATION, clone, model_bytes
+from mpq_onnx.passes.insert_qdq import InsertQdqPass
+from mpq_onnx.placement import Sites
+from mpq_onnx.quantized_network import QuantizedNetwork
+from mpq_onnx.rounding import ROUNDINGS, quantize_network
+from mpq_onnx.runtime.metrics import SignalToNoise
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.storage import STORAGES
+
+ROUNDING_BATCH = 64
+CHECK_EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class MirrorCheck:
+    """How well onnxruntime and the mirror agree on the final graph."""
+
+    examples: int
+    optimized_sqnr: float
+    """Decibels between the outputs, with onnxruntime's graph optimizations."""
+    unoptimized_sqnr: float
+    """Decibels, without them."""
+    same_predictions: float
+    """Share of examples with the same largest output, the worse of the two."""
+
+
+def torch_device(device: str) -> torch.device:
+    """auto, cpu or cuda as a torch device."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def round_network(
+    mirror: Mirror,
+    sites: Sites,
+    allocation: Allocation,
+    calibration: Calibration,
+    data: TrainingData | None,
+    examples: int,
+) -> QuantizedNetwork:
+    """The numbers of the quantized network; rounding and bias correction see `examples` of `data`, spread over it."""
+    settings = allocation.settings
+    batches = []
+    if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
+        positions = np.linspace(0, len(data) - 1, min(examples, len(data))).astype(int)
+        for start in range(0, len(positions), ROUNDING_BATCH):
+            batches.append(data.batch(positions[start : start + ROUNDING_BATCH]).inputs)
+    return quantize_network(mirror, sites, allocation, calibration, batches)
+
+
+def write_graph(
+    model: ir.Model, sites: Sites, allocation: Allocation, network: QuantizedNetwork, storage: str
+) -> ir.Model:
+    """The QDQ graph of a canonical float model, with its allocation in the metadata."""
+    graph = clone(model)
+    InsertQdqPass(network, sites.weights, STORAGES[storage])(graph)
+    graph.metadata_props[METADATA_ALLOCATION] = allocation.to_json()
+    return graph
+
+
+def check_against_mirror(
+    graph: ir.Model, mirror: Mirror, network: QuantizedNetwork, dataset: Dataset, device: str
+) -> MirrorCheck:
+    """Run the final graph in onnxruntime, optimized and not, and in the mirror."""
+    simulated = quantized_mirror(mirror, network)
+    where = next(simulated.module.parameters()).device
+    content = model_bytes(graph)
+    examples = min(CHECK_EXAMPLES, len(dataset))
+    feeds = dataset.read(range(examples)).inputs
+    with torch.no_grad():
+        expected = [output.cpu().numpy() for output in simulated.run(feeds, where)]
+    ratios, same = [], []
+    for optimize in tqdm((True, False), desc="check", disable=None, leave=False):
+        found = Runner(content, device, optimize, where="the quantized graph").run(feeds)
+        noise = SignalToNoise()
+        for got, wanted in zip(found, expected, strict=True):
+            noise.update(wanted, got)
+        ratios.append(noise.decibels)
+        rows = [array.reshape(examples, -1).argmax(axis=1) for array in (found[0], expected[0])]
+        same.append(float((rows[0] == rows[1]).mean()))
+    return MirrorCheck(examples, ratios[0], ratios[1], min(same))
