@@ -259,7 +259,9 @@ def make_allocation(
             )
         else:  # a node with several outputs, such as Split of a fresh tensor or TopK
             extra.append(entry)
-    return Allocation(model, settings, tuple(entries.values()) + tuple(extra), budget)
+    position = {name: index for index, name in enumerate(sites.order)}
+    nodes = sorted([*entries.values(), *extra], key=lambda entry: position.get(entry.node, len(position)))
+    return Allocation(model, settings, tuple(nodes), budget)
 
 
 def check_against_sites(allocation: Allocation, sites: Sites) -> None:

@@ -32,7 +32,7 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         raise ModelError(f"{path}: no such file; give the path of an ONNX file")
     try:
         onnx.checker.check_model(str(path))
-        return ir.load(path)
+        return ir.external_data.load_to_model(ir.load(path))
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX model: {_first_line(error)}") from error
     except Exception as error:  # protobuf and onnx_ir raise many kinds for a broken file

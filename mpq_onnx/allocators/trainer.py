@@ -25,6 +25,8 @@ from mpq_onnx.weights import along_axis
 
 CHECKPOINT_EVERY = 50
 """Steps."""
+AVERAGED_SHARE = 0.5
+"""The result is the mean over the last part of the steps: single steps of Adam jitter by the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def train_widths(problem: Problem, weight_bits: np.ndarray, activation_bits: np.
     settings = problem.training
     learner = build_learner(problem, weight_bits, activation_bits)
     optimizer = torch.optim.Adam(learner.parameters, lr=settings.learning_rate)
-    done = _restore(problem.checkpoint, learner, optimizer)
+    average = _Average(learner, settings.steps)
+    done = _restore(problem.checkpoint, learner, optimizer, average)
     epoch_steps = max(len(problem.data) // settings.batch_size, 1)
     losses: list[float] = []
     with tqdm(
@@ -68,6 +71,7 @@ def train_widths(problem: Problem, weight_bits: np.ndarray, activation_bits: np.
             epoch, index = divmod(step, epoch_steps)
             positions = problem.data.shuffled(settings.batch_size, settings.seed, epoch)[index]
             losses.append(training_step(problem, learner, optimizer, positions))
+            average.update(step)
             bar.update()
             if index == epoch_steps - 1 or step == settings.steps - 1:
                 line = _epoch_line(problem, learner, epoch, step + 1, losses)
@@ -75,10 +79,35 @@ def train_widths(problem: Problem, weight_bits: np.ndarray, activation_bits: np.
                 bar.set_postfix_str(line)
                 losses = []
             if (step + 1) % CHECKPOINT_EVERY == 0:
-                _save(problem.checkpoint, learner, optimizer, step + 1)
+                _save(problem.checkpoint, learner, optimizer, average, step + 1)
+    average.apply()
     return LearnedBits(
         _joined(problem.weights, learner.weights), _joined(problem.activations, learner.activations)
     )
+
+
+class _Average:
+    """Mean of log2 of the widths over the last part of the training."""
+
+    def __init__(self, learner: Learner, steps: int) -> None:
+        self.parameters = learner.parameters
+        self.first = int(steps * (1 - AVERAGED_SHARE))
+        self.count = 0
+        self.sums = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        if step >= self.first:
+            self.count += 1
+            for total, parameter in zip(self.sums, self.parameters, strict=True):
+                total += parameter
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Set the widths to their mean."""
+        if self.count:
+            for total, parameter in zip(self.sums, self.parameters, strict=True):
+                parameter.copy_(total / self.count)
 
 
 def training_step(
@@ -178,12 +207,16 @@ def _epoch_line(problem: Problem, learner: Learner, epoch: int, step: int, losse
         ("activation bits", problem.activations, learner.activations),
     ):
         if items.tensors:
-            parts.append(f"{name} {float(_mean_bits(items, modules)):.3f}")
+            parts.append(f"{name} {float(_mean_bits(items, modules).detach()):.3f}")
     return ", ".join(parts)
 
 
 def _save(
-    path: str | os.PathLike[str] | None, learner: Learner, optimizer: torch.optim.Optimizer, step: int
+    path: str | os.PathLike[str] | None,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    average: _Average,
+    step: int,
 ) -> None:
     if path is None:
         return
@@ -191,13 +224,15 @@ def _save(
         "step": step,
         "log2_bits": [parameter.detach().cpu() for parameter in learner.parameters],
         "optimizer": optimizer.state_dict(),
+        "sums": [total.cpu() for total in average.sums],
+        "count": average.count,
     }
     with replacing(path) as temporary:
         torch.save(state, temporary)
 
 
 def _restore(
-    path: str | os.PathLike[str] | None, learner: Learner, optimizer: torch.optim.Optimizer
+    path: str | os.PathLike[str] | None, learner: Learner, optimizer: torch.optim.Optimizer, average: _Average
 ) -> int:
     """Go on from a checkpoint; returns the steps already done."""
     if path is None or not Path(path).is_file():
@@ -206,5 +241,8 @@ def _restore(
     with torch.no_grad():
         for parameter, saved in zip(learner.parameters, state["log2_bits"], strict=True):
             parameter.copy_(saved)
+        for total, saved in zip(average.sums, state["sums"], strict=True):
+            total.copy_(saved)
+    average.count = int(state["count"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

@@ -5,20 +5,37 @@ import numpy as np
 from mpq_onnx.allocators.items import Items, Widths, widths_by_tensor
 from mpq_onnx.allocators.knapsack import allocate_widths
 from mpq_onnx.allocators.problem import Candidate, Problem
-from mpq_onnx.allocators.sensitivity import measure_costs
+from mpq_onnx.allocators.sensitivity import Costs, measure_costs
+
+NAME = "water-filling"
 
 
 def propose(problem: Problem) -> list[Candidate]:
     """Widths with the least expected loss."""
-    costs = measure_costs(problem)
-    return [
-        Candidate(
-            "water-filling",
-            _fill(problem.weights, costs.weights, problem.budget.weight_bits),
-            _fill(problem.activations, costs.activations, problem.budget.activation_bits),
-        )
-    ]
+    return [make_candidate(problem, NAME, *fill(problem, measure_costs(problem)))]
 
 
-def _fill(items: Items, costs: np.ndarray, budget: float | None) -> Widths:
-    return {} if budget is None else widths_by_tensor(items, allocate_widths(items, costs, budget))
+def fill(problem: Problem, costs: Costs) -> tuple[np.ndarray, np.ndarray]:
+    """(weight, activation) widths, float64 [items], of least summed cost under the budgets."""
+    budget = problem.budget
+    return (
+        _fill_one(problem.weights, costs.weights, budget.weight_bits),
+        _fill_one(problem.activations, costs.activations, budget.activation_bits),
+    )
+
+
+def make_candidate(
+    problem: Problem, name: str, weight_bits: np.ndarray, activation_bits: np.ndarray
+) -> Candidate:
+    """Widths by item as widths by tensor."""
+    return Candidate(
+        name, _by_tensor(problem.weights, weight_bits), _by_tensor(problem.activations, activation_bits)
+    )
+
+
+def _fill_one(items: Items, costs: np.ndarray, budget: float | None) -> np.ndarray:
+    return np.zeros(0) if budget is None else allocate_widths(items, costs, budget)
+
+
+def _by_tensor(items: Items, bits: np.ndarray) -> Widths:
+    return widths_by_tensor(items, bits) if items.tensors else {}

@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 HALF_BINS = 4096
+SMALLEST_WIDTH = 1e-37
+"""Of a bin: below, float32 has no normal numbers left."""
 
 
 class StreamingHistogram:
@@ -23,7 +25,7 @@ class StreamingHistogram:
         largest = float(np.max(np.abs(values))) if values.size else 0.0
         if self.width == 0.0 and largest > 0.0:
             # Everything counted so far was zero, whose bin is the same at any width.
-            self.width = largest / HALF_BINS
+            self.width = max(largest / HALF_BINS, SMALLEST_WIDTH)
         while largest > self.width * (HALF_BINS + 0.5):
             self._double()
         if largest == 0.0:

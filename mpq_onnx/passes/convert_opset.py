@@ -9,6 +9,7 @@ from mpq_onnx.errors import ModelError
 CANONICAL_OPSET = 21
 """Newest opset for which onnxruntime's CPU kernels are complete (random generators end here)."""
 OLDEST_OPSET = 7
+OLDEST_IR_VERSION = 8
 
 
 def convert_opset(model: ir.Model) -> ir.Model:
@@ -22,6 +23,8 @@ def convert_opset(model: ir.Model) -> ir.Model:
         raise ModelError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer opset")
     if opset > CANONICAL_OPSET:
         raise ModelError(f"opset {opset} is newer than {CANONICAL_OPSET}; export with opset {CANONICAL_OPSET}")
+    # From IR version 4 on, initializers need not be inputs too; ONNX's converter goes by it.
+    model.ir_version = max(model.ir_version, OLDEST_IR_VERSION)
     try:
         if opset >= 18:
             version_converter.convert_version(model, target_version=CANONICAL_OPSET)

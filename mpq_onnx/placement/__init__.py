@@ -33,7 +33,8 @@ def find_sites(model: ir.Model, shapes: Shapes, placement: str = "all") -> Sites
         dataclasses.replace(site, source=quantized_source(model, site.input, quantized))
         for site in weight_sites(model, shapes)
     )
-    return Sites(tuple(weights), activations)
+    order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
+    return Sites(tuple(weights), activations, tuple(order))
 
 
 __all__ = ["PLACEMENTS", "ActivationSite", "Placement", "Shapes", "Sites", "WeightSite", "find_sites"]

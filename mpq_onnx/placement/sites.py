@@ -62,6 +62,8 @@ class Sites:
 
     weights: tuple[WeightSite, ...]
     activations: tuple[ActivationSite, ...]
+    order: tuple[str, ...] = ()
+    """Names of inputs and nodes in graph order."""
 
     @property
     def free_activations(self) -> tuple[ActivationSite, ...]:

@@ -1,0 +1,99 @@
+"""allocation.json: what is written is read back, what is malformed is refused with its place."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from mpq_onnx.allocation import Allocation, NodePrecision, Settings, check_against_sites, load_allocation
+from mpq_onnx.errors import AllocationError
+from mpq_onnx.placement import ActivationSite, Sites, WeightSite
+
+SETTINGS = Settings("refined", "channel", "all", "mse", "mse", "adaptive", True, 0)
+
+
+def make_allocation() -> Allocation:
+    nodes = (
+        NodePrecision("x", "Input", activation="x", activation_bits=8, activation_elements=75, activation_counted=False),
+        NodePrecision(
+            "conv", "Conv", "w", (2.0, 4.0), 20, 1000, "x", "y", 4.0, 50
+        ),
+        NodePrecision("fc", "Gemm", "v", 8.0, 10, 10, "y", "z", 6.0, 10),
+        NodePrecision("head", "Gemm", "u", None, 10, 10, "z", None, None, 0),
+    )
+    return Allocation("f" * 64, SETTINGS, nodes, {"weight_bits": 5.0, "activation_bits": 5.0})
+
+
+def make_sites() -> Sites:
+    def weight(node: str, tensor: str, source: str, shape: tuple[int, ...]) -> WeightSite:
+        return WeightSite(node, "Gemm", tensor, source, source, None, node, 0, shape, 10)
+
+    return Sites(
+        weights=(
+            weight("conv", "w", "x", (2, 10)), weight("fc", "v", "y", (10, 1)), weight("head", "u", "z", (10, 1))
+        ),
+        activations=(
+            ActivationSite("x", "Input", "x", 75, 8), ActivationSite("conv", "Conv", "y", 50),
+            ActivationSite("fc", "Gemm", "z", 10),
+        ),
+    )  # fmt: skip
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    allocation = make_allocation()
+    allocation.save(tmp_path / "allocation.json")
+    assert load_allocation(tmp_path / "allocation.json") == allocation
+
+
+def test_budget_accounting() -> None:
+    allocation = make_allocation()
+    assert allocation.mean_weight_bits == (20 * 3 + 10 * 8) / 30
+    assert allocation.mean_activation_bits == (50 * 4 + 10 * 6) / 60  # the input is not counted
+    assert allocation.weight_bytes == (20 * 3 + 10 * 8 + 10 * 32) / 8 + 0.5
+    assert allocation.bit_operations == 1000 * 3 * 8 + 10 * 8 * 4 + 10 * 32 * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda document: document["nodes"][1].update(weight_bits=17), "nodes/1/weight_bits"),
+        (lambda document: document["nodes"][2].update(activation_bits="4"), "nodes/2/activation_bits"),
+        (lambda document: document["nodes"][0].update(colour="red"), "colour"),
+        (lambda document: document["settings"].pop("rounding"), "rounding"),
+        (lambda document: document.update(version=2), "version"),
+    ],
+)
+def test_malformed_files_name_the_place(tmp_path: Path, change, place: str) -> None:
+    document = json.loads(make_allocation().to_json())
+    change(document)
+    path = tmp_path / "allocation.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(AllocationError, match=place) as caught:
+        load_allocation(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_what_is_no_allocation_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "allocation.json"
+    path.write_text(text)
+    with pytest.raises(AllocationError):
+        load_allocation(path)
+
+
+def test_belongs_to_these_sites() -> None:
+    check_against_sites(make_allocation(), make_sites())
+
+
+def test_foreign_sites_are_refused() -> None:
+    allocation, sites = make_allocation(), make_sites()
+    fewer = dataclasses.replace(allocation, nodes=allocation.nodes[:2])
+    with pytest.raises(AllocationError, match="no entry for node fc"):
+        check_against_sites(fewer, sites)
+    other = dataclasses.replace(sites, weights=sites.weights[:1])
+    with pytest.raises(AllocationError, match="another model"):
+        check_against_sites(allocation, other)
+    wrong = dataclasses.replace(allocation.nodes[1], weight_bits=(2.0, 3.0, 4.0))
+    with pytest.raises(AllocationError, match="3 widths for 2 output channels"):
+        check_against_sites(dataclasses.replace(allocation, nodes=(wrong, *allocation.nodes[2:])), sites)

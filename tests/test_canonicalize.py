@@ -1,0 +1,100 @@
+"""Canonical form: the same function, whatever the opset; onnxruntime is the judge."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from conftest import make_cnn, make_encoder
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.model_file import fingerprint, load_model, model_bytes
+from mpq_onnx.passes.canonicalize import canonicalize
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+
+def run(content: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def images(count: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, 3, 12, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17])
+def test_same_function_from_any_opset(opset: int) -> None:
+    model = make_cnn(opset=opset)
+    if opset < 9:  # initializers were inputs as well
+        for tensor in model.graph.initializer:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    canonical = canonicalize(ir.from_proto(model))
+    onnx.checker.check_model(ir.to_proto(canonical), full_check=True)
+    assert canonical.opset_imports[""] == 21
+    feeds = {"images": images()}
+    np.testing.assert_allclose(
+        run(model_bytes(canonical), feeds)[0], run(model.SerializeToString(), feeds)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_batch_normalization_is_folded_and_every_node_is_named() -> None:
+    canonical = canonicalize(ir.from_proto(make_cnn()))
+    assert "BatchNormalization" not in {node.op_type for node in canonical.graph}
+    names = [node.name for node in canonical.graph]
+    assert all(names) and len(set(names)) == len(names)
+    assert {"stem", "inner", "depthwise", "fc"} <= set(names)  # from the weights' names
+    assert all(value.shape is not None for node in canonical.graph for value in node.outputs)
+
+
+def test_canonical_form_is_a_fixed_point() -> None:
+    once = canonicalize(ir.from_proto(make_encoder()))
+    twice = canonicalize(ir.from_proto(ir.to_proto(once)))
+    assert fingerprint(once) == fingerprint(twice)
+
+
+def test_external_data_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(make_cnn(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert (tmp_path / "weights.bin").is_file()
+    feeds = {"images": images()}
+    np.testing.assert_allclose(
+        run(model_bytes(canonicalize(load_model(path))), feeds)[0],
+        run(make_cnn().SerializeToString(), feeds)[0],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("path", sorted(LIGHT.glob("*.onnx")), ids=lambda path: path.stem)
+def test_light_models_of_the_onnx_package_stay_the_same(path: Path) -> None:
+    """Nine networks of opset 9 that nobody here exported; their weights are constants made by the graph itself."""
+    source = load_model(path)
+    canonical = canonicalize(load_model(path))
+    inputs = [value for value in source.graph.inputs if value.name not in source.graph.initializers]
+    rng = np.random.default_rng(0)
+    feeds = {
+        str(value.name): rng.standard_normal(tuple(value.shape.numpy())).astype(np.float32) for value in inputs
+    }
+    for found, wanted in zip(
+        run(model_bytes(canonical), feeds), run(path.read_bytes(), feeds), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_old_opset_is_refused() -> None:
+    model = make_cnn()
+    model.opset_import[0].version = 6
+    with pytest.raises(ModelError, match="opset 6 is older"):
+        canonicalize(ir.from_proto(model))
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    content = make_cnn().SerializeToString()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match=r"half\.onnx"):
+        load_model(path)

@@ -1,0 +1,78 @@
+"""Stored weights read back as the very numbers that were stored, by onnxruntime."""
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from conftest import make_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from mpq_onnx.model_file import model_bytes
+from mpq_onnx.storage import STORAGES
+from mpq_onnx.weights import channel_rows, quantize_to_nearest, weight_grid
+
+
+def read_back(quantized, storage: str) -> tuple[np.ndarray, int]:
+    """(the values that onnxruntime computes, bytes of the stored integers)."""
+    shape = quantized.integers.shape
+    proto = make_model(
+        [helper.make_node("Add", ["x", "w"], ["y"], "add")],
+        [("x", TensorProto.FLOAT, list(shape))],
+        [("y", list(shape))],
+        {"w": np.zeros(shape, np.float32)},
+        opset=21,
+    )
+    model = ir.from_proto(proto)
+    model.ir_version = 10
+    value = STORAGES[storage](model, "w", quantized)
+    ir.convenience.replace_all_uses_with(model.graph.initializers["w"], value)
+    del model.graph.initializers["w"]
+    session = ort.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.zeros(shape, np.float32)})
+    stored = sum(
+        initializer.const_value.nbytes
+        for name, initializer in model.graph.initializers.items()
+        if name.endswith(("_quantized", "_packed"))
+    )
+    return found, stored
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16]), min_size=1, max_size=9),
+    st.integers(1, 12),
+    st.integers(0, 2),
+    st.sampled_from(list(STORAGES)),
+)
+def test_any_mix_of_widths_reads_back_exactly(widths: list[int], taps: int, axis: int, storage: str) -> None:
+    rng = np.random.default_rng(taps)
+    weight = np.moveaxis(rng.standard_normal((len(widths), taps, 2)).astype(np.float32), 0, axis)
+    grid = weight_grid(channel_rows(weight, axis), np.array(widths), "minmax")
+    quantized = quantize_to_nearest(weight, axis, grid)
+    found, stored = read_back(quantized, storage)
+    np.testing.assert_array_equal(found, quantized.dequantized())
+    if storage == "packed":
+        promised = sum(widths) * taps * 2 / 8
+        assert promised <= stored <= promised + 3
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_native_widths(storage: str, bits: int) -> None:
+    weight = np.random.default_rng(0).standard_normal((5, 7, 3, 3)).astype(np.float32)
+    grid = weight_grid(channel_rows(weight, 0), np.full(5, bits), "mse")
+    quantized = quantize_to_nearest(weight, 0, grid)
+    found, stored = read_back(quantized, storage)
+    np.testing.assert_array_equal(found, quantized.dequantized())
+    expected = bits if storage == "packed" else max(bits, 8)
+    assert stored == -(-weight.size * expected // 8)
+
+
+def test_int8_zero_points_are_zero_below_eight_bits() -> None:
+    weight = np.random.default_rng(0).uniform(0.5, 1, (4, 9)).astype(np.float32)  # all positive: a skewed grid
+    quantized = quantize_to_nearest(weight, 0, weight_grid(channel_rows(weight, 0), np.full(4, 7), "mse"))
+    assert quantized.grid.zero_point.max() == 0
+    found, _ = read_back(quantized, "int8")
+    np.testing.assert_array_equal(found, quantized.dequantized())
