@@ -136,6 +136,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @click.option("--learning-rate", default=0.01, show_default=True, help="Of log2 of the widths.")
 @click.option("--penalty", default=2.0, show_default=True, help="Weight of the budget in the loss.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @device_option
 @json_option
@@ -147,6 +148,7 @@ def allocate(
     activation_bits: float | None,
     calibration: str | None,
     validation: str | None,
+    keep_candidates: bool,
     resume: bool,
     as_json: bool,
     **options: Any,
@@ -162,6 +164,7 @@ def allocate(
         activation_bits=activation_bits,
         calibration=calibration,
         validation=validation,
+        keep_candidates=keep_candidates,
         resume=resume,
         options=mpq_onnx.AllocateOptions(**options),
     )

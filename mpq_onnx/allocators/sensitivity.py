@@ -69,7 +69,7 @@ def measure_costs(problem: Problem) -> Costs:
     for start in range(0, examples, BATCH_SIZE):
         batch = problem.data.batch(range(start, min(start + BATCH_SIZE, examples)))
         watched = [*(layer.node for layer in layers), *activations.values()]
-        recorder = _Recorder(problem.mirror.module, watched)
+        recorder = _Recorder(problem.mirror.module, watched, {layer.node for layer in layers})
         outputs = recorder.run(*(_differentiable(tensor) for tensor in batch.inputs))
         found = [recorder.values[node] for node in watched]
         gradients = torch.autograd.grad(_likelihood(outputs, generator), found, allow_unused=True)
@@ -167,11 +167,12 @@ def _differentiable(tensor: Tensor) -> Tensor:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a mirror and keeps what the watched nodes make, and their first input."""
+    """Runs a mirror and keeps what the watched nodes make, and the first input of the layers among them."""
 
-    def __init__(self, module: fx.GraphModule, watched: list[fx.Node]) -> None:
+    def __init__(self, module: fx.GraphModule, watched: list[fx.Node], layers: set[fx.Node]) -> None:
         super().__init__(module)
         self.watched = set(watched)
+        self.layers = layers
         self.values: dict[fx.Node, Tensor] = {}
         self.inputs: dict[fx.Node, Tensor] = {}
 
@@ -182,6 +183,6 @@ class _Recorder(fx.Interpreter):
                 # Behind an embedding table or an integer input: start differentiating here.
                 result = result.detach().requires_grad_()
             self.values[n] = result
-            if n.all_input_nodes:
+            if n in self.layers:
                 self.inputs[n] = self.fetch_args_kwargs_from_env(n)[0][0].detach()
         return result

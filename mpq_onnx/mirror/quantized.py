@@ -13,6 +13,9 @@ from mpq_onnx.quantization import fake_quantize
 from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
 
 
+HALF_STEP = 0.5001
+
+
 class LearnedWidth(torch.autograd.Function):
     """Fake-quantize with straight-through gradients for the value and for log2 of the width.
 
@@ -31,23 +34,22 @@ class LearnedWidth(torch.autograd.Function):
         levels: Tensor,
     ) -> Tensor:
         y = fake_quantize(x, scale, zero_point, levels)
-        ctx.save_for_backward(x, y, log2_bits, scale, zero_point, levels)
+        ctx.save_for_backward(x, y, log2_bits, scale)
         return y
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        x, y, log2_bits, scale, zero_point, levels = ctx.saved_tensors  # type: ignore[attr-defined]
-        low = -zero_point * scale
-        high = low + (levels - 1) * scale
-        inside = (x >= low - scale / 2) & (x <= high + scale / 2)
-        passed = gradient * inside
+        x, y, log2_bits, scale = ctx.saved_tensors  # type: ignore[attr-defined]
+        error = y - x
+        # Inside the range rounding moves a value by half a step at most (and a little, in float arithmetic).
+        passed = gradient * (error.abs() <= scale * HALF_STEP)
         bits = torch.exp2(log2_bits)
         slope = -bits * np.log(2) ** 2 * torch.exp2(bits) / (torch.exp2(bits) - 1).clamp(min=1)
         if log2_bits.dim() == 0:
-            width_gradient = torch.dot((y - x).reshape(-1), passed.reshape(-1)) * slope
+            width_gradient = torch.dot(error.reshape(-1), passed.reshape(-1)) * slope
         else:
-            width_gradient = ((y - x) * passed).sum_to_size(log2_bits.shape) * slope
+            width_gradient = (error * passed).sum_to_size(log2_bits.shape) * slope
         return (passed if ctx.needs_input_grad[0] else None), width_gradient, None, None, None  # type: ignore[attr-defined]
 
 

@@ -1,13 +1,16 @@
 """Write a quantized network into a float graph as QuantizeLinear/DequantizeLinear pairs.
 
 Up to 256 levels an activation goes through uint8, with an integer Clip between Q and DQ where it has fewer (the QCDQ
-convention), above through uint16. Weights lie as the storage form says, biases are int32.
+convention). Above it goes through uint16, and the Clip stands before Q in float: onnxruntime has no Clip of uint16. The same
+after a Softmax: onnxruntime would fuse it into a kernel that truncates where QuantizeLinear rounds, which at few bits costs
+half a level. Weights lie as the storage form says, biases are int32.
 """
 
 import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.model_file import add_initializer
+from mpq_onnx.quantization import dequantize
 from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
 from mpq_onnx.storage import WeightWriter
 from mpq_onnx.placement import WeightSite
@@ -68,20 +71,8 @@ def _values(graph: ir.Graph) -> dict[str, ir.Value]:
 def _quantize_activation(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuantizer) -> None:
     """Send everyone who reads `value` to what comes out of its quantizer; a graph output keeps its name."""
     name = str(value.name)
-    container = np.dtype(np.uint8 if quantizer.levels <= 256 else np.uint16)
     readers = tuple(value.uses())
-    scale = add_initializer(graph, f"{name}_scale", np.array(quantizer.scale, np.float32))
-    zero_point = add_initializer(graph, f"{name}_zero_point", np.array(quantizer.zero_point, container))
-    nodes = [ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}_quantize")]
-    if quantizer.levels < np.iinfo(container).max + 1:
-        low = add_initializer(graph, f"{name}_lowest", np.array(0, container))
-        high = add_initializer(graph, f"{name}_highest", np.array(quantizer.levels - 1, container))
-        nodes.append(ir.node("Clip", [nodes[-1].outputs[0], low, high], name=f"{name}_narrow"))
-    nodes.append(
-        ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=f"{name}_dequantize")
-    )
-    for node, suffix in zip(nodes, ("quantized", "narrowed") if len(nodes) == 3 else ("quantized",), strict=False):
-        node.outputs[0].name = f"{name}_{suffix}"
+    nodes = _quantizer_nodes(graph, value, quantizer)
     result = nodes[-1].outputs[0]
     result.name, result.type, result.shape = f"{name}_dequantized", value.type, value.shape
     producer = value.producer()
@@ -95,3 +86,45 @@ def _quantize_activation(graph: ir.Graph, value: ir.Value, quantizer: Activation
         if output is value:
             value.name, result.name = f"{name}_float", name
             graph.outputs[position] = result
+
+
+def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuantizer) -> list[ir.Node]:
+    """Q, DQ, and a Clip where the container has more levels than the quantizer."""
+    name = str(value.name)
+    bytewide = quantizer.levels <= 256
+    container = np.dtype(np.uint8 if bytewide else np.uint16)
+    scale = add_initializer(graph, f"{name}_scale", np.array(quantizer.scale, np.float32))
+    zero_point = add_initializer(graph, f"{name}_zero_point", np.array(quantizer.zero_point, container))
+    quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}_quantize")
+    nodes = [quantize]
+    if quantizer.levels <= np.iinfo(container).max:
+        limits = np.array([0, quantizer.levels - 1], container)
+        if bytewide and not _is_softmax(value):
+            nodes.append(_clip(graph, name, quantize.outputs[0], limits))
+        else:
+            nodes.insert(0, _clip(graph, name, value, _real_limits(quantizer)))
+            quantize.replace_input_with(0, nodes[0].outputs[0])
+    quantize.outputs[0].name = f"{name}_quantized"
+    return [
+        *nodes,
+        ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=f"{name}_dequantize"),
+    ]
+
+
+def _is_softmax(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Softmax"
+
+
+def _clip(graph: ir.Graph, name: str, value: ir.Value, limits: np.ndarray) -> ir.Node:
+    low = add_initializer(graph, f"{name}_lowest", limits[0])
+    high = add_initializer(graph, f"{name}_highest", limits[1])
+    node = ir.node("Clip", [value, low, high], name=f"{name}_narrow")
+    node.outputs[0].name = f"{name}_narrowed"
+    return node
+
+
+def _real_limits(quantizer: ActivationQuantizer) -> np.ndarray:
+    """The real values of the lowest and the highest level."""
+    ends = np.array([0, quantizer.levels - 1], np.float32)
+    return dequantize(ends, quantizer.scale, quantizer.zero_point)

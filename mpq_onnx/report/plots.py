@@ -42,7 +42,7 @@ def _finish(axes, names: list[str], mean: float | None, label: str) -> None:  # 
     if mean is not None:
         axes.axhline(mean, color="#444444", linewidth=1, linestyle="--")
         axes.annotate(
-            f"mean {mean:.2f}", (1.0, mean), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+            f" mean {mean:.2f}", (1.0, mean), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
     if not names:
         axes.text(0.5, 0.5, "all in float", transform=axes.transAxes, ha="center")

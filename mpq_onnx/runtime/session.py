@@ -15,6 +15,11 @@ DEVICES = ("auto", "cpu", "cuda")
 QUIET = 3
 """onnxruntime's log severity "error"."""
 
+MATMUL_ACCURACY, FLOAT32_COMPUTE = "session.qdq_matmulnbits_accuracy_level", "1"
+"""By default onnxruntime quantizes the float input of a MatMul with quantized weights to 8 bits on the fly."""
+UNFAITHFUL_OPTIMIZERS = ["WeightBiasQuantization"]
+"""It quantizes float weights to 8 bits wherever activations are quantized: the file would not run as it was allocated."""
+
 
 class Runner:
     """One model in one onnxruntime session."""
@@ -41,11 +46,14 @@ class Runner:
         self.where = where or (str(model) if not isinstance(model, bytes) else "the model")
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
+        options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         source = model if isinstance(model, bytes) else str(Path(model))
         try:
-            self.session = ort.InferenceSession(source, options, providers=providers(device))
+            self.session = ort.InferenceSession(
+                source, options, providers=providers(device), disabled_optimizers=UNFAITHFUL_OPTIMIZERS
+            )
         except UsageError:
             raise
         except Exception as error:  # onnxruntime raises a class of its own per status code

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 
 from mpq_onnx.allocation import Allocation, Settings, make_allocation
@@ -42,6 +43,7 @@ from mpq_onnx.workflows.quantizing import (
 ALLOCATION_FILE = "allocation.json"
 MODEL_FILE = "model.onnx"
 LOG_FILE = "training.log"
+CANDIDATES_FOLDER = "candidates"
 PROGRESS_FOLDER = ".progress"
 VALIDATION_SHARE = 4
 """Without a validation set, one example in so many of the data, its last ones, is kept out of calibration and training."""
@@ -96,6 +98,7 @@ def allocate(
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     validation: str | None = None,
+    keep_candidates: bool = False,
     resume: bool = False,
     options: AllocateOptions | None = None,
 ) -> AllocateResult:
@@ -108,6 +111,7 @@ def allocate(
         activation_bits: the same for the activations.
         calibration: a calibration.json of this model to reuse.
         validation: data spec for choosing between candidates; the last quarter of `data` when omitted.
+        keep_candidates: write every measured candidate, uniform included, as candidates/NAME.onnx too.
         resume: go on with an interrupted run of the same request in the same folder.
 
     Raises:
@@ -150,10 +154,13 @@ def allocate(
         bench = _Bench(float_model, problem, options, TrainingData(validation_set, mirror, device))
         uniform, finished = bench.run()
         best = min(finished, key=lambda each: each.result.distance)
-        graph = write_graph(float_model.model, sites, best.result.allocation, best.network, options.storage)
+        graph = bench.graph(best)
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
         few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
         nodes = compare_tensors(float_model.model, graph, few, options.device)
+        if keep_candidates:
+            for each in (uniform, *finished):
+                save_model(bench.graph(each), folder / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
         size = save_model(graph, folder / MODEL_FILE)
         best.result.allocation.save(folder / ALLOCATION_FILE)
         calibrated.save(folder / CALIBRATION_FILE)
@@ -205,14 +212,21 @@ class _Bench:
             self.problem.data,
             self.options.rounding_examples,
         )
-        graph = write_graph(
-            self.float_model.model, self.problem.sites, allocation, network, self.options.storage
-        )
+        graph = self._graph(allocation, network)
         evaluation = evaluate_runner(
             Runner(model_bytes(graph), self.options.device), self.validation.dataset, self.baseline
         )
         return _Finished(
             CandidateResult(candidate.name, allocation, self._distance(network), evaluation), network
+        )
+
+    def graph(self, finished: _Finished) -> ir.Model:
+        """The QDQ graph of a finished candidate."""
+        return self._graph(finished.result.allocation, finished.network)
+
+    def _graph(self, allocation: Allocation, network: QuantizedNetwork) -> ir.Model:
+        return write_graph(
+            self.float_model.model, self.problem.sites, allocation, network, self.options.storage
         )
 
     def _allocation(self, candidate: Candidate) -> Allocation:

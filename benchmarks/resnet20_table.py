@@ -1,0 +1,135 @@
+"""Accuracy of ResNet-20 on the CIFAR-10 test images by budget, method, granularity and rounding; train images only are used to
+calibrate, train and choose. Every measured line is kept in output/resnet20_table.jsonl, and a second call goes on from there.
+
+    python benchmarks/resnet20_table.py            # about an hour on two cores
+    python benchmarks/resnet20_table.py --show     # the table of what is there
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from resnet20 import FILES, OUTPUT, TEST, TRAIN, exported
+from tabulate import tabulate
+
+import mpq_onnx
+
+BUDGETS = ((8.0, 8.0), (4.0, 8.0), (3.0, 8.0), (2.5, 8.0), (4.0, 4.0))
+RESULTS = OUTPUT / "resnet20_table.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of allocate."""
+
+    file: str
+    weight_bits: float
+    activation_bits: float
+    granularity: str
+    rounding: str
+    method: str
+
+
+def runs() -> Iterator[Run]:
+    """The table's runs, the most interesting first."""
+    for granularity in ("layer", "channel"):
+        for method in ("refined", "gradient"):
+            for budget in BUDGETS:
+                yield Run(FILES[0], *budget, granularity, "adaptive", method)
+    for budget in BUDGETS:
+        yield Run(FILES[1], *budget, "layer", "adaptive", "refined")
+    for method in ("refined", "gradient"):
+        for budget in BUDGETS:
+            yield Run(FILES[0], *budget, "layer", "nearest", method)
+
+
+def measure(run: Run) -> list[dict]:
+    """Allocate, then evaluate every candidate on the test images."""
+    model = exported(run.file)
+    calibration = OUTPUT / f"{run.file}.calibration.json"
+    if not calibration.is_file():
+        # allocate holds out the last quarter of the 4096 images; calibrate on the same three quarters.
+        mpq_onnx.calibrate(model, f"{TRAIN}?count=3072", calibration)
+    folder = OUTPUT / "table"
+    result = mpq_onnx.allocate(
+        model,
+        TRAIN,
+        folder,
+        weight_bits=run.weight_bits,
+        activation_bits=run.activation_bits,
+        calibration=calibration,
+        keep_candidates=True,
+        options=mpq_onnx.AllocateOptions(
+            method=run.method, granularity=run.granularity, rounding=run.rounding
+        ),
+    )
+    lines = []
+    for candidate in {each.name: each for each in (result.uniform, *result.candidates)}.values():
+        found = mpq_onnx.evaluate(folder / "candidates" / f"{candidate.name}.onnx", TEST, baseline=model)
+        comparison = found.evaluation.comparison
+        assert comparison is not None and comparison.top1_difference is not None and comparison.agreement is not None
+        lines.append(
+            {
+                **asdict(run),
+                "candidate": candidate.name,
+                "kept": candidate.name == result.chosen.name,
+                "mean_weight_bits": candidate.allocation.mean_weight_bits,
+                "mean_activation_bits": candidate.allocation.mean_activation_bits,
+                "validation_distance": candidate.distance,
+                "float_top1": comparison.metrics["top1"].value,
+                "top1": found.evaluation.metrics["top1"].value,
+                "difference": comparison.top1_difference.value,
+                "margin": (comparison.top1_difference.high - comparison.top1_difference.low) / 2,
+                "agreement": comparison.agreement.value,
+                "sqnr": comparison.output_sqnr,
+            }
+        )
+    return lines
+
+
+def show(path: Path) -> None:
+    """Print the table: one line a budget, granularity, rounding and file; * marks what the default keeps."""
+    cells: dict[tuple, dict[str, str]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        assert line["mean_weight_bits"] <= line["weight_bits"]
+        assert line["mean_activation_bits"] <= line["activation_bits"]
+        key = (
+            f"W{line['weight_bits']:g} A{line['activation_bits']:g}",
+            line["granularity"],
+            line["rounding"],
+            line["file"],
+        )
+        mark = "*" if line["method"] == "refined" and line["kept"] else ""
+        cells.setdefault(key, {"float": f"{100 * line['float_top1']:.2f}"})
+        if line["candidate"] != "uniform" or line["method"] == "refined":
+            cells[key][line["candidate"]] = f"{100 * line['top1']:.2f}{mark}"
+    columns = ("float", "uniform", "water-filling", "gradient", "refined")
+    rows = [[*key, *(row.get(column, "") for column in columns)] for key, row in cells.items()]
+    print(tabulate(rows, ["budget", "widths by", "rounding", "file", *columns], disable_numparse=True))
+    print("top-1 in percent on the test images; * is what the default method keeps, chosen on held-out train images")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--show", action="store_true")
+    arguments = parser.parse_args()
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.touch()
+    done = {
+        Run(**{field: line[field] for field in Run.__dataclass_fields__})
+        for line in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
+    }
+    for run in () if arguments.show else runs():
+        if run not in done:
+            lines = measure(run)
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+            print(run, flush=True)
+    show(RESULTS)
+
+
+if __name__ == "__main__":
+    main()
