@@ -77,7 +77,7 @@ def test_onnxruntime_computes_what_the_mirror_computes(
         # A value on a rounding edge may fall to either side; most examples meet none.
         exact = np.abs(found - wanted).max(axis=1) < 1e-4 * np.abs(wanted).max()
         if optimize and loosely:
-            assert (found.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.9
+            assert ((found - wanted) ** 2).sum() < 1e-3 * (wanted**2).sum()
         else:
             assert exact.mean() > 0.9
 

@@ -1,0 +1,350 @@
+"""The command line as a subprocess: the main job, and what every kind of bad input is answered with."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import make_cnn, make_model
+from onnx import TensorProto, helper
+
+COMMAND = [sys.executable, "-m", "mpq_onnx"]
+FAST = ["--steps", "4", "--rounding-examples", "64"]
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False, **options
+    )
+
+
+def assert_one_line(result: subprocess.CompletedProcess, code: int, *parts: str) -> None:
+    """One line on stderr that has all `parts`, nothing on stdout, the exit code."""
+    assert result.returncode == code, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "float.onnx"
+    result = run("export", cnn_file, "-o", path)
+    assert result.returncode == 0, result.stderr
+    assert "largest difference from the source" in result.stdout
+    return path
+
+
+@pytest.fixture(scope="module")
+def allocated(tmp_path_factory: pytest.TempPathFactory, exported: Path, image_file: Path) -> Path:
+    folder = tmp_path_factory.mktemp("allocated") / "out"
+    result = run(
+        "allocate", exported, "--data", f"npz:{image_file}", "--weight-bits", 3, "--activation-bits", 5.5,
+        "-o", folder, "--keep-candidates", *FAST,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+def test_allocate_writes_everything_and_tables_it(allocated: Path) -> None:
+    names = {path.name for path in allocated.iterdir()}
+    assert names >= {"allocation.json", "model.onnx", "calibration.json", "training.log", "result.json", "candidates"}
+    assert ".progress" not in names
+    document = json.loads((allocated / "allocation.json").read_text())
+    assert document["achieved"]["weight_bits"] <= 3
+    assert document["achieved"]["activation_bits"] <= 5.5
+    text = (allocated / "stdout.txt").read_text()
+    for part in ("stem", "depthwise", "SQNR dB", "uniform", "water-filling", "refined", "kept:", "rounding adaptive"):
+        assert part in text
+    assert "bytes" in text and "stored as int8" in text
+    log = (allocated / "training.log").read_text()
+    assert "weight bits" in log and "step 4" in log
+    onnx.checker.check_model(str(allocated / "model.onnx"), full_check=True)
+
+
+def test_evaluate_reports_everything_as_json(allocated: Path, exported: Path, image_file: Path) -> None:
+    result = run(
+        "evaluate", allocated / "model.onnx", "--data", f"npz:{image_file}", "--baseline", exported, "--json",
+        "--min", "top1=0.5", "--min", "agreement=0.5",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    evaluation = document["evaluation"]
+    assert evaluation["examples"] == 192
+    top1, comparison = evaluation["metrics"]["top1"], evaluation["comparison"]
+    assert top1["low"] <= top1["value"] <= top1["high"]
+    assert comparison["metrics"]["top1"]["value"] == pytest.approx(1 - 20 / 192)  # every tenth label is wrong
+    assert comparison["top1_difference"]["value"] == pytest.approx(top1["value"] - comparison["metrics"]["top1"]["value"])
+    assert 0.5 < comparison["agreement"]["value"] <= 1
+    assert comparison["output_sqnr"] > 5
+    assert evaluation["examples_per_second"] > 0
+    assert document["bytes"] == (allocated / "model.onnx").stat().st_size
+    assert document["allocation"]["mean_weight_bits"] <= 3
+    assert document["allocation"]["bit_operations"] > 0
+
+
+def test_without_labels_the_baseline_is_the_target(allocated: Path, exported: Path) -> None:
+    result = run("evaluate", allocated / "model.onnx", "--data", "random?count=40", "--baseline", exported, "--json")
+    evaluation = json.loads(result.stdout)["evaluation"]
+    assert evaluation["labels"] == "baseline"
+    assert evaluation["metrics"]["top1"] == evaluation["comparison"]["agreement"]
+
+
+def test_a_missed_gate_exits_with_1(exported: Path, image_file: Path) -> None:
+    result = run("evaluate", exported, "--data", f"npz:{image_file}", "--min", "top1=0.999")
+    assert_one_line_gate = [line for line in result.stderr.splitlines() if "gate failed" in line]
+    assert result.returncode == 1
+    assert len(assert_one_line_gate) == 1 and "top1" in assert_one_line_gate[0]
+
+
+def test_evaluate_and_compare_do_not_load_torch(allocated: Path, exported: Path, image_file: Path) -> None:
+    code = (
+        "import sys\nfrom mpq_onnx.cli import cli\n"
+        f"cli.main(['evaluate', {str(exported)!r}, '--data', {f'npz:{image_file}?count=8'!r}], standalone_mode=False)\n"
+        f"cli.main(['compare', {str(exported)!r}, {str(allocated / 'model.onnx')!r}, '--data',"
+        f" {f'npz:{image_file}?count=8'!r}], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_compare_tables_every_node(allocated: Path, exported: Path, image_file: Path) -> None:
+    result = run("compare", exported, allocated / "model.onnx", "--data", f"npz:{image_file}?count=16", "--json")
+    nodes = json.loads(result.stdout)["nodes"]
+    assert [node["node"] for node in nodes][0] == "stem"
+    assert all(node["sqnr"] == "inf" or node["sqnr"] > 0 for node in nodes)
+
+
+def test_apply_reproduces_the_model_and_honours_edits(
+    allocated: Path, exported: Path, image_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "allocation.json"
+    document = json.loads((allocated / "allocation.json").read_text())
+    for node in document["nodes"]:
+        if node["node"] == "inner":
+            node["weight_bits"] = 8
+    copy.write_text(json.dumps(document))
+    output = tmp_path / "edited.onnx"
+    result = run(
+        "apply", exported, copy, "-o", output, "--data", f"npz:{image_file}",
+        "--calibration", allocated / "calibration.json", "--storage", "packed",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    stored = {tensor.name: tensor for tensor in onnx.load(output).graph.initializer}
+    assert stored["inner.weight_quantized"].data_type == TensorProto.UINT8
+    evaluated = run("evaluate", output, "--data", f"npz:{image_file}", "--json")
+    assert json.loads(evaluated.stdout)["allocation"]["mean_weight_bits"] > 3
+
+
+def test_apply_without_data_needs_nearest_rounding(allocated: Path, exported: Path, tmp_path: Path) -> None:
+    document = json.loads((allocated / "allocation.json").read_text())
+    copy = tmp_path / "allocation.json"
+    copy.write_text(json.dumps(document))
+    arguments = ("apply", exported, copy, "-o", tmp_path / "m.onnx", "--calibration", allocated / "calibration.json")
+    assert_one_line(run(*arguments), 2, "--data", "nearest")
+    document["settings"].update(rounding="nearest", bias_correction=False)
+    copy.write_text(json.dumps(document))
+    assert run(*arguments).returncode == 0
+    assert (tmp_path / "m.onnx").is_file()
+
+
+def test_same_seed_gives_the_same_files(allocated: Path, exported: Path, image_file: Path, tmp_path: Path) -> None:
+    result = run(
+        "allocate", exported, "--data", f"npz:{image_file}", "--weight-bits", 3, "--activation-bits", 5.5,
+        "-o", tmp_path, "--json", *FAST,
+    )  # fmt: skip
+    assert json.loads(result.stdout)["folder"] == str(tmp_path)
+    assert result.stderr == ""  # not a terminal: no progress bars
+    for name in ("allocation.json", "model.onnx"):
+        assert (tmp_path / name).read_bytes() == (allocated / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--weight-bits", "1.5"], ["--weight-bits 1.5", "smallest", "2"]),
+        (["--activation-bits", "1"], ["--activation-bits 1", "smallest"]),
+        (["--weight-bits", "3", "--bit-choices", "4,8"], ["smallest", "4"]),
+        ([], ["--weight-bits", "--activation-bits"]),
+        (["--weight-bits", "4", "--method", "magic"], ["magic", "water-filling"]),
+        (["--weight-bits", "4", "--observer", "crystal"], ["crystal", "percentile"]),
+        (["--weight-bits", "4", "--rounding", "up"], ["up", "adaptive"]),
+        (["--weight-bits", "4", "--storage", "floppy"], ["floppy", "packed"]),
+        (["--weight-bits", "4", "--bit-choices", "2,99"], ["99"]),
+        (["--weight-bits", "4", "--device", "tpu"], ["tpu"]),
+    ],
+)
+def test_impossible_requests_exit_with_2_before_any_work(
+    arguments: list[str], parts: list[str], exported: Path, tmp_path: Path
+) -> None:
+    # The data does not even exist: the request is refused before anyone looks for it.
+    result = run("allocate", exported, "--data", "npz:absent.npz", "-o", tmp_path / "out", *arguments)
+    assert_one_line(result, 2, *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unsupported_op_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "det.onnx"
+    nodes = [helper.make_node("Det", ["x"], ["y"], "determinant")]
+    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 3])], [("y", ["n"])], {}), path)
+    result = run("allocate", path, "--data", "random", "--weight-bits", 4, "-o", tmp_path / "out")
+    assert_one_line(result, 3, "Det", "determinant", "det.onnx")
+
+
+def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    content = make_cnn().SerializeToString()
+    path.write_bytes(content[: len(content) // 2])
+    for command in (
+        ["export", path, "-o", tmp_path / "x.onnx"],
+        ["evaluate", path, "--data", "random"],
+        ["allocate", path, "--data", "random", "--weight-bits", 4, "-o", tmp_path / "out"],
+    ):
+        assert_one_line(run(*command), 3, "half.onnx")
+
+
+def test_a_wrong_data_shape_is_refused(exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wide.npz"
+    np.savez(path, images=np.zeros((8, 3, 12, 13), np.float32))
+    assert_one_line(run("evaluate", exported, "--data", f"npz:{path}"), 3, "(3, 12, 13)", "(3, 12, 12)")
+
+
+def test_nan_in_data_is_refused(exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "nan.npz"
+    images = np.zeros((8, 3, 12, 12), np.float32)
+    images[5, 1, 2, 3] = np.nan
+    np.savez(path, images=images)
+    out = tmp_path / "out"
+    assert_one_line(run("evaluate", exported, "--data", f"npz:{path}"), 3, "NaN", "example 5")
+    result = run("allocate", exported, "--data", f"npz:{path}", "--weight-bits", 4, "-o", out)
+    assert_one_line(result, 3, "NaN")
+    assert not (out / "model.onnx").exists()
+
+
+def test_an_allocation_of_another_model_is_refused(allocated: Path, image_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    onnx.save(make_cnn(seed=7), other)
+    output = tmp_path / "kept.onnx"
+    output.write_text("what stood here before")
+    result = run("apply", other, allocated / "allocation.json", "-o", output, "--data", f"npz:{image_file}")
+    assert_one_line(result, 3, "another model", "allocation.json")
+    assert output.read_text() == "what stood here before"
+
+
+def test_a_missing_option_is_a_usage_error(exported: Path) -> None:
+    result = run("evaluate", exported)
+    assert result.returncode == 2
+    assert "--data" in result.stderr and "Traceback" not in result.stderr
+
+
+def _small_disk() -> None:
+    """No file of this process may pass 10 kB, which is what a full disk looks like to it."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+
+def test_a_full_disk_leaves_what_was_there(cnn_file: Path, tmp_path: Path) -> None:
+    big = tmp_path / "big.onnx"
+    model = make_cnn()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((100, 80), np.float32), "table"))
+    nodes = [helper.make_node("MatMul", ["x", "table"], ["y"], "wide")]
+    onnx.save(
+        make_model(
+            nodes, [("x", TensorProto.FLOAT, ["n", 100])], [("y", ["n", 80])], {"table": np.ones((100, 80), np.float32)}
+        ),
+        big,
+    )
+    output = tmp_path / "kept.onnx"
+    output.write_text("what stood here before")
+    result = run("export", big, "-o", output, preexec_fn=_small_disk)
+    assert_one_line(result, 3, "cannot write", "kept.onnx")
+    assert output.read_text() == "what stood here before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big.onnx", "kept.onnx"]
+
+
+def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
+    exported: Path, image_file: Path, tmp_path: Path
+) -> None:
+    def arguments(folder: Path) -> list[str]:
+        return [
+            "allocate", str(exported), "--data", f"npz:{image_file}", "--weight-bits", "3", "--activation-bits", "5",
+            "-o", str(folder), "--steps", "400", "--rounding-examples", "64",
+        ]  # fmt: skip
+
+    folder, whole = tmp_path / "interrupted", tmp_path / "whole"
+    folder.mkdir()
+    (folder / "allocation.json").write_text("what stood here before")
+    process = subprocess.Popen(
+        [*COMMAND, *arguments(folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    checkpoint = folder / ".progress" / "checkpoint.pt"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert checkpoint.exists()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(stderr.strip().splitlines()) == 1 and "interrupted" in stderr
+    assert (folder / "allocation.json").read_text() == "what stood here before"
+    assert not (folder / "model.onnx").exists()
+
+    other = run(*arguments(folder), "--seed", 5, "--resume")
+    assert_one_line(other, 2, "--resume", "another request")
+    assert run(*arguments(folder), "--resume").returncode == 0
+    assert run(*arguments(whole)).returncode == 0
+    assert (folder / "allocation.json").read_bytes() == (whole / "allocation.json").read_bytes()
+    assert (folder / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
+
+
+def test_python_factories_and_preprocessing(tmp_path: Path) -> None:
+    (tmp_path / "my_model.py").write_text(
+        "import torch\ndef make():\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),"
+        " torch.nn.Flatten(), torch.nn.Linear(144, 5)), (torch.zeros(2, 3, 8, 8),)\n"
+    )
+    options = "layout=nhwc&mean=0.5&std=0.25"
+    result = run("export", "python:my_model:make", "-o", "m.onnx", "--preprocess", options, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["largest_difference"] < 1e-4
+    model = onnx.load(tmp_path / "m.onnx")
+    assert {entry.key: entry.value for entry in model.metadata_props}["mpq_onnx.preprocessing"] == options
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    assert all(node.name for node in model.graph.node)
+
+
+def test_torchvision_models_by_name(tmp_path: Path) -> None:
+    import torch
+    import torchvision
+
+    path = tmp_path / "shuffle.onnx"
+    result = run("export", "torchvision:shufflenet_v2_x0_5", "-o", path, "--seed", 3, "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["largest_difference"] <= 1e-3 * max(1, document["largest_output"])
+    assert "crop=224" in document["preprocessing"]
+
+    torch.manual_seed(3)
+    state = tmp_path / "state.pt"
+    torch.save(torchvision.models.get_model("shufflenet_v2_x0_5", weights=None).state_dict(), state)
+    again = tmp_path / "again.onnx"
+    result = run("export", "torchvision:shufflenet_v2_x0_5", "-o", again, "--weights", state)
+    assert result.returncode == 0, result.stderr
+    ours = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    for tensor in onnx.load(again).graph.initializer:
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), ours[tensor.name])
+
+    assert_one_line(run("export", "torchvision:nosuch", "-o", path), 3, "nosuch")
+    assert_one_line(
+        run("export", "torchvision:mobilenet_v2", "-o", path, "--weights", state), 3, "state dict", "state.pt"
+    )
