@@ -20,7 +20,9 @@ FILES = ("resnet20", "resnet20_bn_opset13")
 def exported(name: str = "resnet20") -> Path:
     """The canonical float file, exported when it is not there yet."""
     if not DATA.is_dir():
-        sys.exit(f"{DATA} is missing: this benchmark needs ResNet-20 and the CIFAR-10 images (docs/benchmarks.md)")
+        sys.exit(
+            f"{DATA} is missing: this benchmark needs ResNet-20 and the CIFAR-10 images (docs/benchmarks.md)"
+        )
     path = OUTPUT / f"{name}.onnx"
     if not path.is_file():
         mpq_onnx.export(str(DATA / f"{name}.onnx"), path, preprocess=PREPROCESSING)

@@ -69,7 +69,11 @@ def measure(run: Run) -> list[dict]:
     for candidate in {each.name: each for each in (result.uniform, *result.candidates)}.values():
         found = mpq_onnx.evaluate(folder / "candidates" / f"{candidate.name}.onnx", TEST, baseline=model)
         comparison = found.evaluation.comparison
-        assert comparison is not None and comparison.top1_difference is not None and comparison.agreement is not None
+        assert (
+            comparison is not None
+            and comparison.top1_difference is not None
+            and comparison.agreement is not None
+        )
         lines.append(
             {
                 **asdict(run),
@@ -109,7 +113,9 @@ def show(path: Path) -> None:
     columns = ("float", "uniform", "water-filling", "gradient", "refined")
     rows = [[*key, *(row.get(column, "") for column in columns)] for key, row in cells.items()]
     print(tabulate(rows, ["budget", "widths by", "rounding", "file", *columns], disable_numparse=True))
-    print("top-1 in percent on the test images; * is what the default method keeps, chosen on held-out train images")
+    print(
+        "top-1 in percent on the test images; * is what the default method keeps, chosen on held-out train images"
+    )
 
 
 def main() -> None:

@@ -26,10 +26,10 @@ STEPS = 4
 CHOICES = tuple(range(2, 9))
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[..., object], *arguments: object) -> float:
     start = time.perf_counter()
     for _ in range(STEPS):
-        work()
+        work(*arguments)
     return (time.perf_counter() - start) / STEPS
 
 
@@ -46,7 +46,9 @@ def main() -> None:
         plain.module.zero_grad()
         task_loss(plain.module.forward(*batch.inputs), batch).backward()
 
-    print(f"ResNet-20, batch {BATCH}, {torch.get_num_threads()} threads, median of {ROUNDS} interleaved rounds")
+    print(
+        f"ResNet-20, batch {BATCH}, {torch.get_num_threads()} threads, median of {ROUNDS} interleaved rounds"
+    )
     for granularity in ("layer", "channel"):
         mirror = build_mirror(float_model.model)
         mirror.module.requires_grad_(False)
@@ -67,7 +69,7 @@ def main() -> None:
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(ROUNDS):
             times[0].append(seconds(float_step))
-            times[1].append(seconds(lambda: training_step(problem, learner, optimizer, positions)))
+            times[1].append(seconds(training_step, problem, learner, optimizer, positions))
         float_time, learned_time = (statistics.median(each) for each in times)
         print(
             f"{granularity:8s} float forward+backward {1e3 * float_time:.1f} ms, training step"

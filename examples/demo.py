@@ -27,7 +27,10 @@ def main() -> None:
 
     folders = {}
     for method in ("uniform", "refined"):
-        print(f"allocating {WEIGHT_BITS:g} bits a weight, {ACTIVATION_BITS:g} an activation: {method} ...", flush=True)
+        print(
+            f"allocating {WEIGHT_BITS:g} bits a weight, {ACTIVATION_BITS:g} an activation: {method} ...",
+            flush=True,
+        )
         folders[method] = mpq_onnx.allocate(
             model,
             TRAINING_SPEC,

@@ -1,6 +1,6 @@
 """A small convolutional network, trained on scikit-learn's digits in seconds: an example of a `python:` source.
 
-    cd examples && mpq-onnx export python:digits_cnn:trained -o digits.onnx
+cd examples && mpq-onnx export python:digits_cnn:trained -o digits.onnx
 """
 
 import torch

@@ -48,12 +48,6 @@ class NodePrecision:
     activation_counted: bool = True
     """False for model inputs, whose width is fixed and outside the budget."""
 
-    def weight_bits_per_channel(self, channels: int) -> np.ndarray | None:
-        """The weight widths as a float32 vector of length `channels`, or None where weights stay float."""
-        if self.weight_bits is None:
-            return None
-        return np.broadcast_to(np.asarray(self.weight_bits, dtype=np.float32), (channels,)).copy()
-
     @property
     def mean_weight_bits(self) -> float | None:
         """Mean over the channels, which all have the same number of elements."""

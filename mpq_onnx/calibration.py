@@ -107,7 +107,9 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
             shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a calibration file: {error}; make one with `mpq-onnx calibrate`") from error
+        raise DataError(
+            f"{path}: not a calibration file: {error}; make one with `mpq-onnx calibrate`"
+        ) from error
 
 
 def _tensor(entry: Mapping[str, Any]) -> TensorCalibration:

@@ -67,7 +67,9 @@ class Gate(click.ParamType):
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
-data_option = click.option("--data", required=True, metavar="SPEC", help="Data, kind:path?key=value (docs/data.md).")
+data_option = click.option(
+    "--data", required=True, metavar="SPEC", help="Data, kind:path?key=value (docs/data.md)."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -81,8 +83,16 @@ def cli() -> None:
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where the canonical ONNX file goes.")
 @click.option("--weights", metavar="FILE", help="A state dict for a torch source; random weights without it.")
 @click.option("--seed", default=0, show_default=True, help="Of random weights.")
-@click.option("--preprocess", metavar="OPTIONS", help='Kept in the file, such as "layout=nhwc&mean=0.5&std=0.25".')
-@click.option("--check", metavar="SPEC", default="random?count=2&size=32", show_default=True, help="Data for the numeric check.")
+@click.option(
+    "--preprocess", metavar="OPTIONS", help='Kept in the file, such as "layout=nhwc&mean=0.5&std=0.25".'
+)
+@click.option(
+    "--check",
+    metavar="SPEC",
+    default="random?count=2&size=32",
+    show_default=True,
+    help="Data for the numeric check.",
+)
 @json_option
 def export(source: str, output: str, as_json: bool, **options: Any) -> None:
     """Bring SOURCE into canonical form: an ONNX file, torchvision:NAME, or python:package.module:factory."""
@@ -109,23 +119,59 @@ def export(source: str, output: str, as_json: bool, **options: Any) -> None:
 def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     """Measure the ranges of all activations of MODEL, for allocate --calibration."""
     result = mpq_onnx.calibrate(model, data, output, **options)
-    click.echo(f"{output}: {len(result.tensors)} activations, {result.examples} examples, observer {result.observer}")
+    click.echo(
+        f"{output}: {len(result.tensors)} activations, {result.examples} examples, observer {result.observer}"
+    )
 
 
 @cli.command()
 @click.argument("model")
 @data_option
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
-@click.option("--weight-bits", type=float, metavar="MEAN", help="Budget: mean bits a weight. Left out: weights stay float.")
-@click.option("--activation-bits", type=float, metavar="MEAN", help="Budget: mean bits an activation. Left out: they stay float.")
-@click.option("--method", default="refined", show_default=True, help="uniform, water-filling, gradient or refined.")
-@click.option("--granularity", default="layer", show_default=True, help="A weight width per layer or per output channel.")
-@click.option("--bit-choices", type=NumberList(), default="2,3,4,5,6,7,8", show_default=True, help="Widths to choose from.")
-@click.option("--activation-bit-choices", type=NumberList(), help="The same for activations, where they differ.")
+@click.option(
+    "--weight-bits",
+    type=float,
+    metavar="MEAN",
+    help="Budget: mean bits a weight. Left out: weights stay float.",
+)
+@click.option(
+    "--activation-bits",
+    type=float,
+    metavar="MEAN",
+    help="Budget: mean bits an activation. Left out: they stay float.",
+)
+@click.option(
+    "--method", default="refined", show_default=True, help="uniform, water-filling, gradient or refined."
+)
+@click.option(
+    "--granularity",
+    default="layer",
+    show_default=True,
+    help="A weight width per layer or per output channel.",
+)
+@click.option(
+    "--bit-choices",
+    type=NumberList(),
+    default="2,3,4,5,6,7,8",
+    show_default=True,
+    help="Widths to choose from.",
+)
+@click.option(
+    "--activation-bit-choices", type=NumberList(), help="The same for activations, where they differ."
+)
 @click.option("--rounding", default="adaptive", show_default=True, help="nearest or adaptive.")
-@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Shift biases to keep every channel's mean.")
-@click.option("--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction.")
-@click.option("--observer", default="mse", show_default=True, help="Activation ranges: minmax, ema, percentile or mse.")
+@click.option(
+    "--bias-correction/--no-bias-correction",
+    default=True,
+    show_default=True,
+    help="Shift biases to keep every channel's mean.",
+)
+@click.option(
+    "--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction."
+)
+@click.option(
+    "--observer", default="mse", show_default=True, help="Activation ranges: minmax, ema, percentile or mse."
+)
 @click.option("--weight-observer", default="mse", show_default=True, help="Weight ranges: minmax or mse.")
 @click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
 @click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
@@ -136,7 +182,9 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @click.option("--learning-rate", default=0.01, show_default=True, help="Of log2 of the widths.")
 @click.option("--penalty", default=2.0, show_default=True, help="Weight of the budget in the loss.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates.")
+@click.option(
+    "--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates."
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @device_option
 @json_option
@@ -177,7 +225,10 @@ def allocate(
     chosen = result.chosen
     click.echo(node_table(chosen.allocation, result.nodes))
     rows = {"uniform": result.uniform, **{each.name: each for each in result.candidates}}
-    click.echo("\nvalidation data" + (", labels: the float model's" if chosen.evaluation.labels == "baseline" else ""))
+    click.echo(
+        "\nvalidation data"
+        + (", labels: the float model's" if chosen.evaluation.labels == "baseline" else "")
+    )
     click.echo(result_table({name: (each.allocation, each.evaluation) for name, each in rows.items()}))
     settings = chosen.allocation.settings
     click.echo(
@@ -187,7 +238,9 @@ def allocate(
         f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
     )
     if result.loses_to_uniform:
-        click.echo(f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform")
+        click.echo(
+            f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform"
+        )
     _print_check(result.mirror_check)
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
 
@@ -196,10 +249,14 @@ def allocate(
 @click.argument("model")
 @click.argument("allocation")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where the quantized ONNX file goes.")
-@click.option("--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration.")
+@click.option(
+    "--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration."
+)
 @click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
 @click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
-@click.option("--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction.")
+@click.option(
+    "--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction."
+)
 @device_option
 @json_option
 def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
@@ -218,7 +275,13 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
 @data_option
 @click.option("--baseline", metavar="FILE", help="Compare with this file, usually the float model.")
 @click.option("--batch-size", default=64, show_default=True, help="Examples a run.")
-@click.option("--min", "gates", type=Gate(), multiple=True, help="Exit with 1 below this, such as top1=0.90. Repeatable.")
+@click.option(
+    "--min",
+    "gates",
+    type=Gate(),
+    multiple=True,
+    help="Exit with 1 below this, such as top1=0.90. Repeatable.",
+)
 @device_option
 @json_option
 def evaluate(
@@ -233,15 +296,25 @@ def evaluate(
         reached["agreement"] = result.evaluation.comparison.agreement.value
     for metric, _ in gates:
         if metric not in reached:
-            raise UsageError(f"--min {metric}: not measured here; there is {', '.join(reached) or 'no metric'}")
-    failed = [f"{metric} {reached[metric]:.4f} < {limit:g}" for metric, limit in gates if reached[metric] < limit]
+            raise UsageError(
+                f"--min {metric}: not measured here; there is {', '.join(reached) or 'no metric'}"
+            )
+    failed = [
+        f"{metric} {reached[metric]:.4f} < {limit:g}" for metric, limit in gates if reached[metric] < limit
+    ]
     if as_json:
         _print_json(result)
     else:
         click.echo(result_table({Path(model).name: (result.allocation, result.evaluation)}))
-        labels = {"data": "labels from the data", "baseline": "target: the baseline's predictions", "none": "no labels"}
+        labels = {
+            "data": "labels from the data",
+            "baseline": "target: the baseline's predictions",
+            "none": "no labels",
+        }
         click.echo(f"\n{result.evaluation.examples} examples, {labels[result.evaluation.labels]}")
-        click.echo(f"{result.evaluation.examples_per_second:.0f} examples per second; model {result.bytes:,} bytes")
+        click.echo(
+            f"{result.evaluation.examples_per_second:.0f} examples per second; model {result.bytes:,} bytes"
+        )
         if result.allocation is not None:
             click.echo(
                 f"mean weight bits {bits_text(result.allocation.mean_weight_bits)}, mean activation bits"

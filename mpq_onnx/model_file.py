@@ -98,10 +98,14 @@ def constant_array(value: ir.Value) -> np.ndarray:
     return value.const_value.numpy()
 
 
-def add_initializer(graph: ir.Graph, name: str, array: np.ndarray, dtype: ir.DataType | None = None) -> ir.Value:
+def add_initializer(
+    graph: ir.Graph, name: str, array: np.ndarray, dtype: ir.DataType | None = None
+) -> ir.Value:
     """Register `array` (of `dtype` where numpy lacks it, such as UINT4) as initializer `name` of `graph`."""
     tensor = ir.Tensor(array, name=name, dtype=dtype) if dtype is not None else ir.tensor(array, name=name)
-    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
     graph.register_initializer(value)
     return value
 

@@ -37,7 +37,9 @@ class ModelInput:
                 )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             example = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise DataError(f"{where}: NaN or infinity in example {example} of this batch for input {self.name}")
+            raise DataError(
+                f"{where}: NaN or infinity in example {example} of this batch for input {self.name}"
+            )
 
 
 def model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:

@@ -15,10 +15,10 @@ SETTINGS = Settings("refined", "channel", "all", "mse", "mse", "adaptive", True,
 
 def make_allocation() -> Allocation:
     nodes = (
-        NodePrecision("x", "Input", activation="x", activation_bits=8, activation_elements=75, activation_counted=False),
         NodePrecision(
-            "conv", "Conv", "w", (2.0, 4.0), 20, 1000, "x", "y", 4.0, 50
+            "x", "Input", activation="x", activation_bits=8, activation_elements=75, activation_counted=False
         ),
+        NodePrecision("conv", "Conv", "w", (2.0, 4.0), 20, 1000, "x", "y", 4.0, 50),
         NodePrecision("fc", "Gemm", "v", 8.0, 10, 10, "y", "z", 6.0, 10),
         NodePrecision("head", "Gemm", "u", None, 10, 10, "z", None, None, 0),
     )

@@ -23,7 +23,12 @@ DEVICE = torch.device("cpu")
 
 
 def make_problem(
-    model: Path, spec: str, weight_bits: float | None, activation_bits: float | None, granularity: str, steps: int = 40
+    model: Path,
+    spec: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    granularity: str,
+    steps: int = 40,
 ) -> Problem:
     float_model = load_float_model(model)
     dataset = float_model.open_data(spec)
@@ -46,7 +51,11 @@ def make_problem(
 @pytest.mark.parametrize("granularity", ["layer", "channel"])
 @pytest.mark.parametrize("budgets", [(3.3, 4.7), (2.0, 2.0), (None, 4.5), (3.0, None)])
 def test_every_method_keeps_every_budget(
-    cnn_file: Path, image_file: Path, method: str, granularity: str, budgets: tuple[float | None, float | None]
+    cnn_file: Path,
+    image_file: Path,
+    method: str,
+    granularity: str,
+    budgets: tuple[float | None, float | None],
 ) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}?count=64", *budgets, granularity, steps=4)
     candidates = ALLOCATORS[method](problem)
@@ -85,7 +94,9 @@ def test_costs_predict_the_loss(cnn_file: Path, image_file: Path) -> None:
         kept = parameter.detach().clone()
         grid = problem.grids(site)[at]
         axes = [-1 if axis == site.channel_axis else 1 for axis in range(kept.dim())]
-        scale, zero, levels = (torch.from_numpy(a).reshape(axes) for a in (grid.scale, grid.zero_point, grid.levels))
+        scale, zero, levels = (
+            torch.from_numpy(a).reshape(axes) for a in (grid.scale, grid.zero_point, grid.levels)
+        )
         with torch.no_grad():
             parameter.copy_(fake_quantize(kept, scale, zero, levels))
             (changed,) = problem.mirror.module.forward(*batch.inputs)
@@ -126,7 +137,9 @@ def test_width_gradient_is_the_slope_of_the_error(bits: int, seed: int) -> None:
     log2_bits = torch.tensor(np.log2(bits), dtype=torch.float32, requires_grad=True)
     levels = levels_of(bits)
     scale = torch.tensor(2 / (levels - 1))
-    y = LearnedWidth.apply(x, log2_bits, scale, torch.tensor((levels - 1) // 2 + 0.0), torch.tensor(float(levels)))
+    y = LearnedWidth.apply(
+        x, log2_bits, scale, torch.tensor((levels - 1) // 2 + 0.0), torch.tensor(float(levels))
+    )
     ((y - x).square().sum() / 2).backward()
     # Error power is n R^2 / (12 (2^b - 1)^2); its derivative by log2 b:
     power = len(x) * 4 / 12 / (levels - 1) ** 2 / 2

@@ -31,7 +31,9 @@ def test_same_function_from_any_opset(opset: int) -> None:
     model = make_cnn(opset=opset)
     if opset < 9:  # initializers were inputs as well
         for tensor in model.graph.initializer:
-            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            model.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
     canonical = canonicalize(ir.from_proto(model))
     onnx.checker.check_model(ir.to_proto(canonical), full_check=True)
     assert canonical.opset_imports[""] == 21
@@ -77,11 +79,10 @@ def test_light_models_of_the_onnx_package_stay_the_same(path: Path) -> None:
     inputs = [value for value in source.graph.inputs if value.name not in source.graph.initializers]
     rng = np.random.default_rng(0)
     feeds = {
-        str(value.name): rng.standard_normal(tuple(value.shape.numpy())).astype(np.float32) for value in inputs
+        str(value.name): rng.standard_normal(tuple(value.shape.numpy())).astype(np.float32)
+        for value in inputs
     }
-    for found, wanted in zip(
-        run(model_bytes(canonical), feeds), run(path.read_bytes(), feeds), strict=True
-    ):
+    for found, wanted in zip(run(model_bytes(canonical), feeds), run(path.read_bytes(), feeds), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 

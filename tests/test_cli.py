@@ -57,13 +57,29 @@ def allocated(tmp_path_factory: pytest.TempPathFactory, exported: Path, image_fi
 
 def test_allocate_writes_everything_and_tables_it(allocated: Path) -> None:
     names = {path.name for path in allocated.iterdir()}
-    assert names >= {"allocation.json", "model.onnx", "calibration.json", "training.log", "result.json", "candidates"}
+    assert names >= {
+        "allocation.json",
+        "model.onnx",
+        "calibration.json",
+        "training.log",
+        "result.json",
+        "candidates",
+    }
     assert ".progress" not in names
     document = json.loads((allocated / "allocation.json").read_text())
     assert document["achieved"]["weight_bits"] <= 3
     assert document["achieved"]["activation_bits"] <= 5.5
     text = (allocated / "stdout.txt").read_text()
-    for part in ("stem", "depthwise", "SQNR dB", "uniform", "water-filling", "refined", "kept:", "rounding adaptive"):
+    for part in (
+        "stem",
+        "depthwise",
+        "SQNR dB",
+        "uniform",
+        "water-filling",
+        "refined",
+        "kept:",
+        "rounding adaptive",
+    ):
         assert part in text
     assert "bytes" in text and "stored as int8" in text
     log = (allocated / "training.log").read_text()
@@ -83,7 +99,9 @@ def test_evaluate_reports_everything_as_json(allocated: Path, exported: Path, im
     top1, comparison = evaluation["metrics"]["top1"], evaluation["comparison"]
     assert top1["low"] <= top1["value"] <= top1["high"]
     assert comparison["metrics"]["top1"]["value"] == pytest.approx(1 - 20 / 192)  # every tenth label is wrong
-    assert comparison["top1_difference"]["value"] == pytest.approx(top1["value"] - comparison["metrics"]["top1"]["value"])
+    assert comparison["top1_difference"]["value"] == pytest.approx(
+        top1["value"] - comparison["metrics"]["top1"]["value"]
+    )
     assert 0.5 < comparison["agreement"]["value"] <= 1
     assert comparison["output_sqnr"] > 5
     assert evaluation["examples_per_second"] > 0
@@ -93,7 +111,9 @@ def test_evaluate_reports_everything_as_json(allocated: Path, exported: Path, im
 
 
 def test_without_labels_the_baseline_is_the_target(allocated: Path, exported: Path) -> None:
-    result = run("evaluate", allocated / "model.onnx", "--data", "random?count=40", "--baseline", exported, "--json")
+    result = run(
+        "evaluate", allocated / "model.onnx", "--data", "random?count=40", "--baseline", exported, "--json"
+    )
     evaluation = json.loads(result.stdout)["evaluation"]
     assert evaluation["labels"] == "baseline"
     assert evaluation["metrics"]["top1"] == evaluation["comparison"]["agreement"]
@@ -119,9 +139,11 @@ def test_evaluate_and_compare_do_not_load_torch(allocated: Path, exported: Path,
 
 
 def test_compare_tables_every_node(allocated: Path, exported: Path, image_file: Path) -> None:
-    result = run("compare", exported, allocated / "model.onnx", "--data", f"npz:{image_file}?count=16", "--json")
+    result = run(
+        "compare", exported, allocated / "model.onnx", "--data", f"npz:{image_file}?count=16", "--json"
+    )
     nodes = json.loads(result.stdout)["nodes"]
-    assert [node["node"] for node in nodes][0] == "stem"
+    assert nodes[0]["node"] == "stem"
     assert all(node["sqnr"] == "inf" or node["sqnr"] > 0 for node in nodes)
 
 
@@ -150,7 +172,15 @@ def test_apply_without_data_needs_nearest_rounding(allocated: Path, exported: Pa
     document = json.loads((allocated / "allocation.json").read_text())
     copy = tmp_path / "allocation.json"
     copy.write_text(json.dumps(document))
-    arguments = ("apply", exported, copy, "-o", tmp_path / "m.onnx", "--calibration", allocated / "calibration.json")
+    arguments = (
+        "apply",
+        exported,
+        copy,
+        "-o",
+        tmp_path / "m.onnx",
+        "--calibration",
+        allocated / "calibration.json",
+    )
     assert_one_line(run(*arguments), 2, "--data", "nearest")
     document["settings"].update(rounding="nearest", bias_correction=False)
     copy.write_text(json.dumps(document))
@@ -158,7 +188,9 @@ def test_apply_without_data_needs_nearest_rounding(allocated: Path, exported: Pa
     assert (tmp_path / "m.onnx").is_file()
 
 
-def test_same_seed_gives_the_same_files(allocated: Path, exported: Path, image_file: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_files(
+    allocated: Path, exported: Path, image_file: Path, tmp_path: Path
+) -> None:
     result = run(
         "allocate", exported, "--data", f"npz:{image_file}", "--weight-bits", 3, "--activation-bits", 5.5,
         "-o", tmp_path, "--json", *FAST,
@@ -259,7 +291,10 @@ def test_a_full_disk_leaves_what_was_there(cnn_file: Path, tmp_path: Path) -> No
     nodes = [helper.make_node("MatMul", ["x", "table"], ["y"], "wide")]
     onnx.save(
         make_model(
-            nodes, [("x", TensorProto.FLOAT, ["n", 100])], [("y", ["n", 80])], {"table": np.ones((100, 80), np.float32)}
+            nodes,
+            [("x", TensorProto.FLOAT, ["n", 100])],
+            [("y", ["n", 80])],
+            {"table": np.ones((100, 80), np.float32)},
         ),
         big,
     )
@@ -284,7 +319,11 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     folder.mkdir()
     (folder / "allocation.json").write_text("what stood here before")
     process = subprocess.Popen(
-        [*COMMAND, *arguments(folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        [*COMMAND, *arguments(folder)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
     checkpoint = folder / ".progress" / "checkpoint.pt"
     deadline = time.monotonic() + 200
@@ -313,7 +352,9 @@ def test_python_factories_and_preprocessing(tmp_path: Path) -> None:
         " torch.nn.Flatten(), torch.nn.Linear(144, 5)), (torch.zeros(2, 3, 8, 8),)\n"
     )
     options = "layout=nhwc&mean=0.5&std=0.25"
-    result = run("export", "python:my_model:make", "-o", "m.onnx", "--preprocess", options, "--json", cwd=tmp_path)
+    result = run(
+        "export", "python:my_model:make", "-o", "m.onnx", "--preprocess", options, "--json", cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["largest_difference"] < 1e-4

@@ -33,7 +33,9 @@ def test_images_are_scaled_normalised_and_transposed(npz: Path) -> None:
 
 def test_the_models_preprocessing_applies_unless_overridden(npz: Path) -> None:
     own = open_dataset(f"npz:{npz}", IMAGE, "layout=nhwc&mean=0.5&std=0.25").read([0]).inputs["images"]
-    other = open_dataset(f"npz:{npz}?mean=0", IMAGE, "layout=nhwc&mean=0.5&std=0.25").read([0]).inputs["images"]
+    other = (
+        open_dataset(f"npz:{npz}?mean=0", IMAGE, "layout=nhwc&mean=0.5&std=0.25").read([0]).inputs["images"]
+    )
     np.testing.assert_allclose(other, own + 2.0, atol=1e-5)
 
 
@@ -52,7 +54,10 @@ def test_arrays_by_input_name(tmp_path: Path) -> None:
     path = tmp_path / "text.npz"
     np.savez(path, tokens=np.ones((5, 4), np.int32), mask=np.zeros((5, 4)))
     (batch,) = open_dataset(f"npz:{path}", inputs).batches(8)
-    assert {name: array.dtype.name for name, array in batch.inputs.items()} == {"tokens": "int64", "mask": "float32"}
+    assert {name: array.dtype.name for name, array in batch.inputs.items()} == {
+        "tokens": "int64",
+        "mask": "float32",
+    }
     assert batch.labels is None
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from mpq_onnx.mirror.matrix_form import input_patches, output_matrix, weight_from_matrix, weight_matrix
 
@@ -19,7 +19,12 @@ def through_matrices(op: str, x: torch.Tensor, weight: torch.Tensor, attributes:
 def test_convolution(stride: int, padding: int, dilation: int, groups: int) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(2, 4, 11, 9), torch.randn(8, 4 // groups, 3, 2)
-    attributes = {"strides": [stride] * 2, "pads": [padding] * 4, "dilations": [dilation] * 2, "group": groups}
+    attributes = {
+        "strides": [stride] * 2,
+        "pads": [padding] * 4,
+        "dilations": [dilation] * 2,
+        "group": groups,
+    }
     wanted = F.conv2d(x, weight, None, stride, padding, dilation, groups)
     found = through_matrices("Conv", x, weight, attributes)
     torch.testing.assert_close(found, output_matrix("Conv", wanted, attributes), rtol=1e-4, atol=1e-4)
@@ -34,10 +39,17 @@ def test_convolution(stride: int, padding: int, dilation: int, groups: int) -> N
 def test_transposed_convolution(stride: int, padding: int, extra: int, groups: int) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(2, 4, 5, 6), torch.randn(4, 3, 3, 4)
-    attributes = {"strides": [stride] * 2, "pads": [padding] * 4, "output_padding": [extra] * 2, "group": groups}
+    attributes = {
+        "strides": [stride] * 2,
+        "pads": [padding] * 4,
+        "output_padding": [extra] * 2,
+        "group": groups,
+    }
     wanted = F.conv_transpose2d(x, weight, None, stride, padding, extra, groups)
     found = through_matrices("ConvTranspose", x, weight, attributes)
-    torch.testing.assert_close(found, output_matrix("ConvTranspose", wanted, attributes), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        found, output_matrix("ConvTranspose", wanted, attributes), rtol=1e-4, atol=1e-4
+    )
     matrix = weight_matrix("ConvTranspose", weight, attributes)
     assert torch.equal(weight_from_matrix("ConvTranspose", matrix, weight, attributes), weight)
 

@@ -14,7 +14,10 @@ from mpq_onnx.mirror import build_mirror
 from mpq_onnx.passes.canonicalize import canonicalize
 
 MODELS = {
-    "cnn": (make_cnn, {"images": np.random.default_rng(0).standard_normal((4, 3, 12, 12)).astype(np.float32)}),
+    "cnn": (
+        make_cnn,
+        {"images": np.random.default_rng(0).standard_normal((4, 3, 12, 12)).astype(np.float32)},
+    ),
     "encoder": (make_encoder, {"tokens": np.random.default_rng(0).integers(0, 20, (4, 5))}),
 }
 

@@ -40,7 +40,12 @@ def quantize(model: Path, spec: str, weights, activations, storage: str):
     data = TrainingData(dataset, mirror, torch.device("cpu"))
     network = round_network(mirror, sites, allocation, calibration, data, 64)
     graph = write_graph(float_model.model, sites, allocation, network, storage)
-    return float_model.model, graph, quantized_mirror(mirror, network), dataset.read(range(len(dataset))).inputs
+    return (
+        float_model.model,
+        graph,
+        quantized_mirror(mirror, network),
+        dataset.read(range(len(dataset))).inputs,
+    )
 
 
 def mixed(site) -> tuple[float, ...]:
@@ -52,7 +57,10 @@ CASES = {
     "eight": (lambda site: 8.0, 8.0),
     "weights only": (mixed, None),
     "activations only": (None, 4.0),
-    "pruned channels": (lambda site: tuple([0.0, 4.0] * (site.channels // 2) + [4.0] * (site.channels % 2)), 8.0),
+    "pruned channels": (
+        lambda site: tuple([0.0, 4.0] * (site.channels // 2) + [4.0] * (site.channels % 2)),
+        8.0,
+    ),
     "wide": (lambda site: 12.0, 12.0),
 }
 
@@ -91,7 +99,10 @@ def test_every_activation_and_weight_is_quantized(cnn_file: Path, image_file: Pa
             for value in node.inputs:
                 producer = value.producer()
                 fused = producer is not None and producer.op_type in ("Conv", "Gemm", "Add")
-                assert producer is not None and (producer.op_type in pass_through or fused), (node.name, value.name)
+                assert producer is not None and (producer.op_type in pass_through or fused), (
+                    node.name,
+                    value.name,
+                )
     outputs = [value.producer().op_type for value in graph.graph.outputs]
     assert outputs == ["DequantizeLinear"]
     assert [value.name for value in graph.graph.outputs] == ["logits"]

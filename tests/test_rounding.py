@@ -28,7 +28,11 @@ def layer_problem(bits: int = 3, seed: int = 0) -> tuple[Layer, Moments, torch.T
     )
     patches = input_patches("Conv", x, weight, {})
     moment = second_moment(patches, patches) / (patches.shape[0] * patches.shape[3])
-    return Layer(weight_matrix("Conv", weight, {}), scale, zero_point, levels), Moments(moment, moment), patches
+    return (
+        Layer(weight_matrix("Conv", weight, {}), scale, zero_point, levels),
+        Moments(moment, moment),
+        patches,
+    )
 
 
 def output_error(layer: Layer, integers: torch.Tensor, patches: torch.Tensor) -> float:

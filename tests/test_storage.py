@@ -71,7 +71,9 @@ def test_native_widths(storage: str, bits: int) -> None:
 
 
 def test_int8_zero_points_are_zero_below_eight_bits() -> None:
-    weight = np.random.default_rng(0).uniform(0.5, 1, (4, 9)).astype(np.float32)  # all positive: a skewed grid
+    weight = (
+        np.random.default_rng(0).uniform(0.5, 1, (4, 9)).astype(np.float32)
+    )  # all positive: a skewed grid
     quantized = quantize_to_nearest(weight, 0, weight_grid(channel_rows(weight, 0), np.full(4, 7), "mse"))
     assert quantized.grid.zero_point.max() == 0
     found, _ = read_back(quantized, "int8")

@@ -7,41 +7,35 @@ weights themselves are never touched.
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items, Widths, widths_by_tensor
+from mpq_onnx.allocators.items import Items
 from mpq_onnx.allocators.knapsack import allocate_widths
-from mpq_onnx.allocators.problem import Candidate, Problem
+from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.trainer import train_widths
 
 
 def propose(problem: Problem) -> list[Candidate]:
     """Widths learned from a uniform start at the budget."""
-    start = (
-        _at_budget(problem.weights, problem.budget.weight_bits),
-        _at_budget(problem.activations, problem.budget.activation_bits),
+    budget = problem.budget
+    learned = train_widths(
+        problem,
+        _at_budget(problem.weights, budget.weight_bits),
+        _at_budget(problem.activations, budget.activation_bits),
     )
-    return [learn(problem, *start, name="gradient")]
+    weight_bits = project(problem.weights, learned.weight_bits, budget.weight_bits)
+    activation_bits = project(problem.activations, learned.activation_bits, budget.activation_bits)
+    return [make_candidate(problem, "gradient", weight_bits, activation_bits)]
 
 
-def learn(problem: Problem, weight_bits: np.ndarray, activation_bits: np.ndarray, name: str) -> Candidate:
-    """Widths learned from a given start (float64 [items] each)."""
-    learned = train_widths(problem, weight_bits, activation_bits)
-    return Candidate(
-        name,
-        project(problem.weights, learned.weight_bits, problem.budget.weight_bits),
-        project(problem.activations, learned.activation_bits, problem.budget.activation_bits),
-    )
-
-
-def project(items: Items, learned: np.ndarray, budget: float | None) -> Widths:
-    """Allowed widths nearest to real-valued ones that keep the budget.
+def project(items: Items, learned: np.ndarray, budget: float | None) -> np.ndarray:
+    """Allowed widths nearest to real-valued ones that keep the budget (float64 [items]; empty without a budget).
 
     Where the training has settled, one more bit gains the same everywhere; with quantization error falling by 4 a bit, the
     cost of width c for an item that learned b is then proportional to size * 4^(b - c), and the knapsack does the rest.
     """
     if budget is None:
-        return {}
+        return np.zeros(0)
     costs = items.sizes[:, None] * 4.0 ** (learned[:, None] - items.choices[None, :])
-    return widths_by_tensor(items, allocate_widths(items, costs, budget))
+    return allocate_widths(items, costs, budget)
 
 
 def _at_budget(items: Items, budget: float | None) -> np.ndarray:

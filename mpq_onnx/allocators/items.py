@@ -25,10 +25,12 @@ class Items:
 
     def join(self, by_tensor: Mapping[str, np.ndarray]) -> np.ndarray:
         """Arrays whose first axis runs over a tensor's items, one after the other."""
-        return np.concatenate([by_tensor[tensor] for tensor in self.tensors])
+        return np.concatenate([by_tensor[tensor] for tensor in self.tensors]) if self.tensors else np.zeros(0)
 
     def split(self, joined: np.ndarray) -> dict[str, np.ndarray]:
         """Inverse of join."""
+        if not self.tensors:
+            return {}
         parts = np.split(joined, np.cumsum(self.counts)[:-1])
         return dict(zip(self.tensors, parts, strict=True))
 

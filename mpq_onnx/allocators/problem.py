@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items, Widths, activation_items, weight_items
+from mpq_onnx.allocators.items import Items, Widths, activation_items, weight_items, widths_by_tensor
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
@@ -85,4 +85,18 @@ class Candidate:
     name: str
     """How they were found."""
     weights: Widths
-    activations: Widths
+    activations: dict[str, float]
+
+
+def make_candidate(
+    problem: Problem, name: str, weight_bits: np.ndarray, activation_bits: np.ndarray
+) -> Candidate:
+    """Widths by item (float64 [items] each; empty for a side that stays float) as widths by tensor."""
+    return Candidate(
+        name,
+        widths_by_tensor(problem.weights, weight_bits),
+        {
+            tensor: float(bits)
+            for tensor, bits in zip(problem.activations.tensors, activation_bits, strict=True)
+        },
+    )

@@ -6,7 +6,7 @@ and the budget is filled anew, so that training decides between items that are c
 """
 
 from mpq_onnx.allocators import uniform, water_filling
-from mpq_onnx.allocators.problem import Candidate, Problem
+from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
 from mpq_onnx.allocators.trainer import train_widths
 
@@ -24,6 +24,6 @@ def propose(problem: Problem) -> list[Candidate]:
     )
     return [
         *uniform.propose(problem),
-        water_filling.make_candidate(problem, water_filling.NAME, weight_bits, activation_bits),
-        water_filling.make_candidate(problem, NAME, *water_filling.fill(problem, corrected)),
+        make_candidate(problem, water_filling.NAME, weight_bits, activation_bits),
+        make_candidate(problem, NAME, *water_filling.fill(problem, corrected)),
     ]

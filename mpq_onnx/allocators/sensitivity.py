@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from mpq_onnx.allocators.problem import Problem
@@ -75,12 +75,16 @@ def measure_costs(problem: Problem) -> Costs:
         gradients = torch.autograd.grad(_likelihood(outputs, generator), found, allow_unused=True)
         for layer, gradient in zip(layers, gradients, strict=False):
             if gradient is not None:
-                weight_costs[layer.site.tensor] += _channel_costs(layer, recorder.inputs[layer.node], gradient)
+                weight_costs[layer.site.tensor] += _channel_costs(
+                    layer, recorder.inputs[layer.node], gradient
+                )
         for tensor, gradient in zip(activations, gradients[len(layers) :], strict=True):
             if gradient is not None:
                 squared_gradients[tensor] += float(gradient.double().square().sum())
     return Costs(
-        _join_weights(problem, {tensor: cost.cpu().numpy() / examples for tensor, cost in weight_costs.items()}),
+        _join_weights(
+            problem, {tensor: cost.cpu().numpy() / examples for tensor, cost in weight_costs.items()}
+        ),
         _join_activations(problem, {tensor: total / examples for tensor, total in squared_gradients.items()}),
     )
 

@@ -1,7 +1,7 @@
 """The task's loss: what a lower precision must not spoil."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from mpq_onnx.allocators.training_data import TrainingBatch
@@ -28,7 +28,8 @@ def distance_from_float(outputs: tuple[Tensor, ...], exact: tuple[Tensor, ...]) 
         expected, found = F.log_softmax(exact[0], dim=1), F.log_softmax(outputs[0], dim=1)
         return F.kl_div(found, expected, log_target=True, reduction="none").sum(dim=1)
     distances = [
-        (found - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).mean().clamp(min=1e-12)
+        (found - wanted).square().flatten(1).sum(1)
+        / wanted.square().flatten(1).sum(1).mean().clamp(min=1e-12)
         for found, wanted in zip(outputs, exact, strict=True)
         if found.is_floating_point()
     ]

@@ -128,7 +128,7 @@ def build_learner(problem: Problem, weight_bits: np.ndarray, activation_bits: np
     """Put a learnable quantizer on every item of the problem, and fixed ones on the model's inputs."""
     device = problem.data.device
     weights = {}
-    starts = problem.weights.split(weight_bits) if problem.weights.tensors else {}
+    starts = problem.weights.split(weight_bits)
     for site in problem.sites.weights:
         if site.tensor in starts:
             shape = along_axis(len(site.shape), site.channel_axis)
@@ -190,13 +190,8 @@ def _mean_bits(items: Items, modules: Mapping[str, LearnedQuantizer]) -> Tensor:
 
 
 def _joined(items: Items, modules: Mapping[str, LearnedQuantizer]) -> np.ndarray:
-    if not items.tensors:
-        return np.zeros(0)
     return items.join(
-        {
-            tensor: modules[tensor].bits.detach().reshape(-1).cpu().double().numpy()
-            for tensor in items.tensors
-        }
+        {tensor: modules[tensor].bits.detach().reshape(-1).cpu().double().numpy() for tensor in items.tensors}
     )
 
 

@@ -41,7 +41,7 @@ class TrainingData:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batch(self, positions: Sequence[int]) -> TrainingBatch:
+    def batch(self, positions: Sequence[int] | np.ndarray) -> TrainingBatch:
         """The examples at `positions`."""
         inputs, labels = self._read(positions)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
@@ -58,7 +58,7 @@ class TrainingData:
         whole = max(len(self) // size, 1)
         return [order[index * size : (index + 1) * size] for index in range(whole)]
 
-    def _read(self, positions: Sequence[int]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    def _read(self, positions: Sequence[int] | np.ndarray) -> tuple[tuple[Tensor, ...], Tensor | None]:
         batch = self.dataset.read(positions)
         inputs = tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)
         labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(self.device)

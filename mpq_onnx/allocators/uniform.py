@@ -2,23 +2,19 @@
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items, Widths, widths_by_tensor
-from mpq_onnx.allocators.problem import Candidate, Problem
+from mpq_onnx.allocators.items import Items
+from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 
 
 def propose(problem: Problem) -> list[Candidate]:
     """The baseline that every other method is compared with."""
-    return [
-        Candidate(
-            "uniform",
-            _uniform(problem.weights, problem.budget.weight_bits),
-            _uniform(problem.activations, problem.budget.activation_bits),
-        )
-    ]
+    weight_bits = _uniform(problem.weights, problem.budget.weight_bits)
+    activation_bits = _uniform(problem.activations, problem.budget.activation_bits)
+    return [make_candidate(problem, "uniform", weight_bits, activation_bits)]
 
 
-def _uniform(items: Items, budget: float | None) -> Widths:
+def _uniform(items: Items, budget: float | None) -> np.ndarray:
     if budget is None:
-        return {}
+        return np.zeros(0)
     width = items.choices[items.choices <= budget].max(initial=items.choices[0])
-    return widths_by_tensor(items, np.full(len(items.sizes), width))
+    return np.full(len(items.sizes), width)

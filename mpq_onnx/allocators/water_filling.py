@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items, Widths, widths_by_tensor
+from mpq_onnx.allocators.items import Items
 from mpq_onnx.allocators.knapsack import allocate_widths
-from mpq_onnx.allocators.problem import Candidate, Problem
+from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
 
 NAME = "water-filling"
@@ -24,18 +24,5 @@ def fill(problem: Problem, costs: Costs) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def make_candidate(
-    problem: Problem, name: str, weight_bits: np.ndarray, activation_bits: np.ndarray
-) -> Candidate:
-    """Widths by item as widths by tensor."""
-    return Candidate(
-        name, _by_tensor(problem.weights, weight_bits), _by_tensor(problem.activations, activation_bits)
-    )
-
-
 def _fill_one(items: Items, costs: np.ndarray, budget: float | None) -> np.ndarray:
     return np.zeros(0) if budget is None else allocate_widths(items, costs, budget)
-
-
-def _by_tensor(items: Items, bits: np.ndarray) -> Widths:
-    return widths_by_tensor(items, bits) if items.tensors else {}

@@ -47,7 +47,7 @@ class Dataset:
     def has_labels(self) -> bool:
         return self.examples.has_labels
 
-    def read(self, positions: Sequence[int]) -> Batch:
+    def read(self, positions: Sequence[int] | np.ndarray) -> Batch:
         """The examples at `positions` (0 .. len-1), converted to the model's types and checked.
 
         Raises:

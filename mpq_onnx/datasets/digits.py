@@ -14,9 +14,7 @@ SHUFFLE_SEED = 0
 """The file is ordered by writer; one fixed shuffle makes every range of it representative."""
 
 
-def open_examples(
-    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
-) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
     """Pixels in [0, 1], shaped as the model's input wants them (1x8x8, 8x8 or 64)."""
     data = sklearn.datasets.load_digits()
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(data.target))

@@ -15,9 +15,7 @@ from mpq_onnx.model_inputs import ModelInput
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
 
 
-def open_examples(
-    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
-) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
     """Images are opened when they are read, not before."""
     root = Path(spec.path)
     if not root.is_dir():

@@ -11,9 +11,7 @@ from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
 
-def open_examples(
-    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
-) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
     """Arrays are preprocessed when they are images: named `images`, or of four dimensions."""
     arrays = _load(spec)
     labels = arrays.pop("labels", None)

@@ -15,9 +15,7 @@ from mpq_onnx.model_inputs import ModelInput
 from mpq_onnx.python_object import import_object
 
 
-def open_examples(
-    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
-) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
     """Call the factory once and serve what it returned, as it is."""
     made = import_object(spec.path)()
     if not isinstance(made, Mapping) or not made:

@@ -13,11 +13,13 @@ from mpq_onnx.model_inputs import ModelInput
 DEFAULT_COUNT = 64
 
 
-def open_examples(
-    spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing
-) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
     """Open axes get `size`; integer inputs get values 0 and 1, which any table or mask accepts."""
-    count, seed, size = spec.integer("count", DEFAULT_COUNT), spec.integer("seed", 0), spec.integer("size", None)
+    count, seed, size = (
+        spec.integer("count", DEFAULT_COUNT),
+        spec.integer("seed", 0),
+        spec.integer("size", None),
+    )
     shapes = {wanted.name: _shape(wanted, size, spec.text) for wanted in inputs}
 
     def example(wanted: ModelInput, index: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +14,7 @@ from torch import fx
 from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.dtypes import torch_dtype
 from mpq_onnx.mirror.ops import OP_TABLE
+from mpq_onnx.mirror.ops.pooling import max_pool
 
 SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK"})
 """Ops whose mirror function returns a tuple even where the node uses one output."""
@@ -99,14 +101,16 @@ class _Builder:
         arguments = tuple(self.values[str(v.name)] if v is not None and v.name else None for v in node.inputs)
         while arguments and arguments[-1] is None:
             arguments = arguments[:-1]
-        attributes = {name: self._attribute(node, attribute) for name, attribute in node.attributes.items()}
+        attributes: dict[str, Any] = {
+            name: self._attribute(node, attribute) for name, attribute in node.attributes.items()
+        }
         if node.op_type == "Split" and len(arguments) == 1:
             attributes.setdefault("num_outputs", len(node.outputs))
         function = OP_TABLE[node.op_type]
-        used = [output for output in node.outputs if output.name and (output.uses() or output.is_graph_output())]
+        used = [
+            output for output in node.outputs if output.name and (output.uses() or output.is_graph_output())
+        ]
         if node.op_type == "MaxPool" and any(output is not node.outputs[0] for output in used):
-            from mpq_onnx.mirror.ops.pooling import max_pool
-
             function = max_pool
         result = self.graph.create_node(
             "call_function", function, arguments, attributes, name=_identifier(str(node.name or node.op_type))
@@ -128,7 +132,9 @@ class _Builder:
         if attribute.type == ir.AttributeType.TENSOR:
             return self._constant(f"{node.name}.{attribute.name}", attribute.as_tensor())
         if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-            raise ModelError(f"{self.where}: node {node.name} ({node.op_type}) has a subgraph, which has no mirror")
+            raise ModelError(
+                f"{self.where}: node {node.name} ({node.op_type}) has a subgraph, which has no mirror"
+            )
         value = attribute.value
         return list(value) if isinstance(value, tuple | list) else value
 
@@ -136,9 +142,16 @@ class _Builder:
         (attribute,) = node.attributes.values()
         if attribute.type == ir.AttributeType.TENSOR:
             return self._constant(str(node.outputs[0].name), attribute.as_tensor())
-        dtype = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+        dtype = {
+            "value_float": np.float32,
+            "value_floats": np.float32,
+            "value_int": np.int64,
+            "value_ints": np.int64,
+        }
         if attribute.name not in dtype:
-            raise ModelError(f"{self.where}: Constant node {node.name} with {attribute.name} has no torch mirror")
+            raise ModelError(
+                f"{self.where}: Constant node {node.name} with {attribute.name} has no torch mirror"
+            )
         return self._constant(
             str(node.outputs[0].name), ir.tensor(np.array(attribute.value, dtype[attribute.name]))
         )

@@ -23,7 +23,9 @@ def input_patches(op_type: str, x: Tensor, weight: Tensor, attributes: Mapping[s
         return _conv_transpose_patches(x, weight, attributes)
     if op_type == "Gemm":
         return (attributes.get("alpha", 1.0) * x)[:, None, :, None]
-    return x.reshape(x.shape[0], -1, x.shape[-1]).transpose(1, 2).unsqueeze(1)  # MatMul by a matrix on the right
+    return (
+        x.reshape(x.shape[0], -1, x.shape[-1]).transpose(1, 2).unsqueeze(1)
+    )  # MatMul by a matrix on the right
 
 
 def weight_matrix(op_type: str, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
@@ -92,7 +94,7 @@ def _conv_transpose_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, 
     pads = resolve_pads("NOTSET", attributes.get("pads"), x.shape[2:], [], [])
     sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True)]
     spread = x.new_zeros(*x.shape[:2], *sizes)
-    spread[(..., *(slice(None, None, s) for s in strides))] = x
+    spread[_every(strides)] = x
     window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     around: AxisPads = [
         (w - 1 - begin, w - 1 - end + more) for w, (begin, end), more in zip(window, pads, extra, strict=True)
@@ -100,11 +102,16 @@ def _conv_transpose_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, 
     return _unfold(pad_spatial(spread, around), window, [1] * rank, dilations, attributes.get("group", 1))
 
 
+def _every(steps: list[int]) -> Any:
+    """An index that takes every so manieth element along each of the last axes."""
+    return (Ellipsis, *(slice(None, None, step) for step in steps))
+
+
 def _unfold(x: Tensor, window: list[int], strides: list[int], dilations: list[int], groups: int) -> Tensor:
     rank = len(window)
     for axis, (extent, stride) in enumerate(zip(window, strides, strict=True)):
         x = x.unfold(2 + axis, extent, stride)
-    x = x[(..., *(slice(None, None, d) for d in dilations))]  # n, c, *positions, *kernel
+    x = x[_every(dilations)]  # n, c, *positions, *kernel
     n, channels = x.shape[:2]
     positions, kernel = x.shape[2 : 2 + rank], x.shape[2 + rank :]
     order = [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]

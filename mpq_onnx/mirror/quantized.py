@@ -12,7 +12,6 @@ from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.quantization import fake_quantize
 from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
 
-
 HALF_STEP = 0.5001
 
 
@@ -68,6 +67,11 @@ class WidthTable:
 class LearnedQuantizer(nn.Module):
     """A quantizer whose width is exp2 of a parameter; the forward pass uses the nearest allowed width."""
 
+    widths: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    levels: Tensor
+
     def __init__(self, table: WidthTable, bits: Tensor) -> None:
         """Args: bits: starting widths, shaped to broadcast over the tensor (a scalar for per-tensor)."""
         super().__init__()
@@ -84,17 +88,17 @@ class LearnedQuantizer(nn.Module):
 
     def choice(self) -> Tensor:
         """Index of the allowed width nearest to each learned one."""
-        return (self.bits.detach().unsqueeze(-1) - self.widths).abs().argmin(-1)  # type: ignore[operator]
+        return (self.bits.detach().unsqueeze(-1) - self.widths).abs().argmin(-1)
 
     def forward(self, x: Tensor) -> Tensor:
         choice = self.choice()
         if choice.dim() == 0:
-            chosen = [t[choice] for t in (self.scale, self.zero_point, self.levels)]  # type: ignore[index]
+            chosen = [t[choice] for t in (self.scale, self.zero_point, self.levels)]
         else:
             # Tables are [choices, *shape of the widths or of the channels].
-            index = choice.expand(self.scale.shape[1:]).unsqueeze(0)  # type: ignore[union-attr,operator]
+            index = choice.expand(self.scale.shape[1:]).unsqueeze(0)
             chosen = [
-                t.expand_as(self.scale).gather(0, index)[0]  # type: ignore[operator,arg-type]
+                t.expand_as(self.scale).gather(0, index)[0]
                 for t in (self.scale, self.zero_point, self.levels)
             ]
         return LearnedWidth.apply(x, self.log2_bits, *chosen)  # type: ignore[no-any-return]
@@ -102,14 +106,17 @@ class LearnedQuantizer(nn.Module):
     @torch.no_grad()
     def clamp_(self) -> None:
         """Keep the learned widths between the smallest and the largest allowed one."""
-        low = self.widths[0].clamp(min=0.5)  # type: ignore[index,operator]
-        self.log2_bits.clamp_(torch.log2(low), torch.log2(self.widths[-1]))  # type: ignore[index,arg-type]
+        low = self.widths[0].clamp(min=0.5)
+        self.log2_bits.clamp_(torch.log2(low), torch.log2(self.widths[-1]))
 
 
 class FixedQuantizer(nn.Module):
     """A quantizer of one width, per tensor."""
 
-    def __init__(self, scale: float, zero_point: float, levels: int) -> None:
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, scale: np.float32, zero_point: np.float32, levels: int) -> None:
         super().__init__()
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
         self.register_buffer("zero_point", torch.tensor(zero_point, dtype=torch.float32))
@@ -147,7 +154,8 @@ def with_quantizers(
         with module.graph.inserting_after(node):
             quantized = module.graph.call_module(name, (node,))
         quantized.meta["quantizer_of"] = tensor
-        node.replace_all_uses_with(quantized, delete_user_cb=lambda user, new=quantized: user is not new)
+        node.replace_all_uses_with(quantized)
+        quantized.args = (node,)
     module.recompile()
     module.eval()
     return Mirror(module, mirror.inputs, mirror.outputs, values)
@@ -156,7 +164,7 @@ def with_quantizers(
 def activation_quantizers(quantizers: Mapping[str, ActivationQuantizer]) -> dict[str, nn.Module]:
     """A FixedQuantizer for every tensor."""
     return {
-        tensor: FixedQuantizer(float(each.scale), float(each.zero_point), each.levels)
+        tensor: FixedQuantizer(each.scale, each.zero_point, each.levels)
         for tensor, each in quantizers.items()
     }
 

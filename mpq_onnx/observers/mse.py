@@ -19,7 +19,5 @@ class MseObserver:
         centres, counts = self.histogram.occupied()
         if not centres.size:
             return 0.0, 0.0
-        low, high = best_range(
-            centres[None].astype(np.float32), np.array([levels], np.float32), counts[None]
-        )
+        low, high = best_range(centres[None].astype(np.float32), np.array([levels], np.float32), counts[None])
         return float(low[0]), float(high[0])

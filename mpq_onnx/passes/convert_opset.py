@@ -22,7 +22,9 @@ def convert_opset(model: ir.Model) -> ir.Model:
     if opset < OLDEST_OPSET:
         raise ModelError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer opset")
     if opset > CANONICAL_OPSET:
-        raise ModelError(f"opset {opset} is newer than {CANONICAL_OPSET}; export with opset {CANONICAL_OPSET}")
+        raise ModelError(
+            f"opset {opset} is newer than {CANONICAL_OPSET}; export with opset {CANONICAL_OPSET}"
+        )
     # From IR version 4 on, initializers need not be inputs too; ONNX's converter goes by it.
     model.ir_version = max(model.ir_version, OLDEST_IR_VERSION)
     try:

@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.model_file import add_initializer
+from mpq_onnx.placement import WeightSite
 from mpq_onnx.quantization import dequantize
 from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
 from mpq_onnx.storage import WeightWriter
-from mpq_onnx.placement import WeightSite
 from mpq_onnx.storage.dequantize import dequantize_node
 
 BIAS_INPUT = 2
@@ -59,7 +59,7 @@ class InsertQdqPass(ir.passes.InPlacePass):
             node.resize_inputs(BIAS_INPUT + 1)
         node.replace_input_with(BIAS_INPUT, new)
         if old is not None and not old.uses() and old.name in graph.initializers:
-            del graph.initializers[old.name]
+            del graph.initializers[str(old.name)]
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:

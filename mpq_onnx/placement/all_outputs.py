@@ -18,7 +18,11 @@ def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, .
     """The activation sites of a canonical float model, inputs first, then in graph order."""
     sites = [
         ActivationSite(
-            str(value.name), "Input", str(value.name), math.prod(shape_of(str(value.name), shapes)), INPUT_BITS
+            str(value.name),
+            "Input",
+            str(value.name),
+            math.prod(shape_of(str(value.name), shapes)),
+            INPUT_BITS,
         )
         for value in model.graph.inputs
         if is_float(value) and value.uses()

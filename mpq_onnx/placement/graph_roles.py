@@ -18,7 +18,9 @@ PASS_THROUGH = frozenset(
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 """Activations that integer hardware applies in the accumulator, before the output is quantized."""
 
-FUSING_PRODUCERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum"})
+FUSING_PRODUCERS = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum"}
+)
 
 
 def is_float(value: ir.Value | None) -> bool:
@@ -55,7 +57,7 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     """The single consumer that applies this node's output before anything is stored, or None."""
     if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
         return None
-    uses = node.outputs[0].uses()
+    uses = tuple(node.outputs[0].uses())
     if len(uses) != 1:
         return None
     consumer = uses[0].node

@@ -127,7 +127,8 @@ def _channel_axis(node: ir.Node, weight_index: int, rank: int) -> int:
         return 1
     # Gemm and MatMul: columns of the second factor, rows of the first, unless transposed.
     last = weight_index == 1
-    if node.op_type == "Gemm" and node.attributes.get_int("transB" if weight_index == 1 else "transA", 0):
+    transposed = node.attributes.get("transB" if weight_index == 1 else "transA")
+    if node.op_type == "Gemm" and transposed is not None and transposed.as_int():
         last = not last
     return rank - 1 if last else rank - 2
 
@@ -139,7 +140,10 @@ def _macs(node: ir.Node, weight_shape: tuple[int, ...], shapes: Shapes) -> int:
         return output * math.prod(weight_shape[1:])
     if node.op_type == "ConvTranspose":
         # Each input element meets the whole kernel of its group.
-        return math.prod(shape_of(str(node.inputs[0].name), shapes)) * math.prod(weight_shape[1:])  # type: ignore[union-attr]
+        data = node.inputs[0]
+        assert data is not None
+        elements: int = math.prod(shape_of(str(data.name), shapes))
+        return elements * math.prod(weight_shape[1:])
     index = weight_input(node)
     assert index is not None
     channel_axis = _channel_axis(node, index, len(weight_shape))
@@ -156,4 +160,6 @@ def shape_of(tensor: str, shapes: Shapes) -> tuple[int, ...]:
     try:
         return shapes[tensor]
     except KeyError:
-        raise ModelError(f"the shape of tensor {tensor} is unknown; calibrate on this model's own data") from None
+        raise ModelError(
+            f"the shape of tensor {tensor} is unknown; calibrate on this model's own data"
+        ) from None

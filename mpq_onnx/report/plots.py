@@ -18,10 +18,13 @@ def plot_bits(allocation: Allocation, path: str | os.PathLike[str], title: str =
     """
     weights = [node for node in allocation.nodes if node.weight_bits is not None]
     activations = [node for node in allocation.nodes if node.activation_bits is not None]
-    figure = Figure(figsize=(max(6.4, 0.28 * max(len(weights), len(activations)) + 1.5), 6.4), layout="constrained")
+    figure = Figure(
+        figsize=(max(6.4, 0.28 * max(len(weights), len(activations)) + 1.5), 6.4), layout="constrained"
+    )
     upper, lower = figure.subplots(2, 1)
     means = np.array([node.mean_weight_bits for node in weights], dtype=float)
-    spread = np.array([[np.min(node.weight_bits), np.max(node.weight_bits)] for node in weights]).reshape(-1, 2)
+    widths = [np.atleast_1d(np.array(node.weight_bits, float)) for node in weights]
+    spread = np.array([[each.min(), each.max()] for each in widths]).reshape(-1, 2)
     whiskers = np.abs(spread.T - means) if np.ptp(spread, axis=1).any() else None
     upper.bar(range(len(weights)), means, color="#31688e", yerr=whiskers, ecolor="#35b779", capsize=2)
     _finish(upper, [node.node for node in weights], allocation.mean_weight_bits, "weight bits")

@@ -49,17 +49,28 @@ def noise_table(noises: Iterable[NodeNoise]) -> str:
     """A line a tensor."""
     rows = [[noise.node, noise.op_type, noise.tensor, _decibels(noise.sqnr)] for noise in noises]
     return tabulate(
-        rows, ["node", "op", "tensor", "SQNR dB"], disable_numparse=True, colalign=("left", "left", "left", "right")
+        rows,
+        ["node", "op", "tensor", "SQNR dB"],
+        disable_numparse=True,
+        colalign=("left", "left", "left", "right"),
     )
 
 
 def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> str:
     """A line a model: mean widths and what it reaches; the float baseline's own line comes first where it was measured."""
-    lines = []
+    lines: list[list[str]] = []
     for name, (allocation, evaluation) in rows.items():
         comparison = evaluation.comparison
         if comparison is not None and comparison.metrics and not lines:
-            lines.append(["float", "32", "32", *(_metric(comparison.metrics.get(k)) for k in ("top1", "top5")), *[MISSING] * 3])
+            lines.append(
+                [
+                    "float",
+                    "32",
+                    "32",
+                    *(_metric(comparison.metrics.get(k)) for k in ("top1", "top5")),
+                    *[MISSING] * 3,
+                ]
+            )
         lines.append(
             [
                 name,
@@ -71,7 +82,16 @@ def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> st
                 _decibels(comparison.output_sqnr if comparison else None),
             ]
         )
-    headers = ["", "weight bits", "activation bits", "top-1 %", "top-5 %", "difference", "agreement %", "SQNR dB"]
+    headers = [
+        "",
+        "weight bits",
+        "activation bits",
+        "top-1 %",
+        "top-5 %",
+        "difference",
+        "agreement %",
+        "SQNR dB",
+    ]
     return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * 7))
 
 

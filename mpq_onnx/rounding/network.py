@@ -48,7 +48,7 @@ def quantize_network(
         if node.weight is not None and node.weight_bits is not None:
             site = next(site for site in sites.weights if site.tensor == node.weight)
             rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
-            bits = node.weight_bits_per_channel(site.channels)
+            bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
             grids[site.tensor] = weight_grid(rows, bits, settings.weight_observer)
     rounded = round_weights(
         with_quantizers(mirror, activation_quantizers(activations)),

@@ -45,10 +45,14 @@ def calibrate(
     watchers = {name: _Watcher(OBSERVERS[observer]()) for name in tensors}
     runner = runner_with_outputs(model, tensors, device)
     total = -(-len(dataset) // batch_size)
-    for batch in tqdm(dataset.batches(batch_size), "calibrate", total, disable=None, leave=False, unit="batch"):
+    for batch in tqdm(
+        dataset.batches(batch_size), "calibrate", total, disable=None, leave=False, unit="batch"
+    ):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
             if not np.isfinite(array).all():
-                raise DataError(f"{dataset.name}: tensor {name} becomes NaN or infinite; check data and model")
+                raise DataError(
+                    f"{dataset.name}: tensor {name} becomes NaN or infinite; check data and model"
+                )
             watchers[name].update(array)
     return Calibration(
         model=fingerprint(model),
@@ -81,7 +85,10 @@ class _Watcher:
             self.observer.range(levels_of(bits)) if bits <= WIDEST_SEARCHED else whole for bits in WIDTHS
         ]
         return TensorCalibration(
-            tuple(shape), *whole, tuple(ranges), tuple(self._error(*ranges[bits - 1], bits) for bits in WIDTHS)
+            tuple(shape),
+            *whole,
+            tuple(ranges),
+            tuple(self._error(*ranges[bits - 1], bits) for bits in WIDTHS),
         )
 
     def _error(self, low: float, high: float, bits: int) -> float:

@@ -26,7 +26,9 @@ class NodeNoise:
     """Decibels."""
 
 
-def compare_tensors(exact: ir.Model, changed: ir.Model, dataset: Dataset, device: str = "auto") -> list[NodeNoise]:
+def compare_tensors(
+    exact: ir.Model, changed: ir.Model, dataset: Dataset, device: str = "auto"
+) -> list[NodeNoise]:
     """SQNR of every floating-point tensor that both models have, in graph order; quantized ones as their readers see them.
 
     Raises:

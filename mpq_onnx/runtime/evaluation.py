@@ -51,11 +51,18 @@ def evaluate_runner(
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
-    ours, theirs, pairs, noise = ClassificationCounts(), ClassificationCounts(), PairedCounts(), SignalToNoise()
+    ours, theirs, pairs, noise = (
+        ClassificationCounts(),
+        ClassificationCounts(),
+        PairedCounts(),
+        SignalToNoise(),
+    )
     seconds = 0.0
     total = -(-len(dataset) // batch_size)
     runner.run(dataset.read(range(min(batch_size, len(dataset)))).inputs)  # the first run allocates memory
-    for batch in tqdm(dataset.batches(batch_size), "evaluate", total, disable=None, leave=False, unit="batch"):
+    for batch in tqdm(
+        dataset.batches(batch_size), "evaluate", total, disable=None, leave=False, unit="batch"
+    ):
         start = time.perf_counter()
         outputs = runner.run(batch.inputs)
         seconds += time.perf_counter() - start
@@ -117,4 +124,6 @@ def _check_same_outputs(
     ours, theirs = [array.shape for array in outputs], [array.shape for array in exact]
     if ours != theirs:
         where = baseline.where if baseline is not None else "baseline"
-        raise DataError(f"{runner.where} gives outputs of shape {ours}, {where} of {theirs}: not the same network")
+        raise DataError(
+            f"{runner.where} gives outputs of shape {ours}, {where} of {theirs}: not the same network"
+        )

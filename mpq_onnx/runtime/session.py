@@ -63,9 +63,7 @@ class Runner:
         fixed = [entry.shape[0] for entry in self.session.get_inputs() if entry.shape]
         self.fixed_batch = next((size for size in fixed if isinstance(size, int) and size > 0), None)
 
-    def run(
-        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
-    ) -> list[np.ndarray]:
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """The outputs (all of the model's by default) for a batch of any size.
 
         A model with a fixed batch size is run as often as needed, its last batch filled up by repetition.
@@ -87,7 +85,9 @@ class Runner:
         try:
             return self.session.run(outputs, dict(feeds))
         except Exception as error:
-            raise DataError(f"{self.where}: onnxruntime cannot run on this data: {_first_line(error)}") from error
+            raise DataError(
+                f"{self.where}: onnxruntime cannot run on this data: {_first_line(error)}"
+            ) from error
 
 
 def providers(device: str) -> list[str]:
@@ -100,7 +100,9 @@ def providers(device: str) -> list[str]:
         raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
     usable = "CUDAExecutionProvider" in ort.get_available_providers() and cuda_present()
     if device == "cuda" and not usable:
-        raise UsageError("device cuda: no CUDA device (or no onnxruntime-gpu) on this machine; use --device cpu")
+        raise UsageError(
+            "device cuda: no CUDA device (or no onnxruntime-gpu) on this machine; use --device cpu"
+        )
     if device == "cpu" or not usable:
         return ["CPUExecutionProvider"]
     _preload_cuda()

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# (onnxscript compiles the function's body and annotations; they are not Python to a type checker)
 """A stream of integers of mixed widths: packed with numpy, unpacked by an ONNX function of standard operators.
 
 The integers of channel 0 come first, then those of channel 1, and so on, each in its channel's number of bits, low bit

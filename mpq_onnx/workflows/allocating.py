@@ -24,7 +24,7 @@ from mpq_onnx.files import write_text
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import fingerprint, model_bytes, save_model
-from mpq_onnx.placement import Sites, find_sites
+from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
@@ -285,9 +285,9 @@ def _calibration(
     if given is not None:
         return read_calibration(given, float_model)
     if not saved.is_file():
-        measure_calibration(
-            float_model, dataset, options.observer, options.placement, options.device
-        ).save(saved)
+        measure_calibration(float_model, dataset, options.observer, options.placement, options.device).save(
+            saved
+        )
     return read_calibration(saved, float_model)
 
 
@@ -317,7 +317,9 @@ def _progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]
     progress = folder / PROGRESS_FOLDER
     stated = progress / "request.json"
     if resume and stated.is_file() and stated.read_text(encoding="utf-8") != request:
-        raise UsageError(f"--resume: {folder} holds an interrupted run of another request; leave out --resume")
+        raise UsageError(
+            f"--resume: {folder} holds an interrupted run of another request; leave out --resume"
+        )
     try:
         if not resume and progress.exists():
             shutil.rmtree(progress)

@@ -23,7 +23,9 @@ def open_source(text: str, options: SourceOptions) -> SourceModel:
     if colon and kind in KINDS:
         return KINDS[kind](name, options)
     if options.weights is not None:
-        raise UsageError(f"--weights goes with {', '.join(f'{kind}:' for kind in KINDS)} sources, not with {text}")
+        raise UsageError(
+            f"--weights goes with {', '.join(f'{kind}:' for kind in KINDS)} sources, not with {text}"
+        )
     return onnx_file.open_source(text)
 
 

@@ -1,5 +1,8 @@
 """Activation functions."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -85,7 +88,7 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
     return torch.clamp(x, min=low, max=high)
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "Relu": relu,
     "LeakyRelu": leaky_relu,
     "PRelu": prelu,

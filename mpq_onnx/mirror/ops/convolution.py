@@ -1,6 +1,7 @@
 """Convolutions of one to three spatial axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -87,4 +88,4 @@ def _grow(x: Tensor, axis: int, front: int, back: int, bias: Tensor | None) -> T
     return pad_spatial(x - shaped, pads) + shaped
 
 
-OPS = {"Conv": conv, "ConvTranspose": conv_transpose}
+OPS: dict[str, Callable[..., Any]] = {"Conv": conv, "ConvTranspose": conv_transpose}

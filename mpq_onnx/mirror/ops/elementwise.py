@@ -1,6 +1,8 @@
 """Arithmetic, element by element, with numpy-style broadcasting."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ def cumulative_sum(x: Tensor, axis: Tensor, *, exclusive: int = 0, reverse: int 
     return result.flip(dim) if reverse else result
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "Sub": torch.sub,
     "Mul": torch.mul,

@@ -1,5 +1,8 @@
 """Tensors made from shapes and scalars, and type conversion."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -42,7 +45,7 @@ def dropout(
     return x, torch.ones_like(x, dtype=torch.bool)
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": constant_of_shape,
     "Range": arange,
     "Shape": shape,

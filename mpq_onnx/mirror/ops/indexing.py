@@ -1,5 +1,8 @@
 """Ops that pick or place elements by index; negative indices count from the end."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,7 +23,8 @@ def gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     rows = x.reshape(-1, *x.shape[batch_dims:])
     picks = indices.to(torch.int64).reshape(rows.shape[0], -1, indices.shape[-1])
     sample = torch.arange(rows.shape[0], device=x.device).unsqueeze(1)
-    result = rows[(sample, *(picks[..., i] for i in range(picks.shape[-1])))]
+    index = (sample, *(picks[..., i] for i in range(picks.shape[-1])))
+    result = rows[index]
     return result.reshape([*batch, *indices.shape[batch_dims:-1], *result.shape[2:]])
 
 
@@ -64,7 +68,7 @@ def non_zero(x: Tensor) -> Tensor:
     return torch.nonzero(x).t()
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "Gather": gather,
     "GatherElements": gather_elements,
     "GatherND": gather_nd,

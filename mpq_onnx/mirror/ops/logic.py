@@ -1,5 +1,8 @@
 """Comparisons, boolean logic and selection."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,7 +16,7 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
     return found
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "Equal": torch.eq,
     "Greater": torch.gt,
     "GreaterOrEqual": torch.ge,

@@ -1,5 +1,8 @@
 """Matrix products."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -28,4 +31,4 @@ def einsum(*operands: Tensor, equation: str) -> Tensor:
     return torch.einsum(equation, *operands)
 
 
-OPS = {"Gemm": gemm, "MatMul": torch.matmul, "Einsum": einsum}
+OPS: dict[str, Callable[..., Any]] = {"Gemm": gemm, "MatMul": torch.matmul, "Einsum": einsum}

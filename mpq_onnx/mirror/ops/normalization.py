@@ -1,6 +1,7 @@
 """Normalization layers, in inference mode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,7 @@ def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -
     return centred / (torch.sqrt((centred**2).mean(dim=dims, keepdim=True)) + 1e-9)
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "BatchNormalization": batch_normalization,
     "LayerNormalization": layer_normalization,
     "RMSNormalization": rms_normalization,

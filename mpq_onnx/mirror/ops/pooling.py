@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from mpq_onnx.mirror.ops.padding import AxisPads, pad_spatial, resolve_pads, symmetric
 
-_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVG_POOL: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -39,18 +40,18 @@ def max_pool(
     return values.to(x.dtype), _flat_indices(positions, x, padded, padded_by, storage_order)
 
 
-def max_pool_values(x: Tensor, **attributes: object) -> Tensor:
+def max_pool_values(x: Tensor, **attributes: Any) -> Tensor:
     """max_pool without indices: torch's own padding where it can take it."""
     kernel, pads = attributes["kernel_shape"], attributes.get("pads")
-    rank = len(kernel)  # type: ignore[arg-type]
+    rank = len(kernel)
     plain = attributes.get("auto_pad", "NOTSET") == "NOTSET" and not attributes.get("ceil_mode")
     if plain and x.is_floating_point():
-        axis_pads = resolve_pads("NOTSET", pads, x.shape[2:], [], [])  # type: ignore[arg-type]
-        if symmetric(axis_pads) and all(2 * b <= k for (b, _), k in zip(axis_pads, kernel, strict=True)):  # type: ignore[call-overload]
+        axis_pads = resolve_pads("NOTSET", pads, x.shape[2:], [], [])
+        if symmetric(axis_pads) and all(2 * b <= k for (b, _), k in zip(axis_pads, kernel, strict=True)):
             strides = attributes.get("strides") or [1] * rank
             dilations = attributes.get("dilations") or [1] * rank
             return _MAX_POOL[rank](x, kernel, strides, [b for b, _ in axis_pads], dilations)
-    return max_pool(x, **attributes)[0]  # type: ignore[arg-type]
+    return max_pool(x, **attributes)[0]
 
 
 def average_pool(
@@ -131,18 +132,14 @@ def _ceil_extra(
     return extra
 
 
-def _window_sum(
-    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> Tensor:
+def _window_sum(x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Tensor:
     """Sum over each window, channel by channel, as a convolution with ones."""
     channels = x.shape[1]
     ones = torch.ones((channels, 1, *kernel), dtype=x.dtype, device=x.device)
     return _CONV[len(kernel)](x, ones, None, list(strides), 0, list(dilations), channels)
 
 
-def _flat_indices(
-    positions: Tensor, x: Tensor, padded: Tensor, pads: AxisPads, storage_order: int
-) -> Tensor:
+def _flat_indices(positions: Tensor, x: Tensor, padded: Tensor, pads: AxisPads, storage_order: int) -> Tensor:
     """torch's indices into each padded plane as ONNX's indices into the whole unpadded tensor."""
     sizes, padded_sizes = x.shape[2:], padded.shape[2:]
     coordinates = []
@@ -159,7 +156,7 @@ def _flat_indices(
     return flat + planes * math.prod(sizes)
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "MaxPool": max_pool_values,
     "AveragePool": average_pool,
     "LpPool": lp_pool,

@@ -1,5 +1,8 @@
 """QuantizeLinear and DequantizeLinear on 8-, 16- and 32-bit integers, per tensor, per axis and in blocks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,10 +21,8 @@ def quantize_linear(
     precision: int = 0,
     saturate: int = 1,
 ) -> Tensor:
-    if zero_point is not None:
-        dtype = zero_point.dtype
-    else:
-        dtype = torch_dtype(output_dtype) if output_dtype else torch.uint8
+    stated = torch_dtype(output_dtype) if output_dtype else torch.uint8
+    dtype = stated if zero_point is None else zero_point.dtype
     if dtype.is_floating_point:
         raise NotImplementedError("QuantizeLinear to a float8 type")
     limits = torch.iinfo(dtype)
@@ -60,4 +61,7 @@ def _along(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
     return parameter.reshape(shape)
 
 
-OPS = {"QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear}
+OPS: dict[str, Callable[..., Any]] = {
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
+}

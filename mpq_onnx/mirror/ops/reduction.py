@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def top_k(
     return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     **{name: _reduction(reduce) for name, reduce in REDUCTIONS.items()},
     "ArgMax": argmax,
     "ArgMin": argmin,

@@ -1,7 +1,8 @@
 """Resize: every axis is resampled by a small matrix, so that one code serves nearest, linear and cubic."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,4 +129,4 @@ def _cubic_kernel(d: Tensor, a: float) -> Tensor:
     return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
 
 
-OPS = {"Resize": resize}
+OPS: dict[str, Callable[..., Any]] = {"Resize": resize}

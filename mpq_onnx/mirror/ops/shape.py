@@ -1,6 +1,7 @@
 """Ops that rearrange a tensor without computing on its values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -138,7 +139,7 @@ def trilu(x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> Tensor:
     return torch.triu(x, diagonal) if upper else torch.tril(x, diagonal)
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "Reshape": reshape,
     "Flatten": flatten,
     "Transpose": transpose,
