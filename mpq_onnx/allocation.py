@@ -114,23 +114,12 @@ class Allocation:
             if node.weight is not None
         )
 
-    def precision_of_weight(self, tensor: str) -> NodePrecision | None:
-        return next((node for node in self.nodes if node.weight == tensor), None)
-
     def activation_bits_by_tensor(self) -> dict[str, float]:
         """Width of every quantized activation, by tensor name."""
         return {
             node.activation: node.activation_bits
             for node in self.nodes
             if node.activation is not None and node.activation_bits is not None
-        }
-
-    def weight_bits_by_tensor(self) -> dict[str, float | tuple[float, ...]]:
-        """Width (or widths) of every quantized weight, by tensor name."""
-        return {
-            node.weight: node.weight_bits
-            for node in self.nodes
-            if node.weight is not None and node.weight_bits is not None
         }
 
     def to_json(self) -> str:

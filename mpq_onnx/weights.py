@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.observers.range_search import best_range, squared_error
-from mpq_onnx.quantization import MAXIMUM_BITS, dequantize, grid, levels_of, quantize
+from mpq_onnx.observers.range_search import best_range
+from mpq_onnx.quantization import dequantize, grid, levels_of, quantize
 
 RangeFinder = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -81,26 +81,3 @@ def channel_rows(weight: np.ndarray, channel_axis: int) -> np.ndarray:
 def along_axis(rank: int, axis: int) -> tuple[int, ...]:
     """The shape that lets a vector broadcast along `axis` of a tensor of `rank` dimensions."""
     return tuple(-1 if i == axis else 1 for i in range(rank))
-
-
-def row_errors(
-    rows: np.ndarray, grid_of_rows: WeightGrid, importance: np.ndarray | None = None
-) -> np.ndarray:
-    """Sum over each row of importance * (quantization error)^2, float64 [channels]."""
-    low = -grid_of_rows.zero_point * grid_of_rows.scale
-    high = (grid_of_rows.levels - 1 - grid_of_rows.zero_point) * grid_of_rows.scale
-    return squared_error(rows, low, high, grid_of_rows.levels, importance)
-
-
-__all__ = [
-    "MAXIMUM_BITS",
-    "WEIGHT_OBSERVERS",
-    "QuantizedWeight",
-    "WeightGrid",
-    "along_axis",
-    "channel_rows",
-    "min_max_range",
-    "quantize_to_nearest",
-    "row_errors",
-    "weight_grid",
-]

@@ -1,7 +1,7 @@
 """A mirror with quantizers: learnable bit widths while training, plain ones afterwards."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -193,8 +193,3 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
 
 def _set_parameter(module: nn.Module, name: str, array: np.ndarray, device: torch.device) -> None:
     module._parameters[name] = nn.Parameter(torch.from_numpy(array).to(device), requires_grad=False)
-
-
-def quantizer_modules(modules: Sequence[nn.Module]) -> list[LearnedQuantizer]:
-    """The learned ones among `modules`."""
-    return [module for module in modules if isinstance(module, LearnedQuantizer)]

@@ -1,0 +1,45 @@
+"""Write docs/operators.md from the mirror's op table.
+
+python docs/make_operators.py
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import mpq_onnx.mirror.ops as package
+from mpq_onnx.mirror.ops import OP_TABLE
+
+PAGE = Path(__file__).with_name("operators.md")
+HEAD = """# Operators of the mirror
+
+Made from the op table by `python docs/make_operators.py`; do not edit by hand.
+
+The mirror turns these ONNX operators (default domain, at the canonical opset 21) into torch functions. ONNX's own node tests
+judge them (tests/test_mirror_node_tests.py). An operator that is missing stops `allocate` with one line that names it, its node
+and the file; adding one is a function and a line in the table of its family, `mpq_onnx/mirror/ops/<family>.py`.
+
+| family | operators |
+|---|---|
+"""
+
+
+def page() -> str:
+    """The text of docs/operators.md."""
+    families: dict[str, list[str]] = {}
+    for op_type in OP_TABLE:
+        families.setdefault(_family(op_type), []).append(op_type)
+    rows = [f"| {family} | {', '.join(sorted(names))} |" for family, names in sorted(families.items())]
+    return HEAD + "\n".join(rows) + f"\n\n{len(OP_TABLE)} operators.\n"
+
+
+def _family(op_type: str) -> str:
+    """The file of the op table that lists `op_type`."""
+    for module in pkgutil.iter_modules(package.__path__):
+        if op_type in getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "OPS", {}):
+            return module.name
+    raise LookupError(op_type)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
