@@ -122,9 +122,9 @@ class Allocation:
             if node.activation is not None and node.activation_bits is not None
         }
 
-    def to_json(self) -> str:
-        """The text of allocation.json (see docs/allocation.md)."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """What allocation.json holds (see docs/allocation.md)."""
+        return {
             "format": FORMAT,
             "version": VERSION,
             "model": self.model,
@@ -138,11 +138,10 @@ class Allocation:
             },
             "nodes": [dataclasses.asdict(node) for node in self.nodes],
         }
-        return json.dumps(document, indent=1) + "\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write allocation.json, whole or not at all."""
-        write_text(path, self.to_json())
+        write_text(path, json.dumps(self.document(), indent=1) + "\n")
 
 
 def load_allocation(path: str | os.PathLike[str]) -> Allocation:

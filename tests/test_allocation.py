@@ -65,7 +65,7 @@ def test_budget_accounting() -> None:
     ],
 )
 def test_malformed_files_name_the_place(tmp_path: Path, change, place: str) -> None:
-    document = json.loads(make_allocation().to_json())
+    document = json.loads(json.dumps(make_allocation().document()))
     change(document)
     path = tmp_path / "allocation.json"
     path.write_text(json.dumps(document))

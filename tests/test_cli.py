@@ -15,6 +15,8 @@ import pytest
 from conftest import make_cnn, make_model
 from onnx import TensorProto, helper
 
+from mpq_onnx.runtime.session import cuda_present
+
 COMMAND = [sys.executable, "-m", "mpq_onnx"]
 FAST = ["--steps", "4", "--rounding-examples", "64"]
 
@@ -271,6 +273,30 @@ def test_an_allocation_of_another_model_is_refused(allocated: Path, image_file: 
     result = run("apply", other, allocated / "allocation.json", "-o", output, "--data", f"npz:{image_file}")
     assert_one_line(result, 3, "another model", "allocation.json")
     assert output.read_text() == "what stood here before"
+
+
+def test_a_baseline_of_another_network_is_refused(exported: Path, encoder_file: Path) -> None:
+    result = run("evaluate", exported, "--data", "random", "--baseline", encoder_file)
+    assert_one_line(result, 3, "tokens", "images")
+
+
+@pytest.mark.skipif(cuda_present(), reason="this machine has a CUDA device")
+def test_cuda_without_a_cuda_device_is_refused(exported: Path, tmp_path: Path) -> None:
+    arguments = ("--data", "random", "--device", "cuda")
+    assert_one_line(run("evaluate", exported, *arguments), 2, "no CUDA device")
+    result = run("allocate", exported, *arguments, "--weight-bits", 4, "-o", tmp_path / "out")
+    assert_one_line(result, 2, "no CUDA device")
+
+
+def test_transformers_without_labels_activations_only(encoder_file: Path, tmp_path: Path) -> None:
+    result = run(
+        "allocate", encoder_file, "--data", "random?count=40", "--activation-bits", 6.5, "-o", tmp_path, *FAST
+    )
+    assert result.returncode == 0, result.stderr
+    assert "labels: the float model's" in result.stdout and "float" in result.stdout
+    allocation = json.loads((tmp_path / "allocation.json").read_text())
+    assert all(node["weight_bits"] is None for node in allocation["nodes"])
+    assert allocation["achieved"]["activation_bits"] <= 6.5
 
 
 def test_a_missing_option_is_a_usage_error(exported: Path) -> None:

@@ -1,5 +1,6 @@
 """The gradient method's training loop, with checkpoints: the same seed gives the same widths, interrupted or not."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from mpq_onnx.allocators.items import Items
 from mpq_onnx.allocators.problem import Problem
 from mpq_onnx.allocators.task_loss import task_loss
+from mpq_onnx.errors import ModelError
 from mpq_onnx.files import replacing
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import (
@@ -71,6 +73,10 @@ def train_widths(problem: Problem, weight_bits: np.ndarray, activation_bits: np.
             epoch, index = divmod(step, epoch_steps)
             positions = problem.data.shuffled(settings.batch_size, settings.seed, epoch)[index]
             losses.append(training_step(problem, learner, optimizer, positions))
+            if not math.isfinite(losses[-1]):
+                raise ModelError(
+                    f"training diverged at step {step + 1}: the loss is {losses[-1]}; lower --learning-rate"
+                )
             average.update(step)
             bar.update()
             if index == epoch_steps - 1 or step == settings.steps - 1:

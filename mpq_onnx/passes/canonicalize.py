@@ -17,6 +17,7 @@ from onnxscript.rewriter.rules.common import (
 
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.name_nodes import NameNodesPass
+from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 
 REWRITE_RULES = [
     dropout_inference_rule,
@@ -47,6 +48,7 @@ def canonicalize(model: ir.Model) -> ir.Model:
         common.TopologicalSortPass(),
         common.NameFixPass(),
         NameNodesPass(),
+        StripExporterMetadataPass(),
         common.ShapeInferencePass(),
     )
     return tidy(model).model

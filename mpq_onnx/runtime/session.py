@@ -71,6 +71,11 @@ class Runner:
         Raises:
             DataError: onnxruntime refuses the inputs.
         """
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise DataError(
+                f"{self.where}: has an input {missing[0]}, the data has {', '.join(feeds)}: another network?"
+            )
         chosen = {name: feeds[name] for name in self.inputs}
         size = len(next(iter(chosen.values())))
         if self.fixed_batch is None or size == self.fixed_batch:

@@ -1,5 +1,7 @@
 """From an allocation to a checked QDQ file; what allocate and apply both end with."""
 
+import json
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from mpq_onnx.allocation import Allocation
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import UsageError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import METADATA_ALLOCATION, clone, model_bytes
@@ -23,6 +26,11 @@ from mpq_onnx.runtime.session import Runner
 from mpq_onnx.storage import STORAGES
 
 ROUNDING_BATCH = 64
+ROUNDING_BYTES = 4 * 2**30
+"""Layer by layer, all examples' values of the tensors in flight are held at once: for large images fewer examples are taken."""
+TENSORS_IN_FLIGHT = 3
+STREAMS = 2
+"""Float and quantized."""
 CHECK_EXAMPLES = 64
 
 
@@ -40,9 +48,15 @@ class MirrorCheck:
 
 
 def torch_device(device: str) -> torch.device:
-    """auto, cpu or cuda as a torch device."""
+    """auto, cpu or cuda as a torch device.
+
+    Raises:
+        UsageError: cuda, where torch finds none.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda: torch finds no CUDA device on this machine; use --device cpu")
     return torch.device(device)
 
 
@@ -58,10 +72,17 @@ def round_network(
     settings = allocation.settings
     batches = []
     if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
-        positions = np.linspace(0, len(data) - 1, min(examples, len(data))).astype(int)
+        count = min(examples, len(data), _most_examples(calibration))
+        positions = np.linspace(0, len(data) - 1, count).astype(int)
         for start in range(0, len(positions), ROUNDING_BATCH):
             batches.append(data.batch(positions[start : start + ROUNDING_BATCH]).inputs)
     return quantize_network(mirror, sites, allocation, calibration, batches)
+
+
+def _most_examples(calibration: Calibration) -> int:
+    """How many examples rounding can hold in ROUNDING_BYTES."""
+    largest = max(math.prod(shape) for shape in calibration.shapes.values())
+    return max(ROUNDING_BYTES // (STREAMS * TENSORS_IN_FLIGHT * largest * np.dtype(np.float32).itemsize), 1)
 
 
 def write_graph(
@@ -70,7 +91,7 @@ def write_graph(
     """The QDQ graph of a canonical float model, with its allocation in the metadata."""
     graph = clone(model)
     InsertQdqPass(network, sites.weights, STORAGES[storage])(graph)
-    graph.metadata_props[METADATA_ALLOCATION] = allocation.to_json()
+    graph.metadata_props[METADATA_ALLOCATION] = json.dumps(allocation.document())
     return graph
 
 
