@@ -14,6 +14,7 @@ from mpq_onnx.files import write_text
 
 GATE_FAILED = 1
 INTERRUPTED = 130
+GATED_METRICS = ("top1", "top5", "agreement")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,8 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = cli.main(args=arguments, prog_name="mpq-onnx", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "mpq-onnx"
+        click.echo(f"mpq-onnx: {error.format_message()} (see {command} --help)", err=True)
         sys.exit(error.exit_code)
     except MpqOnnxError as error:
         click.echo(f"mpq-onnx: {error}", err=True)
@@ -57,6 +63,8 @@ class Gate(click.ParamType):
         if not isinstance(value, str):
             return value
         metric, equals, limit = value.partition("=")
+        if metric not in GATED_METRICS:
+            self.fail(f"{metric!r}: choose one of {', '.join(GATED_METRICS)}", parameter, context)
         try:
             if not equals or not math.isfinite(float(limit)):
                 raise ValueError
@@ -95,7 +103,10 @@ def cli() -> None:
 )
 @json_option
 def export(source: str, output: str, as_json: bool, **options: Any) -> None:
-    """Bring SOURCE into canonical form: an ONNX file, torchvision:NAME, or python:package.module:factory."""
+    """Write SOURCE as canonical float ONNX.
+
+    SOURCE: an ONNX file, torchvision:NAME, or python:package.module:factory.
+    """
     result = mpq_onnx.export(source, output, **options)
     if as_json:
         _print_json(result)
@@ -117,7 +128,7 @@ def export(source: str, output: str, as_json: bool, **options: Any) -> None:
 @click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
 @device_option
 def calibrate(model: str, data: str, output: str, **options: Any) -> None:
-    """Measure the ranges of all activations of MODEL, for allocate --calibration."""
+    """Measure the activation ranges of MODEL."""
     result = mpq_onnx.calibrate(model, data, output, **options)
     click.echo(
         f"{output}: {len(result.tensors)} activations, {result.examples} examples, observer {result.observer}"
@@ -201,7 +212,7 @@ def allocate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Spend a budget of bits where MODEL needs them, and write the quantized model."""
+    """Spend a budget of bits where MODEL needs them."""
     from mpq_onnx.report.tables import bits_text, node_table, result_table
 
     result = mpq_onnx.allocate(
@@ -260,7 +271,7 @@ def allocate(
 @device_option
 @json_option
 def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
-    """Quantize MODEL as the file ALLOCATION says, without training."""
+    """Quantize MODEL as ALLOCATION says."""
     result = mpq_onnx.apply(model, allocation, output, **options)
     if as_json:
         _print_json(result)
@@ -287,7 +298,7 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
 def evaluate(
     model: str, data: str, gates: tuple[tuple[str, float], ...], as_json: bool, **options: Any
 ) -> None:
-    """Run MODEL, float or quantized, on data and report its metrics."""
+    """Measure MODEL, float or quantized, on data."""
     from mpq_onnx.report.tables import bits_text, result_table
 
     result = mpq_onnx.evaluate(model, data, **options)
@@ -334,7 +345,10 @@ def evaluate(
 @device_option
 @json_option
 def compare(exact: str, changed: str, data: str, device: str, as_json: bool) -> None:
-    """SQNR of every node of CHANGED (a quantized file) against EXACT (the float file) on the same data."""
+    """Compare two files of a network by node.
+
+    Shows the SQNR of every tensor of CHANGED (a quantized file) against EXACT (the float file) on the same data.
+    """
     from mpq_onnx.report.tables import noise_table
 
     noises = mpq_onnx.compare(exact, changed, data, device=device)

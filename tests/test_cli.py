@@ -300,9 +300,10 @@ def test_transformers_without_labels_activations_only(encoder_file: Path, tmp_pa
 
 
 def test_a_missing_option_is_a_usage_error(exported: Path) -> None:
-    result = run("evaluate", exported)
-    assert result.returncode == 2
-    assert "--data" in result.stderr and "Traceback" not in result.stderr
+    assert_one_line(run("evaluate", exported), 2, "--data", "evaluate --help")
+    assert_one_line(run("frobnicate"), 2, "frobnicate")
+    assert_one_line(run("evaluate", exported, "--data", "random", "--min", "beauty=1"), 2, "beauty", "top1")
+    assert_one_line(run("evaluate", exported, "--data", "random", "--min", "top1=0.9"), 2, "not measured")
 
 
 def _small_disk() -> None:
