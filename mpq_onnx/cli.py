@@ -10,7 +10,6 @@ import click
 
 import mpq_onnx
 from mpq_onnx.errors import MpqOnnxError, UsageError
-from mpq_onnx.files import write_text
 
 GATE_FAILED = 1
 INTERRUPTED = 130
@@ -227,9 +226,6 @@ def allocate(
         resume=resume,
         options=mpq_onnx.AllocateOptions(**options),
     )
-    from mpq_onnx.report.as_json import to_json
-
-    write_text(Path(output) / "result.json", to_json(result) + "\n")
     if as_json:
         _print_json(result)
         return

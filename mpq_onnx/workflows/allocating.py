@@ -1,12 +1,12 @@
 """allocate: find the widths that a budget is best spent on, and write the quantized file."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,14 @@ from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
 from mpq_onnx.allocators.task_loss import distance_from_float
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.errors import ModelError, OutputError, UsageError
+from mpq_onnx.errors import ModelError, MpqOnnxError, OutputError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import fingerprint, model_bytes, save_model
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import QuantizedNetwork
+from mpq_onnx.report.as_json import to_json
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
@@ -42,6 +43,7 @@ from mpq_onnx.workflows.quantizing import (
 
 ALLOCATION_FILE = "allocation.json"
 MODEL_FILE = "model.onnx"
+RESULT_FILE = "result.json"
 LOG_FILE = "training.log"
 CANDIDATES_FOLDER = "candidates"
 PROGRESS_FOLDER = ".progress"
@@ -102,11 +104,12 @@ def allocate(
     resume: bool = False,
     options: AllocateOptions | None = None,
 ) -> AllocateResult:
-    """Allocate bit widths under budgets and write allocation.json, model.onnx and calibration.json into folder `output`.
+    """Allocate bit widths under budgets; write allocation.json, model.onnx, calibration.json and result.json.
 
     Args:
         model: the float ONNX file.
         data: data spec for calibration and training.
+        output: the folder to write into; made when missing.
         weight_bits: budget for the mean width of the weights; None leaves them float.
         activation_bits: the same for the activations.
         calibration: a calibration.json of this model to reuse.
@@ -129,21 +132,12 @@ def allocate(
     request = _request(float_model, data, validation, weight_bits, activation_bits, options)
     with _progress_folder(folder, request, resume) as progress:
         calibrated = _calibration(float_model, training_set, options, calibration, progress)
-        sites = find_sites(float_model.model, calibrated.shapes, options.placement)
-        if not sites.weights and weight_bits is not None:
-            raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
         problem = Problem(
             mirror=mirror,
-            sites=sites,
+            sites=find_sites(float_model.model, calibrated.shapes, options.placement),
             calibration=calibrated,
             weight_observer=options.weight_observer,
-            budget=Budget(
-                weight_bits,
-                activation_bits,
-                tuple(options.bit_choices),
-                tuple(options.activation_choices),
-                options.granularity,
-            ),
+            budget=_budget(weight_bits, activation_bits, options),
             training=TrainingSettings(
                 options.steps, options.batch_size, options.learning_rate, options.penalty, options.seed
             ),
@@ -151,6 +145,8 @@ def allocate(
             log=_training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
         )
+        if not problem.sites.weights and weight_bits is not None:
+            raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
         bench = _Bench(float_model, problem, options, TrainingData(validation_set, mirror, device))
         uniform, finished = bench.run()
         best = min(finished, key=lambda each: each.result.distance)
@@ -158,26 +154,29 @@ def allocate(
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
         few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
         nodes = compare_tensors(float_model.model, graph, few, options.device)
-        if keep_candidates:
-            for each in (uniform, *finished):
-                save_model(bench.graph(each), folder / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
-        size = save_model(graph, folder / MODEL_FILE)
-        best.result.allocation.save(folder / ALLOCATION_FILE)
-        calibrated.save(folder / CALIBRATION_FILE)
+        results = progress / "results"
+        size = save_model(graph, results / MODEL_FILE)
+        best.result.allocation.save(results / ALLOCATION_FILE)
+        calibrated.save(results / CALIBRATION_FILE)
+        for each in (uniform, *finished) if keep_candidates else ():
+            save_model(bench.graph(each), results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
         if (progress / LOG_FILE).is_file():
-            (progress / LOG_FILE).replace(folder / LOG_FILE)
-    return AllocateResult(
-        folder=str(folder),
-        model_path=str(folder / MODEL_FILE),
-        bytes=size,
-        storage=options.storage,
-        chosen=best.result,
-        uniform=uniform.result,
-        candidates=tuple(each.result for each in finished),
-        mirror_check=check,
-        nodes=tuple(nodes),
-        loses_to_uniform=best.result.distance > uniform.result.distance,
-    )
+            (progress / LOG_FILE).replace(results / LOG_FILE)
+        result = AllocateResult(
+            folder=str(folder),
+            model_path=str(folder / MODEL_FILE),
+            bytes=size,
+            storage=options.storage,
+            chosen=best.result,
+            uniform=uniform.result,
+            candidates=tuple(each.result for each in finished),
+            mirror_check=check,
+            nodes=tuple(nodes),
+            loses_to_uniform=best.result.distance > uniform.result.distance,
+        )
+        write_text(results / RESULT_FILE, to_json(result) + "\n")
+        _publish(results, folder)
+    return result
 
 
 class _Bench:
@@ -291,6 +290,28 @@ def _calibration(
     return read_calibration(saved, float_model)
 
 
+def _budget(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> Budget:
+    return Budget(
+        weight_bits,
+        activation_bits,
+        tuple(options.bit_choices),
+        tuple(options.activation_choices),
+        options.granularity,
+    )
+
+
+def _publish(results: Path, folder: Path) -> None:
+    """Move finished files into place: all are whole before the first one moves."""
+    try:
+        for path in sorted(results.rglob("*")):
+            if path.is_file():
+                target = folder / path.relative_to(results)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+
+
 def _request(
     float_model: FloatModel,
     data: str,
@@ -311,9 +332,9 @@ def _request(
     return json.dumps(facts, indent=1, default=str) + "\n"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
-    """A folder for what an interrupted run goes on from; it goes away when the run ends well."""
+    """A folder for what an interrupted run goes on from; it goes away when the run ends, but for an interruption."""
     progress = folder / PROGRESS_FOLDER
     stated = progress / "request.json"
     if resume and stated.is_file() and stated.read_text(encoding="utf-8") != request:
@@ -327,7 +348,14 @@ def _progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
     write_text(stated, request)
-    yield progress
+    try:
+        yield progress
+    except MpqOnnxError:
+        # Bad input stays bad: there is nothing to resume.
+        shutil.rmtree(progress, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if it is empty, that is, ours
+        raise
     shutil.rmtree(progress, ignore_errors=True)
 
 
