@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpq_onnx.mirror.ops.padding import AxisPads, pad_spatial, resolve_pads
+from mpq_onnx.mirror.ops.sliding_window import AxisPads, pad_spatial, sliding_window
 from mpq_onnx.placement import WeightSite
 
 
@@ -74,32 +74,27 @@ def _rows_are_channels(op_type: str, attributes: Mapping[str, Any]) -> bool:
 
 
 def _conv_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
-    kernel = weight.shape[2:]
-    strides = attributes.get("strides") or [1] * len(kernel)
-    dilations = attributes.get("dilations") or [1] * len(kernel)
-    window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    pads = resolve_pads(
-        attributes.get("auto_pad", "NOTSET"), attributes.get("pads"), x.shape[2:], window, strides
+    window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
+    return _unfold(
+        window.pad(x), window.extents, window.strides, window.dilations, attributes.get("group", 1)
     )
-    return _unfold(pad_spatial(x, pads), window, strides, dilations, attributes.get("group", 1))
 
 
 def _conv_transpose_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     """A transposed convolution is a convolution of the input with zeros between its elements."""
-    kernel = weight.shape[2:]
-    rank = len(kernel)
-    strides = attributes.get("strides") or [1] * rank
-    dilations = attributes.get("dilations") or [1] * rank
+    window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
+    rank = len(window.kernel)
     extra = attributes.get("output_padding") or [0] * rank
-    pads = resolve_pads("NOTSET", attributes.get("pads"), x.shape[2:], [], [])
-    sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True)]
+    sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], window.strides, strict=True)]
     spread = x.new_zeros(*x.shape[:2], *sizes)
-    spread[_every(strides)] = x
-    window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    spread[_every(window.strides)] = x
     around: AxisPads = [
-        (w - 1 - begin, w - 1 - end + more) for w, (begin, end), more in zip(window, pads, extra, strict=True)
+        (extent - 1 - begin, extent - 1 - end + more)
+        for extent, (begin, end), more in zip(window.extents, window.pads, extra, strict=True)
     ]
-    return _unfold(pad_spatial(spread, around), window, [1] * rank, dilations, attributes.get("group", 1))
+    return _unfold(
+        pad_spatial(spread, around), window.extents, [1] * rank, window.dilations, attributes.get("group", 1)
+    )
 
 
 def _every(steps: list[int]) -> Any:

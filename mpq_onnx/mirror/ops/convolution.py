@@ -6,35 +6,20 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.mirror.ops.padding import pad_spatial, resolve_pads, split_pads, symmetric
+from mpq_onnx.mirror.ops.sliding_window import pad_spatial, sliding_window
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def conv(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, group: int = 1, **attributes: Any
 ) -> Tensor:
-    rank = x.dim() - 2
-    strides = list(strides or [1] * rank)
-    dilations = list(dilations or [1] * rank)
-    window = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
-    axis_pads = resolve_pads(auto_pad, pads, x.shape[2:], window, strides)
-    padding = [0] * rank
-    if symmetric(axis_pads):
-        padding = [begin for begin, _ in axis_pads]
-    else:
-        x = pad_spatial(x, axis_pads)
-    return _CONV[rank](x, weight, bias, strides, padding, dilations, group)
+    window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
+    pads = window.begin_pads
+    if pads is None:
+        x, pads = window.pad(x), [0] * len(window.kernel)
+    return _CONV[x.dim() - 2](x, weight, bias, window.strides, pads, window.dilations, group)
 
 
 def conv_transpose(
@@ -43,25 +28,23 @@ def conv_transpose(
     bias: Tensor | None = None,
     *,
     auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
     group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
     output_padding: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    **attributes: Any,
 ) -> Tensor:
     """The full transposed convolution, then the pads cropped off: torch takes symmetric pads only."""
     rank = x.dim() - 2
-    strides = list(strides or [1] * rank)
-    dilations = list(dilations or [1] * rank)
+    window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
     extra = list(output_padding or [0] * rank)
-    full = _CONV_TRANSPOSE[rank](x, weight, bias, strides, 0, 0, group, dilations)
-    axis_pads = split_pads(pads, rank)
+    full = _CONV_TRANSPOSE[rank](x, weight, bias, window.strides, 0, 0, group, window.dilations)
+    axis_pads = window.pads
     # The full size without output_padding, axis by axis.
     sizes = list(full.shape[2:])
     if output_shape is not None or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = list(output_shape or [n * s for n, s in zip(x.shape[2:], strides, strict=True)])[-rank:]
+        wanted = list(output_shape or [n * s for n, s in zip(x.shape[2:], window.strides, strict=True)])[
+            -rank:
+        ]
         axis_pads = []
         for size, add, want in zip(sizes, extra, wanted, strict=True):
             total = size + add - want
