@@ -2,28 +2,41 @@
 
 Training starts from the closed form's widths. Where it moves an item from b0 to b, the item matters more (or less) than its
 measured costs say, by the factor 4^(b - b0) that so many bits take off a quantization error. The costs are corrected by it
-and the budget is filled anew, so that training decides between items that are close, and its noise alone changes little.
+and the budget is filled anew. Training is noisy, so several shares of the correction are tried, none at all among them, and
+the one whose network comes closest to the float one on training data is taken.
 """
 
+import numpy as np
+
 from mpq_onnx.allocators import uniform, water_filling
+from mpq_onnx.allocators.measured_distance import measure_distance
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
-from mpq_onnx.allocators.trainer import train_widths
+from mpq_onnx.allocators.trainer import LearnedBits, train_widths
 
 NAME = "refined"
+SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)
+"""Of the correction."""
 
 
 def propose(problem: Problem) -> list[Candidate]:
     """Uniform, the closed form, and what training makes of the closed form."""
     costs = measure_costs(problem)
-    weight_bits, activation_bits = water_filling.fill(problem, costs)
-    learned = train_widths(problem, weight_bits, activation_bits)
-    corrected = Costs(
-        costs.weights * 4.0 ** (learned.weight_bits - weight_bits)[:, None],
-        costs.activations * 4.0 ** (learned.activation_bits - activation_bits)[:, None],
-    )
+    start = water_filling.fill(problem, costs)
+    learned = train_widths(problem, *start)
+    refined = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
+    best = min(refined, key=lambda bits: measure_distance(problem, *bits))
     return [
         *uniform.propose(problem),
-        make_candidate(problem, water_filling.NAME, weight_bits, activation_bits),
-        make_candidate(problem, NAME, *water_filling.fill(problem, corrected)),
+        make_candidate(problem, water_filling.NAME, *start),
+        make_candidate(problem, NAME, *best),
     ]
+
+
+def _corrected(
+    costs: Costs, weight_bits: np.ndarray, activation_bits: np.ndarray, learned: LearnedBits, share: float
+) -> Costs:
+    return Costs(
+        costs.weights * 4.0 ** (share * (learned.weight_bits - weight_bits))[:, None],
+        costs.activations * 4.0 ** (share * (learned.activation_bits - activation_bits))[:, None],
+    )

@@ -194,12 +194,15 @@ class _Bench:
     def run(self) -> tuple[_Finished, list[_Finished]]:
         """(uniform, all candidates of the method); equal widths are measured once."""
         (baseline,) = ALLOCATORS["uniform"](self.problem)
-        uniform = self.finish(baseline)
+        measured = [(baseline, self.finish(baseline))]
         finished: list[_Finished] = []
         for candidate in ALLOCATORS[self.options.method](self.problem):
-            same = (candidate.weights, candidate.activations) == (baseline.weights, baseline.activations)
-            finished.append(uniform if same else self.finish(candidate))
-        return uniform, finished
+            widths = candidate.weights, candidate.activations
+            same = [each for done, each in measured if (done.weights, done.activations) == widths]
+            if not same:
+                measured.append((candidate, self.finish(candidate)))
+            finished.append(same[0] if same else measured[-1][1])
+        return measured[0][1], finished
 
     def finish(self, candidate: Candidate) -> _Finished:
         allocation = self._allocation(candidate)
