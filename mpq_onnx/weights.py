@@ -73,9 +73,14 @@ def quantize_to_nearest(weight: np.ndarray, channel_axis: int, weight_grid: Weig
     return QuantizedWeight(integers.astype(np.int32), weight_grid, channel_axis)
 
 
+def channels_first(array: np.ndarray, channel_axis: int) -> np.ndarray:
+    """`array` with the channel axis moved to the front."""
+    return np.moveaxis(array, channel_axis, 0)
+
+
 def channel_rows(weight: np.ndarray, channel_axis: int) -> np.ndarray:
     """`weight` as float32 [channels, weights of a channel]."""
-    return np.moveaxis(weight, channel_axis, 0).reshape(weight.shape[channel_axis], -1).astype(np.float32)
+    return channels_first(weight, channel_axis).reshape(weight.shape[channel_axis], -1).astype(np.float32)
 
 
 def along_axis(rank: int, axis: int) -> tuple[int, ...]:

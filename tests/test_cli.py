@@ -165,7 +165,7 @@ def test_apply_reproduces_the_model_and_honours_edits(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     stored = {tensor.name: tensor for tensor in onnx.load(output).graph.initializer}
-    assert stored["inner.weight_quantized"].data_type == TensorProto.UINT8
+    assert stored["inner.weight_quantized"].data_type == TensorProto.INT8
     evaluated = run("evaluate", output, "--data", f"npz:{image_file}", "--json")
     assert json.loads(evaluated.stdout)["allocation"]["mean_weight_bits"] > 3
 

@@ -8,9 +8,21 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.build import Mirror
 
 READ_BATCH = 64
+
+
+def _forward(mirror: Mirror, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    try:
+        return mirror.module.forward(*inputs)
+    except (RuntimeError, ValueError, IndexError) as error:  # what torch raises for shapes that do not fit
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"the model's mirror cannot run a batch of {len(inputs[0])}: {reason}; if the model was exported for one batch"
+            " size, export it with a free batch axis"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class TrainingData:
         with torch.no_grad():
             for start in range(0, len(dataset), READ_BATCH):
                 inputs, _ = self._read(range(start, min(start + READ_BATCH, len(dataset))))
-                parts.append(mirror.module.forward(*inputs))
+                parts.append(_forward(mirror, inputs))
         self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
 
     def __len__(self) -> int:
