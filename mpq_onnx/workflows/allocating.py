@@ -51,6 +51,8 @@ VALIDATION_SHARE = 4
 """Without a validation set, one example in so many of the data, its last ones, is kept out of calibration and training."""
 COMPARED_EXAMPLES = 256
 SCORE_BATCH = 64
+FLOAT_NOISE = 1e-6
+"""Distances below it say nothing: log-probabilities near 1 are rounded to 1e-7 in float32."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def allocate(
             raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
         bench = _Bench(float_model, problem, options, TrainingData(validation_set, mirror, device))
         uniform, finished = bench.run()
-        best = min(finished, key=lambda each: each.result.distance)
+        best = min(finished, key=lambda each: _rank(each.result))
         graph = bench.graph(best)
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
         few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
@@ -199,9 +201,8 @@ class _Bench:
         for candidate in ALLOCATORS[self.options.method](self.problem):
             widths = candidate.weights, candidate.activations
             same = [each for done, each in measured if (done.weights, done.activations) == widths]
-            if not same:
-                measured.append((candidate, self.finish(candidate)))
-            finished.append(same[0] if same else measured[-1][1])
+            finished.append(self._renamed(same[0], candidate) if same else self.finish(candidate))
+            measured.append((candidate, finished[-1]))
         return measured[0][1], finished
 
     def finish(self, candidate: Candidate) -> _Finished:
@@ -220,6 +221,13 @@ class _Bench:
         )
         return _Finished(
             CandidateResult(candidate.name, allocation, self._distance(network), evaluation), network
+        )
+
+    def _renamed(self, finished: _Finished, candidate: Candidate) -> _Finished:
+        """What was measured at the candidate's widths, under the candidate's name."""
+        allocation = self._allocation(candidate)
+        return dataclasses.replace(
+            finished, result=dataclasses.replace(finished.result, name=candidate.name, allocation=allocation)
         )
 
     def graph(self, finished: _Finished) -> ir.Model:
@@ -262,6 +270,12 @@ class _Bench:
             outputs = simulated.module.forward(*batch.inputs)
             total += float(distance_from_float(outputs, batch.float_outputs).double().sum())
         return total / len(self.validation)
+
+
+def _rank(result: CandidateResult) -> tuple[float, float]:
+    """Least for the candidate to keep: the distance from the float model, then the SQNR where float noise is all there is."""
+    comparison = result.evaluation.comparison
+    return max(result.distance, FLOAT_NOISE), -comparison.output_sqnr if comparison is not None else 0.0
 
 
 def _split(float_model: FloatModel, data: str, validation: str | None) -> tuple[Dataset, Dataset]:
