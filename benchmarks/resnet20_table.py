@@ -110,10 +110,8 @@ def show(path: Path) -> None:
         cells.setdefault(key, {"float": f"{100 * line['float_top1']:.2f}"})
         if line["method"] == "refined":
             cells[key][line["candidate"]] = f"{100 * line['top1']:.2f}{mark}"
-        elif line["kept"]:
+        elif line["candidate"] == line["method"]:
             cells[key][line["method"]] = f"{100 * line['top1']:.2f}"
-    for row in cells.values():
-        row.setdefault("refined", row["water-filling"])  # the correction changed nothing: measured once
     columns = ("float", "uniform", "water-filling", "gradient", "refined")
     rows = [[*key, *(row.get(column, "") for column in columns)] for key, row in cells.items()]
     print(tabulate(rows, ["budget", "widths by", "rounding", "file", *columns], disable_numparse=True))
