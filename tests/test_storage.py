@@ -70,7 +70,7 @@ def test_native_widths(storage: str, bits: int) -> None:
     assert stored == -(-weight.size * expected // 8)
 
 
-def test_int8_zero_points_are_zero_below_eight_bits() -> None:
+def test_a_skewed_grid_reads_back() -> None:
     weight = (
         np.random.default_rng(0).uniform(0.5, 1, (4, 9)).astype(np.float32)
     )  # all positive: a skewed grid
@@ -78,3 +78,30 @@ def test_int8_zero_points_are_zero_below_eight_bits() -> None:
     assert quantized.grid.zero_point.max() == 0
     found, _ = read_back(quantized, "int8")
     np.testing.assert_array_equal(found, quantized.dequantized())
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6, 7, 8])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_no_integer_kernel_saturates(bits: int, storage: str) -> None:
+    """Full-scale activations and weights: x86 kernels without VNNI add pairs of uint8 x int8 products in 16 bits."""
+    channels, taps = 4, 32
+    weight = np.ones((taps, channels), np.float32)
+    weight[:, 1] = -1
+    weight[0] = [0.5, -0.5, -1, 1]
+    quantized = quantize_to_nearest(weight, 1, weight_grid(weight.T, np.full(channels, bits), "minmax"))
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "quantize"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], "dequantize"),
+        helper.make_node("MatMul", ["d", "w"], ["y"], "product"),
+    ]
+    constants = {"scale": np.float32(1 / 255), "zero": np.uint8(0), "w": weight}
+    shapes = [("x", TensorProto.FLOAT, ["n", taps])], [("y", ["n", channels])]
+    model = ir.from_proto(make_model(nodes, *shapes, constants, opset=21))
+    model.ir_version = 10
+    ir.convenience.replace_all_uses_with(
+        model.graph.initializers["w"], STORAGES[storage](model, "w", quantized)
+    )
+    del model.graph.initializers["w"]
+    session = ort.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
+    x = np.ones((3, taps), np.float32)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ quantized.dequantized(), rtol=1e-3)

@@ -3,15 +3,15 @@
 import onnx_ir as ir
 
 from mpq_onnx.model_file import add_initializer
+from mpq_onnx.storage.centred import centre
 from mpq_onnx.storage.dequantize import dequantize_node
-from mpq_onnx.storage.signed import to_signed
 from mpq_onnx.weights import QuantizedWeight
 
 
 def write_weight(model: ir.Model, tensor: str, weight: QuantizedWeight) -> ir.Value:
-    """Add `weight` to the graph as int8 or int16."""
-    signed = to_signed(weight)
-    integers = add_initializer(model.graph, f"{tensor}_quantized", signed.integers)
+    """Add `weight` to the graph as int8, uint8 or int16."""
+    centred = centre(weight)
+    integers = add_initializer(model.graph, f"{tensor}_quantized", centred.integers)
     return dequantize_node(
-        model.graph, tensor, integers, weight.grid.scale, signed.zero_point, weight.channel_axis
+        model.graph, tensor, integers, weight.grid.scale, centred.zero_point, weight.channel_axis
     )

@@ -11,8 +11,8 @@ from mpq_onnx.model_file import add_initializer
 from mpq_onnx.quantization import stored_bits
 from mpq_onnx.storage import int8
 from mpq_onnx.storage.bit_stream import add_unpack_function, pack, unpack_node
+from mpq_onnx.storage.centred import centre
 from mpq_onnx.storage.dequantize import dequantize_node
-from mpq_onnx.storage.signed import to_signed
 from mpq_onnx.weights import QuantizedWeight, channels_first
 
 
@@ -39,27 +39,27 @@ def _write_uint4(model: ir.Model, tensor: str, weight: QuantizedWeight) -> ir.Va
 
 
 def _write_stream(model: ir.Model, tensor: str, weight: QuantizedWeight, widths: np.ndarray) -> ir.Value:
-    """The stream as initializers, and the nodes that make the signed weight of it again."""
+    """The stream as initializers, and the nodes that make the centred weight of it again."""
     graph, axis = model.graph, weight.channel_axis
     add_unpack_function(model)
     moved = channels_first(weight.integers, axis)
-    signed = to_signed(weight)
-    offset = signed.offset.reshape(-1, *[1] * (moved.ndim - 1)).astype(np.int32)
+    centred = centre(weight)
+    offset = centred.offset.reshape(-1, *[1] * (moved.ndim - 1)).astype(np.int32)
     read = unpack_node(
         add_initializer(graph, f"{tensor}_packed", pack(moved.reshape(len(widths), -1), widths)),
         add_initializer(graph, f"{tensor}_widths", widths.astype(np.uint8)),
         add_initializer(graph, f"{tensor}_shape", np.array(moved.shape, np.int64)),
         name=f"{tensor}_unpack",
     )
-    centre = ir.node(
-        "Sub", [read.outputs[0], add_initializer(graph, f"{tensor}_offset", offset)], name=f"{tensor}_centre"
+    shift = ir.node(
+        "Sub", [read.outputs[0], add_initializer(graph, f"{tensor}_offset", offset)], name=f"{tensor}_shift"
     )
-    container = ir.DataType.from_numpy(signed.integers.dtype)
-    nodes = [read, centre, ir.node("Cast", centre.outputs, {"to": int(container)}, name=f"{tensor}_cast")]
+    container = ir.DataType.from_numpy(centred.integers.dtype)
+    nodes = [read, shift, ir.node("Cast", shift.outputs, {"to": int(container)}, name=f"{tensor}_cast")]
     if axis:
         order = list(range(1, weight.integers.ndim))
         order.insert(axis, 0)
         nodes.append(ir.node("Transpose", nodes[-1].outputs, {"perm": order}, name=f"{tensor}_transpose"))
     nodes[-1].outputs[0].name = f"{tensor}_quantized"
     graph.insert_before(graph[0], nodes)
-    return dequantize_node(graph, tensor, nodes[-1].outputs[0], weight.grid.scale, signed.zero_point, axis)
+    return dequantize_node(graph, tensor, nodes[-1].outputs[0], weight.grid.scale, centred.zero_point, axis)
