@@ -15,7 +15,8 @@ from resnet20 import TRAIN, exported
 
 from mpq_onnx.allocators import Budget, Problem, TrainingData, TrainingSettings
 from mpq_onnx.allocators.task_loss import task_loss
-from mpq_onnx.allocators.trainer import build_learner, training_step
+from mpq_onnx.allocators.training_loop import training_step
+from mpq_onnx.allocators.width_training import build_learner, learning
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.placement import find_sites
 from mpq_onnx.workflows.preparation import load_float_model, measure_calibration
@@ -69,7 +70,9 @@ def main() -> None:
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(ROUNDS):
             times[0].append(seconds(float_step))
-            times[1].append(seconds(training_step, problem, learner, optimizer, positions))
+            times[1].append(
+                seconds(training_step, learning(problem, learner), optimizer, data.batch(positions), 0)
+            )
         float_time, learned_time = (statistics.median(each) for each in times)
         print(
             f"{granularity:8s} float forward+backward {1e3 * float_time:.1f} ms, training step"

@@ -4,24 +4,23 @@ On disk it is allocation.json, validated against allocation.schema.json (documen
 """
 
 import dataclasses
-import importlib.resources
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
+from mpq_onnx.json_document import parse_document, read_document
 from mpq_onnx.placement import Sites, WeightSite
 
 FORMAT = "mpq-onnx/allocation"
 VERSION = 1
+SCHEMA = "allocation.schema.json"
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,7 @@ def load_allocation(path: str | os.PathLike[str]) -> Allocation:
     Raises:
         AllocationError: missing, not JSON, or against the schema; the message names the place in the file.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AllocationError(f"{path}: cannot be read: {error}") from error
-    return parse_allocation(text, where=str(path))
+    return _from_document(read_document(path, SCHEMA))
 
 
 def parse_allocation(text: str, where: str) -> Allocation:
@@ -163,29 +158,7 @@ def parse_allocation(text: str, where: str) -> Allocation:
     Raises:
         AllocationError: not JSON, or against the schema.
     """
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AllocationError(f"{where}: not JSON: {error}") from error
-    problem = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(allocation_schema()).iter_errors(document)
-    )
-    if problem is not None:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top level"
-        message = problem.message if len(problem.message) < 200 else problem.message[:200] + "..."
-        raise AllocationError(f"{where}: at {place}: {message}; see docs/allocation.md for the format")
-    return Allocation(
-        model=document["model"],
-        settings=Settings(**document["settings"]),
-        nodes=tuple(_node(entry) for entry in document["nodes"]),
-        budget=document["budget"],
-    )
-
-
-def allocation_schema() -> dict[str, Any]:
-    """The JSON schema of allocation.json."""
-    resource = importlib.resources.files("mpq_onnx").joinpath("allocation.schema.json")
-    return json.loads(resource.read_text(encoding="utf-8"))
+    return _from_document(parse_document(text, where, SCHEMA))
 
 
 def make_allocation(
@@ -277,6 +250,15 @@ def _check_weight(node: NodePrecision, site: WeightSite | None) -> None:
         raise AllocationError(
             f"node {node.node}: weight_bits lists {len(node.weight_bits)} widths for {site.channels} output channels"
         )
+
+
+def _from_document(document: dict[str, Any]) -> Allocation:
+    return Allocation(
+        model=document["model"],
+        settings=Settings(**document["settings"]),
+        nodes=tuple(_node(entry) for entry in document["nodes"]),
+        budget=document["budget"],
+    )
 
 
 def _node(entry: Mapping[str, Any]) -> NodePrecision:

@@ -16,6 +16,8 @@ METADATA_PREPROCESSING = "mpq_onnx.preprocessing"
 METADATA_SOURCE = "mpq_onnx.source"
 METADATA_ALLOCATION = "mpq_onnx.allocation"
 """The allocation (JSON) that a quantized file was made by."""
+METADATA_ENERGY = "mpq_onnx.energy"
+"""The energy allocation (JSON) that a noisy file was made by."""
 
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""

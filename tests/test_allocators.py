@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mpq_onnx.allocators import ALLOCATORS, Budget, Problem, TrainingData, TrainingSettings
 from mpq_onnx.allocators.sensitivity import measure_costs
-from mpq_onnx.allocators.trainer import build_learner
+from mpq_onnx.allocators.width_training import build_learner
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import LearnedWidth
 from mpq_onnx.placement import find_sites
@@ -112,7 +112,7 @@ def test_costs_predict_the_loss(cnn_file: Path, image_file: Path) -> None:
 
 def test_training_moves_widths_towards_the_budget(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", 4.0, 4.0, "layer", steps=60)
-    from mpq_onnx.allocators.trainer import train_widths
+    from mpq_onnx.allocators.width_training import train_widths
 
     learned = train_widths(
         problem, np.full(len(problem.weights.sizes), 8.0), np.full(len(problem.activations.sizes), 8.0)

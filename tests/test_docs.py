@@ -7,8 +7,9 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from mpq_onnx.allocation import allocation_schema
+from mpq_onnx.allocation import SCHEMA
 from mpq_onnx.cli import cli
+from mpq_onnx.json_document import load_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +24,7 @@ def test_the_list_of_operators_is_the_op_table() -> None:
 
 def test_every_field_of_the_allocation_is_documented() -> None:
     page = (ROOT / "docs" / "allocation.md").read_text()
-    schema = allocation_schema()
+    schema = load_schema(SCHEMA)
     names = [*schema["properties"], *schema["properties"]["settings"]["properties"]]
     names += schema["properties"]["nodes"]["items"]["properties"]
     assert [name for name in names if f"`{name}`" not in page] == []
@@ -34,7 +35,7 @@ def test_the_example_in_the_docs_is_valid() -> None:
 
     page = (ROOT / "docs" / "allocation.md").read_text()
     (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    jsonschema.validate(json.loads(example), allocation_schema())
+    jsonschema.validate(json.loads(example), load_schema(SCHEMA))
 
 
 def test_every_command_and_option_has_help() -> None:

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpq_onnx.allocators.gradient import project
-from mpq_onnx.allocators.items import Items
+from mpq_onnx.allocators.items import WidthItems
 from mpq_onnx.allocators.knapsack import allocate_widths
 
 CHOICES = np.array([2.0, 4.0, 5.0, 8.0])
 
 
-def make_items(sizes: list[int]) -> Items:
-    return Items(tuple(f"t{i}" for i in range(len(sizes))), (1,) * len(sizes), np.array(sizes), CHOICES)
+def make_items(sizes: list[int]) -> WidthItems:
+    return WidthItems(tuple(f"t{i}" for i in range(len(sizes))), (1,) * len(sizes), np.array(sizes), CHOICES)
 
 
 problems = st.integers(1, 5).flatmap(

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from mpq_onnx.allocators import gradient, refined, uniform, water_filling
-from mpq_onnx.allocators.problem import Budget, Candidate, Problem, TrainingSettings
+from mpq_onnx.allocators.problem import Budget, Candidate, Problem
 from mpq_onnx.allocators.training_data import TrainingData
+from mpq_onnx.allocators.training_settings import TrainingSettings
 
 Allocator = Callable[[Problem], list[Candidate]]
 """Every candidate keeps the budget; the caller measures them and keeps the best."""

@@ -7,10 +7,10 @@ weights themselves are never touched.
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items
+from mpq_onnx.allocators.items import WidthItems
 from mpq_onnx.allocators.knapsack import allocate_widths
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
-from mpq_onnx.allocators.trainer import train_widths
+from mpq_onnx.allocators.width_training import train_widths
 
 
 def propose(problem: Problem) -> list[Candidate]:
@@ -26,7 +26,7 @@ def propose(problem: Problem) -> list[Candidate]:
     return [make_candidate(problem, "gradient", weight_bits, activation_bits)]
 
 
-def project(items: Items, learned: np.ndarray, budget: float | None) -> np.ndarray:
+def project(items: WidthItems, learned: np.ndarray, budget: float | None) -> np.ndarray:
     """Allowed widths nearest to real-valued ones that keep the budget (float64 [items]; empty without a budget).
 
     Where the training has settled, one more bit gains the same everywhere; with quantization error falling by 4 a bit, the
@@ -38,5 +38,5 @@ def project(items: Items, learned: np.ndarray, budget: float | None) -> np.ndarr
     return allocate_widths(items, costs, budget)
 
 
-def _at_budget(items: Items, budget: float | None) -> np.ndarray:
+def _at_budget(items: WidthItems, budget: float | None) -> np.ndarray:
     return np.full(len(items.sizes), 0.0 if budget is None else budget)

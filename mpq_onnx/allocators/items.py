@@ -13,33 +13,39 @@ Widths = dict[str, float | tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Items:
-    """One item a tensor, or one an output channel, in the order of `tensors`."""
+    """One item a tensor or node, or one an output channel of it, in the order of `names`."""
 
-    tensors: tuple[str, ...]
+    names: tuple[str, ...]
     counts: tuple[int, ...]
-    """Items of each tensor."""
+    """Items of each name."""
     sizes: np.ndarray
-    """int64 [items]: elements that the item's width applies to."""
-    choices: np.ndarray
-    """float64 [choices], ascending: the widths that may be chosen."""
+    """[items]: how much each item weighs in the mean (elements, or MACs)."""
 
-    def join(self, by_tensor: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Arrays whose first axis runs over a tensor's items, one after the other."""
-        return np.concatenate([by_tensor[tensor] for tensor in self.tensors]) if self.tensors else np.zeros(0)
+    def join(self, by_name: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Arrays whose first axis runs over a name's items, one after the other."""
+        return np.concatenate([by_name[name] for name in self.names]) if self.names else np.zeros(0)
 
     def split(self, joined: np.ndarray) -> dict[str, np.ndarray]:
         """Inverse of join."""
-        if not self.tensors:
+        if not self.names:
             return {}
         parts = np.split(joined, np.cumsum(self.counts)[:-1])
-        return dict(zip(self.tensors, parts, strict=True))
+        return dict(zip(self.names, parts, strict=True))
 
-    def mean(self, bits: np.ndarray) -> float:
-        """sum(bits * sizes) / sum(sizes)."""
-        return float((bits * self.sizes).sum() / self.sizes.sum())
+    def mean(self, values: np.ndarray) -> float:
+        """sum(values * sizes) / sum(sizes)."""
+        return float((values * self.sizes).sum() / self.sizes.sum())
 
 
-def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granularity: str) -> Items:
+@dataclass(frozen=True)
+class WidthItems(Items):
+    """Items that get a bit width."""
+
+    choices: np.ndarray
+    """float64 [choices], ascending: the widths that may be chosen."""
+
+
+def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granularity: str) -> WidthItems:
     """Items of the weights; granularity "channel" makes one of every output channel, "layer" one of every tensor."""
     counts = [site.channels if granularity == "channel" else 1 for site in sites]
     sizes = [
@@ -48,13 +54,13 @@ def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granular
     return _items([site.tensor for site in sites], counts, sizes, choices)
 
 
-def activation_items(sites: Sequence[ActivationSite], choices: Sequence[float]) -> Items:
+def activation_items(sites: Sequence[ActivationSite], choices: Sequence[float]) -> WidthItems:
     """Items of the activations, one a tensor."""
     sizes = [np.array([site.elements], np.int64) for site in sites]
     return _items([site.tensor for site in sites], [1] * len(sites), sizes, choices)
 
 
-def widths_by_tensor(items: Items, bits: np.ndarray) -> Widths:
+def widths_by_tensor(items: WidthItems, bits: np.ndarray) -> Widths:
     """`bits` [items] as one number, or a tuple of one per channel, by tensor."""
     return {
         tensor: float(part[0]) if len(part) == 1 else tuple(float(width) for width in part)
@@ -64,6 +70,6 @@ def widths_by_tensor(items: Items, bits: np.ndarray) -> Widths:
 
 def _items(
     tensors: Sequence[str], counts: Sequence[int], sizes: Sequence[np.ndarray], choices: Sequence[float]
-) -> Items:
+) -> WidthItems:
     joined = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
-    return Items(tuple(tensors), tuple(counts), joined, np.array(sorted(choices), np.float64))
+    return WidthItems(tuple(tensors), tuple(counts), joined, np.array(sorted(choices), np.float64))

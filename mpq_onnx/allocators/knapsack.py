@@ -9,10 +9,10 @@ import heapq
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items
+from mpq_onnx.allocators.items import WidthItems
 
 
-def allocate_widths(items: Items, costs: np.ndarray, budget: float) -> np.ndarray:
+def allocate_widths(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarray:
     """The width of every item.
 
     Args:
@@ -43,7 +43,9 @@ def allocate_widths(items: Items, costs: np.ndarray, budget: float) -> np.ndarra
     return items.choices[chosen]
 
 
-def _best_step(items: Items, costs: np.ndarray, item: int, current: int) -> tuple[float, int, int] | None:
+def _best_step(
+    items: WidthItems, costs: np.ndarray, item: int, current: int
+) -> tuple[float, int, int] | None:
     """(-gain per bit of budget, item, choice) of the steepest step up, the hull's next edge; None if nothing is gained."""
     more_bits = (items.choices[current + 1 :] - items.choices[current]) * items.sizes[item]
     if not len(more_bits):
@@ -53,7 +55,9 @@ def _best_step(items: Items, costs: np.ndarray, item: int, current: int) -> tupl
     return (-float(slopes[best]), item, current + 1 + best) if slopes[best] > 0 else None
 
 
-def _fill(items: Items, costs: np.ndarray, chosen: np.ndarray, waiting: list[int], capacity: float) -> None:
+def _fill(
+    items: WidthItems, costs: np.ndarray, chosen: np.ndarray, waiting: list[int], capacity: float
+) -> None:
     """Spend what is left on smaller steps of the items whose hull step did not fit, best gain first."""
     while True:
         best = (0.0, -1, -1)

@@ -5,7 +5,7 @@ import torch
 
 from mpq_onnx.allocators.problem import Problem
 from mpq_onnx.allocators.task_loss import distance_from_float
-from mpq_onnx.allocators.trainer import build_learner
+from mpq_onnx.allocators.width_training import build_learner
 
 EXAMPLES = 512
 BATCH_SIZE = 64

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items, Widths, activation_items, weight_items, widths_by_tensor
+from mpq_onnx.allocators.items import WidthItems, Widths, activation_items, weight_items, widths_by_tensor
 from mpq_onnx.allocators.training_data import TrainingData
+from mpq_onnx.allocators.training_settings import TrainingSettings
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.placement import Sites, WeightSite
@@ -26,18 +27,6 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """The gradient method's settings; the defaults are the papers'."""
-
-    steps: int = 300
-    batch_size: int = 32
-    learning_rate: float = 0.01
-    penalty: float = 2.0
-    """lambda: weight of the budget in the loss."""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Problem:
     """One allocation problem."""
 
@@ -54,13 +43,13 @@ class Problem:
     """File that the gradient method saves its state to, and goes on from when it exists."""
 
     @property
-    def weights(self) -> Items:
+    def weights(self) -> WidthItems:
         """The weights' items; none when the weights stay float."""
         sites = self.sites.weights if self.budget.weight_bits is not None else ()
         return weight_items(sites, self.budget.weight_choices, self.budget.granularity)
 
     @property
-    def activations(self) -> Items:
+    def activations(self) -> WidthItems:
         """The activations' items; none when the activations stay float."""
         sites = self.sites.free_activations if self.budget.activation_bits is not None else ()
         return activation_items(sites, self.budget.activation_choices)
@@ -97,6 +86,6 @@ def make_candidate(
         widths_by_tensor(problem.weights, weight_bits),
         {
             tensor: float(bits)
-            for tensor, bits in zip(problem.activations.tensors, activation_bits, strict=True)
+            for tensor, bits in zip(problem.activations.names, activation_bits, strict=True)
         },
     )

@@ -12,7 +12,7 @@ from mpq_onnx.allocators import uniform, water_filling
 from mpq_onnx.allocators.measured_distance import measure_distance
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
-from mpq_onnx.allocators.trainer import LearnedBits, train_widths
+from mpq_onnx.allocators.width_training import LearnedBits, train_widths
 
 NAME = "refined"
 SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)

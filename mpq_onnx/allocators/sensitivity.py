@@ -5,9 +5,6 @@ and its label drawn from the model's own prediction (the Fisher information, whi
 Kullback-Leibler divergence from the float model). Here d is the real rounding error of an output channel, so that errors
 which cancel inside the channel are seen to cancel. For an activation the errors of its elements count as independent:
 sum E[g^2] times the mean squared error that calibration measured.
-
-Predictions are softened (temperature 4): a network that has fit its training data is certain of every answer, and gradients
-of certain answers vanish.
 """
 
 from collections.abc import Mapping
@@ -16,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 
+from mpq_onnx.allocators.likelihood import sampled_likelihood
 from mpq_onnx.allocators.problem import Problem
-from mpq_onnx.allocators.task_loss import is_classifier
+from mpq_onnx.allocators.recorder import Recorder
 from mpq_onnx.calibration import WIDTHS
 from mpq_onnx.mirror.matrix_form import input_patches, output_matrix, supports, weight_matrix
 from mpq_onnx.placement import WeightSite
@@ -29,7 +26,6 @@ from mpq_onnx.weights import quantize_to_nearest
 NAME = "fisher-projected"
 EXAMPLES = 512
 BATCH_SIZE = 32
-TEMPERATURE = 4.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def measure_costs(problem: Problem) -> Costs:
     """Costs of every width of every item, on the first few hundred calibration examples."""
     generator = torch.Generator().manual_seed(problem.training.seed)
     layers = _layers(problem)
-    activations = {tensor: problem.mirror.values[tensor] for tensor in problem.activations.tensors}
+    activations = {tensor: problem.mirror.values[tensor] for tensor in problem.activations.names}
     weight_costs = {
         layer.site.tensor: torch.zeros(
             layer.site.channels, len(layer.errors), dtype=torch.float64, device=layer.weight.device
@@ -69,14 +65,14 @@ def measure_costs(problem: Problem) -> Costs:
     for start in range(0, examples, BATCH_SIZE):
         batch = problem.data.batch(range(start, min(start + BATCH_SIZE, examples)))
         watched = [*(layer.node for layer in layers), *activations.values()]
-        recorder = _Recorder(problem.mirror.module, watched, {layer.node for layer in layers})
-        outputs = recorder.run(*(_differentiable(tensor) for tensor in batch.inputs))
+        recorder = Recorder(problem.mirror, watched, {layer.node for layer in layers})
+        outputs = recorder.run_batch(batch.inputs)
         found = [recorder.values[node] for node in watched]
-        gradients = torch.autograd.grad(_likelihood(outputs, generator), found, allow_unused=True)
+        gradients = torch.autograd.grad(sampled_likelihood(outputs, generator), found, allow_unused=True)
         for layer, gradient in zip(layers, gradients, strict=False):
             if gradient is not None:
                 weight_costs[layer.site.tensor] += _channel_costs(
-                    layer, recorder.inputs[layer.node], gradient
+                    layer, recorder.arguments[layer.node][0], gradient
                 )
         for tensor, gradient in zip(activations, gradients[len(layers) :], strict=True):
             if gradient is not None:
@@ -104,22 +100,6 @@ def _layers(problem: Problem) -> list[_Layer]:
     return layers
 
 
-def _likelihood(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-    """A sum over examples whose gradients' second moments are the Fisher information."""
-    if is_classifier(outputs):
-        softened = outputs[0] / TEMPERATURE
-        probabilities = F.softmax(softened.detach().cpu(), dim=1)
-        labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(softened.device)
-        return F.cross_entropy(softened, labels, reduction="sum") * TEMPERATURE
-    total = torch.zeros((), device=outputs[0].device)
-    for output in outputs:
-        if output.is_floating_point():
-            direction = torch.randn(output.shape, generator=generator).to(output)
-            power = output.detach().square().mean().clamp(min=1e-12) * output[0].numel()
-            total = total + (output * direction).sum() / power.sqrt()
-    return total
-
-
 def _channel_costs(layer: _Layer, x: Tensor, gradient: Tensor) -> Tensor:
     """sum over examples of (g . d)^2, [channels, choices]."""
     if not supports(layer.site, layer.attributes):
@@ -143,7 +123,7 @@ def _independent_costs(layer: _Layer, x: Tensor, gradient: Tensor) -> Tensor:
 
 def _join_weights(problem: Problem, by_channel: Mapping[str, np.ndarray]) -> np.ndarray:
     items = problem.weights
-    if not items.tensors:
+    if not items.names:
         return np.zeros((0, len(items.choices)))
     per_channel = problem.budget.granularity == "channel"
     return items.join(
@@ -156,37 +136,10 @@ def _join_weights(problem: Problem, by_channel: Mapping[str, np.ndarray]) -> np.
 
 def _join_activations(problem: Problem, squared_gradients: Mapping[str, float]) -> np.ndarray:
     items = problem.activations
-    if not items.tensors:
+    if not items.names:
         return np.zeros((0, len(items.choices)))
     rows = []
-    for tensor in items.tensors:
+    for tensor in items.names:
         measured = problem.calibration.tensors[tensor].errors
         rows.append(squared_gradients[tensor] * np.interp(items.choices, list(WIDTHS), measured))
     return np.stack(rows)
-
-
-def _differentiable(tensor: Tensor) -> Tensor:
-    """Gradients flow through the whole graph when an input asks for them (the weights are frozen)."""
-    return tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
-
-
-class _Recorder(fx.Interpreter):
-    """Runs a mirror and keeps what the watched nodes make, and the first input of the layers among them."""
-
-    def __init__(self, module: fx.GraphModule, watched: list[fx.Node], layers: set[fx.Node]) -> None:
-        super().__init__(module)
-        self.watched = set(watched)
-        self.layers = layers
-        self.values: dict[fx.Node, Tensor] = {}
-        self.inputs: dict[fx.Node, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if n in self.watched:
-            if not result.requires_grad:
-                # Behind an embedding table or an integer input: start differentiating here.
-                result = result.detach().requires_grad_()
-            self.values[n] = result
-            if n in self.layers:
-                self.inputs[n] = self.fetch_args_kwargs_from_env(n)[0][0].detach()
-        return result

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items
+from mpq_onnx.allocators.items import WidthItems
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 
 
@@ -13,7 +13,7 @@ def propose(problem: Problem) -> list[Candidate]:
     return [make_candidate(problem, "uniform", weight_bits, activation_bits)]
 
 
-def _uniform(items: Items, budget: float | None) -> np.ndarray:
+def _uniform(items: WidthItems, budget: float | None) -> np.ndarray:
     if budget is None:
         return np.zeros(0)
     width = items.choices[items.choices <= budget].max(initial=items.choices[0])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpq_onnx.allocators.items import Items
+from mpq_onnx.allocators.items import WidthItems
 from mpq_onnx.allocators.knapsack import allocate_widths
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
@@ -24,5 +24,5 @@ def fill(problem: Problem, costs: Costs) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _fill_one(items: Items, costs: np.ndarray, budget: float | None) -> np.ndarray:
+def _fill_one(items: WidthItems, costs: np.ndarray, budget: float | None) -> np.ndarray:
     return np.zeros(0) if budget is None else allocate_widths(items, costs, budget)

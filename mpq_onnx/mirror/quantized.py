@@ -1,14 +1,14 @@
 """A mirror with quantizers: learnable bit widths while training, plain ones afterwards."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.quantization import fake_quantize
 from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
 
@@ -50,6 +50,27 @@ class LearnedWidth(torch.autograd.Function):
         else:
             width_gradient = (error * passed).sum_to_size(log2_bits.shape) * slope
         return (passed if ctx.needs_input_grad[0] else None), width_gradient, None, None, None  # type: ignore[attr-defined]
+
+
+class StraightThrough(torch.autograd.Function):
+    """Fake-quantize; backward, dy/dx = 1 inside the range and 0 outside."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        levels: int,
+    ) -> Tensor:
+        y = fake_quantize(x, scale, zero_point, levels)
+        ctx.save_for_backward((y - x).abs() <= scale * HALF_STEP)
+        return y
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradients[0] * inside, None, None, None
 
 
 @dataclass(frozen=True)
@@ -123,7 +144,9 @@ class FixedQuantizer(nn.Module):
         self.levels = levels
 
     def forward(self, x: Tensor) -> Tensor:
-        return fake_quantize(x, self.scale, self.zero_point, self.levels)
+        if not x.requires_grad:
+            return fake_quantize(x, self.scale, self.zero_point, self.levels)
+        return StraightThrough.apply(x, self.scale, self.zero_point, self.levels)  # type: ignore[no-any-return]
 
 
 def with_quantizers(
@@ -135,18 +158,8 @@ def with_quantizers(
 
     Weights and other constants are shared with `mirror`; quantizer modules are named `quantizer_<fx node>`.
     """
-    graph = fx.Graph()
-    mapping: dict[fx.Node, fx.Node] = {}
-    output = graph.graph_copy(mirror.module.graph, mapping)
-    graph.output(output)
-    root = copy.copy(mirror.module)
-    root._modules = dict(mirror.module._modules)
-    module = fx.GraphModule(root, graph, "QuantizedMirror")
-    for name in mirror.module._parameters:
-        module._parameters[name] = mirror.module._parameters[name]
-    for name, buffer in mirror.module._buffers.items():
-        module._buffers[name] = buffer
-    values = {name: mapping[node] for name, node in mirror.values.items()}
+    changed = copy_mirror(mirror, "QuantizedMirror")
+    module, values = changed.module, changed.values
     for tensor, quantizer in {**activations, **(weights or {})}.items():
         node = values[tensor]
         name = f"quantizer_{node.name}"
@@ -158,7 +171,7 @@ def with_quantizers(
         quantized.args = (node,)
     module.recompile()
     module.eval()
-    return Mirror(module, mirror.inputs, mirror.outputs, values)
+    return changed
 
 
 def activation_quantizers(quantizers: Mapping[str, ActivationQuantizer]) -> dict[str, nn.Module]:

@@ -1,0 +1,15 @@
+"""Settings of the training loop."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The gradient method's settings; the defaults are the papers'."""
+
+    steps: int = 300
+    batch_size: int = 32
+    learning_rate: float = 0.01
+    penalty: float = 2.0
+    """lambda: weight of the budget in the loss."""
+    seed: int = 0

@@ -1,0 +1,197 @@
+"""A mirror with physical noise at its multiply-accumulate nodes, whose energies are parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.copying import copy_mirror
+from mpq_onnx.mirror.mac_geometry import MAC_GEOMETRIES, MacGeometry
+from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.noise.energy_levels import EnergyLevels
+from mpq_onnx.noise.model import Variance
+from mpq_onnx.placement.mac_sites import MacSite
+
+
+class AddNoise(torch.autograd.Function):
+    """y plus noise of unit energy, scaled by E^(-1/2); d/d ln(E) of the noise is -noise / 2.
+
+    The noise's own dependence on inputs counts as constant: the energies cannot change it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, y: Tensor, unit_noise: Tensor, log_energy: Tensor
+    ) -> Tensor:
+        noise = unit_noise * torch.exp(-0.5 * log_energy)
+        ctx.save_for_backward(noise, log_energy)
+        return y + noise
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        noise, log_energy = ctx.saved_tensors  # type: ignore[attr-defined]
+        if not ctx.needs_input_grad[2]:  # type: ignore[attr-defined]
+            return gradient, None, None
+        return gradient, None, (gradient * noise).sum_to_size(log_energy.shape) * -0.5
+
+
+@dataclass(frozen=True)
+class _Quantities:
+    """noise.Mac at unit energy, in torch."""
+
+    geometry: MacGeometry
+    x: Tensor
+    w: Tensor
+    fan_in: int
+    weight_range: Tensor | None
+    input_range: float | None
+    energy_per_mac: float = 1.0
+
+    @property
+    def input_square_sum(self) -> Tensor:
+        return self.geometry.input_square_sum(self.x, self.w)
+
+    @property
+    def weight_square_sum(self) -> Tensor:
+        return self.geometry.weight_square_sum(self.x, self.w)
+
+
+class NoisyMac(nn.Module):
+    """One noisy multiply-accumulate node."""
+
+    weight_range: Tensor | None
+
+    def __init__(
+        self,
+        site: MacSite,
+        geometry: MacGeometry,
+        noises: Sequence[str],
+        energy_per_mac: np.ndarray,
+        levels: EnergyLevels,
+        generator: torch.Generator,
+    ) -> None:
+        """Args: energy_per_mac: float64 [1] or [channels], the start."""
+        super().__init__()
+        self.site, self.geometry, self.levels, self.generator = site, geometry, levels, generator
+        models = [NOISE_MODELS[name] for name in noises]
+        self.output_variances = [each.output_variance for each in models if each.output_variance]
+        self.weight_variances = [each.weight_variance for each in models if each.weight_variance]
+        self.log_energy = nn.Parameter(torch.from_numpy(np.log(energy_per_mac)).float())
+        ranges = None if site.weight_range is None else torch.tensor(site.weight_range, dtype=torch.float32)
+        self.register_buffer("weight_range", ranges)
+
+    @property
+    def energy_per_mac(self) -> Tensor:
+        """The energies that are being learned."""
+        return torch.exp(self.log_energy)
+
+    def forward(self, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+        log_energy = self.levels.nearest(self.log_energy)
+        if self.weight_variances:
+            noise = self.unit_weight_variance(x, w).sqrt() * self._normal(w)
+            w = AddNoise.apply(w, noise, self.geometry.over_weight(log_energy, w))  # type: ignore[assignment]
+        y = self.geometry.mac(x, w, b)
+        if not self.output_variances:
+            return y
+        viewed = self.geometry.view(y)
+        noise = self.unit_output_variance(x, w).sqrt() * self._normal(viewed)
+        noisy: Tensor = AddNoise.apply(viewed, noise, self.geometry.over_output(log_energy))  # type: ignore[assignment]
+        return noisy.reshape(y.shape)
+
+    @torch.no_grad()
+    def unit_output_variance(self, x: Tensor, w: Tensor) -> Tensor:
+        """Variance of the output's noise at E = 1, broadcasting over the geometry's view of the output."""
+        ranges = None if self.weight_range is None else self.geometry.over_output(self.weight_range)
+        return self._variance(self.output_variances, x, w, ranges) * self.geometry.gain**2
+
+    @torch.no_grad()
+    def unit_weight_variance(self, x: Tensor, w: Tensor) -> Tensor:
+        """Variance of the weight's noise at E = 1, broadcasting over the weight."""
+        ranges = None if self.weight_range is None else self.geometry.over_weight(self.weight_range, w)
+        return self._variance(self.weight_variances, x, w, ranges)
+
+    def _variance(
+        self, variances: Sequence[Variance], x: Tensor, w: Tensor, weight_range: Tensor | None
+    ) -> Tensor:
+        site = self.site
+        quantities = _Quantities(self.geometry, x, w, site.fan_in, weight_range, site.input_range)
+        return torch.stack(
+            torch.broadcast_tensors(
+                *(torch.as_tensor(each(quantities), device=x.device) for each in variances)
+            )
+        ).sum(0)
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator, device=like.device)
+
+
+@dataclass(frozen=True)
+class NoisyMirror:
+    """A mirror with noise, and the modules that make it."""
+
+    mirror: Mirror
+    modules: dict[str, NoisyMac]
+    """By node name."""
+    generator: torch.Generator
+    """Of all the noise; seed it to replay."""
+
+
+def with_noise(
+    mirror: Mirror,
+    sites: Sequence[MacSite],
+    noises: Sequence[str],
+    energies: Mapping[str, np.ndarray],
+    levels: EnergyLevels,
+) -> NoisyMirror:
+    """A copy of `mirror` whose multiply-accumulate nodes `sites` are noisy.
+
+    Args:
+        noises: names in NOISE_MODELS.
+        energies: float64 [1] or [channels] by node name.
+        levels: which energies may be used.
+
+    Raises:
+        ModelError: a noise model needs the range of a quantizer that a node does not have.
+    """
+    changed = copy_mirror(mirror, "NoisyMirror")
+    graph = changed.module.graph
+    device = next(changed.module.parameters()).device
+    generator = torch.Generator(device)
+    modules: dict[str, NoisyMac] = {}
+    for site in sites:
+        check_ranges(site, noises)
+        node = changed.values[site.output]
+        geometry = MAC_GEOMETRIES[site.op_type](site.op_type, node.kwargs)
+        module = NoisyMac(site, geometry, noises, energies[site.node], levels, generator).to(device)
+        modules[site.node] = module
+        name = f"noisy_{node.name}"
+        changed.module.add_submodule(name, module)
+        with graph.inserting_before(node):
+            noisy = graph.call_module(name, node.args)
+        noisy.meta.update(node.meta)
+        node.replace_all_uses_with(noisy)
+        graph.erase_node(node)
+        changed.values[site.output] = noisy
+    changed.module.recompile()
+    changed.module.eval()
+    return NoisyMirror(changed, modules, generator)
+
+
+def check_ranges(site: MacSite, noises: Sequence[str]) -> None:
+    """Raise ModelError where a noise model needs the range of a quantizer that the node does not have."""
+    for name in noises:
+        model = NOISE_MODELS[name]
+        for needed, found, tensor in (
+            (model.needs_weight_range, site.weight_range, site.weight),
+            (model.needs_input_range, site.input_range, site.input),
+        ):
+            if needed and found is None:
+                raise ModelError(
+                    f"{name} noise at node {site.node} scales with the range of the quantizer of {tensor}, and there is"
+                    " none: give a quantized model, or --weight-bits 8 --activation-bits 8"
+                )

@@ -1,0 +1,79 @@
+"""Which energies an accelerator can give a MAC: any, or whole repeats of one operation whose results are averaged.
+
+A new kind of levels is one class and one line in ENERGY_LEVELS. The methods take torch tensors; only operators and methods of
+theirs are called.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BISECTIONS = 100
+
+
+@dataclass(frozen=True)
+class EnergyLevels:
+    """Any positive energy."""
+
+    name: str = "any"
+    smallest: float = 0.0
+
+    def nearest(self, log_energy: Any) -> Any:
+        """ln of the allowed energy nearest to exp(log_energy), gradients straight through (torch)."""
+        return log_energy
+
+    def fit(self, wanted: np.ndarray, sizes: np.ndarray, total: float) -> np.ndarray:
+        """Allowed energies close to `wanted` with sum(sizes * energies) <= total (up to float rounding).
+
+        Args:
+            wanted: float64 [items]; where the training or a closed form wants to be, at any scale.
+            sizes: float64 [items], MACs.
+            total: the energy that may be spent, MACs times energy per MAC.
+        """
+        return wanted * (total / (wanted * sizes).sum())
+
+
+@dataclass(frozen=True)
+class Repeats(EnergyLevels):
+    """E repeats of a unit operation, averaged: whole numbers from 1 up (arXiv 2102.06365)."""
+
+    name: str = "repeats"
+    smallest: float = 1.0
+
+    def nearest(self, log_energy: Any) -> Any:
+        rounded = log_energy.detach().exp().round().clamp(min=self.smallest).log()
+        return log_energy + (rounded - log_energy.detach())
+
+    def fit(self, wanted: np.ndarray, sizes: np.ndarray, total: float) -> np.ndarray:
+        """The whole numbers that minimise sum(costs / E), for the costs whose minimum over the reals `wanted` is.
+
+        That minimum has costs / sizes proportional to E^2. A step up from E gains cost / E - cost / (E + 1), so
+        (costs / sizes) / (E (E + 1)) for each unit of energy; steps are taken down to one price that spends the total.
+        """
+        costs = wanted**2  # for each unit of size
+        energies = np.full(len(wanted), self.smallest)
+        low, high = 0.0, float(costs.max())
+        for _ in range(BISECTIONS):
+            price = (low + high) / 2
+            candidate = _at_price(costs, price)
+            if (candidate * sizes).sum() <= total:
+                energies, high = candidate, price
+            else:
+                low = price
+        spare = total - (energies * sizes).sum()
+        for item in np.argsort(-costs / (energies * (energies + 1)), kind="stable"):
+            if sizes[item] <= spare:
+                energies[item] += 1
+                spare -= sizes[item]
+        return energies
+
+
+def _at_price(costs: np.ndarray, price: float) -> np.ndarray:
+    """Largest whole E >= 1 whose last step still gains `price`: cost / (E (E - 1)) >= price."""
+    if price <= 0:
+        return np.full(len(costs), 1e9)
+    return np.floor(0.5 + np.sqrt(0.25 + costs / price)).clip(min=1.0)
+
+
+ENERGY_LEVELS: dict[str, EnergyLevels] = {levels.name: levels for levels in (EnergyLevels(), Repeats())}

@@ -1,0 +1,189 @@
+"""Build the ONNX function of a noisy operator: the multiply-accumulate, and the noise of any set of models."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import onnxscript
+from onnxscript import OpBuilder
+
+from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.noise.model import Variance
+from mpq_onnx.ops import GEOMETRIES, Geometry
+from mpq_onnx.ops.geometry import Declared, attribute_type, attribute_value, real
+
+DOMAIN = "mpq_onnx.noise"
+VERSION = 1
+OPSET = 21
+"""onnxruntime has no CPU kernel for RandomNormalLike of later opsets."""
+
+NOISE_ATTRIBUTES: Declared = {
+    "noise": ir.AttributeType.STRINGS,
+    "energy_unit": ir.AttributeType.STRING,
+    "energy_per_mac": ir.AttributeType.FLOATS,
+    "fan_in": ir.AttributeType.FLOAT,
+    "weight_range": ir.AttributeType.FLOATS,
+    "input_range": ir.AttributeType.FLOAT,
+    "seed": ir.AttributeType.FLOAT,
+    "weight_seed": ir.AttributeType.FLOAT,
+}
+"""What a noisy node says beside the operator's own attributes (see docs/ops/)."""
+
+
+def function_name(op_type: str, noises: Sequence[str]) -> str:
+    """Such as ThermalShotConv."""
+    return "".join(noise.capitalize() for noise in noises) + op_type
+
+
+def noisy_function(op_type: str, noises: Sequence[str]) -> ir.Function:
+    """The ONNX function of `op_type` with `noises`, for node inputs x, w and (where the operator has one) b.
+
+    Args:
+        op_type: a name in GEOMETRIES.
+        noises: names in NOISE_MODELS, in that table's order.
+    """
+    geometry = GEOMETRIES[op_type]
+    names = ("x", "w", "b") if geometry.has_bias else ("x", "w")
+    declared = {**geometry.attributes, **NOISE_ATTRIBUTES}
+    function = onnxscript.build_function(
+        lambda op, *values: _body(op, geometry, noises, *values),
+        [ir.Value(name=name) for name in names],
+        domain=DOMAIN,
+        name=function_name(op_type, noises),
+        attributes={name: _declaration(name, value) for name, value in declared.items()},
+        opset_imports={"": OPSET},
+    )
+    for node in function:
+        node.metadata_props.clear()
+    return function
+
+
+def _declaration(name: str, declared: object) -> ir.Attr:
+    value = None if isinstance(declared, ir.AttributeType) else declared
+    return ir.Attr(name, attribute_type(declared), value)
+
+
+def _body(
+    op: OpBuilder,
+    geometry: Geometry,
+    noises: Sequence[str],
+    x: ir.Value,
+    w: ir.Value,
+    b: ir.Value | None = None,
+) -> ir.Value:
+    models = [NOISE_MODELS[noise] for noise in noises]
+    over_weight = [model.weight_variance for model in models if model.weight_variance is not None]
+    over_output = [model.output_variance for model in models if model.output_variance is not None]
+    stored = w
+    if over_weight:
+        deviation = _deviation(op, over_weight, _OverWeight(op, geometry, x, w))
+        stored = op.Add(w, op.Mul(deviation, _normal(op, w, "weight_seed")))
+    y = geometry.mac(op, x, stored, b)
+    if not over_output:
+        return y
+    deviation = _deviation(op, over_output, _OverOutput(op, geometry, x, w))
+    gain = geometry.gain(op)
+    if gain is not None:
+        deviation = op.Mul(deviation, gain)
+    viewed = geometry.view(op, y, w)
+    noisy = op.Add(viewed, op.Mul(deviation, _normal(op, viewed, "seed")))
+    return noisy if viewed is y else op.Reshape(noisy, op.Shape(y))
+
+
+def _deviation(op: OpBuilder, variances: Sequence[Variance], quantities: "_Quantities") -> ir.Value:
+    """Standard deviation of independent noises together."""
+    with _arithmetic(op):
+        total = variances[0](quantities)
+        for variance in variances[1:]:
+            total = total + variance(quantities)
+    return op.Sqrt(total)
+
+
+def _normal(op: OpBuilder, like: ir.Value, seed: str) -> ir.Value:
+    """N(0, 1) in the shape of `like`; the stream goes on from run to run."""
+    return op.RandomNormalLike(like, seed=ir.RefAttr("seed", seed, ir.AttributeType.FLOAT))
+
+
+@contextlib.contextmanager
+def _arithmetic(op: OpBuilder) -> Iterator[None]:
+    """Inside, + - * / on ONNX values add nodes."""
+    previous = ir.set_value_magic_handler(_Arithmetic(op))
+    try:
+        yield
+    finally:
+        ir.set_value_magic_handler(previous)
+
+
+@dataclass(frozen=True)
+class _Arithmetic:
+    op: OpBuilder
+
+    def Add(self, a: Any, b: Any) -> ir.Value:  # noqa: N802 - onnx_ir's names
+        return self.op.Add(*self._values(a, b))
+
+    def Sub(self, a: Any, b: Any) -> ir.Value:  # noqa: N802
+        return self.op.Sub(*self._values(a, b))
+
+    def Mul(self, a: Any, b: Any) -> ir.Value:  # noqa: N802
+        return self.op.Mul(*self._values(a, b))
+
+    def Div(self, a: Any, b: Any) -> ir.Value:  # noqa: N802
+        return self.op.Div(*self._values(a, b))
+
+    def Neg(self, a: Any) -> ir.Value:  # noqa: N802
+        return self.op.Neg(a)
+
+    def _values(self, *operands: Any) -> list[ir.Value]:
+        return [each if isinstance(each, ir.Value) else real(self.op, each) for each in operands]
+
+
+class _Quantities:
+    """noise.Mac as ONNX values; only what a model asks for becomes nodes."""
+
+    def __init__(self, op: OpBuilder, geometry: Geometry, x: ir.Value, w: ir.Value) -> None:
+        self.op, self.geometry, self.x, self.w = op, geometry, x, w
+
+    @property
+    def fan_in(self) -> ir.Value:
+        return self._scalar("fan_in")
+
+    @property
+    def energy_per_mac(self) -> ir.Value:
+        return self._channels("energy_per_mac")
+
+    @property
+    def weight_range(self) -> ir.Value:
+        return self._channels("weight_range")
+
+    @property
+    def input_range(self) -> ir.Value:
+        return self._scalar("input_range")
+
+    @property
+    def input_square_sum(self) -> ir.Value:
+        return self.geometry.input_square_sum(self.op, self.x, self.w)
+
+    @property
+    def weight_square_sum(self) -> ir.Value:
+        return self.geometry.weight_square_sum(self.op, self.x, self.w)
+
+    def _channels(self, name: str) -> ir.Value:
+        raise NotImplementedError
+
+    def _scalar(self, name: str) -> ir.Value:
+        return attribute_value(self.op, name, ir.AttributeType.FLOAT)
+
+    def _vector(self, name: str) -> ir.Value:
+        return attribute_value(self.op, name, ir.AttributeType.FLOATS)
+
+
+class _OverOutput(_Quantities):
+    def _channels(self, name: str) -> ir.Value:
+        return self.geometry.over_output(self.op, self._vector(name), self.w)
+
+
+class _OverWeight(_Quantities):
+    def _channels(self, name: str) -> ir.Value:
+        return self.geometry.over_weight(self.op, self._vector(name), self.w)

@@ -1,0 +1,24 @@
+"""Turn noisy nodes back into plain ones: the inverse of InsertNoisePass, bit for bit."""
+
+import onnx_ir as ir
+
+from mpq_onnx.model_file import METADATA_ENERGY
+from mpq_onnx.ops.noisy_function import DOMAIN, NOISE_ATTRIBUTES, function_name
+from mpq_onnx.passes.reseed_noise import noisy_nodes
+
+
+class RemoveNoisePass(ir.passes.InPlacePass):
+    """Leave no trace of noise: nodes, functions, opset import and metadata."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        nodes = noisy_nodes(model)
+        for node in nodes:
+            noises = node.attributes["noise"].as_strings()
+            node.domain, node.op_type = "", node.op_type.removeprefix(function_name("", noises))
+            for name in NOISE_ATTRIBUTES:
+                node.attributes.pop(name, None)
+        for identifier in [each for each in model.functions if each[0] == DOMAIN]:
+            del model.functions[identifier]
+        model.graph.opset_imports.pop(DOMAIN, None)
+        model.metadata_props.pop(METADATA_ENERGY, None)
+        return ir.passes.PassResult(model, modified=bool(nodes))
