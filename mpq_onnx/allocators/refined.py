@@ -23,6 +23,10 @@ def propose(problem: Problem) -> list[Candidate]:
     """Uniform, the closed form, and what training makes of the closed form."""
     costs = measure_costs(problem)
     start = water_filling.fill(problem, costs)
+    if _at_top(problem, *start):
+        return uniform.propose(
+            problem
+        )  # the budget allows every item its largest width: there is nothing to choose
     learned = train_widths(problem, *start)
     refined = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
     best = min(refined, key=lambda bits: measure_distance(problem, *bits))
@@ -31,6 +35,11 @@ def propose(problem: Problem) -> list[Candidate]:
         make_candidate(problem, water_filling.NAME, *start),
         make_candidate(problem, NAME, *best),
     ]
+
+
+def _at_top(problem: Problem, weight_bits: np.ndarray, activation_bits: np.ndarray) -> bool:
+    pairs = (problem.weights, weight_bits), (problem.activations, activation_bits)
+    return all((bits == items.choices[-1]).all() for items, bits in pairs)
 
 
 def _corrected(

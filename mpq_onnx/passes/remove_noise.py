@@ -13,8 +13,7 @@ class RemoveNoisePass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         nodes = noisy_nodes(model)
         for node in nodes:
-            noises = node.attributes["noise"].as_strings()
-            node.domain, node.op_type = "", node.op_type.removeprefix(function_name("", noises))
+            node.domain, node.op_type = "", plain_op_type(node)
             for name in NOISE_ATTRIBUTES:
                 node.attributes.pop(name, None)
         for identifier in [each for each in model.functions if each[0] == DOMAIN]:
@@ -22,3 +21,15 @@ class RemoveNoisePass(ir.passes.InPlacePass):
         model.graph.opset_imports.pop(DOMAIN, None)
         model.metadata_props.pop(METADATA_ENERGY, None)
         return ir.passes.PassResult(model, modified=bool(nodes))
+
+
+def plain_op_type(noisy: ir.Node) -> str:
+    """The ONNX operator that a noisy node stands for."""
+    return noisy.op_type.removeprefix(function_name("", noisy.attributes["noise"].as_strings()))
+
+
+def plain_node(noisy: ir.Node, output: str) -> ir.Node:
+    """A noise-free node of the same inputs and attributes; its output, and so its name, is `output`."""
+    own = [each for name, each in noisy.attributes.items() if name not in NOISE_ATTRIBUTES]
+    result = ir.Value(name=output, type=noisy.outputs[0].type, shape=noisy.outputs[0].shape)
+    return ir.Node("", plain_op_type(noisy), noisy.inputs, own, outputs=[result], name=output)

@@ -1,11 +1,12 @@
 """The range (largest minus smallest real value) of the quantizer that a value of a QDQ graph went through, per channel."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.placement.graph_roles import is_pass_through
+from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS, is_constant, is_pass_through
 from mpq_onnx.quantization import levels_of
 
 STORED_SUFFIX = "_dequantized"
@@ -83,3 +84,46 @@ def _constant_limits(clip: ir.Node) -> tuple[float, float] | None:
         return None
     low, high = (value.const_value.numpy().astype(np.float64) for value in clip.inputs[1:3])  # type: ignore[union-attr]
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class OutputQuantizer:
+    """The quantizer that a node's output goes through, behind a fused activation."""
+
+    tensor: str
+    """What is quantized: the node's own output, or the activation's."""
+    range: float
+
+
+def output_quantizer(value: ir.Value) -> OutputQuantizer | None:
+    """The first quantizer after `value`, if only bias additions and fused activations lie between."""
+    while True:
+        readers = [use.node for use in value.uses()]
+        quantizers = [node for node in readers if node.op_type == "QuantizeLinear"]
+        if quantizers:
+            found = _dequantizer(quantizers[0])
+            measured = None if found is None else _dequantized_range(found, {})
+            return None if measured is None else OutputQuantizer(str(value.name), float(measured.max()))
+        if len(readers) != 1 or readers[0].op_type not in (*FUSED_ACTIVATIONS, "Add"):
+            return None
+        if readers[0].op_type == "Add" and not _adds_constant(readers[0]):
+            return None
+        value = readers[0].outputs[0]
+
+
+def _adds_constant(node: ir.Node) -> bool:
+    """An Add of a constant."""
+    return any(is_constant(each) for each in node.inputs)
+
+
+def _dequantizer(quantize: ir.Node) -> ir.Node | None:
+    """The DequantizeLinear behind a QuantizeLinear and perhaps a Clip."""
+    for use in quantize.outputs[0].uses():
+        if use.node.op_type == "DequantizeLinear":
+            return use.node
+        if use.node.op_type == "Clip":
+            return next(
+                (each.node for each in use.node.outputs[0].uses() if each.node.op_type == "DequantizeLinear"),
+                None,
+            )
+    return None

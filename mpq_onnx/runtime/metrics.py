@@ -1,10 +1,11 @@
 """Metrics gathered batch by batch: top-k accuracy with its interval, agreement with a baseline, output SQNR."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 CONFIDENCE = 0.95
@@ -19,9 +20,12 @@ class Proportion:
     high: float
 
     @staticmethod
-    def of(hits: int, examples: int) -> "Proportion":
-        interval = binomtest(hits, examples).proportion_ci(CONFIDENCE, method="wilson")
-        return Proportion(hits / examples, float(interval.low), float(interval.high))
+    def of(hits: int, examples: int, repeats: int = 1) -> "Proportion":
+        """Args: hits, examples: over all `repeats` passes over the same examples, which do not narrow the interval."""
+        once = binomtest(round(hits / repeats), examples // repeats)
+        interval = once.proportion_ci(CONFIDENCE, method="wilson")
+        value = hits / examples
+        return Proportion(value, min(float(interval.low), value), max(float(interval.high), value))
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,41 @@ class Difference:
     high: float
 
     @staticmethod
-    def of(gained: int, lost: int, examples: int) -> "Difference":
-        """Args: gained, lost: examples that only the model, only the baseline gets right."""
+    def of(gained: float, lost: float, examples: float) -> "Difference":
+        """Args: gained, lost: examples that only the model, only the baseline gets right (means over repeated passes)."""
         value = (gained - lost) / examples
         variance = (gained + lost - (gained - lost) ** 2 / examples) / examples**2
         margin = float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(max(variance, 0.0))
         return Difference(value, value - margin, value + margin)
 
 
-class ClassificationCounts:
-    """Right answers among logits [examples, classes]."""
+@dataclass(frozen=True)
+class Spread:
+    """A metric over repeated evaluations with independent noise."""
 
-    def __init__(self) -> None:
+    mean: float
+    deviation: float | None
+    """Sample standard deviation between repeats; None for a single one."""
+    low: float | None
+    high: float | None
+    """Confidence interval of the mean (95 %, Student's t): what more repeats would narrow."""
+    values: tuple[float, ...]
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Spread":
+        mean = float(np.mean(values))
+        if len(values) < 2:
+            return Spread(mean, None, None, None, tuple(values))
+        deviation = float(np.std(values, ddof=1))
+        margin = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+        return Spread(mean, deviation, mean - margin, mean + margin, tuple(values))
+
+
+class ClassificationCounts:
+    """Right answers among logits [examples, classes], over one pass or several over the same examples."""
+
+    def __init__(self, repeats: int = 1) -> None:
+        self.repeats = repeats
         self.examples = self.top1 = self.top5 = 0
         self.classes = 0
 
@@ -59,16 +86,17 @@ class ClassificationCounts:
 
     def metrics(self) -> dict[str, Proportion]:
         """top1, and top5 where there are more than five classes."""
-        found = {"top1": Proportion.of(self.top1, self.examples)}
+        found = {"top1": Proportion.of(self.top1, self.examples, self.repeats)}
         if self.classes > 5:
-            found["top5"] = Proportion.of(self.top5, self.examples)
+            found["top5"] = Proportion.of(self.top5, self.examples, self.repeats)
         return found
 
 
 class PairedCounts:
-    """Predictions of a model against those of a baseline."""
+    """Predictions of a model against those of a baseline, over one pass or several."""
 
-    def __init__(self) -> None:
+    def __init__(self, repeats: int = 1) -> None:
+        self.repeats = repeats
         self.examples = self.same = self.gained = self.lost = 0
         self.labelled = False
 
@@ -85,12 +113,14 @@ class PairedCounts:
     @property
     def agreement(self) -> Proportion:
         """Share of equal predictions."""
-        return Proportion.of(self.same, self.examples)
+        return Proportion.of(self.same, self.examples, self.repeats)
 
     @property
     def difference(self) -> Difference | None:
         """Top-1 accuracy minus the baseline's, where there are labels."""
-        return Difference.of(self.gained, self.lost, self.examples) if self.labelled else None
+        if not self.labelled:
+            return None
+        return Difference.of(*(count / self.repeats for count in (self.gained, self.lost, self.examples)))
 
 
 class SignalToNoise:

@@ -30,6 +30,7 @@ class Runner:
         device: str = "auto",
         optimize: bool = True,
         where: str | None = None,
+        threads: int = 0,
     ) -> None:
         """Open a session.
 
@@ -38,6 +39,7 @@ class Runner:
             device: auto, cpu or cuda.
             optimize: False switches all of onnxruntime's graph optimizations off.
             where: names the model in errors.
+            threads: of one run on the CPU; 0 takes one a core.
 
         Raises:
             ModelError: onnxruntime refuses the model.
@@ -46,6 +48,7 @@ class Runner:
         self.where = where or (str(model) if not isinstance(model, bytes) else "the model")
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
+        options.intra_op_num_threads = threads
         options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

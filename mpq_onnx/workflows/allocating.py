@@ -1,12 +1,8 @@
 """allocate: find the widths that a budget is best spent on, and write the quantized file."""
 
-import contextlib
 import dataclasses
 import json
-import logging
 import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +15,7 @@ from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
 from mpq_onnx.allocators.task_loss import distance_from_float
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.errors import ModelError, MpqOnnxError, OutputError, UsageError
+from mpq_onnx.errors import ModelError
 from mpq_onnx.files import write_text
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
@@ -40,15 +36,12 @@ from mpq_onnx.workflows.quantizing import (
     torch_device,
     write_graph,
 )
+from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish, split_validation, training_log
 
 ALLOCATION_FILE = "allocation.json"
 MODEL_FILE = "model.onnx"
 RESULT_FILE = "result.json"
-LOG_FILE = "training.log"
 CANDIDATES_FOLDER = "candidates"
-PROGRESS_FOLDER = ".progress"
-VALIDATION_SHARE = 4
-"""Without a validation set, one example in so many of the data, its last ones, is kept out of calibration and training."""
 COMPARED_EXAMPLES = 256
 SCORE_BATCH = 64
 FLOAT_NOISE = 1e-6
@@ -129,10 +122,10 @@ def allocate(
     mirror = build_mirror(float_model.model, float_model.path)
     device = torch_device(options.device)
     mirror.module.requires_grad_(False).to(device)
-    training_set, validation_set = _split(float_model, data, validation)
+    training_set, validation_set = split_validation(float_model.open_data, data, validation)
     folder = Path(output)
     request = _request(float_model, data, validation, weight_bits, activation_bits, options)
-    with _progress_folder(folder, request, resume) as progress:
+    with progress_folder(folder, request, resume) as progress:
         calibrated = _calibration(float_model, training_set, options, calibration, progress)
         problem = Problem(
             mirror=mirror,
@@ -144,7 +137,7 @@ def allocate(
                 options.steps, options.batch_size, options.learning_rate, options.penalty, options.seed
             ),
             data=TrainingData(training_set, mirror, device),
-            log=_training_log(progress / LOG_FILE),
+            log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
         )
         if not problem.sites.weights and weight_bits is not None:
@@ -177,7 +170,7 @@ def allocate(
             loses_to_uniform=best.result.distance > uniform.result.distance,
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
-        _publish(results, folder)
+        publish(results, folder)
     return result
 
 
@@ -278,17 +271,6 @@ def _rank(result: CandidateResult) -> tuple[float, float]:
     return max(result.distance, FLOAT_NOISE), -comparison.output_sqnr if comparison is not None else 0.0
 
 
-def _split(float_model: FloatModel, data: str, validation: str | None) -> tuple[Dataset, Dataset]:
-    """(calibration and training, validation)."""
-    dataset = float_model.open_data(data)
-    if validation is not None:
-        return dataset, float_model.open_data(validation)
-    kept = max(len(dataset) // VALIDATION_SHARE, 1)
-    if len(dataset) < 2:
-        raise UsageError(f"{data}: one example is not enough to hold some out; give more, or --validation")
-    return dataset.part(range(len(dataset) - kept)), dataset.part(range(len(dataset) - kept, len(dataset)))
-
-
 def _calibration(
     float_model: FloatModel,
     dataset: Dataset,
@@ -317,18 +299,6 @@ def _budget(weight_bits: float | None, activation_bits: float | None, options: A
     )
 
 
-def _publish(results: Path, folder: Path) -> None:
-    """Move finished files into place: all are whole before the first one moves."""
-    try:
-        for path in sorted(results.rglob("*")):
-            if path.is_file():
-                target = folder / path.relative_to(results)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-    except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
-
-
 def _request(
     float_model: FloatModel,
     data: str,
@@ -347,39 +317,3 @@ def _request(
         **dataclasses.asdict(options),
     }
     return json.dumps(facts, indent=1, default=str) + "\n"
-
-
-@contextlib.contextmanager
-def _progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
-    """A folder for what an interrupted run goes on from; it goes away when the run ends, but for an interruption."""
-    progress = folder / PROGRESS_FOLDER
-    stated = progress / "request.json"
-    if resume and stated.is_file() and stated.read_text(encoding="utf-8") != request:
-        raise UsageError(
-            f"--resume: {folder} holds an interrupted run of another request; leave out --resume"
-        )
-    try:
-        if not resume and progress.exists():
-            shutil.rmtree(progress)
-        progress.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
-    write_text(stated, request)
-    try:
-        yield progress
-    except MpqOnnxError:
-        # Bad input stays bad: there is nothing to resume.
-        shutil.rmtree(progress, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only if it is empty, that is, ours
-        raise
-    shutil.rmtree(progress, ignore_errors=True)
-
-
-def _training_log(path: Path) -> logging.Logger:
-    """A logger of this run alone that writes a line per epoch to `path`."""
-    log = logging.Logger("mpq_onnx.training", logging.INFO)
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
-    return log

@@ -1,0 +1,148 @@
+"""allocate with noise: find the energies per MAC that a budget is best spent on, and write the noisy file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mpq_onnx.energy_allocators import EnergyCandidate
+from mpq_onnx.files import write_text
+from mpq_onnx.model_file import save_model
+from mpq_onnx.report.as_json import to_json
+from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
+from mpq_onnx.workflows.allocating import MODEL_FILE, RESULT_FILE, allocate
+from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.workflows.noise_bench import (
+    EnergyCandidateResult,
+    NoiseBench,
+    load_noise_free,
+    output_signal_to_noise,
+    request_of,
+)
+from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish
+
+ENERGY_FILE = "energy.json"
+DIGITAL_FOLDER = "digital"
+CHECKED_EXAMPLES = 256
+
+
+@dataclass(frozen=True)
+class NoiseCheck:
+    """How well onnxruntime and the mirror agree on the noise at the outputs (two independent draws)."""
+
+    examples: int
+    onnxruntime_sqnr: float
+    """Decibels of the noisy outputs against the noise-free ones."""
+    mirror_sqnr: float
+
+
+@dataclass(frozen=True)
+class AllocateEnergyResult:
+    """What was found and written."""
+
+    folder: str
+    model_path: str
+    bytes: int
+    chosen: EnergyCandidateResult
+    uniform: EnergyCandidateResult
+    """The baseline at the same budget."""
+    candidates: tuple[EnergyCandidateResult, ...]
+    """All that were measured."""
+    noise_check: NoiseCheck
+    nodes: tuple[NodeSignalToNoise, ...]
+    """Signal to noise of every noisy node."""
+    loses_to_uniform: bool
+    """True when the asked-for method ended further from the noise-free model than uniform."""
+
+
+def allocate_energy(
+    model: str | os.PathLike[str],
+    data: str,
+    output: str | os.PathLike[str],
+    *,
+    energy_per_mac: float,
+    options: EnergyOptions,
+    weight_bits: float | None = None,
+    activation_bits: float | None = None,
+    digital: AllocateOptions | None = None,
+    validation: str | None = None,
+    resume: bool = False,
+) -> AllocateEnergyResult:
+    """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
+
+    Args:
+        model: the float ONNX file, or a quantized one.
+        data: data spec for sensitivities and training.
+        output: the folder to write into; made when missing.
+        energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise).
+        weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
+        validation: data spec for choosing between candidates; the last quarter of `data` when omitted.
+        resume: go on with an interrupted run of the same request in the same folder.
+
+    Raises:
+        UsageError: an option that is none, or a budget out of reach (found before any work starts).
+        MpqOnnxError: see its other subclasses.
+    """
+    check_energy_budget(energy_per_mac, options)
+    folder = Path(output)
+    if weight_bits is not None or activation_bits is not None:
+        digital = digital or AllocateOptions(seed=options.seed, device=options.device)
+        check_budgets(weight_bits, activation_bits, digital)
+        quantized = allocate(
+            model,
+            data,
+            folder / DIGITAL_FOLDER,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            validation=validation,
+            resume=resume,
+            options=digital,
+        )
+        model = quantized.model_path
+    base = load_noise_free(model)
+    request = request_of(base, options, data=data, validation=validation, energy_per_mac=energy_per_mac)
+    with progress_folder(folder, request, resume) as progress:
+        bench = NoiseBench(base, data, validation, options)
+        (baseline,) = bench.propose("uniform", energy_per_mac, progress)
+        uniform = bench.measure(baseline, energy_per_mac)
+        proposed = [
+            each
+            for each in bench.propose(options.method, energy_per_mac, progress)
+            if each.name != baseline.name
+        ]
+        finished = [
+            uniform if _same(each, baseline) else bench.measure(each, energy_per_mac) for each in proposed
+        ]
+        candidates = [(baseline, uniform), *zip(proposed, finished, strict=True)]
+        # uniform is one of refined's candidates; a method asked for by name stands for itself.
+        eligible = candidates if options.method in ("refined", "uniform") else candidates[1:]
+        best, chosen = min(eligible, key=lambda pair: pair[1].distance)
+        graph = bench.graph(chosen.allocation)
+        few = bench.validation_set.part(range(min(CHECKED_EXAMPLES, len(bench.validation_set))))
+        ratios = measure_ratios(graph, few, options.device)
+        check = NoiseCheck(len(few), ratios.outputs, output_signal_to_noise(bench, best, len(few)))
+        results = progress / "results"
+        size = save_model(graph, results / MODEL_FILE)
+        chosen.allocation.save(results / ENERGY_FILE)
+        if (progress / LOG_FILE).is_file():
+            (progress / LOG_FILE).replace(results / LOG_FILE)
+        result = AllocateEnergyResult(
+            folder=str(folder),
+            model_path=str(folder / MODEL_FILE),
+            bytes=size,
+            chosen=chosen,
+            uniform=uniform,
+            candidates=tuple(each for _, each in candidates),
+            noise_check=check,
+            nodes=ratios.nodes,
+            loses_to_uniform=chosen.distance > uniform.distance,
+        )
+        write_text(results / RESULT_FILE, to_json(result) + "\n")
+        publish(results, folder)
+    return result
+
+
+def _same(a: EnergyCandidate, b: EnergyCandidate) -> bool:
+    return all(np.array_equal(a.energies[node], b.energies[node]) for node in a.energies)

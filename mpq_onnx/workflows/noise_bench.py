@@ -1,0 +1,220 @@
+"""Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates proposed and measured."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from mpq_onnx.allocation import parse_allocation
+from mpq_onnx.allocators import TrainingData, TrainingSettings
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
+from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, EnergyProblem
+from mpq_onnx.energy_allocators.measured_distance import noisy_distance
+from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
+from mpq_onnx.mirror.straight_through import straight_through
+from mpq_onnx.model_file import (
+    METADATA_ALLOCATION,
+    METADATA_ENERGY,
+    clone,
+    fingerprint,
+    load_model,
+    model_bytes,
+)
+from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
+from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
+from mpq_onnx.placement.mac_sites import MacSite, mac_sites
+from mpq_onnx.placement.quantizer_ranges import weight_levels
+from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.tensors import tensor_shapes
+from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
+from mpq_onnx.workflows.energy_options import COMPAT_GARG2021, EnergyOptions
+from mpq_onnx.workflows.preparation import FloatModel
+from mpq_onnx.workflows.quantizing import torch_device
+from mpq_onnx.workflows.run_folder import LOG_FILE, split_validation, training_log
+
+
+@dataclass(frozen=True)
+class EnergyCandidateResult:
+    """One set of energies, written and measured."""
+
+    name: str
+    allocation: EnergyAllocation
+    distance: float
+    """Mean distance of the outputs from the noise-free model's on validation data (see task_loss.distance_from_float)."""
+    evaluation: Evaluation
+    """By onnxruntime, on validation data, against the noise-free model."""
+
+
+def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
+    """A float model in canonical form, or a quantized one as it stands.
+
+    Raises:
+        UsageError: noisy already, or packed weights, which the mirror cannot read.
+    """
+    model = load_model(path)
+    if METADATA_ENERGY in model.metadata_props:
+        raise UsageError(f"{path}: is noisy already; give the model that it was made from")
+    if any(domain == PACKED_DOMAIN for domain, *_ in model.functions):
+        raise UsageError(f"{path}: has packed weights; allocate it with --storage int8 for noise")
+    if METADATA_ALLOCATION not in model.metadata_props:
+        model = canonicalize(clone(model))
+    return FloatModel(str(path), model)
+
+
+def find_mac_sites(base: FloatModel, dataset: Dataset, options: EnergyOptions) -> tuple[MacSite, ...]:
+    """The multiply-accumulate nodes, all of which have what the noise models need.
+
+    Raises:
+        ModelError: no such node, or one without the range of a quantizer that is needed.
+    """
+    return sites_of(base.model, tensor_shapes(base.model, dataset, options.device), base.path, options)
+
+
+def sites_of(
+    model: ir.Model, shapes: dict[str, tuple[int, ...]], where: str, options: EnergyOptions
+) -> tuple[MacSite, ...]:
+    """See find_mac_sites."""
+    embedded = model.metadata_props.get(METADATA_ALLOCATION)
+    levels = {}
+    if embedded is not None:
+        allocation = parse_allocation(embedded, f"{where}: metadata {METADATA_ALLOCATION}")
+        levels = weight_levels(
+            {node.weight: node.weight_bits for node in allocation.nodes if node.weight is not None}
+        )
+    sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
+    if not sites:
+        raise ModelError(f"{where}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to add noise to")
+    for site in sites:
+        check_ranges(site, options.noises)
+    return sites
+
+
+class NoiseBench:
+    """Proposes and measures energies for one model, data set and set of options, at any budget."""
+
+    def __init__(self, base: FloatModel, data: str, validation: str | None, options: EnergyOptions) -> None:
+        self.base, self.options = base, options
+        training_set, self.validation_set = split_validation(base.open_data, data, validation)
+        self.sites = find_mac_sites(base, training_set, options)
+        device = torch_device(options.device)
+        mirror = build_mirror(base.model, base.path)
+        mirror.module.requires_grad_(False).to(device)
+        self.mirror = straight_through(mirror)
+        self.training = TrainingData(training_set, self.mirror, device)
+        self.validation = TrainingData(self.validation_set, self.mirror, device)
+        self.baseline = Runner(model_bytes(base.model), options.device)
+        self.fingerprint = fingerprint(base.model)
+
+    def propose(self, method: str, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
+        """The candidates of a method at one budget.
+
+        Args:
+            method: a name in ENERGY_ALLOCATORS.
+            progress: folder for log and checkpoint.
+        """
+        options = self.options
+        problem = EnergyProblem(
+            mirror=self.mirror,
+            sites=self.sites,
+            noises=options.noises,
+            energy_per_mac=energy_per_mac,
+            granularity=options.granularity,
+            levels=ENERGY_LEVELS[options.energy_levels],
+            training=TrainingSettings(
+                options.steps,
+                options.batch_size,
+                options.learning_rate,
+                options.chosen_penalty,
+                options.seed,
+            ),
+            data=self.training,
+            log=training_log(progress / LOG_FILE),
+            checkpoint=str(progress / "checkpoint.pt"),
+        )
+        return ENERGY_ALLOCATORS[method](problem)
+
+    def distance(self, candidate: EnergyCandidate) -> float:
+        """Mean distance from the noise-free outputs over the validation data, in the mirror."""
+        return noisy_distance(self.noisy_mirror(candidate), self.validation, np.arange(len(self.validation)))
+
+    def noisy_mirror(self, candidate: EnergyCandidate) -> NoisyMirror:
+        levels = ENERGY_LEVELS[self.options.energy_levels]
+        return with_noise(self.mirror, self.sites, self.options.noises, candidate.energies, levels)
+
+    def allocation(self, candidate: EnergyCandidate, energy_per_mac: float) -> EnergyAllocation:
+        options = self.options
+        settings = EnergySettings(
+            noise=options.noises,
+            method=candidate.name,
+            granularity=options.granularity,
+            energy_levels=options.energy_levels,
+            compat=options.compat,
+            seed=options.seed,
+        )
+        return make_energy_allocation(
+            self.fingerprint, settings, self.sites, candidate.energies, energy_per_mac
+        )
+
+    def graph(self, allocation: EnergyAllocation) -> ir.Model:
+        """The noisy graph."""
+        return write_noisy_graph(self.base.model, self.sites, allocation)
+
+    def measure(self, candidate: EnergyCandidate, energy_per_mac: float) -> EnergyCandidateResult:
+        allocation = self.allocation(candidate, energy_per_mac)
+        evaluation = self.evaluate(allocation, self.validation_set)
+        return EnergyCandidateResult(candidate.name, allocation, self.distance(candidate), evaluation)
+
+    def evaluate(self, allocation: EnergyAllocation, dataset: Dataset) -> Evaluation:
+        """By onnxruntime, against the noise-free model."""
+        options = self.options
+        return evaluate_noisy(
+            self.graph(allocation),
+            dataset,
+            self.baseline,
+            repeats=options.repeats,
+            seed=options.seed,
+            device=options.device,
+        )
+
+
+def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: EnergyAllocation) -> ir.Model:
+    """`model` with the noise of an energy allocation, which is kept in the metadata."""
+    graph = clone(model)
+    energies = allocation.energies()
+    nodes = {site.node: NodeNoise(site, energies[site.node]) for site in sites}
+    settings = allocation.settings
+    InsertNoisePass(nodes, settings.noise, settings.seed)(graph)
+    graph.metadata_props[METADATA_ENERGY] = json.dumps(allocation.document())
+    return graph
+
+
+def request_of(base: FloatModel, options: EnergyOptions, **facts: object) -> str:
+    """Everything that a result depends on, as text."""
+    everything = {"model": fingerprint(base.model), **facts, **dataclasses.asdict(options)}
+    return json.dumps(everything, indent=1, default=str) + "\n"
+
+
+def output_signal_to_noise(bench: NoiseBench, candidate: EnergyCandidate, examples: int) -> float:
+    """Decibels of the mirror's noisy outputs against the noise-free ones."""
+    noisy = bench.noisy_mirror(candidate)
+    noisy.generator.manual_seed(bench.options.seed)
+    batch = bench.validation.batch(range(min(examples, len(bench.validation))))
+    with torch.no_grad():
+        found = noisy.mirror.module.forward(*batch.inputs)
+    signal = sum(float(each.double().square().sum()) for each in batch.float_outputs)
+    noise = sum(
+        float((a.double() - b.double()).square().sum())
+        for a, b in zip(found, batch.float_outputs, strict=True)
+    )
+    return 10 * float(np.log10(signal / noise))
