@@ -1,7 +1,7 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
-The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare. Each is imported when it is
-first used, so that evaluate and compare never load torch.
+The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert. Each is
+imported when it is first used, so that evaluate and compare never load torch.
 """
 
 import importlib
@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpq_onnx.allocation import Allocation, NodePrecision, load_allocation
+    from mpq_onnx.energy_allocation import EnergyAllocation, NodeEnergy, load_energy_allocation
     from mpq_onnx.errors import MpqOnnxError
     from mpq_onnx.workflows.allocating import AllocateResult, allocate
+    from mpq_onnx.workflows.allocating_energy import AllocateEnergyResult, allocate_energy
     from mpq_onnx.workflows.applying import ApplyResult, apply
+    from mpq_onnx.workflows.applying_energy import ApplyEnergyResult, apply_energy
     from mpq_onnx.workflows.calibrating import calibrate
     from mpq_onnx.workflows.comparing import compare
+    from mpq_onnx.workflows.converting import noise_to_bits
+    from mpq_onnx.workflows.energy_options import EnergyOptions
     from mpq_onnx.workflows.evaluating import EvaluateResult, evaluate
     from mpq_onnx.workflows.exporting import ExportResult, export
     from mpq_onnx.workflows.options import AllocateOptions
+    from mpq_onnx.workflows.searching import Goal, Interval, SearchResult, search_bits, search_energy
 
 __version__ = "0.1.0"
 
@@ -24,7 +30,21 @@ _HOMES = {
     "Allocation": "allocation",
     "NodePrecision": "allocation",
     "load_allocation": "allocation",
+    "EnergyAllocation": "energy_allocation",
+    "NodeEnergy": "energy_allocation",
+    "load_energy_allocation": "energy_allocation",
     "MpqOnnxError": "errors",
+    "AllocateEnergyResult": "workflows.allocating_energy",
+    "allocate_energy": "workflows.allocating_energy",
+    "ApplyEnergyResult": "workflows.applying_energy",
+    "apply_energy": "workflows.applying_energy",
+    "EnergyOptions": "workflows.energy_options",
+    "noise_to_bits": "workflows.converting",
+    "Goal": "workflows.searching",
+    "Interval": "workflows.searching",
+    "SearchResult": "workflows.searching",
+    "search_bits": "workflows.searching",
+    "search_energy": "workflows.searching",
     "AllocateOptions": "workflows.options",
     "AllocateResult": "workflows.allocating",
     "allocate": "workflows.allocating",
@@ -39,21 +59,35 @@ _HOMES = {
 }
 
 __all__ = [
+    "AllocateEnergyResult",
     "AllocateOptions",
     "AllocateResult",
     "Allocation",
+    "ApplyEnergyResult",
     "ApplyResult",
+    "EnergyAllocation",
+    "EnergyOptions",
     "EvaluateResult",
     "ExportResult",
+    "Goal",
+    "Interval",
     "MpqOnnxError",
+    "NodeEnergy",
     "NodePrecision",
+    "SearchResult",
     "allocate",
+    "allocate_energy",
     "apply",
+    "apply_energy",
     "calibrate",
     "compare",
     "evaluate",
     "export",
     "load_allocation",
+    "load_energy_allocation",
+    "noise_to_bits",
+    "search_bits",
+    "search_energy",
 ]
 
 

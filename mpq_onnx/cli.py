@@ -151,8 +151,31 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     help="Budget: mean bits an activation. Left out: they stay float.",
 )
 @click.option(
-    "--method", default="refined", show_default=True, help="uniform, water-filling, gradient or refined."
+    "--method",
+    default="refined",
+    show_default=True,
+    help="uniform, water-filling (with --noise: closed-form), gradient or refined.",
 )
+@click.option(
+    "--noise",
+    multiple=True,
+    help="thermal, shot or weight: allocate energy per MAC under this noise. Repeatable.",
+)
+@click.option(
+    "--energy-per-mac",
+    type=float,
+    metavar="MEAN",
+    help="Budget with --noise: photons (shot), else relative.",
+)
+@click.option("--per-channel", is_flag=True, help="With --noise: an energy per output channel.")
+@click.option("--energy-levels", default="any", show_default=True, help="any, or repeats (whole numbers).")
+@click.option(
+    "--compat",
+    default="none",
+    show_default=True,
+    help="garg2021: fan-in of grouped convolutions as in the code of arXiv 2102.06365, for comparisons.",
+)
+@click.option("--repeats", type=int, help="With --noise: passes over the validation data.  [default: 4]")
 @click.option(
     "--granularity",
     default="layer",
@@ -187,10 +210,16 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
 @click.option("--calibration", metavar="FILE", help="Reuse a calibration.json of this model.")
 @click.option("--validation", metavar="SPEC", help="Data to choose by; default: the last quarter of --data.")
-@click.option("--steps", default=300, show_default=True, help="Training steps of the gradient method.")
+@click.option(
+    "--steps", type=int, help="Training steps of the gradient method.  [default: 300; with --noise 150]"
+)
 @click.option("--batch-size", default=32, show_default=True, help="Examples a step.")
 @click.option("--learning-rate", default=0.01, show_default=True, help="Of log2 of the widths.")
-@click.option("--penalty", default=2.0, show_default=True, help="Weight of the budget in the loss.")
+@click.option(
+    "--penalty",
+    type=float,
+    help="Weight of the budget in the loss.  [default: 2; 8 for thermal and weight noise]",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates."
@@ -199,6 +228,33 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @device_option
 @json_option
 def allocate(
+    noise: tuple[str, ...],
+    energy_per_mac: float | None,
+    per_channel: bool,
+    energy_levels: str,
+    compat: str,
+    repeats: int | None,
+    **arguments: Any,
+) -> None:
+    """Spend a budget where MODEL needs it: bits of weights and activations, or energy per MAC under physical noise.
+
+    With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
+    """
+    if not noise and energy_per_mac is None:
+        _allocate_bits(**arguments)
+        return
+    if energy_per_mac is None:
+        raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
+    energies = {
+        "granularity": "channel" if per_channel else "layer",
+        "energy_levels": energy_levels,
+        "compat": compat,
+        "repeats": repeats,
+    }
+    _allocate_energy(noise, energy_per_mac, energies, **arguments)
+
+
+def _allocate_bits(
     model: str,
     data: str,
     output: str,
@@ -211,7 +267,6 @@ def allocate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Spend a budget of bits where MODEL needs them."""
     from mpq_onnx.report.tables import bits_text, node_table, result_table
 
     result = mpq_onnx.allocate(
@@ -224,7 +279,7 @@ def allocate(
         validation=validation,
         keep_candidates=keep_candidates,
         resume=resume,
-        options=mpq_onnx.AllocateOptions(**options),
+        options=mpq_onnx.AllocateOptions(**_given(options)),
     )
     if as_json:
         _print_json(result)
@@ -252,6 +307,67 @@ def allocate(
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
+ENERGY_TRAINING = ("method", "steps", "batch_size", "learning_rate", "penalty", "seed", "device")
+"""Options that mean the energies' training where there is --noise; all others are of the digital allocation before it."""
+
+
+def _allocate_energy(
+    noise: tuple[str, ...],
+    energy_per_mac: float,
+    energies: dict[str, Any],
+    model: str,
+    data: str,
+    output: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    calibration: str | None,
+    validation: str | None,
+    keep_candidates: bool,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
+
+    if calibration is not None or keep_candidates:
+        raise UsageError(
+            "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
+        )
+    training = {name: options.pop(name) for name in ENERGY_TRAINING}
+    result = mpq_onnx.allocate_energy(
+        model,
+        data,
+        output,
+        energy_per_mac=energy_per_mac,
+        options=mpq_onnx.EnergyOptions(noise, **_given({**energies, **training})),
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        digital=mpq_onnx.AllocateOptions(seed=training["seed"], device=training["device"], **_given(options)),
+        validation=validation,
+        resume=resume,
+    )
+    if as_json:
+        _print_json(result)
+        return
+    chosen = result.chosen
+    click.echo(energy_node_table(chosen.allocation, result.nodes))
+    click.echo("\nvalidation data, means over repeats with independent noise")
+    click.echo(
+        energy_result_table({each.name: (each.allocation, each.evaluation) for each in result.candidates})
+    )
+    click.echo(f"\nkept: {chosen.name}; {energy_text(chosen.allocation)}")
+    if result.loses_to_uniform:
+        click.echo(
+            f"NOTE: {chosen.name} is further from the noise-free model than uniform at the same energy; use --method uniform"
+        )
+    check = result.noise_check
+    click.echo(
+        f"noise at the outputs, {check.examples} examples: {check.onnxruntime_sqnr:.1f} dB in onnxruntime,"
+        f" {check.mirror_sqnr:.1f} dB in the mirror"
+    )
+    click.echo(f"{result.model_path}: {result.bytes:,} bytes")
+
+
 @cli.command()
 @click.argument("model")
 @click.argument("allocation")
@@ -267,7 +383,20 @@ def allocate(
 @device_option
 @json_option
 def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
-    """Quantize MODEL as ALLOCATION says."""
+    """Quantize MODEL as ALLOCATION (allocation.json) says, or make it noisy (energy.json)."""
+    from mpq_onnx.energy_allocation import FORMAT
+    from mpq_onnx.json_document import document_format
+    from mpq_onnx.report.tables import energy_text
+
+    if document_format(allocation) == FORMAT:
+        noisy = mpq_onnx.apply_energy(
+            model, allocation, output, data=options["data"], device=options["device"]
+        )
+        if as_json:
+            _print_json(noisy)
+        else:
+            click.echo(f"{noisy.path}: {noisy.bytes:,} bytes; {energy_text(noisy.allocation)}")
+        return
     result = mpq_onnx.apply(model, allocation, output, **options)
     if as_json:
         _print_json(result)
@@ -289,15 +418,18 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
     multiple=True,
     help="Exit with 1 below this, such as top1=0.90. Repeatable.",
 )
+@click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
+@click.option("--seed", default=0, show_default=True, help="Of the noise.")
+@click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
 @device_option
 @json_option
 def evaluate(
-    model: str, data: str, gates: tuple[tuple[str, float], ...], as_json: bool, **options: Any
+    model: str, data: str, gates: tuple[tuple[str, float], ...], snr: bool, as_json: bool, **options: Any
 ) -> None:
-    """Measure MODEL, float or quantized, on data."""
-    from mpq_onnx.report.tables import bits_text, result_table
+    """Measure MODEL, float, quantized or noisy, on data."""
+    from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
 
-    result = mpq_onnx.evaluate(model, data, **options)
+    result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
     reached = {name: share.value for name, share in result.evaluation.metrics.items()}
     if result.evaluation.comparison is not None and result.evaluation.comparison.agreement is not None:
         reached["agreement"] = result.evaluation.comparison.agreement.value
@@ -328,6 +460,12 @@ def evaluate(
                 f" {bits_text(result.allocation.mean_activation_bits)}, weights {result.allocation.weight_bytes:,} bytes"
                 f" at their widths, {result.allocation.bit_operations / 1e9:.4g} GBOPs an example"
             )
+        for name, spread in (result.evaluation.noise or {}).items():
+            click.echo(f"{name} {spread_text(spread)}")
+        if result.energy is not None:
+            click.echo(energy_text(result.energy))
+        if result.ratios is not None:
+            click.echo(f"\n{ratio_table(result.ratios.nodes)}")
     for line in failed:
         click.echo(f"mpq-onnx: gate failed: {line}", err=True)
     if failed:
@@ -352,6 +490,125 @@ def compare(exact: str, changed: str, data: str, device: str, as_json: bool) -> 
         _print_json({"nodes": noises})
     else:
         click.echo(noise_table(noises))
+
+
+@cli.command()
+@click.argument("model")
+@data_option
+@click.option("--test", required=True, metavar="SPEC", help="Data that the goal is judged on.")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the probes.")
+@click.option(
+    "--min",
+    "goals",
+    type=Gate(),
+    multiple=True,
+    required=True,
+    help="What is to be reached, such as top1=0.90. Repeatable.",
+)
+@click.option("--noise", multiple=True, help="thermal, shot or weight: search energy per MAC, not bits.")
+@click.option("--from", "low", type=float, help="Smallest budget.  [default: 0.1 with --noise, else 2]")
+@click.option("--to", "high", type=float, help="Largest budget.  [default: 1000 with --noise, else 8]")
+@click.option("--tolerance", default=0.02, show_default=True, help="Relative, of the budget.")
+@click.option("--activation-bits", type=float, metavar="MEAN", help="Fixed, while weight bits are searched.")
+@click.option("--method", default="refined", show_default=True, help="As for allocate.")
+@click.option("--per-channel", is_flag=True, help="Widths or energies per output channel.")
+@click.option("--steps", type=int, help="As for allocate.")
+@click.option("--repeats", type=int, help="Passes over the test data, with --noise.  [default: 4]")
+@click.option("--validation", metavar="SPEC", help="As for allocate.")
+@click.option("--seed", default=0, show_default=True)
+@device_option
+@json_option
+def search(
+    model: str,
+    data: str,
+    test: str,
+    output: str,
+    goals: tuple[tuple[str, float], ...],
+    noise: tuple[str, ...],
+    low: float | None,
+    high: float | None,
+    tolerance: float,
+    activation_bits: float | None,
+    per_channel: bool,
+    repeats: int | None,
+    validation: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Find the smallest budget at which MODEL still reaches a metric: mean weight bits, or energy per MAC with --noise.
+
+    Probes are kept in DIR; the same command goes on from them.
+    """
+    from mpq_onnx.report.tables import probe_table
+
+    options["granularity"] = "channel" if per_channel else "layer"
+    wanted = tuple(mpq_onnx.Goal(metric, least) for metric, least in goals)
+    ends = (0.1, 1000.0) if noise else (2.0, 8.0)
+    interval = mpq_onnx.Interval(
+        ends[0] if low is None else low, ends[1] if high is None else high, tolerance
+    )
+    if noise:
+        result = mpq_onnx.search_energy(
+            model,
+            data,
+            test,
+            output,
+            goals=wanted,
+            interval=interval,
+            options=mpq_onnx.EnergyOptions(noise, **_given({**options, "repeats": repeats})),
+            validation=validation,
+        )
+    else:
+        result = mpq_onnx.search_bits(
+            model,
+            data,
+            test,
+            output,
+            goals=wanted,
+            interval=interval,
+            options=mpq_onnx.AllocateOptions(**_given(options)),
+            activation_bits=activation_bits,
+            validation=validation,
+        )
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(probe_table(result.probes))
+        if result.best is not None:
+            click.echo(
+                f"\nsmallest budget that reaches the goal: {result.best.budget:g}; {result.model_path}"
+            )
+    if result.best is None:
+        click.echo(f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; raise --to", err=True)
+        sys.exit(GATE_FAILED)
+
+
+@cli.command()
+@click.argument("model")
+@data_option
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where allocation.json goes.")
+@click.option(
+    "--noise-to-bits", is_flag=True, required=True, help="Activations get their noise-equivalent bits."
+)
+@device_option
+@json_option
+def convert(model: str, data: str, output: str, noise_to_bits: bool, device: str, as_json: bool) -> None:
+    """Make a digital allocation of a noisy MODEL, for apply."""
+    from mpq_onnx.report.tables import bits_text
+
+    allocation = mpq_onnx.noise_to_bits(model, data, output, device=device)
+    if as_json:
+        _print_json(allocation)
+        return
+    click.echo(
+        f"{output}: mean weight bits {bits_text(allocation.mean_weight_bits)}, mean activation bits"
+        f" {bits_text(allocation.mean_activation_bits)}"
+    )
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _print_json(result: Any) -> None:

@@ -49,6 +49,15 @@ def parse_document(text: str, where: str, schema: str) -> dict[str, Any]:
     return document
 
 
+def document_format(path: str | os.PathLike[str]) -> str | None:
+    """What the document in a file says it is; None where it cannot be told (reading it will say why)."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document.get("format") if isinstance(document, dict) else None
+
+
 def load_schema(schema: str) -> dict[str, Any]:
     """A JSON schema of this package."""
     resource = importlib.resources.files("mpq_onnx").joinpath(schema)

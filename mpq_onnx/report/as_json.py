@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from mpq_onnx.allocation import Allocation
+from mpq_onnx.energy_allocation import EnergyAllocation
 
 
 def to_json(result: Any) -> str:
@@ -23,6 +24,12 @@ def _plain(value: Any) -> Any:
             "weight_bytes": value.weight_bytes,
             "bit_operations": value.bit_operations,
             "settings": dataclasses.asdict(value.settings),
+        }
+    if isinstance(value, EnergyAllocation):
+        return {
+            "budget": value.budget,
+            **value.achieved(),
+            "settings": _plain(dataclasses.asdict(value.settings)),
         }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -1,14 +1,21 @@
 """Terminal tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tabulate import tabulate
 
 from mpq_onnx.allocation import Allocation, NodePrecision
+from mpq_onnx.energy_allocation import EnergyAllocation, NodeEnergy
+from mpq_onnx.noise.units import attojoules
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.runtime.metrics import Difference, Proportion
+from mpq_onnx.runtime.metrics import Difference, Proportion, Spread
+from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
+
+if TYPE_CHECKING:
+    from mpq_onnx.workflows.searching import Probe
 
 MISSING = "-"
 
@@ -93,6 +100,149 @@ def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> st
         "SQNR dB",
     ]
     return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * 7))
+
+
+def energy_node_table(allocation: EnergyAllocation, ratios: Iterable[NodeSignalToNoise]) -> str:
+    """A line a node: energy, its share of the total, and what the noise leaves of the signal."""
+    by_node = {ratio.node: ratio for ratio in ratios}
+    rows = []
+    for node in allocation.nodes:
+        ratio = by_node.get(node.node)
+        aj = attojoules(node.energy, allocation.unit)
+        rows.append(
+            [
+                node.node,
+                node.op_type,
+                _energy_width(node),
+                f"{node.macs:,}",
+                node.fan_in,
+                f"{100 * node.energy / allocation.total_energy:.1f}",
+                MISSING if aj is None else f"{aj / 1e6:.4g}",
+                _decibels(ratio.snr if ratio else None),
+                _decibels(ratio.cascaded_snr if ratio else None),
+                MISSING if ratio is None else f"{ratio.noise_equivalent_bits:.2f}",
+            ]
+        )
+    headers = [
+        "node",
+        "op",
+        f"energy per MAC ({allocation.unit})",
+        "MACs",
+        "fan-in",
+        "energy %",
+        "pJ",
+        "SNR dB",
+        "cascaded SNR dB",
+        "equivalent bits",
+    ]
+    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 8))
+
+
+def ratio_table(ratios: Iterable[NodeSignalToNoise]) -> str:
+    """A line a noisy node."""
+    rows = [
+        [
+            ratio.node,
+            ratio.op_type,
+            f"{ratio.energy_per_mac:.4g}",
+            _decibels(ratio.snr),
+            _decibels(ratio.cascaded_snr),
+            f"{ratio.noise_deviation:.4g}",
+            f"{ratio.output_range:.4g} ({ratio.range_from})",
+            f"{ratio.noise_equivalent_bits:.2f}",
+        ]
+        for ratio in ratios
+    ]
+    headers = [
+        "node",
+        "op",
+        "energy per MAC",
+        "SNR dB",
+        "cascaded SNR dB",
+        "sigma",
+        "range",
+        "equivalent bits",
+    ]
+    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 6))
+
+
+def energy_result_table(rows: Mapping[str, tuple[EnergyAllocation, Evaluation]]) -> str:
+    """A line a set of energies and what it reaches; the noise-free model's own line comes first."""
+    lines: list[list[str]] = []
+    for name, (allocation, evaluation) in rows.items():
+        comparison = evaluation.comparison
+        if comparison is not None and comparison.metrics and not lines:
+            top = (_metric(comparison.metrics.get(key)) for key in ("top1", "top5"))
+            lines.append(["noise-free", MISSING, *top, *[MISSING] * 4])
+        spread = (evaluation.noise or {}).get("top1")
+        lines.append(
+            [
+                name,
+                f"{allocation.mean_energy_per_mac:.4g}",
+                *(_metric(evaluation.metrics.get(key)) for key in ("top1", "top5")),
+                MISSING if spread is None or spread.deviation is None else f"{100 * spread.deviation:.2f}",
+                _difference(comparison.top1_difference if comparison else None),
+                _metric(comparison.agreement if comparison else None),
+                _decibels(comparison.output_sqnr if comparison else None),
+            ]
+        )
+    headers = [
+        "",
+        "energy per MAC",
+        "top-1 %",
+        "top-5 %",
+        "deviation",
+        "difference",
+        "agreement %",
+        "SNR dB",
+    ]
+    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * 7))
+
+
+def energy_text(allocation: EnergyAllocation) -> str:
+    """What an energy allocation comes to, in one line."""
+    settings = allocation.settings
+    per_mac, total = allocation.mean_energy_per_mac, allocation.total_energy
+    text = f"{' + '.join(settings.noise)} noise, {per_mac:.4g} {allocation.unit} a MAC"
+    aj, total_aj = attojoules(per_mac, allocation.unit), allocation.total_attojoules
+    text += f", {total:.4g} {allocation.unit} an example ({allocation.macs:,} MACs)"
+    if aj is not None and total_aj is not None:
+        text += f"; {aj:.4g} aJ a MAC, {total_aj / 1e6:.4g} pJ an example"
+    if settings.compat != "none":
+        text += f"; COMPAT {settings.compat}: fan-in of grouped convolutions not divided by the groups"
+    return text
+
+
+def spread_text(spread: Spread) -> str:
+    """Mean, deviation and interval over repeats, in percent."""
+    if spread.deviation is None or spread.low is None or spread.high is None:
+        return f"{100 * spread.mean:.2f} % in one repeat"
+    return (
+        f"{100 * spread.mean:.2f} % ± {100 * spread.deviation:.2f} between {len(spread.values)} repeats of the noise,"
+        f" mean in [{100 * spread.low:.2f}, {100 * spread.high:.2f}]"
+    )
+
+
+def probe_table(probes: "Sequence[Probe]") -> str:
+    """A line a probe of a search."""
+    rows = [
+        [
+            f"{probe.budget:g}",
+            *(f"{100 * value:.2f}" for value in probe.metrics.values()),
+            "yes" if probe.reached else "no",
+        ]
+        for probe in probes
+    ]
+    names = list(probes[0].metrics)
+    return tabulate(rows, ["budget", *(f"{name} %" for name in names), "reached"], disable_numparse=True)
+
+
+def _energy_width(node: NodeEnergy) -> str:
+    """`10`, or `9.5 (2-60)` for energies that differ by channel."""
+    mean = f"{node.mean_energy_per_mac:.4g}"
+    if isinstance(node.energy_per_mac, tuple):
+        return f"{mean} ({min(node.energy_per_mac):.3g}-{max(node.energy_per_mac):.3g})"
+    return mean
 
 
 def bits_text(bits: float | None) -> str:

@@ -5,10 +5,17 @@ from dataclasses import dataclass
 
 from mpq_onnx.allocation import Allocation, parse_allocation
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.model_file import METADATA_ALLOCATION, METADATA_PREPROCESSING, load_model
+from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
+from mpq_onnx.errors import UsageError
+from mpq_onnx.model_file import METADATA_ALLOCATION, METADATA_ENERGY, METADATA_PREPROCESSING, load_model
 from mpq_onnx.model_inputs import model_inputs
+from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
+from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
+from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
+
+DEFAULT_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,10 @@ class EvaluateResult:
     allocation: Allocation | None
     """From the file's metadata; None for a float file or another tool's."""
     evaluation: Evaluation
+    energy: EnergyAllocation | None = None
+    """From the metadata of a noisy file."""
+    ratios: Ratios | None = None
+    """Signal to noise of every noisy node, where asked for."""
 
 
 def evaluate(
@@ -29,6 +40,9 @@ def evaluate(
     baseline: str | os.PathLike[str] | None = None,
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
+    repeats: int | None = None,
+    seed: int = 0,
+    signal_to_noise: bool = False,
 ) -> EvaluateResult:
     """Run `data` through `model`, and through `baseline` beside it.
 
@@ -36,17 +50,46 @@ def evaluate(
         model: an ONNX file, float or quantized.
         data: data spec.
         baseline: a file to compare with, usually the float model; the target where the data has no labels.
+        repeats: passes over the data with independent noise, for noisy files; 5 when omitted.
+        seed: of the noise; the same seed gives the same figures.
+        signal_to_noise: measure every noisy node too.
 
     Raises:
         MpqOnnxError: see its subclasses.
     """
     loaded = load_model(model)
     dataset = open_dataset(data, model_inputs(loaded), loaded.metadata_props.get(METADATA_PREPROCESSING, ""))
-    embedded = loaded.metadata_props.get(METADATA_ALLOCATION)
     other = Runner(load_checked(baseline), device) if baseline is not None else None
-    found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
-    allocation = parse_allocation(embedded, f"{model}: metadata {METADATA_ALLOCATION}") if embedded else None
-    return EvaluateResult(str(model), file_bytes(model), allocation, found)
+    noisy = bool(noisy_nodes(loaded))
+    if not noisy and (repeats is not None or signal_to_noise):
+        raise UsageError(f"{model}: has no noise; --repeats and --snr are for noisy files")
+    if repeats is not None and repeats < 1:
+        raise UsageError(f"--repeats {repeats}: must be at least 1")
+    if noisy:
+        found = evaluate_noisy(
+            loaded,
+            dataset,
+            other,
+            repeats=repeats or DEFAULT_REPEATS,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            where=str(model),
+        )
+    else:
+        found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
+    properties = loaded.metadata_props
+    embedded, energy = properties.get(METADATA_ALLOCATION), properties.get(METADATA_ENERGY)
+    return EvaluateResult(
+        path=str(model),
+        bytes=file_bytes(model),
+        allocation=parse_allocation(embedded, f"{model}: metadata {METADATA_ALLOCATION}")
+        if embedded
+        else None,
+        evaluation=found,
+        energy=parse_energy_allocation(energy, f"{model}: metadata {METADATA_ENERGY}") if energy else None,
+        ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
+    )
 
 
 def load_checked(path: str | os.PathLike[str]) -> str | os.PathLike[str]:

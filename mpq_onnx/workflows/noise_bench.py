@@ -144,6 +144,10 @@ class NoiseBench:
         )
         return ENERGY_ALLOCATORS[method](problem)
 
+    def best(self, candidates: list[EnergyCandidate]) -> EnergyCandidate:
+        """The one nearest to the noise-free model."""
+        return candidates[0] if len(candidates) == 1 else min(candidates, key=self.distance)
+
     def distance(self, candidate: EnergyCandidate) -> float:
         """Mean distance from the noise-free outputs over the validation data, in the mirror."""
         return noisy_distance(self.noisy_mirror(candidate), self.validation, np.arange(len(self.validation)))

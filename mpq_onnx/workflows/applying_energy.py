@@ -1,0 +1,53 @@
+"""apply for energies: write the noisy file of a given energy.json, which may have been edited by hand; nothing is trained."""
+
+import os
+from dataclasses import dataclass
+
+from mpq_onnx.energy_allocation import EnergyAllocation, check_against_mac_sites, load_energy_allocation
+from mpq_onnx.errors import AllocationError
+from mpq_onnx.model_file import fingerprint, save_model
+from mpq_onnx.workflows.energy_options import EnergyOptions
+from mpq_onnx.workflows.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
+
+SHAPES_FROM = "random?count=1"
+
+
+@dataclass(frozen=True)
+class ApplyEnergyResult:
+    """What was written."""
+
+    path: str
+    bytes: int
+    allocation: EnergyAllocation
+
+
+def apply_energy(
+    model: str | os.PathLike[str],
+    allocation: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    data: str | None = None,
+    device: str = "auto",
+) -> ApplyEnergyResult:
+    """Make `model`, float or quantized, noisy as `allocation` says.
+
+    Args:
+        data: data spec; needed only where random inputs cannot tell the shapes of the model's tensors.
+
+    Raises:
+        AllocationError: the energy allocation is malformed or another model's.
+        MpqOnnxError: see its other subclasses.
+    """
+    wanted = load_energy_allocation(allocation)
+    base = load_noise_free(model)
+    if wanted.model != fingerprint(base.model):
+        raise AllocationError(
+            f"{allocation}: belongs to another model than {model} (fingerprints {wanted.model[:12]} and"
+            f" {fingerprint(base.model)[:12]}); allocate for this model"
+        )
+    settings = wanted.settings
+    options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
+    sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)
+    check_against_mac_sites(wanted, sites)
+    size = save_model(write_noisy_graph(base.model, sites, wanted), output)
+    return ApplyEnergyResult(str(output), size, wanted)

@@ -1,0 +1,203 @@
+"""search: the smallest budget, of energy or of bits, at which a metric still reaches a value.
+
+Bisection on the logarithm of the budget. Every probe is an allocation of its own, evaluated on test data and kept as
+probes/BUDGET.json; a search that is started again goes on from the probes that it finds.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.files import write_text
+from mpq_onnx.model_file import save_model
+from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.workflows.allocating import ALLOCATION_FILE, MODEL_FILE, allocate
+from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
+from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.workflows.evaluating import evaluate
+from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free, request_of
+from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.preparation import load_float_model
+
+PROBES_FOLDER = "probes"
+REQUEST_FILE = "request.json"
+SEARCH_FILE = "search.json"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A metric and the least value that it must reach."""
+
+    metric: str
+    least: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One budget that was tried."""
+
+    budget: float
+    metrics: dict[str, float]
+    """Means over the repeats, on the test data."""
+    reached: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search ended with."""
+
+    folder: str
+    best: Probe | None
+    """The smallest budget that reached the goal; None where even the largest did not."""
+    probes: tuple[Probe, ...]
+    """In the order of the budgets."""
+    model_path: str | None
+    """The file of the best probe."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Budgets to search between, and how close to come."""
+
+    low: float
+    high: float
+    tolerance: float = 0.02
+    """Relative: the search ends when the budgets that reach and miss the goal are this close."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high < math.inf:
+            raise UsageError(f"budgets from {self.low:g} to {self.high:g}: give 0 < low < high")
+        if not 0 < self.tolerance < 1:
+            raise UsageError(f"tolerance {self.tolerance:g}: give a number between 0 and 1")
+
+
+def search_energy(
+    model: str | os.PathLike[str],
+    data: str,
+    test: str,
+    output: str | os.PathLike[str],
+    *,
+    goals: tuple[Goal, ...],
+    interval: Interval,
+    options: EnergyOptions,
+    validation: str | None = None,
+) -> SearchResult:
+    """The smallest mean energy per MAC that reaches `goals` on `test`.
+
+    Args:
+        model: a noise-free ONNX file, float or quantized.
+        data, validation: as for allocate_energy.
+        test: data spec that the goals are judged on, options.repeats times.
+        output: folder; made when missing.
+
+    Raises:
+        MpqOnnxError: see its subclasses.
+    """
+    check_energy_budget(interval.low, options)
+    base = load_noise_free(model)
+    folder = Path(output)
+    request = request_of(base, options, data=data, test=test, validation=validation)
+    _prepare(folder, request)
+    bench = NoiseBench(base, data, validation, options)
+    test_set = base.open_data(test)
+
+    def probe(budget: float, place: Path) -> Evaluation:
+        allocation = bench.allocation(bench.best(bench.propose(options.method, budget, place)), budget)
+        allocation.save(place / ENERGY_FILE)
+        save_model(bench.graph(allocation), place / MODEL_FILE)
+        return bench.evaluate(allocation, test_set)
+
+    return _bisect(folder, probe, goals, interval)
+
+
+def search_bits(
+    model: str | os.PathLike[str],
+    data: str,
+    test: str,
+    output: str | os.PathLike[str],
+    *,
+    goals: tuple[Goal, ...],
+    interval: Interval,
+    options: AllocateOptions,
+    activation_bits: float | None = None,
+    validation: str | None = None,
+) -> SearchResult:
+    """The fewest mean weight bits that reach `goals` on `test`; arguments as for search_energy and allocate."""
+    check_budgets(interval.low, activation_bits, options)
+    float_model = load_float_model(model)
+    folder = Path(output)
+    facts = {"model": str(model), "data": data, "test": test, "validation": validation}
+    _prepare(
+        folder,
+        json.dumps({**facts, "activation_bits": activation_bits, **dataclasses.asdict(options)}, default=str),
+    )
+
+    def probe(budget: float, place: Path) -> Evaluation:
+        result = allocate(
+            float_model.path,
+            data,
+            place,
+            weight_bits=budget,
+            activation_bits=activation_bits,
+            validation=validation,
+            options=options,
+        )
+        assert (place / ALLOCATION_FILE).is_file()
+        return evaluate(result.model_path, test, baseline=model, device=options.device).evaluation
+
+    return _bisect(folder, probe, goals, interval)
+
+
+def _prepare(folder: Path, request: str) -> None:
+    """Refuse to go on from another search's probes."""
+    stated = folder / PROBES_FOLDER / REQUEST_FILE
+    if stated.is_file() and stated.read_text(encoding="utf-8") != request:
+        raise UsageError(f"{folder} holds the probes of another search; choose another folder")
+    write_text(stated, request)
+
+
+def _bisect(
+    folder: Path,
+    probe: Callable[[float, Path], Evaluation],
+    goals: tuple[Goal, ...],
+    interval: Interval,
+) -> SearchResult:
+    if not goals:
+        raise UsageError("give --min METRIC=VALUE, such as --min top1=0.90: what the search is to reach")
+    probes: dict[float, Probe] = {}
+
+    def reaches(budget: float) -> bool:
+        place = folder / PROBES_FOLDER / f"{budget:.6g}"
+        kept = place / "probe.json"
+        if kept.is_file():
+            metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
+        else:
+            place.mkdir(parents=True, exist_ok=True)
+            found = probe(budget, place).metrics
+            metrics = {name: share.value for name, share in found.items()}
+            write_text(kept, json.dumps({"budget": budget, "metrics": metrics}) + "\n")
+        for goal in goals:
+            if goal.metric not in metrics:
+                raise DataError(f"--min {goal.metric}: not measured here; there is {', '.join(metrics)}")
+        reached = all(metrics[goal.metric] >= goal.least for goal in goals)
+        probes[budget] = Probe(budget, metrics, reached)
+        return reached
+
+    low, high = interval.low, interval.high
+    if reaches(high):
+        if reaches(low):
+            high = low
+        while high / low > 1 + interval.tolerance:
+            middle = float(f"{math.sqrt(low * high):.6g}")
+            low, high = (low, middle) if reaches(middle) else (middle, high)
+    ordered = tuple(probes[budget] for budget in sorted(probes))
+    best = next((each for each in ordered if each.budget == high and each.reached), None)
+    path = str(folder / PROBES_FOLDER / f"{best.budget:.6g}" / MODEL_FILE) if best is not None else None
+    result = SearchResult(str(folder), best, ordered, path)
+    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    return result
