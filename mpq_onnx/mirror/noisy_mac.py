@@ -160,7 +160,7 @@ def with_noise(
     """
     changed = copy_mirror(mirror, "NoisyMirror")
     graph = changed.module.graph
-    device = next(changed.module.parameters()).device
+    device = next((each.device for each in changed.module.parameters()), torch.device("cpu"))
     generator = torch.Generator(device)
     modules: dict[str, NoisyMac] = {}
     for site in sites:

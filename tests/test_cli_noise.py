@@ -1,0 +1,278 @@
+"""The analog side of the command line as a subprocess."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from test_cli import assert_one_line, run
+
+ENERGY = ["--method", "closed-form", "--repeats", "2"]
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: Path) -> Path:
+    """Shot noise on the float network, refined, an energy per channel."""
+    folder = tmp_path_factory.mktemp("noisy") / "out"
+    result = run(
+        "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4, "--per-channel",
+        "--steps", 5, "--repeats", 2, "-o", folder,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noisy_w8a8(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: Path) -> Path:
+    """Thermal and weight noise on top of W8A8, in one command."""
+    folder = tmp_path_factory.mktemp("thermal") / "out"
+    result = run(
+        "allocate", cnn_file, "--data", f"npz:{image_file}", "--weight-bits", 8, "--activation-bits", 8,
+        "--noise", "thermal", "--noise", "weight", "--energy-per-mac", 8, "--rounding-examples", 32, "-o", folder, "--json",
+        *ENERGY,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout.json").write_text(result.stdout)
+    return folder
+
+
+def test_allocate_writes_energies_and_tables_them(noisy: Path) -> None:
+    names = {path.name for path in noisy.iterdir()}
+    assert names >= {"energy.json", "model.onnx", "result.json", "training.log"}
+    assert ".progress" not in names
+    document = json.loads((noisy / "energy.json").read_text())
+    assert 0.999 * 4 < document["achieved"]["mean_energy_per_mac"] <= 4
+    text = (noisy / "stdout.txt").read_text()
+    for part in (
+        "depthwise",
+        "photons",
+        "SNR dB",
+        "equivalent bits",
+        "uniform",
+        "closed-form",
+        "refined",
+        "aJ",
+        "kept:",
+    ):
+        assert part in text
+    stem = next(node for node in onnx.load(noisy / "model.onnx").graph.node if node.name == "stem")
+    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in stem.attribute}
+    assert (stem.domain, stem.op_type) == ("mpq_onnx.noise", "ShotConv")
+    assert attributes["noise"] == [b"shot"] and attributes["energy_unit"] == b"photons"
+    assert attributes["fan_in"] == 27 and len(attributes["energy_per_mac"]) == 8
+
+
+def test_noise_on_a_quantized_network_reads_its_ranges(noisy_w8a8: Path) -> None:
+    result = json.loads((noisy_w8a8 / "stdout.json").read_text())
+    assert result["chosen"]["allocation"]["unit"] == "relative"
+    assert abs(result["noise_check"]["onnxruntime_sqnr"] - result["noise_check"]["mirror_sqnr"]) < 1.5
+    model = onnx.load(noisy_w8a8 / "model.onnx")
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    inner = next(node for node in model.graph.node if node.name == "inner")
+    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in inner.attribute}
+    assert inner.op_type == "ThermalWeightConv"
+    np.testing.assert_allclose(attributes["weight_range"], constants["inner.weight_scale"] * 255, rtol=1e-6)
+    assert attributes["input_range"] == pytest.approx(
+        float(constants[inner.input[0].replace("_dequantized", "_scale")]) * 255
+    )
+
+
+def test_stock_onnxruntime_runs_the_files(noisy: Path, noisy_w8a8: Path) -> None:
+    for folder in (noisy, noisy_w8a8):
+        session = ort.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        x = np.zeros((3, 3, 12, 12), np.float32) + 1
+        first, second = (session.run(None, {"images": x})[0] for _ in range(2))
+        assert first.shape == (3, 6) and not np.array_equal(first, second)
+
+
+def test_evaluate_repeats_and_replays(noisy: Path, cnn_file: Path, image_file: Path) -> None:
+    def evaluate(*more: object) -> dict:
+        result = run(
+            "evaluate",
+            noisy / "model.onnx",
+            "--data",
+            f"npz:{image_file}",
+            "--baseline",
+            cnn_file,
+            "--json",
+            *more,
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    first, again, other = (evaluate("--repeats", 3, "--seed", seed) for seed in (1, 1, 2))
+    spread = first["evaluation"]["noise"]["top1"]
+    assert len(spread["values"]) == 3 and spread["low"] <= spread["mean"] <= spread["high"]
+    assert np.mean(spread["values"]) == pytest.approx(first["evaluation"]["metrics"]["top1"]["value"])
+    for timed in (first, again, other):
+        timed["evaluation"].pop("examples_per_second")
+    assert first == again
+    assert (
+        first["evaluation"]["comparison"]["output_sqnr"] != other["evaluation"]["comparison"]["output_sqnr"]
+    )
+
+
+def test_signal_to_noise_by_node(noisy_w8a8: Path, image_file: Path) -> None:
+    result = run(
+        "evaluate",
+        noisy_w8a8 / "model.onnx",
+        "--data",
+        f"npz:{image_file}?count=64",
+        "--snr",
+        "--repeats",
+        1,
+        "--json",
+    )
+    assert result.returncode == 0, result.stderr
+    nodes = {node["node"]: node for node in json.loads(result.stdout)["ratios"]["nodes"]}
+    assert set(nodes) == {"stem", "inner", "depthwise", "fc"}
+    # Only the first node sees clean inputs: its own noise is all there is.
+    assert nodes["stem"]["snr"] == pytest.approx(nodes["stem"]["cascaded_snr"], abs=0.01)
+    assert nodes["fc"]["cascaded_snr"] < nodes["fc"]["snr"]
+    assert nodes["stem"]["range_from"] == "quantizer" and 1 < nodes["stem"]["noise_equivalent_bits"] < 12
+
+
+def test_noise_to_bits_makes_a_file_that_apply_takes(
+    noisy_w8a8: Path, cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    bits = tmp_path / "allocation.json"
+    result = run(
+        "convert",
+        noisy_w8a8 / "model.onnx",
+        "--data",
+        f"npz:{image_file}?count=64",
+        "--noise-to-bits",
+        "-o",
+        bits,
+    )
+    assert result.returncode == 0, result.stderr
+    widths = {
+        node["node"]: node["activation_bits"]
+        for node in json.loads(bits.read_text())["nodes"]
+        if node["activation_bits"] is not None
+    }
+    assert (
+        widths["relu0"] < 8 and widths["fc"] < 8 and widths["gap"] == 8
+    )  # behind stem; of fc; no noise of its own
+    done = run(
+        "apply", cnn_file, bits, "--data", f"npz:{image_file}", "--calibration", noisy_w8a8 / "digital/calibration.json",
+        "--rounding-examples", 32, "-o", tmp_path / "bits.onnx",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ort.InferenceSession(str(tmp_path / "bits.onnx"), providers=["CPUExecutionProvider"])
+
+
+def test_noise_to_bits_of_a_float_network(
+    noisy: Path, cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    bits = tmp_path / "allocation.json"
+    data = f"npz:{image_file}?count=64"
+    assert run("convert", noisy / "model.onnx", "--data", data, "--noise-to-bits", "-o", bits).returncode == 0
+    done = run("apply", cnn_file, bits, "--data", data, "-o", tmp_path / "bits.onnx")
+    assert done.returncode == 0, done.stderr
+
+
+def test_apply_honours_edited_energies(noisy: Path, cnn_file: Path, tmp_path: Path) -> None:
+    document = json.loads((noisy / "energy.json").read_text())
+    document["nodes"][0]["energy_per_mac"] = 123.0
+    edited, output = tmp_path / "energy.json", tmp_path / "noisy.onnx"
+    edited.write_text(json.dumps(document))
+    result = run("apply", cnn_file, edited, "-o", output)
+    assert result.returncode == 0, result.stderr
+    assert "photons a MAC" in result.stdout
+    stem = next(node for node in onnx.load(output).graph.node if node.name == "stem")
+    assert [list(each.floats) for each in stem.attribute if each.name == "energy_per_mac"] == [[123.0]]
+
+
+def test_compat_is_said_on_every_output(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    result = run(
+        "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4, "--compat",
+        "garg2021", "-o", tmp_path / "out", *ENERGY,
+    )  # fmt: skip
+    assert result.returncode == 0 and "COMPAT garg2021" in result.stdout
+    nodes = {node["node"]: node for node in json.loads((tmp_path / "out/energy.json").read_text())["nodes"]}
+    assert nodes["depthwise"]["fan_in"] == 9 * 8  # not divided by its 8 groups
+    found = run("evaluate", tmp_path / "out/model.onnx", "--data", f"npz:{image_file}", "--repeats", 1)
+    assert "COMPAT garg2021" in found.stdout
+
+
+def test_whole_repeats(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    result = run(
+        "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4.5,
+        "--energy-levels", "repeats", "--per-channel", "--steps", 3, "--repeats", 2, "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    document = json.loads((tmp_path / "out/energy.json").read_text())
+    energies = np.concatenate([np.atleast_1d(node["energy_per_mac"]) for node in document["nodes"]])
+    assert (energies >= 1).all() and (energies == np.round(energies)).all()
+    assert document["achieved"]["mean_energy_per_mac"] <= 4.5
+
+
+def test_search_finds_the_smallest_energy_and_goes_on(
+    cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    command = (
+        "search", cnn_file, "--data", f"npz:{image_file}", "--test", f"npz:{image_file}", "--noise", "shot",
+        "--min", "top1=0.7", "--from", 0.1, "--to", 200, "--tolerance", 0.3, "-o", tmp_path, "--json", *ENERGY,
+    )  # fmt: skip
+    first = run(*command)
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout)
+    missed = [probe["budget"] for probe in result["probes"] if not probe["reached"]]
+    assert max(missed) < result["best"]["budget"] <= 1.3 * max(missed)
+    assert result["best"]["metrics"]["top1"] >= 0.7
+    assert Path(result["model_path"]).is_file()
+    probes = {path: path.stat().st_mtime_ns for path in (tmp_path / "probes").rglob("probe.json")}
+    assert json.loads(run(*command).stdout) == result
+    assert probes == {path: path.stat().st_mtime_ns for path in (tmp_path / "probes").rglob("probe.json")}
+    assert_one_line(run(*command, "--seed", 3), 2, "another search")
+
+
+def test_search_for_bits(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    result = run(
+        "search", cnn_file, "--data", f"npz:{image_file}", "--test", f"npz:{image_file}", "--min", "top1=0.5",
+        "--tolerance", 0.5, "--method", "uniform", "--activation-bits", 8, "-o", tmp_path, "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["best"]["metrics"]["top1"] >= 0.5
+
+
+def test_impossible_requests_exit_with_one_line(
+    noisy: Path, cnn_file: Path, image_file: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    data = ("--data", f"npz:{image_file}", "-o", tmp_path / "out")
+    shot = ("--noise", "shot")
+    assert_one_line(run("allocate", cnn_file, *data, *shot), 2, "--energy-per-mac")
+    assert_one_line(run("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0), 2, "cannot be reached")
+    assert_one_line(
+        run("allocate", cnn_file, *data, "--noise", "pink", "--energy-per-mac", 1), 2, "pink", "thermal"
+    )
+    assert_one_line(
+        run("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0.5, "--energy-levels", "repeats"),
+        2,
+        "smallest is 1",
+    )
+    assert_one_line(
+        run("allocate", cnn_file, *data, "--noise", "thermal", "--energy-per-mac", 1),
+        3,
+        "stem",
+        "--weight-bits 8",
+    )
+    assert_one_line(
+        run("allocate", noisy / "model.onnx", *data, *shot, "--energy-per-mac", 1), 2, "noisy already"
+    )
+    assert_one_line(run("evaluate", cnn_file, *data[:2], "--repeats", 2), 2, "no noise")
+    assert_one_line(
+        run("apply", encoder_file, noisy / "energy.json", "-o", tmp_path / "x.onnx"), 3, "another model"
+    )
+    assert_one_line(
+        run("convert", cnn_file, *data[:2], "--noise-to-bits", "-o", tmp_path / "x.json"), 2, "no noise"
+    )
+    assert not (tmp_path / "out").exists()
+    missed = run(
+        "search", cnn_file, *data, "--test", data[1], *shot, "--min", "top1=0.99", "--to", 1, *ENERGY
+    )
+    assert missed.returncode == 1 and "goal not reached" in missed.stderr
