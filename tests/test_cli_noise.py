@@ -68,7 +68,9 @@ def test_allocate_writes_energies_and_tables_them(noisy: Path) -> None:
 def test_noise_on_a_quantized_network_reads_its_ranges(noisy_w8a8: Path) -> None:
     result = json.loads((noisy_w8a8 / "stdout.json").read_text())
     assert result["chosen"]["allocation"]["unit"] == "relative"
-    assert abs(result["noise_check"]["onnxruntime_sqnr"] - result["noise_check"]["mirror_sqnr"]) < 1.5
+    assert (
+        abs(result["noise_check"]["onnxruntime_sqnr"] - result["noise_check"]["mirror_sqnr"]) < 2
+    )  # dB; 16 draws of the weights each
     model = onnx.load(noisy_w8a8 / "model.onnx")
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
     inner = next(node for node in model.graph.node if node.name == "inner")

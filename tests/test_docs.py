@@ -5,11 +5,17 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
+import numpy as np
+import pytest
 from click.testing import CliRunner
+from test_noise_operators import Case, noisy_runs
 
-from mpq_onnx.allocation import SCHEMA
 from mpq_onnx.cli import cli
 from mpq_onnx.json_document import load_schema
+from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.ops.noisy_function import NOISE_ATTRIBUTES
+from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,20 +28,44 @@ def test_the_list_of_operators_is_the_op_table() -> None:
     assert (ROOT / "docs" / "operators.md").read_text() == module.page()
 
 
-def test_every_field_of_the_allocation_is_documented() -> None:
-    page = (ROOT / "docs" / "allocation.md").read_text()
-    schema = load_schema(SCHEMA)
+@pytest.mark.parametrize("name", ["allocation", "energy_allocation"])
+def test_every_field_of_the_documents_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    schema = load_schema(f"{name}.schema.json")
     names = [*schema["properties"], *schema["properties"]["settings"]["properties"]]
     names += schema["properties"]["nodes"]["items"]["properties"]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-def test_the_example_in_the_docs_is_valid() -> None:
-    import jsonschema
-
-    page = (ROOT / "docs" / "allocation.md").read_text()
+@pytest.mark.parametrize("name", ["allocation", "energy_allocation"])
+def test_the_examples_in_the_docs_are_valid(name: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text()
     (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    jsonschema.validate(json.loads(example), load_schema(SCHEMA))
+    jsonschema.validate(json.loads(example), load_schema(f"{name}.schema.json"))
+
+
+@pytest.mark.parametrize("noise", NOISE_MODELS)
+def test_the_numpy_references_are_what_onnxruntime_draws(noise: str) -> None:
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "ops" / f"{noise}.md").read_text(), re.DOTALL
+    )
+    reference: dict = {}
+    exec(code, reference)
+    case = Case("MatMul", (5, 7), (7, 4), 7)
+    model = case.model()
+    energy, weight_range = np.array([1.0, 2.0, 4.0, 8.0]), (1.0, 1.5, 2.0, 2.5)
+    site = case.site(model, weight_range=weight_range, input_range=3.0)
+    InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), seed=0)(model)
+    draws = noisy_runs(model, case.feeds, 4000)
+    wanted = reference["deviation"](case.x, case.w, site.fan_in, energy, weight_range, site.input_range)
+    np.testing.assert_allclose(draws.std(axis=0), wanted, rtol=0.07)
+    ratios = draws.std(axis=0) / wanted
+    assert abs(ratios.mean() - 1) < 0.01
+
+
+def test_every_attribute_of_noisy_operators_is_documented() -> None:
+    page = (ROOT / "docs" / "ops" / "README.md").read_text()
+    assert [name for name in NOISE_ATTRIBUTES if f"`{name}`" not in page] == []
 
 
 def test_every_command_and_option_has_help() -> None:

@@ -60,35 +60,41 @@ def evaluate_noisy(
     shares = -(-FEWEST_STREAMS // repeats)
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == ["CPUExecutionProvider"]
-    workers = min(len(streams), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    workers = min(len(streams), _cores()) if on_cpu else 1
     work = _Work(model, dataset, seed, device, batch_size, where, threads=1 if on_cpu else 0)
     pooled = Tally(dataset, repeats)
     values: dict[str, list[float]] = {}
-    seconds = time.perf_counter()
-    with ThreadPoolExecutor(workers if on_cpu else 1) as pool:
+    seconds = 0.0
+    with ThreadPoolExecutor(workers) as pool:
         results = tqdm(
             pool.map(work.run, streams), "evaluate", len(streams), disable=None, leave=False, unit="stream"
         )
-        for batches in _by_repeat(results, shares):
+        for share in _by_repeat(results, shares):
             once = Tally(dataset)
-            for index, outputs, labels in batches:
+            seconds += share.seconds
+            for index, outputs, labels in share.batches:
                 for tally in (pooled, once):
                     tally.update(outputs, exact[index] if exact is not None else None, labels)
-            for name, share in once.metrics.items():
-                values.setdefault(name, []).append(share.value)
-    seconds = time.perf_counter() - seconds
+            for name, metric in once.metrics.items():
+                values.setdefault(name, []).append(metric.value)
     return Evaluation(
         examples=len(dataset),
         metrics=pooled.metrics,
         labels=pooled.labels,
-        examples_per_second=repeats * len(dataset) / max(seconds, 1e-9),
+        examples_per_second=repeats * len(dataset) * workers / max(seconds, 1e-9),
         comparison=pooled.comparison,
         noise={name: Spread.of(each) for name, each in values.items()},
     )
 
 
-_Counted = tuple[int, Outputs, np.ndarray | None]
-"""(batch index, outputs, labels)"""
+@dataclass(frozen=True)
+class _Counted:
+    """What streams made."""
+
+    batches: list[tuple[int, Outputs, np.ndarray | None]]
+    """(batch index, outputs, labels)"""
+    seconds: float
+    """Inside onnxruntime."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +109,31 @@ class _Work:
     where: str
     threads: int
 
-    def run(self, stream: _Stream) -> list[_Counted]:
+    def run(self, stream: _Stream) -> _Counted:
         reseeded = clone(self.model)
         ReseedNoisePass(stream.seed(self.seed))(reseeded)
         runner = Runner(model_bytes(reseeded), self.device, where=self.where, threads=self.threads)
-        counted = []
-        size = self.batch_size
+        batches, seconds, size = [], 0.0, self.batch_size
         for index in range(stream.share, -(-len(self.dataset) // size), stream.shares):
             batch = self.dataset.read(range(index * size, min((index + 1) * size, len(self.dataset))))
-            counted.append((index, runner.run(batch.inputs), batch.labels))
-        return counted
+            start = time.perf_counter()
+            outputs = runner.run(batch.inputs)
+            seconds += time.perf_counter() - start
+            batches.append((index, outputs, batch.labels))
+        return _Counted(batches, seconds)
 
 
-def _by_repeat(results: Iterable[list[_Counted]], shares: int) -> Iterator[list[_Counted]]:
+def _by_repeat(results: Iterable[_Counted], shares: int) -> Iterator[_Counted]:
     """Batches of one repeat after the other, in order."""
     gathered: list[_Counted] = []
-    for number, counted in enumerate(results, 1):
-        gathered.extend(counted)
-        if number % shares == 0:
-            yield sorted(gathered, key=lambda entry: entry[0])
+    for each in results:
+        gathered.append(each)
+        if len(gathered) == shares:
+            batches = sorted((b for share in gathered for b in share.batches), key=lambda entry: entry[0])
+            yield _Counted(batches, sum(share.seconds for share in gathered))
             gathered = []
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -120,9 +120,10 @@ def allocate_energy(
         eligible = candidates if options.method in ("refined", "uniform") else candidates[1:]
         best, chosen = min(eligible, key=lambda pair: pair[1].distance)
         graph = bench.graph(chosen.allocation)
-        few = bench.validation_set.part(range(min(CHECKED_EXAMPLES, len(bench.validation_set))))
-        ratios = measure_ratios(graph, few, options.device)
-        check = NoiseCheck(len(few), ratios.outputs, output_signal_to_noise(bench, best, len(few)))
+        # Few examples are gone through again and again: noise has to be seen often to be known.
+        positions = [index % len(bench.validation_set) for index in range(CHECKED_EXAMPLES)]
+        ratios = measure_ratios(graph, bench.validation_set.part(positions), options.device)
+        check = NoiseCheck(len(positions), ratios.outputs, output_signal_to_noise(bench, best, positions))
         results = progress / "results"
         size = save_model(graph, results / MODEL_FILE)
         chosen.allocation.save(results / ENERGY_FILE)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.placement.quantizer_ranges import weight_levels
 from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.runtime.metrics import SignalToNoise
+from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -209,16 +212,18 @@ def request_of(base: FloatModel, options: EnergyOptions, **facts: object) -> str
     return json.dumps(everything, indent=1, default=str) + "\n"
 
 
-def output_signal_to_noise(bench: NoiseBench, candidate: EnergyCandidate, examples: int) -> float:
-    """Decibels of the mirror's noisy outputs against the noise-free ones."""
+@torch.no_grad()
+def output_signal_to_noise(bench: NoiseBench, candidate: EnergyCandidate, positions: Sequence[int]) -> float:
+    """Decibels of the mirror's noisy outputs against the noise-free ones, on validation examples.
+
+    In the batches of runtime.noise_ratios: weight noise is drawn once a batch.
+    """
     noisy = bench.noisy_mirror(candidate)
     noisy.generator.manual_seed(bench.options.seed)
-    batch = bench.validation.batch(range(min(examples, len(bench.validation))))
-    with torch.no_grad():
+    ratio = SignalToNoise()
+    for start in range(0, len(positions), BATCH_SIZE):
+        batch = bench.validation.batch(positions[start : start + BATCH_SIZE])
         found = noisy.mirror.module.forward(*batch.inputs)
-    signal = sum(float(each.double().square().sum()) for each in batch.float_outputs)
-    noise = sum(
-        float((a.double() - b.double()).square().sum())
-        for a, b in zip(found, batch.float_outputs, strict=True)
-    )
-    return 10 * float(np.log10(signal / noise))
+        for got, exact in zip(found, batch.float_outputs, strict=True):
+            ratio.update(exact.cpu().numpy(), got.cpu().numpy())
+    return ratio.decibels

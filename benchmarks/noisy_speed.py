@@ -1,0 +1,154 @@
+"""What noise costs: evaluation of ResNet-50 in onnxruntime against the float file, and where the time goes; the trainer's step
+on shot noise against a plain forward plus backward of the float fx graph (ResNet-20, batch 32). Ratios within one run.
+
+    python benchmarks/noisy_speed.py
+"""
+
+import collections
+import dataclasses
+import json
+import logging
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import torch
+from resnet20 import OUTPUT, TRAIN, exported
+from tabulate import tabulate
+from training_step import seconds
+
+import mpq_onnx
+from mpq_onnx.allocators import TrainingData, TrainingSettings
+from mpq_onnx.allocators.task_loss import task_loss
+from mpq_onnx.allocators.training_loop import training_step
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.energy_allocators import EnergyProblem
+from mpq_onnx.energy_allocators.energy_training import learning
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.model_file import clone, model_bytes
+from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
+from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
+from mpq_onnx.placement.mac_sites import MacSite, mac_sites
+from mpq_onnx.runtime.evaluation import evaluate_runner
+from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.tensors import tensor_shapes
+from mpq_onnx.workflows.preparation import load_float_model
+
+IMAGES = "random?count=64&size=224"
+BATCH = 8
+ROUNDS = 3
+STEP_ROUNDS = 15
+STEP_BATCH = 32
+
+
+def noisy(model: ir.Model, sites: tuple[MacSite, ...], noise: str) -> ir.Model:
+    """Every multiply-accumulate noisy, an energy a channel; ranges of 1, for their values do not change the work."""
+    graph = clone(model)
+    nodes = {
+        site.node: NodeNoise(
+            dataclasses.replace(site, weight_range=(1.0,) * site.channels, input_range=1.0),
+            np.full(site.channels, 10.0),
+        )
+        for site in sites
+    }
+    InsertNoisePass(nodes, (noise,), 0)(graph)
+    return graph
+
+
+def shares_of_time(model: ir.Model, dataset: Dataset) -> str:
+    """Shares of the operators, in a session of one thread."""
+    options = ort.SessionOptions()
+    options.enable_profiling, options.intra_op_num_threads = True, 1
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = ort.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
+        for _ in range(2):
+            session.run(None, dataset.read(range(BATCH)).inputs)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    times: collections.Counter[str] = collections.Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
+            times[event["args"]["op_name"]] += event["dur"]
+    whole = sum(times.values())
+    return ", ".join(f"{name} {100 * time / whole:.0f} %" for name, time in times.most_common(6))
+
+
+def evaluation() -> None:
+    path = OUTPUT / "resnet50.onnx"
+    if not path.is_file():
+        mpq_onnx.export("torchvision:resnet50", path)
+    base = load_float_model(path)
+    dataset = base.open_data(IMAGES)
+    sites = mac_sites(base.model, tensor_shapes(base.model, dataset, "cpu"), {})
+    float_runner = Runner(model_bytes(base.model), "cpu")
+    rows = []
+    for noise in NOISE_MODELS:
+        graph = noisy(base.model, sites, noise)
+        ratios = []
+        for _ in range(ROUNDS):
+            plain = evaluate_runner(float_runner, dataset, batch_size=BATCH).examples_per_second
+            found = evaluate_noisy(graph, dataset, repeats=1, seed=0, device="cpu", batch_size=BATCH)
+            ratios.append(plain / found.examples_per_second)
+        rows.append(
+            [noise, f"{plain:.1f}", f"{statistics.median(ratios):.2f}", shares_of_time(graph, dataset)]
+        )
+    print(
+        f"ResNet-50, 224x224, batch {BATCH}, all {len(sites)} multiply-accumulates noisy, median of {ROUNDS}"
+    )
+    print(
+        tabulate(
+            rows, ["noise", "float images/s", "time of float", "where the time goes"], disable_numparse=True
+        )
+    )
+
+
+def trainer() -> None:
+    base = load_float_model(exported())
+    dataset = base.open_data(f"{TRAIN}?count=256")
+    plain = build_mirror(base.model)
+    mirror = build_mirror(base.model)
+    mirror.module.requires_grad_(False)
+    data = TrainingData(dataset, mirror, torch.device("cpu"))
+    batch = data.batch(np.arange(STEP_BATCH))
+    sites = mac_sites(base.model, tensor_shapes(base.model, dataset, "cpu"), {})
+
+    def float_step() -> None:
+        plain.module.zero_grad()
+        task_loss(plain.module.forward(*batch.inputs), batch).backward()
+
+    settings = TrainingSettings(batch_size=STEP_BATCH)
+    problem = EnergyProblem(
+        mirror,
+        sites,
+        ("shot",),
+        10.0,
+        "channel",
+        ENERGY_LEVELS["any"],
+        settings,
+        data,
+        logging.Logger("benchmark"),
+    )
+    learned = learning(problem, problem.noisy(np.full(len(problem.items.sizes), 10.0)))
+    optimizer = torch.optim.Adam(learned.parameters, lr=0.01)
+    ratios = []
+    for _ in range(STEP_ROUNDS):
+        alone = seconds(float_step)
+        ratios.append(seconds(training_step, learned, optimizer, batch, 0) / alone)
+    print(
+        f"\nResNet-20, batch {STEP_BATCH}: a training step on shot noise takes {statistics.median(ratios):.2f} of the"
+        f" float forward plus backward (median of {STEP_ROUNDS})"
+    )
+
+
+def main() -> None:
+    trainer()
+    evaluation()
+
+
+if __name__ == "__main__":
+    main()
