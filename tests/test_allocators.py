@@ -121,6 +121,13 @@ def test_training_moves_widths_towards_the_budget(cnn_file: Path, image_file: Pa
     assert problem.activations.mean(learned.activation_bits) < 7.5
 
 
+def test_a_budget_for_everything_is_uniform(cnn_file: Path, image_file: Path) -> None:
+    problem = make_problem(cnn_file, f"npz:{image_file}", 8.0, 8.0, "layer", steps=5)
+    (only,) = ALLOCATORS["refined"](problem)
+    assert only == ALLOCATORS["uniform"](problem)[0]
+    assert set(only.weights.values()) == {8.0}
+
+
 def test_training_leaves_the_weights_alone(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", 3.0, 4.0, "layer", steps=5)
     before = {name: p.detach().clone() for name, p in problem.mirror.module.named_parameters()}

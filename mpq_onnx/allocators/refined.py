@@ -21,12 +21,10 @@ SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)
 
 def propose(problem: Problem) -> list[Candidate]:
     """Uniform, the closed form, and what training makes of the closed form."""
+    if _allows_everything(problem):
+        return uniform.propose(problem)  # there is nothing to choose
     costs = measure_costs(problem)
     start = water_filling.fill(problem, costs)
-    if _at_top(problem, *start):
-        return uniform.propose(
-            problem
-        )  # the budget allows every item its largest width: there is nothing to choose
     learned = train_widths(problem, *start)
     refined = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
     best = min(refined, key=lambda bits: measure_distance(problem, *bits))
@@ -37,9 +35,11 @@ def propose(problem: Problem) -> list[Candidate]:
     ]
 
 
-def _at_top(problem: Problem, weight_bits: np.ndarray, activation_bits: np.ndarray) -> bool:
-    pairs = (problem.weights, weight_bits), (problem.activations, activation_bits)
-    return all((bits == items.choices[-1]).all() for items, bits in pairs)
+def _allows_everything(problem: Problem) -> bool:
+    """True where the budgets give every item its largest width."""
+    budget = problem.budget
+    sides = (budget.weight_bits, problem.weights), (budget.activation_bits, problem.activations)
+    return all(mean is None or mean >= items.choices[-1] for mean, items in sides)
 
 
 def _corrected(
