@@ -103,6 +103,10 @@ def is_stored(w: ir.Value) -> bool:
 def _shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:
     if value.const_value is not None:
         return tuple(value.const_value.shape.numpy())
+    producer = value.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear" and is_stored(value):
+        assert producer.inputs[0] is not None
+        return _shape(producer.inputs[0], shapes)  # weights have no batch axis that `shapes` could have cut
     return shape_of(str(value.name), shapes)
 
 
