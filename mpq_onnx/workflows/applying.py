@@ -8,7 +8,7 @@ from mpq_onnx.allocation import Allocation, check_against_sites, load_allocation
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.errors import AllocationError, UsageError
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.model_file import fingerprint, save_model
+from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import PLACEMENTS, find_sites
 from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.storage import STORAGES
@@ -16,6 +16,7 @@ from mpq_onnx.weights import WEIGHT_OBSERVERS
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (
     check_choice,
+    check_fingerprint,
     load_float_model,
     measure_calibration,
     read_calibration,
@@ -69,11 +70,7 @@ def apply(
     wanted = load_allocation(allocation)
     _check_settings(wanted, str(allocation))
     float_model = load_float_model(model)
-    if wanted.model != fingerprint(float_model.model):
-        raise AllocationError(
-            f"{allocation}: belongs to another model than {model} (fingerprints {wanted.model[:12]} and"
-            f" {fingerprint(float_model.model)[:12]}); allocate for this model"
-        )
+    check_fingerprint(wanted.model, float_model, str(allocation))
     settings = wanted.settings
     needs_data = settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments
     if data is None and needs_data:

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 
 from mpq_onnx.energy_allocation import EnergyAllocation, check_against_mac_sites, load_energy_allocation
-from mpq_onnx.errors import AllocationError
-from mpq_onnx.model_file import fingerprint, save_model
+from mpq_onnx.model_file import save_model
 from mpq_onnx.workflows.energy_options import EnergyOptions
 from mpq_onnx.workflows.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
+from mpq_onnx.workflows.preparation import check_fingerprint
 
 SHAPES_FROM = "random?count=1"
 
@@ -40,11 +40,7 @@ def apply_energy(
     """
     wanted = load_energy_allocation(allocation)
     base = load_noise_free(model)
-    if wanted.model != fingerprint(base.model):
-        raise AllocationError(
-            f"{allocation}: belongs to another model than {model} (fingerprints {wanted.model[:12]} and"
-            f" {fingerprint(base.model)[:12]}); allocate for this model"
-        )
+    check_fingerprint(wanted.model, base, str(allocation))
     settings = wanted.settings
     options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
     sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)

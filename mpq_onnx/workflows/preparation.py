@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
-from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.errors import AllocationError, DataError, UsageError
 from mpq_onnx.model_file import METADATA_ALLOCATION, METADATA_PREPROCESSING, clone, fingerprint, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.observers import OBSERVERS
@@ -41,6 +41,16 @@ def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
     if METADATA_ALLOCATION in model.metadata_props:
         raise UsageError(f"{path}: is quantized already; give the float model that it was made from")
     return FloatModel(str(path), canonicalize(clone(model)))
+
+
+def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: str) -> None:
+    """Raise AllocationError unless an allocation's model (a fingerprint) is `float_model`; `where` names the allocation."""
+    own = fingerprint(float_model.model)
+    if fingerprint_found != own:
+        raise AllocationError(
+            f"{where}: belongs to another model than {float_model.path} (fingerprints {fingerprint_found[:12]} and"
+            f" {own[:12]}); allocate for this model"
+        )
 
 
 def check_choice(name: str, value: str, choices: object) -> None:
