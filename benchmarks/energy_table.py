@@ -50,11 +50,9 @@ class Cell:
 
 def cells() -> Iterator[Cell]:
     """The tables' figures, the most interesting first."""
-    for refined in (False, True):
-        for case in CASES:
-            for method in METHODS:
-                if (method[0] == "refined") == refined:
-                    yield Cell(*case, *method, None)
+    for case in CASES:
+        for method in METHODS:
+            yield Cell(*case, *method, None)
     for case in CASES:
         for energy in TARGETS[case[0]]:
             for method in METHODS:

@@ -40,9 +40,8 @@ def runs() -> Iterator[Run]:
                 yield Run(FILES[0], *budget, granularity, "adaptive", method)
     for budget in BUDGETS:
         yield Run(FILES[1], *budget, "layer", "adaptive", "refined")
-    for method in ("refined", "gradient"):
-        for budget in BUDGETS:
-            yield Run(FILES[0], *budget, "layer", "nearest", method)
+    for budget in BUDGETS:
+        yield Run(FILES[0], *budget, "layer", "nearest", "refined")
 
 
 def measure(run: Run) -> list[dict]:
