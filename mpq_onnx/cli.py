@@ -240,7 +240,16 @@ def allocate(
 
     With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
     """
-    if not noise and energy_per_mac is None:
+    if not noise:
+        for option, given in (
+            ("--energy-per-mac", energy_per_mac is not None),
+            ("--per-channel", per_channel),
+            ("--energy-levels", energy_levels != "any"),
+            ("--compat", compat != "none"),
+            ("--repeats", repeats is not None),
+        ):
+            if given:
+                raise UsageError(f"{option} goes with --noise; give --noise thermal, shot or weight")
         _allocate_bits(**arguments)
         return
     if energy_per_mac is None:

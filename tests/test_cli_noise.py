@@ -248,6 +248,9 @@ def test_impossible_requests_exit_with_one_line(
     data = ("--data", f"npz:{image_file}", "-o", tmp_path / "out")
     shot = ("--noise", "shot")
     assert_one_line(run("allocate", cnn_file, *data, *shot), 2, "--energy-per-mac")
+    assert_one_line(run("allocate", cnn_file, *data, "--weight-bits", 4, "--per-channel"), 2, "--noise")
+    packed = ("--weight-bits", 8, "--activation-bits", 8, "--storage", "packed")
+    assert_one_line(run("allocate", cnn_file, *data, *packed, *shot, "--energy-per-mac", 1), 2, "packed")
     assert_one_line(run("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0), 2, "cannot be reached")
     assert_one_line(
         run("allocate", cnn_file, *data, "--noise", "pink", "--energy-per-mac", 1), 2, "pink", "thermal"

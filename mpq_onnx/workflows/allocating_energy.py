@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mpq_onnx.energy_allocators import EnergyCandidate
+from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
 from mpq_onnx.report.as_json import to_json
@@ -26,6 +27,8 @@ from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish
 ENERGY_FILE = "energy.json"
 DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
+TRAINABLE_STORAGES = ("int8",)
+"""Forms of stored weights that noise can be allocated on."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def allocate_energy(
     if weight_bits is not None or activation_bits is not None:
         digital = digital or AllocateOptions(seed=options.seed, device=options.device)
         check_budgets(weight_bits, activation_bits, digital)
+        if digital.storage not in TRAINABLE_STORAGES:
+            raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")
         quantized = allocate(
             model,
             data,
