@@ -14,8 +14,10 @@ from test_noise_operators import Case, noisy_runs
 from mpq_onnx.cli import cli
 from mpq_onnx.json_document import load_schema
 from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.ops.noisy_function import NOISE_ATTRIBUTES
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
+from mpq_onnx.workflows.energy_options import COMPATS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +63,13 @@ def test_the_numpy_references_are_what_onnxruntime_draws(noise: str) -> None:
     np.testing.assert_allclose(draws.std(axis=0), wanted, rtol=0.07)
     ratios = draws.std(axis=0) / wanted
     assert abs(ratios.mean() - 1) < 0.01
+
+
+def test_the_schema_knows_every_noise_model() -> None:
+    settings = load_schema("energy_allocation.schema.json")["properties"]["settings"]["properties"]
+    assert settings["noise"]["items"]["enum"] == list(NOISE_MODELS)
+    assert settings["energy_levels"]["enum"] == list(ENERGY_LEVELS)
+    assert settings["compat"]["enum"] == list(COMPATS)
 
 
 def test_every_attribute_of_noisy_operators_is_documented() -> None:

@@ -1,6 +1,6 @@
 """Noisy multiply-accumulate operators as ONNX functions: they run in any onnxruntime, no extension needed.
 
-One file an operator (its geometry), built into a function for each set of noise models by noisy_function. docs/ops.md is
+One file an operator (its geometry), built into a function for each set of noise models by noisy_function. docs/ops/README.md is
 their specification.
 """
 
