@@ -165,7 +165,9 @@ def test_apply_reproduces_the_model_and_honours_edits(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     stored = {tensor.name: tensor for tensor in onnx.load(output).graph.initializer}
-    assert stored["inner.weight_quantized"].data_type == TensorProto.INT8
+    assert (
+        stored["inner.weight_quantized"].data_type == TensorProto.UINT8
+    )  # all 8 bits of it: see storage/centred.py
     evaluated = run("evaluate", output, "--data", f"npz:{image_file}", "--json")
     assert json.loads(evaluated.stdout)["allocation"]["mean_weight_bits"] > 3
 

@@ -59,6 +59,16 @@ def test_any_mix_of_widths_reads_back_exactly(widths: list[int], taps: int, axis
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("widths", [[0], [0, 0], [8, 0], [3, 0], [0, 5]])
+def test_pruned_channels_read_back_wherever_they_are(widths: list[int], storage: str) -> None:
+    weight = np.random.default_rng(0).standard_normal((len(widths), 8)).astype(np.float32)
+    quantized = quantize_to_nearest(weight, 0, weight_grid(weight, np.array(widths), "minmax"))
+    found, _ = read_back(quantized, storage)
+    np.testing.assert_array_equal(found, quantized.dequantized())
+    assert not found[np.array(widths) == 0].any()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_native_widths(storage: str, bits: int) -> None:
     weight = np.random.default_rng(0).standard_normal((5, 7, 3, 3)).astype(np.float32)

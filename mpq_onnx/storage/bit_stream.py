@@ -13,7 +13,8 @@ from onnxscript import opset21 as op
 from onnxscript.onnx_types import INT32, INT64, UINT8
 
 DOMAIN = "mpq_onnx.storage"
-PADDING = 2
+BYTES_READ = 3
+"""unpack_bits reads so many bytes from the one in which a value begins, also for the empty values of pruned channels."""
 PACKED_OPSET = onnxscript.values.Opset(DOMAIN, 1)
 
 
@@ -23,8 +24,11 @@ def pack(rows: np.ndarray, widths: np.ndarray) -> np.ndarray:
         (rows[channel][:, None] >> np.arange(width)).astype(np.uint8) & 1
         for channel, width in enumerate(widths)
     ]
-    stream = np.packbits(np.concatenate([block.reshape(-1) for block in bits]), bitorder="little")
-    return np.concatenate([stream, np.zeros(PADDING, np.uint8)])
+    joined = np.concatenate([block.reshape(-1) for block in bits])
+    stream = np.zeros(joined.size // 8 + BYTES_READ, np.uint8)
+    packed = np.packbits(joined, bitorder="little")
+    stream[: packed.size] = packed
+    return stream
 
 
 @onnxscript.script(PACKED_OPSET, default_opset=op)
