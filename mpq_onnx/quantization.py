@@ -33,7 +33,7 @@ def grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
     steps = steps + (steps == 0)  # one level: keep the division defined
     scale = (high - low) / steps
     scale = scale + (scale == 0)
-    zero_point = (-low / scale).round()
+    zero_point = (-low / scale).round().clip(max=levels - 1)  # one level: zero is all there is
     return scale, zero_point
 
 
