@@ -20,7 +20,8 @@ class MacGeometry:
 
     def mac(self, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         """The noise-free operator."""
-        return self.function(x, w) if b is None and not self.attributes else self._call(x, w, b)
+        operands = (x, w) if b is None else (x, w, b)
+        return self.function(*operands, **self.attributes)
 
     def input_square_sum(self, x: Tensor, w: Tensor) -> Tensor:
         """Sum of x^2 over the receptive field of each output, in the view."""
@@ -46,11 +47,6 @@ class MacGeometry:
     def gain(self) -> float:
         """A factor that the operator puts on the sum of its products."""
         return 1.0
-
-    def _call(self, *operands: Tensor | None) -> Tensor:
-        while operands and operands[-1] is None:
-            operands = operands[:-1]
-        return self.function(*operands, **self.attributes)
 
 
 class ConvolutionGeometry(MacGeometry):

@@ -16,7 +16,7 @@ from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.workflows.allocating import ALLOCATION_FILE, MODEL_FILE, allocate
+from mpq_onnx.workflows.allocating import MODEL_FILE, allocate
 from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
@@ -147,7 +147,6 @@ def search_bits(
             validation=validation,
             options=options,
         )
-        assert (place / ALLOCATION_FILE).is_file()
         return evaluate(result.model_path, test, baseline=model, device=options.device).evaluation
 
     return _bisect(folder, probe, goals, interval)
