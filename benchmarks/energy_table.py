@@ -4,8 +4,9 @@ First the energy at which top-1 is 2 points below the noise-free network's, foun
 top-1 at five energies across two decades. Thermal and weight noise act on a W8A8 network, shot noise on the float one and on
 W8A8. Train images only are used for sensitivities and training. Every figure is kept in output/, and a second call goes on.
 
-    python benchmarks/energy_table.py            # about two hours on two cores
-    python benchmarks/energy_table.py --show     # the tables of what is there
+    python benchmarks/energy_table.py                      # about two hours on two cores
+    python benchmarks/energy_table.py --case shot/float    # one of the cases: several can run at once
+    python benchmarks/energy_table.py --show               # the tables of what is there
 """
 
 import argparse
@@ -28,6 +29,8 @@ METHODS = (
     ("refined", "layer"),
     ("refined", "channel"),
 )
+COMPARED = tuple(method for method in METHODS if method[0] != "closed-form")
+"""At equal energy."""
 CASES = (("shot", "float"), ("thermal", "W8A8"), ("weight", "W8A8"), ("shot", "W8A8"))
 WIDE = {"shot": (2.0, 200.0), "thermal": (1.0, 100.0), "weight": (1.0, 1000.0)}
 """Where the searches look, in each noise model's unit."""
@@ -48,14 +51,14 @@ class Cell:
     """None: search for the energy that loses POINTS_LOST."""
 
 
-def cells() -> Iterator[Cell]:
+def cells(cases: tuple[tuple[str, str], ...]) -> Iterator[Cell]:
     """The tables' figures, the most interesting first."""
-    for case in CASES:
+    for case in cases:
         for method in METHODS:
             yield Cell(*case, *method, None)
-    for case in CASES:
+    for case in cases:
         for energy in TARGETS[case[0]]:
-            for method in METHODS:
+            for method in COMPARED:
                 yield Cell(*case, *method, energy)
 
 
@@ -154,7 +157,7 @@ def show(done: dict[Cell, dict]) -> None:
     rows = []
     for case in CASES:
         for energy in TARGETS[case[0]]:
-            lines = [done.get(Cell(*case, *method, energy)) for method in METHODS]
+            lines = [done.get(Cell(*case, *method, energy)) for method in COMPARED]
             if any(lines):
                 texts = [
                     "" if line is None else f"{100 * line['top1']:.2f} ± {100 * line['deviation']:.2f}"
@@ -162,19 +165,27 @@ def show(done: dict[Cell, dict]) -> None:
                 ]
                 rows.append([*case, f"{energy:.3g}", *texts])
     print(f"\ntop-1 in percent at equal energy per MAC, ± deviation between {REPEATS} repeats of the noise")
-    print(tabulate(rows, [*headers[:2], "energy per MAC", *headers[3:]], disable_numparse=True))
+    print(
+        tabulate(
+            rows,
+            [*headers[:2], "energy per MAC", *(" ".join(method) for method in COMPARED)],
+            disable_numparse=True,
+        )
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--case", choices=["/".join(case) for case in CASES], action="append")
     arguments = parser.parse_args()
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.touch()
     done = {}
     for line in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines()):
         done[Cell(**{field: line[field] for field in Cell.__dataclass_fields__})] = line
-    for cell in () if arguments.show else cells():
+    cases = tuple(case for case in CASES if not arguments.case or "/".join(case) in arguments.case)
+    for cell in () if arguments.show else cells(cases):
         if cell not in done:
             done[cell] = measure(cell, done)
             with RESULTS.open("a", encoding="utf-8") as file:

@@ -27,6 +27,7 @@ from mpq_onnx.allocators.training_loop import training_step
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.energy_allocators import EnergyProblem
 from mpq_onnx.energy_allocators.energy_training import learning
+from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import clone, model_bytes
 from mpq_onnx.noise import NOISE_MODELS
@@ -131,6 +132,7 @@ def trainer() -> None:
         ENERGY_LEVELS["any"],
         settings,
         data,
+        measure_costs,
         logging.Logger("benchmark"),
     )
     learned = learning(problem, problem.noisy(np.full(len(problem.items.sizes), 10.0)))

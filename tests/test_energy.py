@@ -94,6 +94,7 @@ def make_problem(model: Path, spec: str, noises=("shot",), granularity="channel"
         ENERGY_LEVELS["any"],
         TrainingSettings(**{"steps": 20, "batch_size": 16, "learning_rate": 0.05, **training}),
         TrainingData(dataset, mirror, torch.device("cpu")),
+        measure_costs,
         logging.Logger("test"),
     )
 

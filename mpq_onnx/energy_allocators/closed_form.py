@@ -6,7 +6,6 @@ s is an item's cost at unit energy (see sensitivity), M its MACs.
 import numpy as np
 
 from mpq_onnx.energy_allocators.problem import EnergyCandidate, EnergyProblem, make_candidate
-from mpq_onnx.energy_allocators.sensitivity import measure_costs
 
 NAME = "closed-form"
 
@@ -18,4 +17,4 @@ def propose(problem: EnergyProblem) -> list[EnergyCandidate]:
 
 def solve(problem: EnergyProblem) -> np.ndarray:
     """The closed form's energies, float64 [items]."""
-    return problem.fit(np.sqrt(measure_costs(problem) / problem.items.sizes))
+    return problem.fit(np.sqrt(problem.costs(problem) / problem.items.sizes))

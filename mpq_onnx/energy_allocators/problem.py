@@ -1,6 +1,7 @@
 """What every energy allocator gets: the noise-free model's mirror, its multiply-accumulate nodes, the budget and the data."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ class EnergyProblem:
     levels: EnergyLevels
     training: TrainingSettings
     data: TrainingData
+    costs: Callable[["EnergyProblem"], np.ndarray]
+    """sensitivity.measure_costs, or what keeps its result: no budget changes it."""
     log: logging.Logger
     checkpoint: str | None = None
 

@@ -17,6 +17,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
 from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, EnergyProblem
 from mpq_onnx.energy_allocators.measured_distance import noisy_distance
+from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
@@ -118,6 +119,7 @@ class NoiseBench:
         self.validation = TrainingData(self.validation_set, self.mirror, device)
         self.baseline = Runner(model_bytes(base.model), options.device)
         self.fingerprint = fingerprint(base.model)
+        self._costs: np.ndarray | None = None
 
     def propose(self, method: str, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
         """The candidates of a method at one budget.
@@ -142,10 +144,16 @@ class NoiseBench:
                 options.seed,
             ),
             data=self.training,
+            costs=self._measured_once,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
         )
         return ENERGY_ALLOCATORS[method](problem)
+
+    def _measured_once(self, problem: EnergyProblem) -> np.ndarray:
+        if self._costs is None:
+            self._costs = measure_costs(problem)
+        return self._costs
 
     def best(self, candidates: list[EnergyCandidate]) -> EnergyCandidate:
         """The one nearest to the noise-free model."""
