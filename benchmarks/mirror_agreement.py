@@ -19,7 +19,7 @@ from torch import fx
 import mpq_onnx
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.mirror import Mirror, build_mirror
-from mpq_onnx.model_file import METADATA_PREPROCESSING, load_model, model_bytes
+from mpq_onnx.model_file import load_model, model_bytes
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
@@ -111,7 +111,7 @@ def main() -> None:
     for weight_bits, activation_bits in BUDGETS:
         model = load_model(quantized_file(model_path, weight_bits, activation_bits))
         mirror = build_mirror(model)
-        dataset = open_dataset(TEST, model_inputs(model), model.metadata_props[METADATA_PREPROCESSING])
+        dataset = open_dataset(TEST, model_inputs(model), model.metadata_props)
         found = predictions(model, mirror, dataset)
         top1 = {name: 100 * (found[name] == found["labels"]).mean() for name in ("onnxruntime", "mirror")}
         same = 100 * (found["onnxruntime"] == found["mirror"]).mean()

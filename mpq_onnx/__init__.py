@@ -1,6 +1,6 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
-The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert. Each is
+The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, models. Each is
 imported when it is first used, so that evaluate and compare never load torch.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mpq_onnx.workflows.energy_options import EnergyOptions
     from mpq_onnx.workflows.evaluating import EvaluateResult, evaluate
     from mpq_onnx.workflows.exporting import ExportResult, export
+    from mpq_onnx.workflows.listing import models
     from mpq_onnx.workflows.options import AllocateOptions
     from mpq_onnx.workflows.searching import Goal, Interval, SearchResult, search_bits, search_energy
 
@@ -56,6 +57,7 @@ _HOMES = {
     "evaluate": "workflows.evaluating",
     "ExportResult": "workflows.exporting",
     "export": "workflows.exporting",
+    "models": "workflows.listing",
 }
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "export",
     "load_allocation",
     "load_energy_allocation",
+    "models",
     "noise_to_bits",
     "search_bits",
     "search_energy",

@@ -46,6 +46,8 @@ class NodePrecision:
     """Elements of the output for one example."""
     activation_counted: bool = True
     """False for model inputs, whose width is fixed and outside the budget."""
+    weight_counted: bool = True
+    """The same for embedding tables."""
 
     @property
     def mean_weight_bits(self) -> float | None:
@@ -82,8 +84,10 @@ class Allocation:
 
     @property
     def mean_weight_bits(self) -> float | None:
-        """sum(bits * elements) / sum(elements) over the quantized weights; None when there are none."""
-        return _weighted_mean((node.mean_weight_bits, node.weight_elements) for node in self.nodes)
+        """sum(bits * elements) / sum(elements) over the quantized weights that the budget counts; None when there are none."""
+        return _weighted_mean(
+            (node.mean_weight_bits, node.weight_elements) for node in self.nodes if node.weight_counted
+        )
 
     @property
     def mean_activation_bits(self) -> float | None:
@@ -173,7 +177,8 @@ def make_allocation(
 
     Args:
         model: fingerprint of the canonical float model.
-        weight_bits: width(s) by weight tensor; a missing tensor stays float.
+        weight_bits: width(s) by weight tensor, fixed ones excluded; a missing tensor stays float. When empty, the fixed ones
+            stay float too.
         activation_bits: width by activation tensor, fixed ones excluded; a missing tensor stays float. When empty, the
             fixed ones stay float too (weight-only quantization).
     """
@@ -183,8 +188,11 @@ def make_allocation(
             node=weight.node,
             op_type=weight.op_type,
             weight=weight.tensor,
-            weight_bits=weight_bits.get(weight.tensor),
+            weight_bits=_fixed_width(weight, weight_bits)
+            if weight.fixed_bits is not None
+            else weight_bits.get(weight.tensor),
             weight_elements=weight.elements,
+            weight_counted=weight.fixed_bits is None,
             macs=weight.macs,
             input=weight.source,
         )
@@ -217,6 +225,10 @@ def make_allocation(
     position = {name: index for index, name in enumerate(sites.order)}
     nodes = sorted([*entries.values(), *extra], key=lambda entry: position.get(entry.node, len(position)))
     return Allocation(model, settings, tuple(nodes), budget)
+
+
+def _fixed_width(site: WeightSite, weight_bits: Mapping[str, Any]) -> float | None:
+    return float(site.fixed_bits) if weight_bits and site.fixed_bits else None
 
 
 def check_against_sites(allocation: Allocation, sites: Sites) -> None:

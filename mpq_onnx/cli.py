@@ -13,7 +13,10 @@ from mpq_onnx.errors import MpqOnnxError, UsageError
 
 GATE_FAILED = 1
 INTERRUPTED = 130
-GATED_METRICS = ("top1", "top5", "agreement")
+LONGEST_FACT = 200
+"""Characters of a fact about a model that are shown."""
+GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement")
+"""The first part of a name such as accuracy-matched."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,7 +65,7 @@ class Gate(click.ParamType):
         if not isinstance(value, str):
             return value
         metric, equals, limit = value.partition("=")
-        if metric not in GATED_METRICS:
+        if metric.partition("-")[0] not in GATED_METRICS:
             self.fail(f"{metric!r}: choose one of {', '.join(GATED_METRICS)}", parameter, context)
         try:
             if not equals or not math.isfinite(float(limit)):
@@ -88,7 +91,10 @@ def cli() -> None:
 @cli.command()
 @click.argument("source")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where the canonical ONNX file goes.")
-@click.option("--weights", metavar="FILE", help="A state dict for a torch source; random weights without it.")
+@click.option("--weights", metavar="FILE", help="A state dict (torch or safetensors) for a named model.")
+@click.option("--pretrained", is_flag=True, help="The library's own weights, downloaded; else random ones.")
+@click.option("--task", help="Of a transformer: sequence-classification, ...; of others: what outputs mean.")
+@click.option("--sequence-length", default=128, show_default=True, help="Tokens of a transformer's input.")
 @click.option("--seed", default=0, show_default=True, help="Of random weights.")
 @click.option(
     "--preprocess", metavar="OPTIONS", help='Kept in the file, such as "layout=nhwc&mean=0.5&std=0.25".'
@@ -104,7 +110,8 @@ def cli() -> None:
 def export(source: str, output: str, as_json: bool, **options: Any) -> None:
     """Write SOURCE as canonical float ONNX.
 
-    SOURCE: an ONNX file, torchvision:NAME, or python:package.module:factory.
+    SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
+    python:package.module:factory. `mpq-onnx models` lists the names.
     """
     result = mpq_onnx.export(source, output, **options)
     if as_json:
@@ -115,8 +122,21 @@ def export(source: str, output: str, as_json: bool, **options: Any) -> None:
         f"largest difference from the source on random input: {result.largest_difference:.3g}"
         f" (outputs up to {result.largest_output:.3g})"
     )
-    if result.preprocessing:
-        click.echo(f"preprocessing: {result.preprocessing}")
+    for key, text in result.metadata.items():
+        click.echo(f"{key}: {text if len(text) <= LONGEST_FACT else f'{len(text):,} characters'}")
+
+
+@cli.command()
+@click.argument("pattern", default="")
+@json_option
+def models(pattern: str, as_json: bool) -> None:
+    """List the models that export knows by name; PATTERN keeps those that contain it."""
+    named = mpq_onnx.models(pattern)
+    if as_json:
+        _print_json(named)
+        return
+    for kind, names in named.items():
+        click.echo(f"{kind}: {', '.join(names) or 'none'}")
 
 
 @cli.command()
@@ -206,6 +226,12 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     "--observer", default="mse", show_default=True, help="Activation ranges: minmax, ema, percentile or mse."
 )
 @click.option("--weight-observer", default="mse", show_default=True, help="Weight ranges: minmax or mse.")
+@click.option(
+    "--embedding-bits",
+    default=8,
+    show_default=True,
+    help="Of embedding tables, outside the budget; 0: float.",
+)
 @click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
 @click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
 @click.option("--calibration", metavar="FILE", help="Reuse a calibration.json of this model.")
@@ -427,13 +453,26 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
     multiple=True,
     help="Exit with 1 below this, such as top1=0.90. Repeatable.",
 )
+@click.option(
+    "--max",
+    "ceilings",
+    type=Gate(),
+    multiple=True,
+    help="Exit with 1 above this, such as log_loss=0.4. Repeatable.",
+)
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
 @click.option("--seed", default=0, show_default=True, help="Of the noise.")
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
 @device_option
 @json_option
 def evaluate(
-    model: str, data: str, gates: tuple[tuple[str, float], ...], snr: bool, as_json: bool, **options: Any
+    model: str,
+    data: str,
+    gates: tuple[tuple[str, float], ...],
+    ceilings: tuple[tuple[str, float], ...],
+    snr: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure MODEL, float, quantized or noisy, on data."""
     from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
@@ -442,13 +481,17 @@ def evaluate(
     reached = {name: share.value for name, share in result.evaluation.metrics.items()}
     if result.evaluation.comparison is not None and result.evaluation.comparison.agreement is not None:
         reached["agreement"] = result.evaluation.comparison.agreement.value
-    for metric, _ in gates:
-        if metric not in reached:
-            raise UsageError(
-                f"--min {metric}: not measured here; there is {', '.join(reached) or 'no metric'}"
-            )
+    for option, limits in (("--min", gates), ("--max", ceilings)):
+        for metric, _ in limits:
+            if metric not in reached:
+                raise UsageError(
+                    f"{option} {metric}: not measured here; there is {', '.join(reached) or 'no metric'}"
+                )
     failed = [
         f"{metric} {reached[metric]:.4f} < {limit:g}" for metric, limit in gates if reached[metric] < limit
+    ]
+    failed += [
+        f"{metric} {reached[metric]:.4f} > {limit:g}" for metric, limit in ceilings if reached[metric] > limit
     ]
     if as_json:
         _print_json(result)
@@ -470,7 +513,7 @@ def evaluate(
                 f" at their widths, {result.allocation.bit_operations / 1e9:.4g} GBOPs an example"
             )
         for name, spread in (result.evaluation.noise or {}).items():
-            click.echo(f"{name} {spread_text(spread)}")
+            click.echo(f"{name} {spread_text(name, spread)}")
         if result.energy is not None:
             click.echo(energy_text(result.energy))
         if result.ratios is not None:

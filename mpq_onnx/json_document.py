@@ -8,34 +8,38 @@ from typing import Any
 
 import jsonschema
 
-from mpq_onnx.errors import AllocationError
+from mpq_onnx.errors import AllocationError, MpqOnnxError
 
 LONGEST_MESSAGE = 200
 
 
-def read_document(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
+def read_document(
+    path: str | os.PathLike[str], schema: str, refusal: type[MpqOnnxError] = AllocationError
+) -> dict[str, Any]:
     """The document in a file (see parse_document).
 
     Raises:
-        AllocationError: missing, not JSON, or against the schema.
+        refusal: missing, not JSON, or against the schema.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise AllocationError(f"{path}: cannot be read: {error}") from error
-    return parse_document(text, str(path), schema)
+        raise refusal(f"{path}: cannot be read: {error}") from error
+    return parse_document(text, str(path), schema, refusal)
 
 
-def parse_document(text: str, where: str, schema: str) -> dict[str, Any]:
+def parse_document(
+    text: str, where: str, schema: str, refusal: type[MpqOnnxError] = AllocationError
+) -> dict[str, Any]:
     """The document in JSON `text`, valid against `schema` (a file of this package).
 
     Raises:
-        AllocationError: not JSON, or against the schema; the message names `where` and the place in it.
+        refusal: not JSON, or against the schema; the message names `where` and the place in it.
     """
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise AllocationError(f"{where}: not JSON: {error}") from error
+        raise refusal(f"{where}: not JSON: {error}") from error
     problem = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(load_schema(schema)).iter_errors(document)
     )
@@ -45,7 +49,7 @@ def parse_document(text: str, where: str, schema: str) -> dict[str, Any]:
         if len(message) > LONGEST_MESSAGE:
             message = message[:LONGEST_MESSAGE] + "..."
         page = f"docs/{schema.removesuffix('.schema.json')}.md"
-        raise AllocationError(f"{where}: at {place}: {message}; see {page} for the format")
+        raise refusal(f"{where}: at {place}: {message}; see {page} for the format")
     return document
 
 

@@ -11,14 +11,6 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError
 from mpq_onnx.files import replacing
 
-METADATA_PREPROCESSING = "mpq_onnx.preprocessing"
-"""How raw samples become the model's input: a query string such as layout=nhwc&mean=...&std=..."""
-METADATA_SOURCE = "mpq_onnx.source"
-METADATA_ALLOCATION = "mpq_onnx.allocation"
-"""The allocation (JSON) that a quantized file was made by."""
-METADATA_ENERGY = "mpq_onnx.energy"
-"""The energy allocation (JSON) that a noisy file was made by."""
-
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.metadata import METADATA_PREPROCESSING
 from mpq_onnx.model_inputs import ModelInput
 
 IMAGE = (ModelInput("images", np.dtype(np.float32), (None, 3, 8, 6)),)
@@ -32,10 +33,9 @@ def test_images_are_scaled_normalised_and_transposed(npz: Path) -> None:
 
 
 def test_the_models_preprocessing_applies_unless_overridden(npz: Path) -> None:
-    own = open_dataset(f"npz:{npz}", IMAGE, "layout=nhwc&mean=0.5&std=0.25").read([0]).inputs["images"]
-    other = (
-        open_dataset(f"npz:{npz}?mean=0", IMAGE, "layout=nhwc&mean=0.5&std=0.25").read([0]).inputs["images"]
-    )
+    facts = {METADATA_PREPROCESSING: "layout=nhwc&mean=0.5&std=0.25"}
+    own = open_dataset(f"npz:{npz}", IMAGE, facts).read([0]).inputs["images"]
+    other = open_dataset(f"npz:{npz}?mean=0", IMAGE, facts).read([0]).inputs["images"]
     np.testing.assert_allclose(other, own + 2.0, atol=1e-5)
 
 

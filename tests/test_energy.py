@@ -135,7 +135,7 @@ def test_costs_foretell_the_distance(noise: str, cnn_file: Path, image_file: Pat
             for _ in range(8):
                 batch = problem.data.batch(positions)
                 outputs = noisy.mirror.module.forward(*batch.inputs)
-                total += float(distance_from_float(outputs, batch.float_outputs).mean())
+                total += float(distance_from_float(outputs, batch).mean())
         measured.append(total)
     assert max(measured) / min(measured) < 2.5, (costs, measured)
 
@@ -152,11 +152,7 @@ def test_allocated_is_nearer_than_uniform(cnn_file: Path, image_file: Path) -> N
             return float(
                 np.mean(
                     [
-                        float(
-                            distance_from_float(
-                                noisy.mirror.module.forward(*batch.inputs), batch.float_outputs
-                            ).mean()
-                        )
+                        float(distance_from_float(noisy.mirror.module.forward(*batch.inputs), batch).mean())
                         for _ in range(10)
                     ]
                 )

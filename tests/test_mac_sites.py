@@ -12,7 +12,7 @@ from test_quantized_graph import CASES, quantize
 
 from mpq_onnx.allocation import parse_allocation
 from mpq_onnx.errors import ModelError
-from mpq_onnx.model_file import METADATA_ALLOCATION
+from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_ranges import output_quantizer, weight_levels
 from mpq_onnx.quantization import levels_of

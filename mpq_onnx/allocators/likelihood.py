@@ -8,19 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.allocators.task_loss import is_classifier
+from mpq_onnx.allocators.task_loss import class_logits
+from mpq_onnx.tasks import Answer
 
 TEMPERATURE = 4.0
 
 
-def sampled_likelihood(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+def sampled_likelihood(outputs: tuple[Tensor, ...], answer: Answer, generator: torch.Generator) -> Tensor:
     """Sum over the examples of -log p(label), labels drawn from the prediction; a random projection for other models.
 
     Gradients of different examples are independent and of mean zero, so that squares of their sum are, on average, the sum
     of their squares.
     """
-    if is_classifier(outputs):
-        softened = outputs[0] / TEMPERATURE
+    logits = class_logits(outputs, answer)
+    if logits is not None:
+        softened = logits / TEMPERATURE
         probabilities = F.softmax(softened.detach().cpu(), dim=1)
         labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(softened.device)
         return F.cross_entropy(softened, labels, reduction="sum") * TEMPERATURE

@@ -25,5 +25,5 @@ def measure_distance(problem: Problem, weight_bits: np.ndarray, activation_bits:
     for start in range(0, len(positions), BATCH_SIZE):
         batch = problem.data.batch(positions[start : start + BATCH_SIZE])
         outputs = network.forward(*batch.inputs)
-        total += float(distance_from_float(outputs, batch.float_outputs).double().sum())
+        total += float(distance_from_float(outputs, batch).double().sum())
     return total / len(positions)

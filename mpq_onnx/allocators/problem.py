@@ -45,7 +45,7 @@ class Problem:
     @property
     def weights(self) -> WidthItems:
         """The weights' items; none when the weights stay float."""
-        sites = self.sites.weights if self.budget.weight_bits is not None else ()
+        sites = self.sites.free_weights if self.budget.weight_bits is not None else ()
         return weight_items(sites, self.budget.weight_choices, self.budget.granularity)
 
     @property

@@ -68,7 +68,9 @@ def measure_costs(problem: Problem) -> Costs:
         recorder = Recorder(problem.mirror, watched, {layer.node for layer in layers})
         outputs = recorder.run_batch(batch.inputs)
         found = [recorder.values[node] for node in watched]
-        gradients = torch.autograd.grad(sampled_likelihood(outputs, generator), found, allow_unused=True)
+        gradients = torch.autograd.grad(
+            sampled_likelihood(outputs, batch.answer, generator), found, allow_unused=True
+        )
         for layer, gradient in zip(layers, gradients, strict=False):
             if gradient is not None:
                 weight_costs[layer.site.tensor] += _channel_costs(
@@ -87,7 +89,7 @@ def measure_costs(problem: Problem) -> Costs:
 
 def _layers(problem: Problem) -> list[_Layer]:
     layers = []
-    for site in problem.sites.weights if problem.budget.weight_bits is not None else ():
+    for site in problem.sites.free_weights if problem.budget.weight_bits is not None else ():
         weight = problem.weight_array(site)
         errors = [
             quantize_to_nearest(weight, site.channel_axis, grid).dequantized() - weight

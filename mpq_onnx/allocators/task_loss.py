@@ -5,32 +5,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mpq_onnx.allocators.training_data import TrainingBatch
+from mpq_onnx.tasks import Answer
 
 
-def is_classifier(outputs: tuple[Tensor, ...]) -> bool:
-    """One output of logits, [examples, classes]."""
-    return len(outputs) == 1 and outputs[0].dim() == 2 and outputs[0].shape[1] > 1
+def class_logits(outputs: tuple[Tensor, ...], answer: Answer) -> Tensor | None:
+    """Logits [examples, classes] of a model that chooses among classes (two, for one logit), else None."""
+    if answer is Answer.CLASSES:
+        return outputs[0]
+    if answer is Answer.BINARY:
+        logit = outputs[0].flatten()
+        return torch.stack([torch.zeros_like(logit), logit], dim=1)
+    return None
 
 
 def task_loss(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
     """Mean over the batch: cross entropy with the labels where there are any, else the distance from the float model."""
-    if batch.labels is not None and is_classifier(outputs):
-        return F.cross_entropy(outputs[0], batch.labels)
-    return distance_from_float(outputs, batch.float_outputs).mean()
+    logits = class_logits(outputs, batch.answer)
+    if batch.labels is not None and logits is not None:
+        return F.cross_entropy(logits, batch.labels)
+    return distance_from_float(outputs, batch).mean()
 
 
-def distance_from_float(outputs: tuple[Tensor, ...], exact: tuple[Tensor, ...]) -> Tensor:
+def distance_from_float(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
     """For each example, how far the outputs are from the float model's.
 
-    Kullback-Leibler divergence (nats) for a classifier, else the squared error relative to the float outputs' power.
+    Kullback-Leibler divergence (nats) for a choice among classes, else the squared error relative to the float outputs' power.
     """
-    if is_classifier(outputs):
-        expected, found = F.log_softmax(exact[0], dim=1), F.log_softmax(outputs[0], dim=1)
+    logits, exact = class_logits(outputs, batch.answer), class_logits(batch.float_outputs, batch.answer)
+    if logits is not None and exact is not None:
+        expected, found = F.log_softmax(exact, dim=1), F.log_softmax(logits, dim=1)
         return F.kl_div(found, expected, log_target=True, reduction="none").sum(dim=1)
     distances = [
         (found - wanted).square().flatten(1).sum(1)
         / wanted.square().flatten(1).sum(1).mean().clamp(min=1e-12)
-        for found, wanted in zip(outputs, exact, strict=True)
+        for found, wanted in zip(outputs, batch.float_outputs, strict=True)
         if found.is_floating_point()
     ]
     return torch.stack(distances).sum(dim=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.tasks import Answer, answer_of
 
 READ_BATCH = 64
 
@@ -34,6 +35,8 @@ class TrainingBatch:
     labels: Tensor | None
     float_outputs: tuple[Tensor, ...]
     """What the float model answers."""
+    answer: Answer
+    """What the outputs mean."""
 
 
 class TrainingData:
@@ -49,6 +52,7 @@ class TrainingData:
                 inputs, _ = self._read(range(start, min(start + READ_BATCH, len(dataset))))
                 parts.append(_forward(mirror, inputs))
         self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+        self.answer = answer_of(dataset.task, [output.shape for output in self.float_outputs])
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -57,7 +61,8 @@ class TrainingData:
         """The examples at `positions`."""
         inputs, labels = self._read(positions)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
-        return TrainingBatch(inputs, labels, tuple(output[chosen] for output in self.float_outputs))
+        exact = tuple(output[chosen] for output in self.float_outputs)
+        return TrainingBatch(inputs, labels, exact, self.answer)
 
     def batches(self, size: int) -> Iterator[TrainingBatch]:
         """All examples in order."""

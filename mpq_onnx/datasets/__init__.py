@@ -3,32 +3,52 @@
 One kind a file; a new kind is one file and one line in KINDS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-from mpq_onnx.datasets import digits, image_folder, npz, python_factory, random_inputs
-from mpq_onnx.datasets.base import Batch, Dataset, Examples
-from mpq_onnx.datasets.preprocessing import Preprocessing
+from mpq_onnx.datasets import (
+    criteo,
+    csv_file,
+    digits,
+    glue_mnli,
+    image_folder,
+    imagenet,
+    npz,
+    python_factory,
+    random_inputs,
+    text_file,
+)
+from mpq_onnx.datasets.base import Batch, Dataset, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec, parse_spec
 from mpq_onnx.errors import DataError
+from mpq_onnx.metadata import METADATA_TASK
 from mpq_onnx.model_inputs import ModelInput
 
-Opener = Callable[[DataSpec, tuple[ModelInput, ...], Preprocessing], Examples]
+Opener = Callable[[DataSpec, tuple[ModelInput, ...], Facts], Examples]
 
 KINDS: dict[str, Opener] = {
     "npz": npz.open_examples,
+    "imagenet": imagenet.open_examples,
     "imagefolder": image_folder.open_examples,
     "digits": digits.open_examples,
+    "text": text_file.open_examples,
+    "glue-mnli": glue_mnli.open_examples,
+    "csv": csv_file.open_examples,
+    "criteo": criteo.open_examples,
     "random": random_inputs.open_examples,
     "python": python_factory.open_examples,
 }
+NO_FACTS: Facts = MappingProxyType({})
 
 
-def open_dataset(text: str, inputs: tuple[ModelInput, ...], preprocessing: str = "") -> Dataset:
+def open_dataset(
+    text: str, inputs: tuple[ModelInput, ...], facts: Mapping[str, str] | None = None
+) -> Dataset:
     """Open the data set that a spec names, for a model with `inputs`.
 
     Args:
         text: such as `npz:train.npz?layout=nhwc&start=0&count=1024`; `start` and `count` choose a part of any kind.
-        preprocessing: the model's own preprocessing (its metadata), which options in `text` override.
+        facts: the model's metadata (its preprocessing, tokenizer, task, ...), which options in `text` override.
 
     Raises:
         DataError: an unknown kind or option, or a file that cannot be read.
@@ -38,13 +58,13 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], preprocessing: str =
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")
     start, count = spec.integer("start", 0), spec.integer("count", None)
-    steps = Preprocessing.from_options(preprocessing, spec)
-    examples = opener(spec, inputs, steps)
+    known = facts if facts is not None else NO_FACTS
+    examples = opener(spec, inputs, known)
     spec.refuse_unused()
     stop = examples.length if count is None or spec.kind == "random" else min(start + count, examples.length)
     if not 0 <= start < stop:
         raise DataError(f"data spec {text}: no examples left of {examples.length} after start and count")
-    return Dataset(text, examples, inputs, range(start, stop))
+    return Dataset(text, examples, inputs, range(start, stop), known.get(METADATA_TASK, ""))
 
 
-__all__ = ["KINDS", "Batch", "DataSpec", "Dataset", "Examples", "Preprocessing", "open_dataset", "parse_spec"]
+__all__ = ["KINDS", "Batch", "DataSpec", "Dataset", "Examples", "open_dataset", "parse_spec"]

@@ -1,6 +1,7 @@
 """Data sets: examples by index, served in checked batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +9,20 @@ import numpy as np
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
+Facts = Mapping[str, str]
+"""A model's metadata; the keys that data sets look at are in metadata.py."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples: one array a model input (examples along axis 0), and labels (int64) or None."""
+    """Some examples."""
 
     inputs: dict[str, np.ndarray]
+    """One array a model input, examples along axis 0."""
     labels: np.ndarray | None
+    """int64 classes, float64 scores, or none."""
+    groups: np.ndarray | None = None
+    """str [examples]: which part of the data each is from, where metrics are wanted by part."""
 
     @property
     def size(self) -> int:
@@ -39,6 +47,8 @@ class Dataset:
     examples: Examples
     inputs: tuple[ModelInput, ...]
     indices: Sequence[int]
+    task: str = ""
+    """The model's; a name in tasks.TASKS, or nothing where it is unknown."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -65,13 +75,19 @@ class Dataset:
                 raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
             arrays[wanted.name] = np.ascontiguousarray(array, dtype=wanted.dtype)
             wanted.check(arrays[wanted.name], self.name)
-        return Batch(arrays, batch.labels)
+        return Batch(arrays, batch.labels, batch.groups)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """All examples in order, `size` at a time; the last batch may be smaller."""
-        for start in range(0, len(self), size):
-            yield self.read(range(start, min(start + size, len(self))))
+        """All examples in order, `size` at a time; the last batch may be smaller. One is read ahead while the caller works."""
+        parts = [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.read, parts[0])
+            for part in parts[1:]:
+                ready, ahead = ahead, reader.submit(self.read, part)
+                yield ready.result()
+            yield ahead.result()
 
     def part(self, positions: Sequence[int]) -> "Dataset":
         """The examples at `positions` as a data set of their own."""
-        return Dataset(self.name, self.examples, self.inputs, [self.indices[p] for p in positions])
+        chosen = [self.indices[position] for position in positions]
+        return Dataset(self.name, self.examples, self.inputs, chosen, self.task)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import sklearn.datasets
 
-from mpq_onnx.datasets.base import Batch, Examples
-from mpq_onnx.datasets.preprocessing import Preprocessing
+from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.model_inputs import ModelInput
 
@@ -14,7 +13,7 @@ SHUFFLE_SEED = 0
 """The file is ordered by writer; one fixed shuffle makes every range of it representative."""
 
 
-def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Pixels in [0, 1], shaped as the model's input wants them (1x8x8, 8x8 or 64)."""
     data = sklearn.datasets.load_digits()
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(data.target))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from mpq_onnx.datasets.base import Batch, Examples
+from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
@@ -15,8 +15,9 @@ from mpq_onnx.model_inputs import ModelInput
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
 
 
-def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Images are opened when they are read, not before."""
+    preprocessing = Preprocessing.of_model(facts, spec)
     root = Path(spec.path)
     if not root.is_dir():
         raise DataError(f"{spec.text}: no such folder {root}")

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpq_onnx.datasets.base import Batch, Examples
+from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
 
-def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Arrays are preprocessed when they are images: named `images`, or of four dimensions."""
+    preprocessing = Preprocessing.of_model(facts, spec)
     arrays = _load(spec)
     labels = arrays.pop("labels", None)
     if not all(wanted.name in arrays for wanted in inputs):

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from mpq_onnx.datasets.base import Facts
 from mpq_onnx.datasets.spec import DataSpec, parse_options
 from mpq_onnx.errors import DataError
+from mpq_onnx.metadata import METADATA_PREPROCESSING
 
-OPTIONS = ("layout", "mean", "std", "scale", "resize", "crop")
+OPTIONS = ("layout", "mean", "std", "scale", "resize", "crop", "interpolation")
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,20 @@ class Preprocessing:
     scale: float | None = None
     """Multiplied first; None means 1/255 for uint8 and 1 for anything else."""
     resize: int | None = None
-    """Shorter side in pixels, for image files (bilinear, antialiased)."""
+    """Shorter side in pixels, for image files (antialiased)."""
     crop: int | None = None
     """Side of the centre crop, for image files."""
+    interpolation: str = "bilinear"
+    """How image files are resized; a name in INTERPOLATIONS."""
 
     @staticmethod
-    def from_options(metadata: str, spec: DataSpec) -> "Preprocessing":
-        """The model's own preprocessing (`metadata`, a query string), overridden by the options of `spec`.
+    def of_model(facts: Facts, spec: DataSpec) -> "Preprocessing":
+        """The model's own preprocessing, overridden by the options of `spec`.
 
         Raises:
             DataError: a value that cannot be understood.
         """
+        metadata = facts.get(METADATA_PREPROCESSING, "")
         merged = parse_options(metadata, "in the model's metadata") if metadata else {}
         merged.update({name: spec.options[name] for name in OPTIONS if name in spec.options})
         spec.taken.update(OPTIONS)
@@ -61,7 +67,9 @@ class Preprocessing:
         if self.resize is not None:
             width, height = image.size
             ratio = self.resize / min(width, height)
-            image = image.resize((round(width * ratio), round(height * ratio)), Image.Resampling.BILINEAR)
+            image = image.resize(
+                (round(width * ratio), round(height * ratio)), INTERPOLATIONS[self.interpolation]
+            )
         if self.crop is not None:
             left, top = round((image.width - self.crop) / 2), round((image.height - self.crop) / 2)
             image = image.crop((left, top, left + self.crop, top + self.crop))
@@ -80,8 +88,12 @@ def parse_preprocessing(options: dict[str, str], where: str) -> Preprocessing:
     layout = options.get("layout", "nchw")
     if layout not in ("nchw", "nhwc"):
         raise DataError(f"{where}: layout={layout}; choose nchw or nhwc")
+    interpolation = options.get("interpolation", "bilinear")
+    if interpolation not in INTERPOLATIONS:
+        raise DataError(f"{where}: interpolation={interpolation}; choose {' or '.join(INTERPOLATIONS)}")
     try:
         return Preprocessing(
+            interpolation=interpolation,
             layout=layout,
             mean=_floats(options.get("mean")),
             std=_floats(options.get("std")),

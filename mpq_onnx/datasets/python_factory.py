@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpq_onnx.datasets.base import Batch, Examples
-from mpq_onnx.datasets.preprocessing import Preprocessing
+from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 from mpq_onnx.python_object import import_object
 
 
-def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Call the factory once and serve what it returned, as it is."""
     made = import_object(spec.path)()
     if not isinstance(made, Mapping) or not made:

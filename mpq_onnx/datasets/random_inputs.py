@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpq_onnx.datasets.base import Batch, Examples
-from mpq_onnx.datasets.preprocessing import Preprocessing
+from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
@@ -13,7 +12,7 @@ from mpq_onnx.model_inputs import ModelInput
 DEFAULT_COUNT = 64
 
 
-def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], preprocessing: Preprocessing) -> Examples:
+def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Open axes get `size`; integer inputs get values 0 and 1, which any table or mask accepts."""
     count, seed, size = (
         spec.integer("count", DEFAULT_COUNT),

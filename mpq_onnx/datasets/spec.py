@@ -1,6 +1,7 @@
 """The text form of a data source: kind:path?key=value&key=value."""
 
 import urllib.parse
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -33,6 +34,17 @@ class DataSpec:
             return int(value)
         except ValueError:
             raise DataError(f"data spec {self.text}: {name}={value} is not a whole number") from None
+
+    def choice(self, name: str, default: str, choices: Iterable[str]) -> str:
+        """The value of an option that has a few.
+
+        Raises:
+            DataError: it has another.
+        """
+        value = self.option(name, default) or default
+        if value not in choices:
+            raise DataError(f"data spec {self.text}: {name}={value}; choose one of {', '.join(choices)}")
+        return value
 
     def refuse_unused(self) -> None:
         """Raise DataError when an option was given that its kind does not know."""

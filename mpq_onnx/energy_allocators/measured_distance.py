@@ -27,5 +27,5 @@ def noisy_distance(noisy: NoisyMirror, data: TrainingData, positions: np.ndarray
     for start in range(0, len(positions), BATCH_SIZE):
         batch = data.batch(positions[start : start + BATCH_SIZE])
         outputs = noisy.mirror.module.forward(*batch.inputs)
-        total += float(distance_from_float(outputs, batch.float_outputs).double().sum())
+        total += float(distance_from_float(outputs, batch).double().sum())
     return total / len(positions)

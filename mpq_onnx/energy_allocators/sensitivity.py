@@ -34,7 +34,7 @@ def measure_costs(problem: EnergyProblem) -> np.ndarray:
     for start in range(0, examples, BATCH_SIZE):
         batch = problem.data.batch(range(start, min(start + BATCH_SIZE, examples)))
         recorder = Recorder(problem.mirror, [*outputs, *weights], set(outputs))
-        likelihood = sampled_likelihood(recorder.run_batch(batch.inputs), generator)
+        likelihood = sampled_likelihood(recorder.run_batch(batch.inputs), batch.answer, generator)
         watched = list(dict.fromkeys([*outputs, *weights]))
         found = torch.autograd.grad(
             likelihood, [recorder.values[node] for node in watched], allow_unused=True

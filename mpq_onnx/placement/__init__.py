@@ -9,6 +9,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from mpq_onnx.placement import all_outputs
+from mpq_onnx.placement.embeddings import EMBEDDING_BITS, embedding_sites
 from mpq_onnx.placement.graph_roles import quantized_source
 from mpq_onnx.placement.sites import ActivationSite, Shapes, Sites, WeightSite, weight_sites
 
@@ -19,22 +20,35 @@ PLACEMENTS: dict[str, Placement] = {
 }
 
 
-def find_sites(model: ir.Model, shapes: Shapes, placement: str = "all") -> Sites:
+def find_sites(
+    model: ir.Model, shapes: Shapes, placement: str = "all", embedding_bits: int = EMBEDDING_BITS
+) -> Sites:
     """All weight and activation sites of a canonical float model.
 
     Args:
         model: a canonical float model.
         shapes: the shape of every tensor for one example (batch 1).
         placement: a name in PLACEMENTS.
+        embedding_bits: width of embedding tables; 0 leaves them float.
     """
     activations = PLACEMENTS[placement](model, shapes)
     quantized = {site.tensor for site in activations}
-    weights = (
+    weights = [
         dataclasses.replace(site, source=quantized_source(model, site.input, quantized))
         for site in weight_sites(model, shapes)
-    )
+    ]
+    weights += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
     return Sites(tuple(weights), activations, tuple(order))
 
 
-__all__ = ["PLACEMENTS", "ActivationSite", "Placement", "Shapes", "Sites", "WeightSite", "find_sites"]
+__all__ = [
+    "EMBEDDING_BITS",
+    "PLACEMENTS",
+    "ActivationSite",
+    "Placement",
+    "Shapes",
+    "Sites",
+    "WeightSite",
+    "find_sites",
+]

@@ -14,24 +14,26 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class WeightSite:
-    """The constant weight of one multiply-accumulate node."""
+    """The constant weight of one multiply-accumulate node, or an embedding table."""
 
     node: str
     op_type: str
     tensor: str
     """Name of the weight's initializer."""
     input: str
-    """Name of the activation that the weight is multiplied with."""
+    """Name of the activation that the weight is multiplied with, or of the rows to be looked up."""
     source: str | None
     """The quantized activation that `input` is a view of (itself, or through pass-through ops); None where float."""
     bias: str | None
     """Name of the bias initializer, if the node has one."""
     output: str
     channel_axis: int
-    """Axis of the weight that runs over output channels."""
+    """Axis of the weight that runs over output channels; over the rows of an embedding table."""
     shape: tuple[int, ...]
     macs: int
     """Multiply-accumulates for one example."""
+    fixed_bits: int | None = None
+    """A width that the allocation may not change and that the budget does not count (embedding tables); 0 for float."""
 
     @property
     def elements(self) -> int:
@@ -64,6 +66,11 @@ class Sites:
     activations: tuple[ActivationSite, ...]
     order: tuple[str, ...] = ()
     """Names of inputs and nodes in graph order."""
+
+    @property
+    def free_weights(self) -> tuple[WeightSite, ...]:
+        """The weights that the allocation chooses a width for."""
+        return tuple(site for site in self.weights if site.fixed_bits is None)
 
     @property
     def free_activations(self) -> tuple[ActivationSite, ...]:

@@ -11,13 +11,15 @@ from mpq_onnx.energy_allocation import EnergyAllocation, NodeEnergy
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.runtime.metrics import Difference, Proportion, Spread
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
+from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 
 if TYPE_CHECKING:
     from mpq_onnx.workflows.searching import Probe
 
 MISSING = "-"
+PLAIN = frozenset({"log_loss", "cosine", "spearman"})
+"""Metrics that are no percentage."""
 
 
 def node_table(allocation: Allocation, noises: Iterable[NodeNoise]) -> str:
@@ -66,6 +68,7 @@ def noise_table(noises: Iterable[NodeNoise]) -> str:
 def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> str:
     """A line a model: mean widths and what it reaches; the float baseline's own line comes first where it was measured."""
     lines: list[list[str]] = []
+    names = _names(evaluation for _, evaluation in rows.values())
     for name, (allocation, evaluation) in rows.items():
         comparison = evaluation.comparison
         if comparison is not None and comparison.metrics and not lines:
@@ -74,7 +77,7 @@ def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> st
                     "float",
                     "32",
                     "32",
-                    *(_metric(comparison.metrics.get(k)) for k in ("top1", "top5")),
+                    *(_metric(key, comparison.metrics.get(key)) for key in names),
                     *[MISSING] * 3,
                 ]
             )
@@ -83,9 +86,9 @@ def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> st
                 name,
                 bits_text(allocation.mean_weight_bits if allocation else None),
                 bits_text(allocation.mean_activation_bits if allocation else None),
-                *(_metric(evaluation.metrics.get(key)) for key in ("top1", "top5")),
+                *(_metric(key, evaluation.metrics.get(key)) for key in names),
                 _difference(comparison.top1_difference if comparison else None),
-                _metric(comparison.agreement if comparison else None),
+                _metric("agreement", comparison.agreement if comparison else None),
                 _decibels(comparison.output_sqnr if comparison else None),
             ]
         )
@@ -93,13 +96,12 @@ def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> st
         "",
         "weight bits",
         "activation bits",
-        "top-1 %",
-        "top-5 %",
+        *map(_heading, names),
         "difference",
         "agreement %",
         "SQNR dB",
     ]
-    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * 7))
+    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
 
 
 def energy_node_table(allocation: EnergyAllocation, ratios: Iterable[NodeSignalToNoise]) -> str:
@@ -169,34 +171,36 @@ def ratio_table(ratios: Iterable[NodeSignalToNoise]) -> str:
 def energy_result_table(rows: Mapping[str, tuple[EnergyAllocation, Evaluation]]) -> str:
     """A line a set of energies and what it reaches; the noise-free model's own line comes first."""
     lines: list[list[str]] = []
+    names = _names(evaluation for _, evaluation in rows.values())
     for name, (allocation, evaluation) in rows.items():
         comparison = evaluation.comparison
         if comparison is not None and comparison.metrics and not lines:
-            top = (_metric(comparison.metrics.get(key)) for key in ("top1", "top5"))
+            top = (_metric(key, comparison.metrics.get(key)) for key in names)
             lines.append(["noise-free", MISSING, *top, *[MISSING] * 4])
-        spread = (evaluation.noise or {}).get("top1")
+        spread = (evaluation.noise or {}).get(names[0]) if names else None
         lines.append(
             [
                 name,
                 f"{allocation.mean_energy_per_mac:.4g}",
-                *(_metric(evaluation.metrics.get(key)) for key in ("top1", "top5")),
-                MISSING if spread is None or spread.deviation is None else f"{100 * spread.deviation:.2f}",
+                *(_metric(key, evaluation.metrics.get(key)) for key in names),
+                MISSING
+                if spread is None or spread.deviation is None
+                else _figure(names[0], spread.deviation),
                 _difference(comparison.top1_difference if comparison else None),
-                _metric(comparison.agreement if comparison else None),
+                _metric("agreement", comparison.agreement if comparison else None),
                 _decibels(comparison.output_sqnr if comparison else None),
             ]
         )
     headers = [
         "",
         "energy per MAC",
-        "top-1 %",
-        "top-5 %",
+        *map(_heading, names),
         "deviation",
         "difference",
         "agreement %",
         "SNR dB",
     ]
-    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * 7))
+    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
 
 
 def energy_text(allocation: EnergyAllocation) -> str:
@@ -213,13 +217,14 @@ def energy_text(allocation: EnergyAllocation) -> str:
     return text
 
 
-def spread_text(spread: Spread) -> str:
-    """Mean, deviation and interval over repeats, in percent."""
+def spread_text(metric: str, spread: Spread) -> str:
+    """Mean, deviation and interval over repeats."""
+    mean, unit = _figure(metric, spread.mean), "" if metric in PLAIN else " %"
     if spread.deviation is None or spread.low is None or spread.high is None:
-        return f"{100 * spread.mean:.2f} % in one repeat"
+        return f"{mean}{unit} in one repeat"
     return (
-        f"{100 * spread.mean:.2f} % ± {100 * spread.deviation:.2f} between {len(spread.values)} repeats of the noise,"
-        f" mean in [{100 * spread.low:.2f}, {100 * spread.high:.2f}]"
+        f"{mean}{unit} ± {_figure(metric, spread.deviation)} between {len(spread.values)} repeats of the noise,"
+        f" mean in [{_figure(metric, spread.low)}, {_figure(metric, spread.high)}]"
     )
 
 
@@ -228,13 +233,13 @@ def probe_table(probes: "Sequence[Probe]") -> str:
     rows = [
         [
             f"{probe.budget:g}",
-            *(f"{100 * value:.2f}" for value in probe.metrics.values()),
+            *(_figure(name, value) for name, value in probe.metrics.items()),
             "yes" if probe.reached else "no",
         ]
         for probe in probes
     ]
     names = list(probes[0].metrics)
-    return tabulate(rows, ["budget", *(f"{name} %" for name in names), "reached"], disable_numparse=True)
+    return tabulate(rows, ["budget", *map(_heading, names), "reached"], disable_numparse=True)
 
 
 def _energy_width(node: NodeEnergy) -> str:
@@ -250,10 +255,24 @@ def bits_text(bits: float | None) -> str:
     return "float" if bits is None else f"{bits:.4f}".rstrip("0").rstrip(".")
 
 
-def _metric(share: Proportion | None) -> str:
-    if share is None:
+def _metric(name: str, estimate: Estimate | None) -> str:
+    if estimate is None:
         return MISSING
-    return f"{100 * share.value:.2f} [{100 * share.low:.2f}, {100 * share.high:.2f}]"
+    return f"{_figure(name, estimate.value)} [{_figure(name, estimate.low)}, {_figure(name, estimate.high)}]"
+
+
+def _heading(metric: str) -> str:
+    name = metric.replace("top", "top-").replace("_", " ")
+    return name if metric in PLAIN else f"{name} %"
+
+
+def _figure(metric: str, value: float) -> str:
+    return f"{value:.4f}" if metric in PLAIN else f"{100 * value:.2f}"
+
+
+def _names(evaluations: Iterable[Evaluation]) -> list[str]:
+    """Of all metrics, each once."""
+    return list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
 
 
 def _difference(difference: Difference | None) -> str:

@@ -23,6 +23,9 @@ ROUNDINGS: dict[str, RoundingMethod] = {
     "adaptive": AdaptiveRounding(),
 }
 
+EMBEDDING_OBSERVER = "minmax"
+"""A row of an embedding table at 8 bits gains nothing from a search of its range, and there are many rows."""
+
 
 def quantize_network(
     mirror: Mirror,
@@ -49,7 +52,8 @@ def quantize_network(
             site = next(site for site in sites.weights if site.tensor == node.weight)
             rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
             bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
-            grids[site.tensor] = weight_grid(rows, bits, settings.weight_observer)
+            observer = settings.weight_observer if site.fixed_bits is None else EMBEDDING_OBSERVER
+            grids[site.tensor] = weight_grid(rows, bits, observer)
     rounded = round_weights(
         with_quantizers(mirror, activation_quantizers(activations)),
         sites.weights,

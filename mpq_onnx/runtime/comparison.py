@@ -8,7 +8,7 @@ from tqdm import tqdm
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
-from mpq_onnx.runtime.metrics import SignalToNoise
+from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 SUFFIX = "_dequantized"

@@ -8,9 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.runtime.metrics import Proportion, Spread
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.runtime.tally import Comparison, Tally
+from mpq_onnx.runtime.statistics import Estimate, Spread
+from mpq_onnx.runtime.tally import Answers, Comparison, Tally
 
 BATCH_SIZE = 64
 
@@ -20,8 +20,8 @@ class Evaluation:
     """What one evaluation found."""
 
     examples: int
-    metrics: dict[str, Proportion]
-    """top1 and top5 against the labels, or against the baseline's predictions where the data has none."""
+    metrics: dict[str, Estimate]
+    """Those of the task (see runtime.scores), against the labels, or the baseline's predictions where the data has none."""
     labels: str
     """Where the target came from: data, baseline, or none."""
     examples_per_second: float
@@ -49,7 +49,8 @@ def evaluate_runner(
         start = time.perf_counter()
         outputs = runner.run(batch.inputs)
         seconds += time.perf_counter() - start
-        tally.update(outputs, baseline.run(batch.inputs) if baseline is not None else None, batch.labels)
+        exact = baseline.run(batch.inputs) if baseline is not None else None
+        tally.update(Answers(outputs, exact, batch.labels, batch.groups))
     return Evaluation(
         examples=len(dataset),
         metrics=tally.metrics,

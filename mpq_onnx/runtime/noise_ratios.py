@@ -12,7 +12,7 @@ from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.placement.quantizer_ranges import output_quantizer
-from mpq_onnx.runtime.metrics import SignalToNoise
+from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import runner_with_outputs
 
 BATCH_SIZE = 16

@@ -4,6 +4,7 @@ onnxruntime draws normals on one core. So every repeat (and, for few repeats, ev
 its own with seeds of its own, one thread a session, as many at a time as there are cores.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -18,9 +19,9 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.model_file import clone, model_bytes
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation
-from mpq_onnx.runtime.metrics import Spread
 from mpq_onnx.runtime.session import Runner, providers
-from mpq_onnx.runtime.tally import Outputs, Tally
+from mpq_onnx.runtime.statistics import Spread
+from mpq_onnx.runtime.tally import Answers, Tally
 
 FEWEST_STREAMS = 4
 """Independent noise streams at least, so that few repeats keep several cores busy too."""
@@ -72,9 +73,11 @@ def evaluate_noisy(
         for share in _by_repeat(results, shares):
             once = Tally(dataset)
             seconds += share.seconds
-            for index, outputs, labels in share.batches:
+            for index, answers in share.batches:
+                if exact is not None:
+                    answers = dataclasses.replace(answers, exact=exact[index])
                 for tally in (pooled, once):
-                    tally.update(outputs, exact[index] if exact is not None else None, labels)
+                    tally.update(answers)
             for name, metric in once.metrics.items():
                 values.setdefault(name, []).append(metric.value)
     return Evaluation(
@@ -91,8 +94,8 @@ def evaluate_noisy(
 class _Counted:
     """What streams made."""
 
-    batches: list[tuple[int, Outputs, np.ndarray | None]]
-    """(batch index, outputs, labels)"""
+    batches: list[tuple[int, Answers]]
+    """By batch index."""
     seconds: float
     """Inside onnxruntime."""
 
@@ -119,7 +122,7 @@ class _Work:
             start = time.perf_counter()
             outputs = runner.run(batch.inputs)
             seconds += time.perf_counter() - start
-            batches.append((index, outputs, batch.labels))
+            batches.append((index, Answers(outputs, None, batch.labels, batch.groups)))
         return _Counted(batches, seconds)
 
 

@@ -129,7 +129,7 @@ def allocate(
         calibrated = _calibration(float_model, training_set, options, calibration, progress)
         problem = Problem(
             mirror=mirror,
-            sites=find_sites(float_model.model, calibrated.shapes, options.placement),
+            sites=find_sites(float_model.model, calibrated.shapes, options.placement, options.embedding_bits),
             calibration=calibrated,
             weight_observer=options.weight_observer,
             budget=_budget(weight_bits, activation_bits, options),
@@ -140,7 +140,7 @@ def allocate(
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
         )
-        if not problem.sites.weights and weight_bits is not None:
+        if not problem.sites.free_weights and weight_bits is not None:
             raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
         bench = _Bench(float_model, problem, options, TrainingData(validation_set, mirror, device))
         uniform, finished = bench.run()
@@ -261,7 +261,7 @@ class _Bench:
         total = 0.0
         for batch in self.validation.batches(SCORE_BATCH):
             outputs = simulated.module.forward(*batch.inputs)
-            total += float(distance_from_float(outputs, batch.float_outputs).double().sum())
+            total += float(distance_from_float(outputs, batch).double().sum())
         return total / len(self.validation)
 
 

@@ -3,7 +3,7 @@
 import os
 
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.model_file import METADATA_PREPROCESSING, load_model
+from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 
@@ -22,5 +22,5 @@ def compare(
         MpqOnnxError: see its subclasses.
     """
     first, second = load_model(exact), load_model(changed)
-    dataset = open_dataset(data, model_inputs(first), first.metadata_props.get(METADATA_PREPROCESSING, ""))
+    dataset = open_dataset(data, model_inputs(first), first.metadata_props)
     return compare_tensors(first, second, dataset, device)

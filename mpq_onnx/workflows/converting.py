@@ -7,14 +7,8 @@ import os
 from mpq_onnx.allocation import Allocation, Settings, make_allocation, parse_allocation
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.errors import UsageError
-from mpq_onnx.model_file import (
-    METADATA_ALLOCATION,
-    METADATA_ENERGY,
-    METADATA_PREPROCESSING,
-    clone,
-    fingerprint,
-    load_model,
-)
+from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
+from mpq_onnx.model_file import clone, fingerprint, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.placement import find_sites
@@ -50,7 +44,7 @@ def noise_to_bits(
     noisy = load_model(model)
     if METADATA_ENERGY not in noisy.metadata_props:
         raise UsageError(f"{model}: has no noise to convert; give a file that allocate --noise wrote")
-    dataset = open_dataset(data, model_inputs(noisy), noisy.metadata_props.get(METADATA_PREPROCESSING, ""))
+    dataset = open_dataset(data, model_inputs(noisy), noisy.metadata_props)
     bits = {
         node.node: min(max(node.noise_equivalent_bits, 1.0), float(MAXIMUM_BITS))
         for node in measure_ratios(noisy, dataset, device).nodes

@@ -7,7 +7,8 @@ from mpq_onnx.allocation import Allocation, parse_allocation
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
 from mpq_onnx.errors import UsageError
-from mpq_onnx.model_file import METADATA_ALLOCATION, METADATA_ENERGY, METADATA_PREPROCESSING, load_model
+from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
+from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
@@ -58,7 +59,7 @@ def evaluate(
         MpqOnnxError: see its subclasses.
     """
     loaded = load_model(model)
-    dataset = open_dataset(data, model_inputs(loaded), loaded.metadata_props.get(METADATA_PREPROCESSING, ""))
+    dataset = open_dataset(data, model_inputs(loaded), loaded.metadata_props)
     other = Runner(load_checked(baseline), device) if baseline is not None else None
     noisy = bool(noisy_nodes(loaded))
     if not noisy and (repeats is not None or signal_to_noise):

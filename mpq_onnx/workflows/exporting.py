@@ -8,12 +8,16 @@ import numpy as np
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
-from mpq_onnx.errors import ModelError
-from mpq_onnx.model_file import METADATA_PREPROCESSING, METADATA_SOURCE, clone, model_bytes, save_model
+from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK
+from mpq_onnx.model_file import clone, model_bytes, save_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.tasks import TASKS
+from mpq_onnx.workflows.preparation import check_choice
 from mpq_onnx.zoo import SourceOptions, open_source
+from mpq_onnx.zoo.source import SEQUENCE_LENGTH
 
 CHECK = "random?count=2&size=32"
 LARGEST_DIFFERENCE = 1e-3
@@ -30,7 +34,8 @@ class ExportResult:
     largest_difference: float
     """Between the source's outputs and the file's, absolute, on the check's data."""
     largest_output: float
-    preprocessing: str
+    metadata: dict[str, str]
+    """What the file says about its model: preprocessing, task, ... (see metadata.py)."""
 
 
 def export(
@@ -38,16 +43,24 @@ def export(
     output: str | os.PathLike[str],
     *,
     weights: str | None = None,
+    pretrained: bool = False,
     seed: int = 0,
+    task: str | None = None,
+    sequence_length: int = SEQUENCE_LENGTH,
     preprocess: str | None = None,
     check: str = CHECK,
 ) -> ExportResult:
     """Write the canonical form of `source` to `output`.
 
     Args:
-        source: an ONNX file, torchvision:NAME, or python:package.module:factory.
+        source: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?..., or
+            python:package.module:factory.
         weights: a state dict file for a torch source.
+        pretrained: take the library's own weights, which it downloads.
         seed: of random weights.
+        task: what a transformer is to do; for other sources, what the outputs mean (a name in tasks.TASKS), where the source
+            does not say or is wrong.
+        sequence_length: tokens of a transformer's input.
         preprocess: how stored images become inputs, such as "layout=nhwc&mean=0.5&std=0.25"; kept in the file for every
             later command. None keeps what the source says.
         check: data spec for the comparison of source and file.
@@ -57,11 +70,18 @@ def export(
     """
     if preprocess is not None:
         parse_preprocessing(parse_options(preprocess, "--preprocess"), "--preprocess")
-    opened = open_source(source, SourceOptions(weights, seed))
+    if task is not None:
+        check_choice("task", task, TASKS)
+    if sequence_length < 1:
+        raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
+    opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
     model = canonicalize(clone(opened.model))
-    kept = opened.preprocessing if preprocess is None else preprocess
-    if kept:
-        model.metadata_props[METADATA_PREPROCESSING] = kept
+    facts = dict(opened.metadata)
+    if preprocess is not None:
+        facts[METADATA_PREPROCESSING] = preprocess
+    if task is not None:
+        facts[METADATA_TASK] = task
+    model.metadata_props.update(facts)
     model.metadata_props[METADATA_SOURCE] = source
     runner = Runner(model_bytes(model), "cpu", where=f"the canonical form of {source}")
     feeds = open_dataset(check, model_inputs(model)).read([0, 1]).inputs
@@ -74,4 +94,4 @@ def export(
             f"{source}: the canonical form differs by {difference:.3g} (outputs up to {largest:.3g}); please report it"
         )
     size = save_model(model, output)
-    return ExportResult(str(output), len(list(model.graph)), size, difference, largest, kept)
+    return ExportResult(str(output), len(list(model.graph)), size, difference, largest, facts)

@@ -19,27 +19,21 @@ from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, Energ
 from mpq_onnx.energy_allocators.measured_distance import noisy_distance
 from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
-from mpq_onnx.model_file import (
-    METADATA_ALLOCATION,
-    METADATA_ENERGY,
-    clone,
-    fingerprint,
-    load_model,
-    model_bytes,
-)
+from mpq_onnx.model_file import clone, fingerprint, load_model, model_bytes
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.placement.quantizer_ranges import weight_levels
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.runtime.metrics import SignalToNoise
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.workflows.energy_options import COMPAT_GARG2021, EnergyOptions

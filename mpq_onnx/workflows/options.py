@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mpq_onnx.allocators import ALLOCATORS
 from mpq_onnx.errors import UsageError
 from mpq_onnx.observers import OBSERVERS
-from mpq_onnx.placement import PLACEMENTS
+from mpq_onnx.placement import EMBEDDING_BITS, PLACEMENTS
 from mpq_onnx.quantization import MAXIMUM_BITS
 from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.runtime.session import DEVICES
@@ -32,6 +32,8 @@ class AllocateOptions:
     observer: str = "mse"
     """For activation ranges."""
     weight_observer: str = "mse"
+    embedding_bits: int = EMBEDDING_BITS
+    """Of embedding tables, outside the budget; 0 leaves them float."""
     rounding: str = "adaptive"
     bias_correction: bool = True
     rounding_examples: int = 1024
@@ -58,6 +60,8 @@ class AllocateOptions:
             check_choice(name.replace("_", "-"), getattr(self, name), choices)
         _check_widths("bit-choices", self.bit_choices, smallest=0)
         _check_widths("activation-bit-choices", self.activation_choices, smallest=1)
+        if not 0 <= self.embedding_bits <= MAXIMUM_BITS:
+            raise UsageError(f"--embedding-bits {self.embedding_bits}: choose 0 (float) to {MAXIMUM_BITS}")
         for name in ("rounding_examples", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")

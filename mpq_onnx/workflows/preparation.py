@@ -8,7 +8,8 @@ import onnx_ir as ir
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.errors import AllocationError, DataError, UsageError
-from mpq_onnx.model_file import METADATA_ALLOCATION, METADATA_PREPROCESSING, clone, fingerprint, load_model
+from mpq_onnx.metadata import METADATA_ALLOCATION
+from mpq_onnx.model_file import clone, fingerprint, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.passes.canonicalize import canonicalize
@@ -25,10 +26,8 @@ class FloatModel:
     model: ir.Model
 
     def open_data(self, spec: str) -> Dataset:
-        """The data set `spec`, preprocessed as the model's metadata says."""
-        return open_dataset(
-            spec, model_inputs(self.model), self.model.metadata_props.get(METADATA_PREPROCESSING, "")
-        )
+        """The data set `spec`, read as the model's metadata says."""
+        return open_dataset(spec, model_inputs(self.model), self.model.metadata_props)
 
 
 def load_float_model(path: str | os.PathLike[str]) -> FloatModel:

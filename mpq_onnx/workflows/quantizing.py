@@ -14,15 +14,16 @@ from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import UsageError
+from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
-from mpq_onnx.model_file import METADATA_ALLOCATION, clone, model_bytes
+from mpq_onnx.model_file import clone, model_bytes
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.placement import Sites
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.rounding import ROUNDINGS, quantize_network
-from mpq_onnx.runtime.metrics import SignalToNoise
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.storage import STORAGES
 
 ROUNDING_BATCH = 64

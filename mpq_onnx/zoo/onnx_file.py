@@ -1,6 +1,7 @@
 """An ONNX file, of any exporter."""
 
-from mpq_onnx.model_file import METADATA_PREPROCESSING, load_model
+from mpq_onnx.metadata import MODEL_FACTS
+from mpq_onnx.model_file import load_model
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.zoo.source import SourceModel
 
@@ -8,4 +9,5 @@ from mpq_onnx.zoo.source import SourceModel
 def open_source(path: str) -> SourceModel:
     """The file at `path`; onnxruntime runs it as it is for the comparison."""
     model = load_model(path)
-    return SourceModel(model, Runner(path, "cpu").run, model.metadata_props.get(METADATA_PREPROCESSING, ""))
+    facts = {key: text for key, text in model.metadata_props.items() if key in MODEL_FACTS}
+    return SourceModel(model, Runner(path, "cpu").run, facts)

@@ -1,7 +1,7 @@
 """A model as its source gives it, with a way to run the original for comparison."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -9,15 +9,24 @@ import onnx_ir as ir
 Reference = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 """Inputs by name -> outputs in order."""
 
+SEQUENCE_LENGTH = 128
+"""Tokens of a text model's input, where the user does not say."""
+
 
 @dataclass(frozen=True)
 class SourceOptions:
     """What the user adds to a source's name."""
 
     weights: str | None = None
-    """A state dict file; None leaves the weights as the source makes them (random for a named model)."""
+    """A state dict file (torch or safetensors)."""
+    pretrained: bool = False
+    """The library's own weights, downloaded; without them and `weights`, a named model has random weights."""
     seed: int = 0
     """For random weights."""
+    task: str | None = None
+    """What a transformer is to do; a name in zoo.transformers_models.HEADS."""
+    sequence_length: int = SEQUENCE_LENGTH
+    """Tokens of a transformer's input."""
 
 
 @dataclass(frozen=True)
@@ -27,5 +36,5 @@ class SourceModel:
     model: ir.Model
     reference: Reference
     """Computes what the original computes."""
-    preprocessing: str = ""
-    """The source's own preprocessing, as the options of a data spec."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What later commands need to know, by the keys in model_file: preprocessing, task, tokenizer, ..."""

@@ -5,11 +5,15 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
+import safetensors.torch
 import torch
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
@@ -22,19 +26,57 @@ def load_state(module: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         ModelError: the file cannot be read, or its names or shapes are another model's.
     """
+    state = read_state(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(state)
-    except Exception as error:  # torch, pickle and zipfile raise many kinds
+    except Exception as error:  # torch raises RuntimeError, and others for what is no tensor
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: cannot be loaded as a state dict of this model: {reason}") from error
+        raise ModelError(f"{path}: is not a state dict of this model: {reason}") from error
 
 
-def export_module(module: torch.nn.Module, example: Sequence[torch.Tensor], where: str) -> SourceModel:
+def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, or of a torch file: a state dict, or a checkpoint with one as `state_dict`.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = dict(state.get("state_dict", state))
+        consume_prefix_in_state_dict_if_present(state, "module.")  # left by DataParallel
+    except Exception as error:  # torch, pickle, zipfile and safetensors raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: cannot be read as a state dict: {reason}") from error
+    return state
+
+
+Made = TypeVar("Made")
+
+
+def download(make: Callable[[], Made], where: str) -> Made:
+    """What `make` returns, which its library may have to download first.
+
+    Raises:
+        ModelError: it failed, perhaps for want of a network.
+    """
+    try:
+        with _quiet():
+            return make()
+    except Exception as error:  # urllib, requests, huggingface_hub and torch raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{where}: its weights cannot be downloaded ({type(error).__name__}: {reason}); fetch the file on another machine"
+            " and give it as --weights, or leave --pretrained out for random weights"
+        ) from error
+
+
+def export_module(module: torch.nn.Module, example: Mapping[str, torch.Tensor], where: str) -> SourceModel:
     """`module` in evaluation mode as an ONNX model.
 
     Args:
-        example: one input tensor each, with a batch axis of at least 2.
+        example: a tensor for each argument of forward, by the name that the input gets; with a batch axis of at least 2.
 
     Raises:
         ModelError: torch cannot export it.
@@ -45,7 +87,8 @@ def export_module(module: torch.nn.Module, example: Sequence[torch.Tensor], wher
         with _quiet():
             program = torch.onnx.export(
                 module,
-                tuple(example),
+                tuple(example.values()),
+                input_names=list(example),
                 dynamo=True,
                 opset_version=CANONICAL_OPSET,
                 dynamic_shapes=tuple({0: batch} for _ in example),

@@ -1,4 +1,4 @@
-"""torchvision:NAME - any classifier of torchvision.models, with a state dict file or random weights."""
+"""torchvision:NAME - any classifier of torchvision.models: pretrained, with a state dict file, or with random weights."""
 
 import dataclasses
 
@@ -6,24 +6,38 @@ import torch
 import torchvision
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
-from mpq_onnx.zoo.torch_module import export_module, load_state
+from mpq_onnx.zoo.torch_module import download, export_module, load_state
+
+
+def names() -> list[str]:
+    """Every classifier."""
+    return torchvision.models.list_models(module=torchvision.models)
 
 
 def open_source(name: str, options: SourceOptions) -> SourceModel:
     """Build the model, load or draw its weights, export it at the resolution it was designed for."""
-    try:
-        weights = torchvision.models.get_model_weights(name).DEFAULT
-    except ValueError as error:
-        raise ModelError(f"torchvision:{name}: {error}") from error
+    where = f"torchvision:{name}"
+    if name not in names():
+        raise ModelError(f"{where}: torchvision has no classifier of this name; see `mpq-onnx models`")
+    weights = torchvision.models.get_model_weights(name).DEFAULT
     torch.manual_seed(options.seed)
-    module = torchvision.models.get_model(name, weights=None)
+    if options.pretrained:
+        module = download(lambda: torchvision.models.get_model(name, weights=weights), where)
+    else:
+        module = torchvision.models.get_model(name, weights=None)
+    if hasattr(module, "transform_input"):
+        # GoogLeNet and Inception undo the usual normalization inside, as torchvision's own weights expect.
+        module.transform_input = True
     if options.weights is not None:
         load_state(module, options.weights)
     transform = weights.transforms()
     size = transform.crop_size[0]
-    source = export_module(module, [torch.randn(2, 3, size, size)], f"torchvision:{name}")
+    source = export_module(module, {"x": torch.randn(2, 3, size, size)}, where)
     mean, std = (",".join(str(value) for value in values) for values in (transform.mean, transform.std))
-    return dataclasses.replace(
-        source, preprocessing=f"resize={transform.resize_size[0]}&crop={size}&mean={mean}&std={std}"
-    )
+    preprocessing = f"resize={transform.resize_size[0]}&crop={size}&mean={mean}&std={std}"
+    if transform.interpolation.value != "bilinear":
+        preprocessing += f"&interpolation={transform.interpolation.value}"
+    metadata = {METADATA_PREPROCESSING: preprocessing, METADATA_TASK: "image-classification"}
+    return dataclasses.replace(source, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Metrics gathered batch by batch: top-k accuracy with its interval, agreement with a baseline, output SQNR."""
+"""Figures with their intervals: estimates, differences, spreads over repeats; signal to noise."""
 
 import math
 from collections.abc import Sequence
@@ -6,26 +6,41 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest, norm, t
-from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 CONFIDENCE = 0.95
+NORMAL_QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)
-class Proportion:
-    """A share of examples with its Wilson confidence interval (95 %)."""
+class Estimate:
+    """A metric with its confidence interval (95 %)."""
 
     value: float
     low: float
     high: float
 
     @staticmethod
-    def of(hits: int, examples: int, repeats: int = 1) -> "Proportion":
-        """Args: hits, examples: over all `repeats` passes over the same examples, which do not narrow the interval."""
+    def share(hits: int, examples: int, repeats: int = 1) -> "Estimate":
+        """A share of examples, with Wilson's interval.
+
+        Args: hits, examples: over all `repeats` passes over the same examples, which do not narrow the interval.
+        """
         once = binomtest(round(hits / repeats), examples // repeats)
         interval = once.proportion_ci(CONFIDENCE, method="wilson")
         value = hits / examples
-        return Proportion(value, min(float(interval.low), value), max(float(interval.high), value))
+        return Estimate(value, min(float(interval.low), value), max(float(interval.high), value))
+
+    @staticmethod
+    def normal(value: float, standard_error: float) -> "Estimate":
+        """An estimate whose error is normal."""
+        margin = NORMAL_QUANTILE * standard_error
+        return Estimate(value, value - margin, value + margin)
+
+    @staticmethod
+    def mean(values: np.ndarray, repeats: int = 1) -> "Estimate":
+        """The mean of one value an example; repeats as for share."""
+        error = float(values.std()) / math.sqrt(max(len(values) // repeats, 1))
+        return Estimate.normal(float(values.mean()), error)
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Difference:
         """Args: gained, lost: examples that only the model, only the baseline gets right (means over repeated passes)."""
         value = (gained - lost) / examples
         variance = (gained + lost - (gained - lost) ** 2 / examples) / examples**2
-        margin = float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(max(variance, 0.0))
+        margin = NORMAL_QUANTILE * math.sqrt(max(variance, 0.0))
         return Difference(value, value - margin, value + margin)
 
 
@@ -67,31 +82,6 @@ class Spread:
         return Spread(mean, deviation, mean - margin, mean + margin, tuple(values))
 
 
-class ClassificationCounts:
-    """Right answers among logits [examples, classes], over one pass or several over the same examples."""
-
-    def __init__(self, repeats: int = 1) -> None:
-        self.repeats = repeats
-        self.examples = self.top1 = self.top5 = 0
-        self.classes = 0
-
-    def update(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Take in one batch; labels int64 [examples]."""
-        self.examples += len(labels)
-        self.classes = logits.shape[1]
-        self.top1 += int(accuracy_score(labels, logits.argmax(axis=1), normalize=False))
-        if self.classes > 5:
-            classes = np.arange(self.classes)
-            self.top5 += int(top_k_accuracy_score(labels, logits, k=5, normalize=False, labels=classes))
-
-    def metrics(self) -> dict[str, Proportion]:
-        """top1, and top5 where there are more than five classes."""
-        found = {"top1": Proportion.of(self.top1, self.examples, self.repeats)}
-        if self.classes > 5:
-            found["top5"] = Proportion.of(self.top5, self.examples, self.repeats)
-        return found
-
-
 class PairedCounts:
     """Predictions of a model against those of a baseline, over one pass or several."""
 
@@ -100,9 +90,8 @@ class PairedCounts:
         self.examples = self.same = self.gained = self.lost = 0
         self.labelled = False
 
-    def update(self, logits: np.ndarray, baseline: np.ndarray, labels: np.ndarray | None) -> None:
-        """Take in one batch of logits [examples, classes] of both."""
-        ours, theirs = logits.argmax(axis=1), baseline.argmax(axis=1)
+    def update(self, ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None) -> None:
+        """Take in one batch of predicted classes, int64 [examples], of both."""
         self.examples += len(ours)
         self.same += int((ours == theirs).sum())
         if labels is not None:
@@ -111,13 +100,13 @@ class PairedCounts:
             self.lost += int(((ours != labels) & (theirs == labels)).sum())
 
     @property
-    def agreement(self) -> Proportion:
+    def agreement(self) -> Estimate:
         """Share of equal predictions."""
-        return Proportion.of(self.same, self.examples, self.repeats)
+        return Estimate.share(self.same, self.examples, self.repeats)
 
     @property
     def difference(self) -> Difference | None:
-        """Top-1 accuracy minus the baseline's, where there are labels."""
+        """Share of right predictions minus the baseline's, where there are labels."""
         if not self.labelled:
             return None
         return Difference.of(*(count / self.repeats for count in (self.gained, self.lost, self.examples)))

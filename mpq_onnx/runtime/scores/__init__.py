@@ -1,0 +1,16 @@
+"""Metrics by the form of a model's answers; one form a file, a new one is one file and one line in SCORES."""
+
+from collections.abc import Callable
+
+from mpq_onnx.runtime.scores import binary, classes, values, vectors
+from mpq_onnx.runtime.scores.scores import Scores
+from mpq_onnx.tasks import Answer
+
+SCORES: dict[Answer, Callable[[str, int], Scores]] = {
+    Answer.CLASSES: classes.ClassScores,
+    Answer.BINARY: binary.BinaryScores,
+    Answer.VECTORS: vectors.VectorScores,
+    Answer.VALUES: values.ValueScores,
+}
+
+__all__ = ["SCORES", "Scores"]

@@ -1,0 +1,57 @@
+"""Yes or no from a logit: area under the ROC curve, log loss, accuracy."""
+
+import math
+
+import numpy as np
+from scipy.special import log_expit
+from sklearn.metrics import roc_auc_score
+
+from mpq_onnx.runtime.scores.scores import Scores
+from mpq_onnx.runtime.statistics import Estimate
+
+
+class BinaryScores(Scores):
+    """Logits of class 1, [examples] or [examples, 1], against labels 0 and 1."""
+
+    def __init__(self, task: str, repeats: int = 1) -> None:
+        super().__init__(task, repeats)
+        self.logits: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
+
+    def update(self, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None) -> None:
+        if labels is None:
+            return
+        if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"labels from {labels.min()} to {labels.max()}; 0 and 1 are expected")
+        self.logits.append(output.astype(np.float64).ravel())
+        self.labels.append(labels)
+
+    def metrics(self) -> dict[str, Estimate]:
+        """auroc (where both classes occur), log_loss (nats), accuracy at probability 1/2."""
+        if not self.labels:
+            return {}
+        logits, labels = np.concatenate(self.logits), np.concatenate(self.labels)
+        losses = -np.where(labels == 1, log_expit(logits), log_expit(-logits))
+        found = {
+            "log_loss": Estimate.mean(losses, self.repeats),
+            "accuracy": Estimate.share(int(((logits > 0) == (labels == 1)).sum()), len(labels), self.repeats),
+        }
+        positives = int(labels.sum())
+        if 0 < positives < len(labels):
+            area = float(roc_auc_score(labels, logits))
+            error = auroc_error(area, positives // self.repeats, (len(labels) - positives) // self.repeats)
+            found = {"auroc": Estimate.normal(area, error), **found}
+        return found
+
+    @staticmethod
+    def predictions(output: np.ndarray) -> np.ndarray | None:
+        return (output.ravel() > 0).astype(np.int64)
+
+
+def auroc_error(area: float, positives: int, negatives: int) -> float:
+    """Standard error of an area under the ROC curve (Hanley and McNeil, Radiology 143, 1982)."""
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + (positives - 1) * (one - area**2) + (negatives - 1) * (two - area**2)) / (
+        positives * negatives
+    )
+    return math.sqrt(max(variance, 0.0))

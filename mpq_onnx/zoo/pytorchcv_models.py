@@ -1,0 +1,45 @@
+"""pytorchcv:NAME - any ImageNet classifier of pytorchcv: pretrained, with a state dict file, or with random weights."""
+
+import dataclasses
+import math
+
+import torch
+from pytorchcv import model_provider
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
+from mpq_onnx.zoo.source import SourceModel, SourceOptions
+from mpq_onnx.zoo.torch_module import download, export_module, load_state
+
+MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+RESIZE_RATIO = 0.875
+"""Crop over shorter side, as pytorchcv's own ImageNet evaluation has it."""
+OTHER_DATA = ("_cifar", "_svhn", "_cub", "_voc", "_coco", "_cityscapes", "_ade20k", "_lwf")
+
+
+def names() -> list[str]:
+    """Models for ImageNet, by name."""
+    known = model_provider._models
+    return sorted(name for name in known if not any(part in name for part in OTHER_DATA))
+
+
+def open_source(name: str, options: SourceOptions) -> SourceModel:
+    """Build the model, load or draw its weights, export it at the resolution it was designed for."""
+    where = f"pytorchcv:{name}"
+    if name.lower() not in model_provider._models:
+        raise ModelError(f"{where}: pytorchcv has no model of this name; see `mpq-onnx models`")
+    torch.manual_seed(options.seed)
+    if options.pretrained:
+        module = download(lambda: model_provider.get_model(name, pretrained=True), where)
+    else:
+        module = model_provider.get_model(name, pretrained=False)
+    if options.weights is not None:
+        load_state(module, options.weights)
+    height, width = getattr(module, "in_size", (224, 224))
+    source = export_module(module, {"x": torch.randn(2, 3, height, width)}, where)
+    resize = math.ceil(height / RESIZE_RATIO)
+    metadata = {
+        METADATA_PREPROCESSING: f"resize={resize}&crop={height}&mean={MEAN}&std={STD}",
+        METADATA_TASK: "image-classification",
+    }
+    return dataclasses.replace(source, metadata=metadata)
