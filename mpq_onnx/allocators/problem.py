@@ -1,7 +1,7 @@
 """What every allocator gets: the model's mirror, its sites, the budgets and the data."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Problem:
     log: logging.Logger
     checkpoint: str | None = None
     """File that the gradient method saves its state to, and goes on from when it exists."""
+    _grids: dict[str, list[WeightGrid]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def weights(self) -> WidthItems:
@@ -59,12 +60,14 @@ class Problem:
         return self.mirror.parameter(site.tensor).detach().cpu().numpy()
 
     def grids(self, site: WeightSite) -> list[WeightGrid]:
-        """The weight's grid at each of the budget's choices."""
-        rows = channel_rows(self.weight_array(site), site.channel_axis)
-        return [
-            weight_grid(rows, np.full(site.channels, width), self.weight_observer)
-            for width in self.weights.choices
-        ]
+        """The weight's grid at each of the budget's choices; searched for once."""
+        if site.tensor not in self._grids:
+            rows = channel_rows(self.weight_array(site), site.channel_axis)
+            self._grids[site.tensor] = [
+                weight_grid(rows, np.full(site.channels, width), self.weight_observer)
+                for width in self.weights.choices
+            ]
+        return self._grids[site.tensor]
 
 
 @dataclass(frozen=True)

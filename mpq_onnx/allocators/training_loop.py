@@ -81,7 +81,7 @@ def train(learning: Learning, run: TrainingRun) -> None:
             bar.update()
             if index == epoch_steps - 1 or step == settings.steps - 1:
                 line = (
-                    f"epoch {epoch + 1}, step {step + 1}, loss {np.mean(losses):.4f}, {learning.describe()}"
+                    f"epoch {epoch + 1}, step {step + 1}, loss {np.mean(losses):.4g}, {learning.describe()}"
                 )
                 run.log.info(line)
                 bar.set_postfix_str(line)

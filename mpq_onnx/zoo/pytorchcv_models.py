@@ -9,7 +9,7 @@ from pytorchcv import model_provider
 from mpq_onnx.errors import ModelError
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
-from mpq_onnx.zoo.torch_module import download, export_module, load_state
+from mpq_onnx.zoo.torch_module import download, export_module, load_state, settle_batch_norms
 
 MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 RESIZE_RATIO = 0.875
@@ -33,9 +33,11 @@ def open_source(name: str, options: SourceOptions) -> SourceModel:
         module = download(lambda: model_provider.get_model(name, pretrained=True), where)
     else:
         module = model_provider.get_model(name, pretrained=False)
+    height, width = getattr(module, "in_size", (224, 224))
     if options.weights is not None:
         load_state(module, options.weights)
-    height, width = getattr(module, "in_size", (224, 224))
+    elif not options.pretrained:
+        settle_batch_norms(module, 3, height, width)
     source = export_module(module, {"x": torch.randn(2, 3, height, width)}, where)
     resize = math.ceil(height / RESIZE_RATIO)
     metadata = {

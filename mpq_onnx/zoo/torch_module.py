@@ -52,6 +52,28 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return state
 
 
+SETTLING_BATCH = 8
+
+
+@torch.no_grad()
+def settle_batch_norms(module: torch.nn.Module, *shape: int) -> None:
+    """Give a randomly initialized network the BatchNormalization statistics of normal inputs of `shape` (one example).
+
+    With the initial ones, mean 0 and variance 1, signals vanish or explode within a few layers, and no precision is too low.
+    """
+    norms = [each for each in module.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # type: ignore[assignment]  # take this batch's statistics as they are
+    module.train()
+    module(torch.randn(SETTLING_BATCH, *shape, generator=torch.Generator().manual_seed(0)))
+    module.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
 Made = TypeVar("Made")
 
 

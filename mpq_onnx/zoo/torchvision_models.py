@@ -8,7 +8,7 @@ import torchvision
 from mpq_onnx.errors import ModelError
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
-from mpq_onnx.zoo.torch_module import download, export_module, load_state
+from mpq_onnx.zoo.torch_module import download, export_module, load_state, settle_batch_norms
 
 
 def names() -> list[str]:
@@ -30,10 +30,12 @@ def open_source(name: str, options: SourceOptions) -> SourceModel:
     if hasattr(module, "transform_input"):
         # GoogLeNet and Inception undo the usual normalization inside, as torchvision's own weights expect.
         module.transform_input = True
-    if options.weights is not None:
-        load_state(module, options.weights)
     transform = weights.transforms()
     size = transform.crop_size[0]
+    if options.weights is not None:
+        load_state(module, options.weights)
+    elif not options.pretrained:
+        settle_batch_norms(module, 3, size, size)
     source = export_module(module, {"x": torch.randn(2, 3, size, size)}, where)
     mean, std = (",".join(str(value) for value in values) for values in (transform.mean, transform.std))
     preprocessing = f"resize={transform.resize_size[0]}&crop={size}&mean={mean}&std={std}"

@@ -1,0 +1,36 @@
+"""Results that survive an interruption: one JSON line a finished piece of work, and a second call goes on from there."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+
+class Kept:
+    """Lines in a file by the work (a dataclass instance) that they came from."""
+
+    def __init__(self, path: Path, kind: type) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self.path = path
+        self.by_work: dict[Any, list[dict]] = {}
+        for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            work = kind(**{name: line[name] for name in kind.__dataclass_fields__})
+            self.by_work.setdefault(work, []).append(line)
+
+    def run(self, works: Iterable[Any], measure: Callable[[Any], list[dict]]) -> None:
+        """Measure what is not there yet; every result is written before the next begins."""
+        for work in works:
+            if work in self.by_work:
+                continue
+            lines = [{**asdict(work), **line} for line in measure(work)]
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line, default=float) + "\n" for line in lines)
+            self.by_work[work] = lines
+            print(work, *(line for line in lines), sep="\n  ", flush=True)
+
+    @property
+    def lines(self) -> list[dict]:
+        """All of them, in the order of the work."""
+        return [line for lines in self.by_work.values() for line in lines]

@@ -1,0 +1,239 @@
+"""A row per network of the papers: export, mirror, quantized and noisy files in onnxruntime, allocation, times and memory.
+
+Weights are random and so are the inputs, where no real ones can be had without a download: the table shows that every stage
+works and agrees on every network, not how accurate it is (sst2_minilm.py and adult_dlrm.py are for that). Weights are rounded
+to nearest: adaptive rounding of a ResNet-50 takes half an hour on two cores. Each row runs in a
+process of its own, and every finished row is kept in output/.
+
+    python benchmarks/model_table.py            # about an hour on two cores
+    python benchmarks/model_table.py --show     # the table of what is there
+"""
+
+import argparse
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+import mpq_onnx
+from mpq_onnx.allocators.recorder import Recorder
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror.noisy_mac import NoisyMac
+from mpq_onnx.model_file import model_bytes
+from mpq_onnx.runtime.noise_ratios import measure_ratios
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.statistics import SignalToNoise
+from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.workflows.preparation import load_float_model
+
+OUTPUT = Path(__file__).resolve().parent / "output" / "models"
+RESULTS = OUTPUT / "table.jsonl"
+STEPS = 20
+NOISES = ("thermal", "shot", "weight")
+QUIET_ENERGY = 1e4
+"""High enough that a node's noise hardly changes what the next one sees, so that the clean network predicts it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network."""
+
+    source: str
+    examples: int = 16
+    """Random ones; the last quarter is for validation."""
+    batch: int = 4
+    length: int = 32
+    """Tokens of a text model's input."""
+
+
+ROWS = (
+    Row("dlrm", examples=512, batch=32),
+    Row("torchvision:shufflenet_v2_x1_0"),
+    Row("torchvision:mobilenet_v2"),
+    Row("torchvision:googlenet"),
+    Row("transformers:bert", examples=32, batch=8),
+    Row("torchvision:inception_v3"),
+    Row("pytorchcv:resnet50"),
+    Row("torchvision:resnet50", examples=64, batch=32),
+)
+
+
+def measure(row: Row) -> dict:
+    """Every stage on one network."""
+    folder = OUTPUT / re.sub(r"\W+", "_", row.source)
+    data = f"random?count={row.examples}"
+    found: dict = {**asdict(row), "seconds": {}}
+
+    def timed(name: str, work):
+        start = time.perf_counter()
+        result = work()
+        found["seconds"][name] = time.perf_counter() - start
+        return result
+
+    path = folder / "float.onnx"
+    exported = timed("export", lambda: mpq_onnx.export(row.source, path, sequence_length=row.length))
+    found["nodes"] = exported.nodes
+    found["mirror_sqnr"] = timed("mirror", lambda: mirror_sqnr(path, data))
+    options = mpq_onnx.AllocateOptions(steps=STEPS, batch_size=row.batch, rounding="nearest")
+    eight = timed(
+        "W8A8",
+        lambda: mpq_onnx.allocate(
+            path,
+            data,
+            folder / "w8a8",
+            weight_bits=8,
+            activation_bits=8,
+            options=replace(options, method="uniform"),
+        ),
+    )
+    mixed = timed(
+        "mixed",
+        lambda: mpq_onnx.allocate(
+            path, data, folder / "mixed", weight_bits=4, activation_bits=8, options=options
+        ),
+    )
+    for name, result in (("w8a8", eight), ("mixed", mixed)):
+        check = result.mirror_check
+        found[name] = {
+            "sqnr": min(check.optimized_sqnr, check.unoptimized_sqnr),
+            "same": check.same_predictions,
+            "output_sqnr": result.chosen.evaluation.comparison.output_sqnr,
+            "uniform_output_sqnr": result.uniform.evaluation.comparison.output_sqnr,
+            "weight_bits": result.chosen.allocation.mean_weight_bits,
+            "activation_bits": result.chosen.allocation.mean_activation_bits,
+            "kept": result.chosen.name,
+        }
+    found["losses"] = losses(folder / "mixed" / "training.log")
+    for noise in NOISES:
+        found[noise] = timed(noise, lambda noise=noise: deviations(eight.model_path, noise, data))
+    found["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return found
+
+
+def mirror_sqnr(path: Path, data: str) -> float:
+    """Decibels of the mirror's outputs against onnxruntime's, float."""
+    base = load_float_model(path)
+    feeds = base.open_data(data).read([0, 1]).inputs
+    with torch.no_grad():
+        found = build_mirror(base.model).run(feeds, torch.device("cpu"))
+    ratio = SignalToNoise()
+    for ours, wanted in zip(found, Runner(model_bytes(base.model), "cpu").run(feeds), strict=True):
+        ratio.update(wanted, ours.numpy())
+    return ratio.decibels
+
+
+def losses(log: Path) -> list[float]:
+    """Mean loss of every epoch."""
+    return [float(text) for text in re.findall(r"loss ([\d.e+-]+),", log.read_text(encoding="utf-8"))]
+
+
+@torch.no_grad()
+def deviations(model: str, noise: str, data: str) -> dict:
+    """Noise measured in onnxruntime over noise predicted by the formulas, at the output of every multiply-accumulate node."""
+    options = mpq_onnx.EnergyOptions((noise,), method="uniform")
+    bench = NoiseBench(load_noise_free(model), data, None, options)
+    (candidate,) = bench.propose("uniform", QUIET_ENERGY, OUTPUT)
+    modules = bench.noisy_mirror(candidate).modules
+    outputs = [bench.mirror.values[site.output] for site in bench.sites]
+    recorder = Recorder(bench.mirror, [], set(outputs))
+    positions = range(min(len(bench.validation_set), 16))
+    recorder.run_batch(bench.validation.batch(positions).inputs)
+    predicted = {
+        site.node: predicted_deviation(modules[site.node], *recorder.arguments[output][:2])
+        for site, output in zip(bench.sites, outputs, strict=True)
+    }
+    graph = bench.graph(bench.allocation(candidate, QUIET_ENERGY))
+    measured = measure_ratios(graph, bench.validation_set.part(positions), "cpu")
+    ratios = np.array([node.noise_deviation / predicted[node.node] for node in measured.nodes])
+    return {
+        "nodes": len(ratios),
+        "median": float(np.median(ratios)),
+        "low": ratios.min(),
+        "high": ratios.max(),
+    }
+
+
+def predicted_deviation(module: NoisyMac, x: torch.Tensor, w: torch.Tensor) -> float:
+    """Root mean square of the noise at the node's output, for clean inputs."""
+    if module.output_variances:
+        viewed = module.geometry.view(module.geometry.mac(x, w, None))
+        variance = module.unit_output_variance(x, w).expand_as(viewed)
+    else:
+        variance = module.geometry.mac(x.square(), module.unit_weight_variance(x, w).expand_as(w), None)
+    return float((variance.double().mean() / QUIET_ENERGY).sqrt())
+
+
+def show(lines: list[dict]) -> None:
+    """Print the table."""
+    rows = []
+    for line in lines:
+        seconds, mixed, eight = line["seconds"], line["mixed"], line["w8a8"]
+        noisy = [
+            f"{line[name]['median']:.3f} [{line[name]['low']:.2f}, {line[name]['high']:.2f}]"
+            for name in NOISES
+        ]
+        epochs = line["losses"]
+        rows.append(
+            [
+                line["source"].replace("torchvision:", ""),
+                f"{line['nodes']}, {seconds['export']:.0f} s",
+                f"{line['mirror_sqnr']:.0f} dB",
+                f"{eight['sqnr']:.0f} dB, {100 * eight['same']:.0f} %",
+                f"{mixed['sqnr']:.0f} dB, {100 * mixed['same']:.0f} %",
+                f"{mixed['weight_bits']:.3f} / {mixed['activation_bits']:.3f}",
+                f"{mixed['uniform_output_sqnr']:.1f} -> {mixed['output_sqnr']:.1f} dB",
+                f"{epochs[0]:.3g} -> {epochs[-1]:.3g}",
+                f"{seconds['mixed']:.0f} s",
+                *noisy,
+                f"{line['peak_gigabytes']:.1f} GB",
+            ]
+        )
+    headers = [
+        "network (random weights)",
+        "nodes, export",
+        "mirror, float",
+        "W8A8: mirror",
+        "W4A8: mirror",
+        "mean bits",
+        "outputs, uniform -> allocated",
+        f"loss, {STEPS} steps",
+        "allocate",
+        *NOISES,
+        "peak",
+    ]
+    print(tabulate(rows, headers, disable_numparse=True, tablefmt="pipe"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--row", type=int, help="measure this row alone, and print it as JSON")
+    arguments = parser.parse_args()
+    if arguments.row is not None:
+        print(json.dumps(measure(ROWS[arguments.row]), default=float))
+        return
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    RESULTS.touch()
+    lines = [json.loads(text) for text in RESULTS.read_text(encoding="utf-8").splitlines()]
+    for index, row in enumerate(ROWS):
+        if arguments.show or any(line["source"] == row.source for line in lines):
+            continue
+        done = subprocess.run(
+            [sys.executable, __file__, "--row", str(index)], check=True, stdout=subprocess.PIPE, text=True
+        )
+        lines.append(json.loads(done.stdout.splitlines()[-1]))
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(lines[-1]) + "\n")
+    show(lines)
+
+
+if __name__ == "__main__":
+    main()
