@@ -134,3 +134,9 @@ def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04 nothing of the kind")
     with pytest.raises(DataError, match="cannot be read as npz"):
         open_dataset(f"npz:{path}", IMAGE)
+
+
+def test_random_inputs_of_one_example_are_independent() -> None:
+    inputs = tuple(ModelInput(name, np.dtype(np.int64), (None, 64)) for name in ("ids", "mask"))
+    batch = open_dataset("random?count=2", inputs).read([0, 1])
+    assert (batch.inputs["ids"] != batch.inputs["mask"]).any()

@@ -21,8 +21,10 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     )
     shapes = {wanted.name: _shape(wanted, size, spec.text) for wanted in inputs}
 
+    names = list(shapes)
+
     def example(wanted: ModelInput, index: int) -> np.ndarray:
-        generator = np.random.default_rng([seed, index])
+        generator = np.random.default_rng([seed, index, names.index(wanted.name)])
         if wanted.dtype.kind == "f":
             return generator.standard_normal(shapes[wanted.name]).astype(wanted.dtype)
         return generator.integers(0, 2, shapes[wanted.name]).astype(wanted.dtype)

@@ -96,7 +96,8 @@ def open_source(name: str, options: SourceOptions) -> SourceModel:
     if options.weights is not None:
         load_state(transformer, options.weights)
     ids = torch.ones(2, options.sequence_length, dtype=torch.int64)
-    example = {"input_ids": ids, "attention_mask": ids}
+    # One tensor given twice would be exported as one input.
+    example = {"input_ids": ids, "attention_mask": ids.clone()}
     if "token_type_ids" in inspect.signature(transformer.forward).parameters and hasattr(
         config, "type_vocab_size"
     ):

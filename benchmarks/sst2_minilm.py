@@ -1,0 +1,151 @@
+"""A real transformer: all-MiniLM-L6-v2 with a sentiment head on SST-2; accuracy by bits, and energy per MAC under shot noise.
+
+The network is made by examples/sentiment_minilm.py (which says what to install). Train sentences only are used to calibrate,
+allocate and choose; dev sentences for every figure. All MatMuls are noisy, those of attention too.
+
+    python benchmarks/sst2_minilm.py            # about an hour on two cores
+    python benchmarks/sst2_minilm.py --show
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kept import Kept
+from tabulate import tabulate
+
+import mpq_onnx
+
+DATA = Path(os.environ.get("MPQ_ONNX_SST2", Path(__file__).resolve().parents[2] / "shared/data/sst2"))
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+OUTPUT = Path(__file__).resolve().parent / "output" / "sst2"
+TRAIN, TEST = f"text:{DATA / 'train.tsv'}?count=1024", f"text:{DATA / 'dev.tsv'}"
+STEPS = 60
+REPEATS = 3
+POINTS_LOST = 0.02
+TOLERANCE = 0.06
+
+
+@dataclass(frozen=True)
+class Work:
+    """One allocation of mean weight bits, or a search for the energy per MAC that loses POINTS_LOST (budget None)."""
+
+    kind: str
+    budget: float | None
+    method: str
+    granularity: str
+
+
+WORKS = (
+    Work("bits", 8.0, "uniform", "layer"),
+    Work("shot", None, "uniform", "layer"),
+    Work("shot", None, "closed-form", "layer"),
+    Work("bits", 4.0, "uniform", "layer"),
+    Work("bits", 4.0, "refined", "layer"),
+    Work("shot", None, "closed-form", "channel"),
+    Work("shot", None, "refined", "channel"),
+    Work("bits", 4.0, "refined", "channel"),
+)
+SEARCHED = (0.5, 500.0)
+"""Photons per MAC."""
+
+
+def float_file() -> Path:
+    path = OUTPUT / "float.onnx"
+    if not path.is_file():
+        if not DATA.is_dir():
+            sys.exit(f"{DATA} is missing: this benchmark needs SST-2 (docs/benchmarks.md)")
+        subprocess.run([sys.executable, EXAMPLES / "sentiment_minilm.py", DATA, OUTPUT], check=True)
+    return path
+
+
+def accuracy(path: Path) -> float:
+    return mpq_onnx.evaluate(path, TEST).evaluation.metrics["accuracy"].value
+
+
+def measure(work: Work, kept: Kept) -> list[dict]:
+    folder = OUTPUT / f"{work.kind}-{work.budget}-{work.method}-{work.granularity}"
+    exact = accuracy(float_file())
+    if work.kind == "bits":
+        options = mpq_onnx.AllocateOptions(method=work.method, granularity=work.granularity, steps=STEPS)
+        result = mpq_onnx.allocate(
+            float_file(), TRAIN, folder, weight_bits=work.budget, activation_bits=8, options=options
+        )
+        return [
+            {
+                "float": exact,
+                "accuracy": accuracy(Path(result.model_path)),
+                "spent": result.chosen.allocation.mean_weight_bits,
+                "kept": result.chosen.name,
+                "bytes": result.bytes,
+            }
+        ]
+    energy_options = mpq_onnx.EnergyOptions(
+        (work.kind,), method=work.method, granularity=work.granularity, repeats=REPEATS, steps=STEPS
+    )
+    found = mpq_onnx.search_energy(
+        float_file(),
+        TRAIN,
+        TEST,
+        folder,
+        goals=(mpq_onnx.Goal("accuracy", exact - POINTS_LOST),),
+        interval=mpq_onnx.Interval(*ends(work, kept), TOLERANCE),
+        options=energy_options,
+    )
+    assert found.best is not None, f"{work}: the goal is out of the interval"
+    return [{"float": exact, "accuracy": found.best.metrics["accuracy"], "spent": found.best.budget}]
+
+
+def ends(work: Work, kept: Kept) -> tuple[float, float]:
+    """Where to search: below uniform for what is allocated, around the closed form for what refines it."""
+    if work.method == "uniform":
+        return SEARCHED
+    if work.method == "refined":
+        (closed,) = kept.by_work[Work(work.kind, None, "closed-form", work.granularity)]
+        return closed["spent"] * 0.8, closed["spent"] * 1.05
+    (uniform,) = kept.by_work[Work(work.kind, None, "uniform", "layer")]
+    return uniform["spent"] / 8, uniform["spent"]
+
+
+def show(kept: Kept) -> None:
+    """Print the table."""
+    rows = []
+    uniform = kept.by_work.get(WORKS[1], [None])[0]
+    for work in WORKS:
+        for line in kept.by_work.get(work, []):
+            what = (
+                f"W{work.budget:g} A8"
+                if work.kind == "bits"
+                else f"{work.kind} noise, {100 * POINTS_LOST:g} points lost"
+            )
+            spent = f"{line['spent']:.4g}"
+            if work.kind != "bits" and uniform is not None and work.method != "uniform":
+                spent += f" (-{100 * (1 - line['spent'] / uniform['spent']):.0f} %)"
+            rows.append(
+                [
+                    what,
+                    f"{work.method}, by {work.granularity}",
+                    spent,
+                    f"{100 * line['accuracy']:.2f}",
+                    f"{100 * line['float']:.2f}",
+                ]
+            )
+    headers = ["", "method", "mean weight bits, or photons per MAC", "accuracy", "float"]
+    print(tabulate(rows, headers, disable_numparse=True, tablefmt="pipe"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--show", action="store_true")
+    arguments = parser.parse_args()
+    kept = Kept(OUTPUT / "table.jsonl", Work)
+    if not arguments.show:
+        kept.run(WORKS, lambda work: measure(work, kept))
+    show(kept)
+
+
+if __name__ == "__main__":
+    main()
