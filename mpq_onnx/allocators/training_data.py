@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.tasks import Answer, answer_of
 
@@ -60,6 +60,8 @@ class TrainingData:
     def batch(self, positions: Sequence[int] | np.ndarray) -> TrainingBatch:
         """The examples at `positions`."""
         inputs, labels = self._read(positions)
+        if labels is not None:
+            self._check(labels)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
         exact = tuple(output[chosen] for output in self.float_outputs)
         return TrainingBatch(inputs, labels, exact, self.answer)
@@ -74,6 +76,16 @@ class TrainingData:
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         whole = max(len(self) // size, 1)
         return [order[index * size : (index + 1) * size] for index in range(whole)]
+
+    def _check(self, labels: Tensor) -> None:
+        """Raise DataError for labels that are not among the classes of a model that chooses among some."""
+        classes = {Answer.CLASSES: self.float_outputs[0].shape[-1], Answer.BINARY: 2}.get(self.answer)
+        if classes is not None and (
+            labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= classes
+        ):
+            raise DataError(
+                f"{self.dataset.name}: labels from {labels.min()} to {labels.max()} do not fit the model's {classes} classes"
+            )
 
     def _read(self, positions: Sequence[int] | np.ndarray) -> tuple[tuple[Tensor, ...], Tensor | None]:
         batch = self.dataset.read(positions)

@@ -1,14 +1,16 @@
 """Placement "all": every op output that is not a pass-through, after the fused activation.
 
 Residual adds, concatenations, average pools, softmax, layer normalization and the model's outputs included; the model's
-floating-point inputs get a fixed 8-bit quantizer. Nothing stays in float between two nodes.
+floating-point inputs get a fixed 8-bit quantizer. Nothing stays in float between two nodes but index arithmetic (see there).
 """
 
 import math
+from collections.abc import Set
 
 import onnx_ir as ir
 
-from mpq_onnx.placement.graph_roles import fused_into, is_constant, is_float, is_pass_through
+from mpq_onnx.placement.graph_roles import fused_into, is_float, is_pass_through
+from mpq_onnx.placement.index_arithmetic import exact_values, masks_softmax
 from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
 
 INPUT_BITS = 8
@@ -27,8 +29,11 @@ def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, .
         for value in model.graph.inputs
         if is_float(value) and value.uses()
     ]
+    exact = exact_values(model)
     for node in model.graph:
-        if is_pass_through(node) or fused_into(node) is not None or _is_static(node):
+        if is_pass_through(node) or fused_into(node) is not None or _is_static(node, exact):
+            continue
+        if masks_softmax(node, exact):
             continue
         for output in node.outputs:
             if output.name and is_float(output) and (output.uses() or output.is_graph_output()):
@@ -37,8 +42,8 @@ def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, .
     return tuple(sites)
 
 
-def _is_static(node: ir.Node) -> bool:
-    """True for nodes that compute from constants alone (shape arithmetic, constant folding left-overs)."""
+def _is_static(node: ir.Node, exact: Set[str]) -> bool:
+    """True for nodes that compute no signal: shape arithmetic, constant folding left-overs, what stems from integer inputs."""
     return node.op_type in ("Shape", "Size", "ConstantOfShape", "Range") or all(
-        value is None or is_constant(value) for value in node.inputs
+        value.name in exact for value in node.outputs
     )
