@@ -122,6 +122,8 @@ def export(source: str, output: str, as_json: bool, **options: Any) -> None:
         f"largest difference from the source on random input: {result.largest_difference:.3g}"
         f" (outputs up to {result.largest_output:.3g})"
     )
+    if result.fixed_batch is not None:
+        click.echo(f"batch size: {result.fixed_batch} only; allocate wants a model for any")
     for key, text in result.metadata.items():
         click.echo(f"{key}: {text if len(text) <= LONGEST_FACT else f'{len(text):,} characters'}")
 

@@ -38,7 +38,7 @@ def canonicalize(model: ir.Model) -> ir.Model:
     model = convert_opset(model)
     _lift_constants(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
-    optimizer.optimize_ir(model, input_size_limit=2**24, output_size_limit=2**26)
+    optimizer.optimize_ir(model, input_size_limit=2**24, output_size_limit=2**26, should_fold=_folds_anyway)
     model = rewriter.rewrite(model, REWRITE_RULES)
     _lift_constants(model)
     tidy = ir.passes.Sequential(
@@ -52,6 +52,11 @@ def canonicalize(model: ir.Model) -> ir.Model:
         common.ShapeInferencePass(),
     )
     return tidy(model).model
+
+
+def _folds_anyway(node: ir.Node) -> bool | None:
+    """Weights that a file keeps as the value that fills them are weights all the same."""
+    return True if node.op_type == "ConstantOfShape" else None
 
 
 def _lift_constants(model: ir.Model) -> None:

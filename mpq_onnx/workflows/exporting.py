@@ -4,15 +4,17 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
-from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.model_file import clone, model_bytes, save_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.free_batch import FreeBatchPass
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
 from mpq_onnx.workflows.preparation import check_choice
@@ -34,6 +36,8 @@ class ExportResult:
     largest_difference: float
     """Between the source's outputs and the file's, absolute, on the check's data."""
     largest_output: float
+    fixed_batch: int | None
+    """The one batch size that the model takes; None for any."""
     metadata: dict[str, str]
     """What the file says about its model: preprocessing, task, ... (see metadata.py)."""
 
@@ -75,7 +79,7 @@ def export(
     if sequence_length < 1:
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
-    model = canonicalize(clone(opened.model))
+    model = with_free_batch(canonicalize(clone(opened.model)), check)
     facts = dict(opened.metadata)
     if preprocess is not None:
         facts[METADATA_PREPROCESSING] = preprocess
@@ -94,4 +98,30 @@ def export(
             f"{source}: the canonical form differs by {difference:.3g} (outputs up to {largest:.3g}); please report it"
         )
     size = save_model(model, output)
-    return ExportResult(str(output), len(list(model.graph)), size, difference, largest, facts)
+    return ExportResult(
+        path=str(output),
+        nodes=len(list(model.graph)),
+        bytes=size,
+        largest_difference=difference,
+        largest_output=largest,
+        fixed_batch=model_inputs(model)[0].fixed_batch,
+        metadata=facts,
+    )
+
+
+def with_free_batch(model: ir.Model, check: str) -> ir.Model:
+    """A model exported for one batch size, opened to any where it then still computes the same; else as it was."""
+    opened = clone(model)
+    if not FreeBatchPass()(opened).modified:
+        return model
+    feeds = open_dataset(check, model_inputs(model)).read([0, 1]).inputs
+    wanted = Runner(model_bytes(model), "cpu").run(feeds)
+    try:
+        found = Runner(model_bytes(opened), "cpu").run(feeds)
+    except MpqOnnxError:  # onnxruntime cannot run two examples at once
+        return model
+    same = all(
+        ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=LARGEST_DIFFERENCE, atol=1e-6)
+        for ours, theirs in zip(found, wanted, strict=True)
+    )
+    return opened if same else model
