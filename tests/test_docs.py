@@ -11,12 +11,15 @@ import pytest
 from click.testing import CliRunner
 from test_noise_operators import Case, noisy_runs
 
+from mpq_onnx import datasets, zoo
 from mpq_onnx.cli import cli
 from mpq_onnx.json_document import load_schema
+from mpq_onnx.metadata import MODEL_FACTS
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.ops.noisy_function import NOISE_ATTRIBUTES
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
+from mpq_onnx.tasks import TASKS
 from mpq_onnx.workflows.energy_options import COMPATS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +31,22 @@ def test_the_list_of_operators_is_the_op_table() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (ROOT / "docs" / "operators.md").read_text() == module.page()
+
+
+def test_every_field_of_columns_is_documented() -> None:
+    page, schema = (ROOT / "docs" / "columns.md").read_text(), load_schema("columns.schema.json")
+    names = {*schema["properties"], *schema["properties"]["label"]["properties"]}
+    names |= {*schema["$defs"]["number"]["properties"], *schema["$defs"]["category"]["properties"]}
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    jsonschema.validate(json.loads(example), schema)
+
+
+def test_every_data_kind_task_and_fact_is_documented() -> None:
+    data, models = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("data", "models"))
+    assert [kind for kind in datasets.KINDS if f"| `{kind}" not in data] == []
+    assert [name for name in (*TASKS, *MODEL_FACTS) if f"`{name}`" not in models] == []
+    assert [kind for kind in zoo.KINDS if f"| `{kind}" not in models] == []
 
 
 @pytest.mark.parametrize("name", ["allocation", "energy_allocation"])
