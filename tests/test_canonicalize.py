@@ -7,11 +7,12 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from conftest import make_cnn, make_encoder
+from conftest import make_cnn, make_encoder, make_model, weights
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.model_file import fingerprint, load_model, model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.workflows.exporting import export
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
@@ -99,3 +100,52 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match=r"half\.onnx"):
         load_model(path)
+
+
+def reshaping_model(batch: int, target: list[int]) -> onnx.ModelProto:
+    """A model for one batch size: convolution, ReLU, Reshape to `target`, and the sum over its last axis."""
+    tensors = {
+        "w": weights(np.random.default_rng(0), 4, 3, 3, 3),
+        "target": np.array(target, np.int64),
+        "axes": np.array([-1], np.int64),
+    }
+    nodes = [
+        onnx.helper.make_node("Conv", ["images", "w"], ["c"], "conv"),
+        onnx.helper.make_node("Reshape", ["c", "target"], ["r"], "reshape"),
+        onnx.helper.make_node("ReduceSum", ["r", "axes"], ["y"], "sum", keepdims=0),
+    ]
+    inputs = [("images", onnx.TensorProto.FLOAT, [batch, 3, 5, 5])]
+    return make_model(nodes, inputs, [("y", target[:-1])], tensors)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_export_opens_a_fixed_batch(batch: int, tmp_path: Path) -> None:
+    source, path = tmp_path / "source.onnx", tmp_path / "model.onnx"
+    onnx.save(reshaping_model(batch, [batch, 2, 18]), source)
+    assert export(str(source), path).fixed_batch is None
+    pictures = np.random.default_rng(0).standard_normal((batch, 3, 5, 5)).astype(np.float32)
+    twice = {"images": np.concatenate([pictures, 2 * pictures])}
+    (found,) = run(path.read_bytes(), twice)
+    (wanted,) = run(source.read_bytes(), {"images": pictures})
+    np.testing.assert_allclose(found, np.concatenate([wanted, 2 * wanted]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_that_the_graph_mixes_stays_fixed(tmp_path: Path) -> None:
+    source, path = tmp_path / "source.onnx", tmp_path / "model.onnx"
+    onnx.save(reshaping_model(2, [6, 12]), source)  # rows that hold parts of both examples
+    assert export(str(source), path).fixed_batch == 2
+    pictures = np.random.default_rng(0).standard_normal((2, 3, 5, 5)).astype(np.float32)
+    assert run(path.read_bytes(), {"images": pictures})[0].shape == (6,)
+
+
+def test_weights_given_by_their_value_are_weights() -> None:
+    tensors = {"shape": np.array([4, 3, 3, 3], np.int64)}
+    fill = onnx.helper.make_tensor("value", onnx.TensorProto.FLOAT, [1], [0.1])
+    nodes = [
+        onnx.helper.make_node("ConstantOfShape", ["shape"], ["w"], "fill", value=fill),
+        onnx.helper.make_node("Conv", ["images", "w"], ["y"], "conv"),
+    ]
+    inputs = [("images", onnx.TensorProto.FLOAT, ["n", 3, 5, 5])]
+    canonical = canonicalize(ir.from_proto(make_model(nodes, inputs, [("y", ["n", 4, 3, 3])], tensors)))
+    assert [node.op_type for node in canonical.graph] == ["Conv"]
+    assert canonical.graph[0].inputs[1].const_value.numpy().shape == (4, 3, 3, 3)
