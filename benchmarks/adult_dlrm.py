@@ -110,7 +110,7 @@ def show(kept: Kept) -> None:
     ):
         rows = []
         for budget in dict.fromkeys(work.budget for work in works() if work.kind == kind):
-            lines = [kept.by_work.get(Work(kind, budget, *method), [None])[0] for method in METHODS]
+            lines = [kept.line(Work(kind, budget, *method)) for method in METHODS]
             if not all(lines):
                 continue
             if budget is None:

@@ -10,11 +10,11 @@ W8A8. Train images only are used for sensitivities and training. Every figure is
 """
 
 import argparse
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from kept import Kept
 from resnet20 import OUTPUT, TEST, TRAIN, exported
 from tabulate import tabulate
 
@@ -84,7 +84,7 @@ def noise_free_top1(name: str) -> float:
     return mpq_onnx.evaluate(base_file(name), TEST).evaluation.metrics["top1"].value
 
 
-def measure(cell: Cell, done: dict[Cell, dict]) -> dict:
+def measure(cell: Cell, kept: Kept) -> dict:
     """Search, or allocate and evaluate on the test images."""
     top1 = noise_free_top1(cell.base)
     options = mpq_onnx.EnergyOptions(
@@ -98,7 +98,7 @@ def measure(cell: Cell, done: dict[Cell, dict]) -> dict:
             TEST,
             place,
             goals=(mpq_onnx.Goal("top1", top1 - POINTS_LOST),),
-            interval=mpq_onnx.Interval(*ends(cell, done), TOLERANCE),
+            interval=mpq_onnx.Interval(*ends(cell, kept), TOLERANCE),
             options=options,
         )
         assert result.best is not None, f"{cell}: the goal is out of the interval"
@@ -119,11 +119,11 @@ def measure(cell: Cell, done: dict[Cell, dict]) -> dict:
     }
 
 
-def ends(cell: Cell, done: dict[Cell, dict]) -> tuple[float, float]:
+def ends(cell: Cell, kept: Kept) -> tuple[float, float]:
     """Where to search: below uniform for what is allocated, around the closed form for what refines it."""
 
     def found(method: str, granularity: str) -> float | None:
-        line = done.get(Cell(cell.noise, cell.base, method, granularity, None))
+        line = kept.line(Cell(cell.noise, cell.base, method, granularity, None))
         return None if line is None else float(line["energy"])
 
     if cell.method == "uniform":
@@ -135,12 +135,12 @@ def ends(cell: Cell, done: dict[Cell, dict]) -> tuple[float, float]:
     return below / 15, below
 
 
-def show(done: dict[Cell, dict]) -> None:
+def show(kept: Kept) -> None:
     """Print both tables."""
     headers = ["noise", "network", "noise-free top-1", *(" ".join(method) for method in METHODS)]
     rows = []
     for case in CASES:
-        lines = [done.get(Cell(*case, *method, None)) for method in METHODS]
+        lines = [kept.line(Cell(*case, *method, None)) for method in METHODS]
         uniform = lines[0]
         if uniform is None:
             continue
@@ -157,7 +157,7 @@ def show(done: dict[Cell, dict]) -> None:
     rows = []
     for case in CASES:
         for energy in TARGETS[case[0]]:
-            lines = [done.get(Cell(*case, *method, energy)) for method in COMPARED]
+            lines = [kept.line(Cell(*case, *method, energy)) for method in COMPARED]
             if any(lines):
                 texts = [
                     "" if line is None else f"{100 * line['top1']:.2f} ± {100 * line['deviation']:.2f}"
@@ -179,19 +179,11 @@ def main() -> None:
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--case", choices=["/".join(case) for case in CASES], action="append")
     arguments = parser.parse_args()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.touch()
-    done = {}
-    for line in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines()):
-        done[Cell(**{field: line[field] for field in Cell.__dataclass_fields__})] = line
+    kept = Kept(RESULTS, Cell)
     cases = tuple(case for case in CASES if not arguments.case or "/".join(case) in arguments.case)
-    for cell in () if arguments.show else cells(cases):
-        if cell not in done:
-            done[cell] = measure(cell, done)
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**asdict(cell), **done[cell]}) + "\n")
-            print(cell, done[cell], flush=True)
-    show(done)
+    if not arguments.show:
+        kept.run(cells(cases), lambda cell: [measure(cell, kept)])
+    show(kept)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ class Kept:
             self.by_work[work] = lines
             print(work, *(line for line in lines), sep="\n  ", flush=True)
 
+    def line(self, work: Any) -> dict | None:
+        """The one line of a finished piece of work; None where it is not finished."""
+        return next(iter(self.by_work.get(work, [])), None)
+
     @property
     def lines(self) -> list[dict]:
         """All of them, in the order of the work."""

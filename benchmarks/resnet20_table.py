@@ -6,11 +6,10 @@ calibrate, train and choose. Every measured line is kept in output/resnet20_tabl
 """
 
 import argparse
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from kept import Kept
 from resnet20 import FILES, OUTPUT, TEST, TRAIN, exported
 from tabulate import tabulate
 
@@ -75,7 +74,6 @@ def measure(run: Run) -> list[dict]:
         )
         lines.append(
             {
-                **asdict(run),
                 "candidate": candidate.name,
                 "kept": candidate.name == result.chosen.name,
                 "mean_weight_bits": candidate.allocation.mean_weight_bits,
@@ -92,11 +90,10 @@ def measure(run: Run) -> list[dict]:
     return lines
 
 
-def show(path: Path) -> None:
+def show(kept: Kept) -> None:
     """Print the table: one line a budget, granularity, rounding and file; * marks what the default keeps."""
     cells: dict[tuple, dict[str, str]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
+    for line in kept.lines:
         assert line["mean_weight_bits"] <= line["weight_bits"]
         assert line["mean_activation_bits"] <= line["activation_bits"]
         key = (
@@ -123,19 +120,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--show", action="store_true")
     arguments = parser.parse_args()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.touch()
-    done = {
-        Run(**{field: line[field] for field in Run.__dataclass_fields__})
-        for line in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
-    }
-    for run in () if arguments.show else runs():
-        if run not in done:
-            lines = measure(run)
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
-            print(run, flush=True)
-    show(RESULTS)
+    kept = Kept(RESULTS, Run)
+    if not arguments.show:
+        kept.run(runs(), measure)
+    show(kept)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def ends(work: Work, kept: Kept) -> tuple[float, float]:
 def show(kept: Kept) -> None:
     """Print the table."""
     rows = []
-    uniform = kept.by_work.get(UNIFORM, [None])[0]
+    uniform = kept.line(UNIFORM)
     for work in WORKS:
         for line in kept.by_work.get(work, []):
             what = (

@@ -464,6 +464,7 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
 )
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
 @click.option("--seed", default=0, show_default=True, help="Of the noise.")
+@click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
 @device_option
 @json_option

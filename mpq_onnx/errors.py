@@ -27,3 +27,10 @@ class AllocationError(MpqOnnxError):
 
 class OutputError(MpqOnnxError):
     """A result cannot be written."""
+
+
+def check_choice(name: str, value: str, choices: object) -> None:
+    """Raise UsageError unless `value` is one of `choices`."""
+    names = list(choices)  # type: ignore[call-overload]
+    if value not in names:
+        raise UsageError(f"{name} {value}: choose one of {', '.join(names)}")

@@ -178,11 +178,12 @@ class InterruptedData:
     def __getattr__(self, name: str):
         return getattr(self.data, name)
 
-    def batch(self, positions):
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        return self.data.batch(positions)
+    def stream(self, parts):
+        for batch in self.data.stream(parts):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            yield batch
 
 
 def test_interrupted_training_goes_on_with_the_same_noise(

@@ -62,8 +62,7 @@ def measure_costs(problem: Problem) -> Costs:
     squared_gradients = dict.fromkeys(activations, 0.0)
     # A batch holds all its activations at once; later batches of the data set add nothing new.
     examples = min(EXAMPLES, len(problem.data))
-    for start in range(0, examples, BATCH_SIZE):
-        batch = problem.data.batch(range(start, min(start + BATCH_SIZE, examples)))
+    for batch in problem.data.batches(BATCH_SIZE, examples):
         watched = [*(layer.node for layer in layers), *activations.values()]
         recorder = Recorder(problem.mirror, watched, {layer.node for layer in layers})
         outputs = recorder.run_batch(batch.inputs)

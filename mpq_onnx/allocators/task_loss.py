@@ -1,5 +1,7 @@
 """The task's loss: what a lower precision must not spoil."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +26,21 @@ def task_loss(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
     if batch.labels is not None and logits is not None:
         return F.cross_entropy(logits, batch.labels)
     return distance_from_float(outputs, batch).mean()
+
+
+@torch.no_grad()
+def mean_distance(network: Callable[..., tuple[Tensor, ...]], batches: Iterable[TrainingBatch]) -> float:
+    """Mean over all examples of the distance from the float model.
+
+    Args:
+        network: the model's inputs -> its outputs.
+    """
+    total, count = 0.0, 0
+    for batch in batches:
+        distances = distance_from_float(network(*batch.inputs), batch)
+        total += float(distances.double().sum())
+        count += len(distances)
+    return total / count
 
 
 def distance_from_float(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:

@@ -1,13 +1,14 @@
 """Calibration data for torch: batches on the device, with labels or the float model's outputs as target."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets import Batch, Dataset
+from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.tasks import Answer, answer_of
@@ -48,9 +49,8 @@ class TrainingData:
         self.input_names = mirror.inputs
         parts: list[tuple[Tensor, ...]] = []
         with torch.no_grad():
-            for start in range(0, len(dataset), READ_BATCH):
-                inputs, _ = self._read(range(start, min(start + READ_BATCH, len(dataset))))
-                parts.append(_forward(mirror, inputs))
+            for batch in dataset.batches(READ_BATCH):
+                parts.append(_forward(mirror, self._tensors(batch)[0]))
         self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
         self.answer = answer_of(dataset.task, [output.shape for output in self.float_outputs])
 
@@ -59,17 +59,32 @@ class TrainingData:
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> TrainingBatch:
         """The examples at `positions`."""
-        inputs, labels = self._read(positions)
+        return self._training_batch(positions, self.dataset.read(positions))
+
+    def stream(self, parts: Iterable[Sequence[int] | np.ndarray]) -> Iterator[TrainingBatch]:
+        """A batch for every entry of `parts`; the next is read while the caller works."""
+        for positions, batch in read_ahead(
+            lambda positions: (positions, self.dataset.read(positions)), parts
+        ):
+            yield self._training_batch(positions, batch)
+
+    def batches(self, size: int, examples: int | None = None) -> Iterator[TrainingBatch]:
+        """All examples (or the first `examples`) in order, `size` at a time."""
+        stop = len(self) if examples is None else min(examples, len(self))
+        return self.stream(range(start, min(start + size, stop)) for start in range(0, stop, size))
+
+    def spread(self, size: int, examples: int) -> Iterator[TrainingBatch]:
+        """`examples` of the examples, spread over the data, `size` at a time; the last batch may be smaller."""
+        positions = np.linspace(0, len(self) - 1, min(examples, len(self))).astype(int)
+        return self.stream(positions[start : start + size] for start in range(0, len(positions), size))
+
+    def _training_batch(self, positions: Sequence[int] | np.ndarray, batch: Batch) -> TrainingBatch:
+        inputs, labels = self._tensors(batch)
         if labels is not None:
             self._check(labels)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
         exact = tuple(output[chosen] for output in self.float_outputs)
         return TrainingBatch(inputs, labels, exact, self.answer)
-
-    def batches(self, size: int) -> Iterator[TrainingBatch]:
-        """All examples in order."""
-        for start in range(0, len(self), size):
-            yield self.batch(range(start, min(start + size, len(self))))
 
     def shuffled(self, size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Positions of the batches of one epoch; the same for the same seed and epoch."""
@@ -87,8 +102,7 @@ class TrainingData:
                 f"{self.dataset.name}: labels from {labels.min()} to {labels.max()} do not fit the model's {classes} classes"
             )
 
-    def _read(self, positions: Sequence[int] | np.ndarray) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        batch = self.dataset.read(positions)
+    def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
         inputs = tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)
         labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(self.device)
         return inputs, labels

@@ -5,7 +5,7 @@ The same seed gives the same parameters, interrupted or not.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,9 @@ def train(learning: Learning, run: TrainingRun) -> None:
     with tqdm(
         total=settings.steps, initial=done, desc=run.name, disable=None, leave=False, unit="step"
     ) as bar:
-        for step in range(done, settings.steps):
+        for step, batch in enumerate(data.stream(_order(run, done, epoch_steps)), done):
             epoch, index = divmod(step, epoch_steps)
-            positions = data.shuffled(settings.batch_size, settings.seed, epoch)[index]
-            losses.append(training_step(learning, optimizer, data.batch(positions), step))
+            losses.append(training_step(learning, optimizer, batch, step))
             if not math.isfinite(losses[-1]):
                 raise ModelError(
                     f"training diverged at step {step + 1}: the loss is {losses[-1]}; lower --learning-rate"
@@ -89,6 +88,13 @@ def train(learning: Learning, run: TrainingRun) -> None:
             if (step + 1) % CHECKPOINT_EVERY == 0:
                 _save(run.checkpoint, learning, optimizer, average, step + 1)
     average.apply()
+
+
+def _order(run: TrainingRun, done: int, epoch_steps: int) -> Iterator[np.ndarray]:
+    """Positions of the batch of every step that is left."""
+    for step in range(done, run.settings.steps):
+        epoch, index = divmod(step, epoch_steps)
+        yield run.data.shuffled(run.settings.batch_size, run.settings.seed, epoch)[index]
 
 
 def training_step(

@@ -1,11 +1,11 @@
 """Data sets: examples by index, served in checked batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
@@ -79,13 +79,8 @@ class Dataset:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples in order, `size` at a time; the last batch may be smaller. One is read ahead while the caller works."""
-        parts = [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self.read, parts[0])
-            for part in parts[1:]:
-                ready, ahead = ahead, reader.submit(self.read, part)
-                yield ready.result()
-            yield ahead.result()
+        parts = (range(start, min(start + size, len(self))) for start in range(0, len(self), size))
+        return read_ahead(self.read, parts)
 
     def part(self, positions: Sequence[int]) -> "Dataset":
         """The examples at `positions` as a data set of their own."""

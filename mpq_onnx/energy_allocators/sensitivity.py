@@ -31,8 +31,7 @@ def measure_costs(problem: EnergyProblem) -> np.ndarray:
     # A shared weight is one value; each node that reads it adds its own noise, and sees the whole gradient.
     weights = [problem.mirror.values[site.weight] for site in problem.sites]
     examples = min(EXAMPLES, len(problem.data))
-    for start in range(0, examples, BATCH_SIZE):
-        batch = problem.data.batch(range(start, min(start + BATCH_SIZE, examples)))
+    for batch in problem.data.batches(BATCH_SIZE, examples):
         recorder = Recorder(problem.mirror, [*outputs, *weights], set(outputs))
         likelihood = sampled_likelihood(recorder.run_batch(batch.inputs), batch.answer, generator)
         watched = list(dict.fromkeys([*outputs, *weights]))

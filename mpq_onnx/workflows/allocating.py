@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
-import torch
 
 from mpq_onnx.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.allocators import ALLOCATORS, Budget, Candidate, Problem, TrainingData, TrainingSettings
 from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
-from mpq_onnx.allocators.task_loss import distance_from_float
+from mpq_onnx.allocators.task_loss import mean_distance
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
@@ -254,15 +253,10 @@ class _Bench:
             {name: value for name, value in asked.items() if value is not None},
         )
 
-    @torch.no_grad()
     def _distance(self, network: QuantizedNetwork) -> float:
         """Mean distance from the float outputs over the validation data, in the mirror."""
         simulated = quantized_mirror(self.problem.mirror, network)
-        total = 0.0
-        for batch in self.validation.batches(SCORE_BATCH):
-            outputs = simulated.module.forward(*batch.inputs)
-            total += float(distance_from_float(outputs, batch).double().sum())
-        return total / len(self.validation)
+        return mean_distance(simulated.module.forward, self.validation.batches(SCORE_BATCH))
 
 
 def _rank(result: CandidateResult) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpq_onnx.allocation import Allocation, check_against_sites, load_allocation
 from mpq_onnx.allocators.training_data import TrainingData
-from mpq_onnx.errors import AllocationError, UsageError
+from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import PLACEMENTS, find_sites
@@ -15,7 +15,6 @@ from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (
-    check_choice,
     check_fingerprint,
     load_float_model,
     measure_calibration,

@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass
 
 from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS
-from mpq_onnx.errors import UsageError
+from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.runtime.session import DEVICES
 from mpq_onnx.workflows.options import GRANULARITIES
-from mpq_onnx.workflows.preparation import check_choice
 
 COMPAT_NONE = "none"
 COMPAT_GARG2021 = "garg2021"

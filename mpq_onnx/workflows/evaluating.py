@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from mpq_onnx.allocation import Allocation, parse_allocation
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
-from mpq_onnx.errors import UsageError
-from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
+from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY, METADATA_TASK
 from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.reseed_noise import noisy_nodes
@@ -15,6 +15,7 @@ from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner,
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.tasks import TASKS
 
 DEFAULT_REPEATS = 5
 
@@ -44,6 +45,7 @@ def evaluate(
     repeats: int | None = None,
     seed: int = 0,
     signal_to_noise: bool = False,
+    task: str | None = None,
 ) -> EvaluateResult:
     """Run `data` through `model`, and through `baseline` beside it.
 
@@ -54,12 +56,17 @@ def evaluate(
         repeats: passes over the data with independent noise, for noisy files; 5 when omitted.
         seed: of the noise; the same seed gives the same figures.
         signal_to_noise: measure every noisy node too.
+        task: a name in tasks.TASKS, which decides the metrics; None takes the file's own.
 
     Raises:
         MpqOnnxError: see its subclasses.
     """
     loaded = load_model(model)
-    dataset = open_dataset(data, model_inputs(loaded), loaded.metadata_props)
+    facts = dict(loaded.metadata_props)
+    if task is not None:
+        check_choice("task", task, TASKS)
+        facts[METADATA_TASK] = task
+    dataset = open_dataset(data, model_inputs(loaded), facts)
     other = Runner(load_checked(baseline), device) if baseline is not None else None
     noisy = bool(noisy_nodes(loaded))
     if not noisy and (repeats is not None or signal_to_noise):

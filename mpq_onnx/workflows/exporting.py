@@ -9,7 +9,7 @@ import onnx_ir as ir
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
-from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError
+from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.model_file import clone, model_bytes, save_model
 from mpq_onnx.model_inputs import model_inputs
@@ -17,7 +17,6 @@ from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.free_batch import FreeBatchPass
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
-from mpq_onnx.workflows.preparation import check_choice
 from mpq_onnx.zoo import SourceOptions, open_source
 from mpq_onnx.zoo.source import SEQUENCE_LENGTH
 

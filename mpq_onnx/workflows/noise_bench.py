@@ -41,6 +41,8 @@ from mpq_onnx.workflows.preparation import FloatModel
 from mpq_onnx.workflows.quantizing import torch_device
 from mpq_onnx.workflows.run_folder import LOG_FILE, split_validation, training_log
 
+SCORE_BATCH = 64
+
 
 @dataclass(frozen=True)
 class EnergyCandidateResult:
@@ -155,7 +157,7 @@ class NoiseBench:
 
     def distance(self, candidate: EnergyCandidate) -> float:
         """Mean distance from the noise-free outputs over the validation data, in the mirror."""
-        return noisy_distance(self.noisy_mirror(candidate), self.validation, np.arange(len(self.validation)))
+        return noisy_distance(self.noisy_mirror(candidate), self.validation.batches(SCORE_BATCH))
 
     def noisy_mirror(self, candidate: EnergyCandidate) -> NoisyMirror:
         levels = ENERGY_LEVELS[self.options.energy_levels]

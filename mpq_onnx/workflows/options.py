@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpq_onnx.allocators import ALLOCATORS
-from mpq_onnx.errors import UsageError
+from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.placement import EMBEDDING_BITS, PLACEMENTS
 from mpq_onnx.quantization import MAXIMUM_BITS
@@ -13,7 +13,6 @@ from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.runtime.session import DEVICES
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
-from mpq_onnx.workflows.preparation import check_choice
 
 GRANULARITIES = ("layer", "channel")
 

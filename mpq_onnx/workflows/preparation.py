@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
-from mpq_onnx.errors import AllocationError, DataError, UsageError
+from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.model_file import clone, fingerprint, load_model
 from mpq_onnx.model_inputs import model_inputs
@@ -50,13 +50,6 @@ def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: st
             f"{where}: belongs to another model than {float_model.path} (fingerprints {fingerprint_found[:12]} and"
             f" {own[:12]}); allocate for this model"
         )
-
-
-def check_choice(name: str, value: str, choices: object) -> None:
-    """Raise UsageError unless `value` is one of `choices`."""
-    names = list(choices)  # type: ignore[call-overload]
-    if value not in names:
-        raise UsageError(f"{name} {value}: choose one of {', '.join(names)}")
 
 
 def measure_calibration(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from mpq_onnx.allocation import Allocation
@@ -71,12 +72,10 @@ def round_network(
 ) -> QuantizedNetwork:
     """The numbers of the quantized network; rounding and bias correction see `examples` of `data`, spread over it."""
     settings = allocation.settings
-    batches = []
+    batches: list[tuple[Tensor, ...]] = []
     if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
         count = min(examples, len(data), _most_examples(calibration))
-        positions = np.linspace(0, len(data) - 1, count).astype(int)
-        for start in range(0, len(positions), ROUNDING_BATCH):
-            batches.append(data.batch(positions[start : start + ROUNDING_BATCH]).inputs)
+        batches = [batch.inputs for batch in data.spread(ROUNDING_BATCH, count)]
     return quantize_network(mirror, sites, allocation, calibration, batches)
 
 
