@@ -77,8 +77,16 @@ def settle_batch_norms(module: torch.nn.Module, *shape: int) -> None:
 Made = TypeVar("Made")
 
 
-def download(make: Callable[[], Made], where: str) -> Made:
+FETCH_WEIGHTS = (
+    "fetch the file on another machine and give it as --weights, or leave --pretrained out for random weights"
+)
+
+
+def download(make: Callable[[], Made], where: str, instead: str = FETCH_WEIGHTS) -> Made:
     """What `make` returns, which its library may have to download first.
+
+    Args:
+        instead: what the user can do when that fails.
 
     Raises:
         ModelError: it failed, perhaps for want of a network.
@@ -89,8 +97,7 @@ def download(make: Callable[[], Made], where: str) -> Made:
     except Exception as error:  # urllib, requests, huggingface_hub and torch raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{where}: its weights cannot be downloaded ({type(error).__name__}: {reason}); fetch the file on another machine"
-            " and give it as --weights, or leave --pretrained out for random weights"
+            f"{where}: cannot be downloaded ({type(error).__name__}: {reason}); {instead}"
         ) from error
 
 

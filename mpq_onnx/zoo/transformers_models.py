@@ -24,6 +24,7 @@ from mpq_onnx.zoo.source import SourceModel, SourceOptions
 from mpq_onnx.zoo.torch_module import download, export_module, load_state
 
 DEFAULT_TASK = "sequence-classification"
+INSTEAD = "save it on another machine (save_pretrained) and give the folder as transformers:DIR"
 Outputs = Callable[[Any, Tensor], Any]
 """(what the model returned, attention mask) -> tensors."""
 
@@ -131,8 +132,8 @@ def _build(name: str, head: Head, options: SourceOptions, where: str) -> tuple[A
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{where}: cannot be built for this task: {reason}") from error
     if options.pretrained:
-        return download(lambda: head.loader.from_pretrained(name, **eager), where), _tokenizer(name)
-    config = download(lambda: transformers.AutoConfig.from_pretrained(name), where)
+        return download(lambda: head.loader.from_pretrained(name, **eager), where, INSTEAD), _tokenizer(name)
+    config = download(lambda: transformers.AutoConfig.from_pretrained(name), where, INSTEAD)
     return head.loader.from_config(config, **eager), _tokenizer(name)
 
 
