@@ -52,14 +52,16 @@ class Row:
     batch: int = 4
     length: int = 32
     """Tokens of a text model's input."""
+    noisy_examples: int = 16
+    """Passed through the noisy network, again and again where there are fewer: nodes with few outputs need many."""
 
 
 ROWS = (
-    Row("dlrm", examples=512, batch=32),
+    Row("dlrm", examples=512, batch=32, noisy_examples=4096),
     Row("torchvision:shufflenet_v2_x1_0"),
     Row("torchvision:mobilenet_v2"),
     Row("torchvision:googlenet"),
-    Row("transformers:bert", examples=32, batch=8),
+    Row("transformers:bert", examples=32, batch=8, noisy_examples=64),
     Row("torchvision:inception_v3"),
     Row("pytorchcv:resnet50"),
     Row("torchvision:resnet50", examples=64, batch=32),
@@ -113,7 +115,9 @@ def measure(row: Row) -> dict:
         }
     found["losses"] = losses(folder / "mixed" / "training.log")
     for noise in NOISES:
-        found[noise] = timed(noise, lambda noise=noise: deviations(eight.model_path, noise, data))
+        found[noise] = timed(
+            noise, lambda noise=noise: deviations(eight.model_path, noise, data, row.noisy_examples)
+        )
     found["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return found
 
@@ -136,7 +140,7 @@ def losses(log: Path) -> list[float]:
 
 
 @torch.no_grad()
-def deviations(model: str, noise: str, data: str) -> dict:
+def deviations(model: str, noise: str, data: str, examples: int) -> dict:
     """Noise measured in onnxruntime over noise predicted by the formulas, at the output of every multiply-accumulate node."""
     options = mpq_onnx.EnergyOptions((noise,), method="uniform")
     bench = NoiseBench(load_noise_free(model), data, None, options)
@@ -144,7 +148,7 @@ def deviations(model: str, noise: str, data: str) -> dict:
     modules = bench.noisy_mirror(candidate).modules
     outputs = [bench.mirror.values[site.output] for site in bench.sites]
     recorder = Recorder(bench.mirror, [], set(outputs))
-    positions = range(min(len(bench.validation_set), 16))
+    positions = [index % len(bench.validation_set) for index in range(examples)]
     recorder.run_batch(bench.validation.batch(positions).inputs)
     predicted = {
         site.node: predicted_deviation(modules[site.node], *recorder.arguments[output][:2])
