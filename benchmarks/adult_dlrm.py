@@ -119,6 +119,7 @@ def show(kept: Kept) -> None:
                     f"{line['spent']:.3g} (-{100 * (1 - line['spent'] / lines[0]['spent']):.0f} %)"
                     for line in lines
                 ]
+                texts[0] = f"{lines[0]['spent']:.3g}"
             else:
                 name, texts = f"{budget:g}", [f"{100 * line[figure]:.2f}" for line in lines]
             rows.append([name, f"{100 * lines[0]['float']:.2f}", *texts])
