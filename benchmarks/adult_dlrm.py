@@ -7,19 +7,18 @@ every figure.
     python benchmarks/adult_dlrm.py --show
 """
 
-import argparse
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kept import Kept
+from kept import Kept, measure_and_show
+from shared_data import data_folder, require
 from tabulate import tabulate
 
 import mpq_onnx
 
-DATA = Path(os.environ.get("MPQ_ONNX_ADULT", Path(__file__).resolve().parents[2] / "shared/data/adult"))
+DATA = data_folder("MPQ_ONNX_ADULT", "adult")
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 OUTPUT = Path(__file__).resolve().parent / "output" / "adult"
 COLUMNS = f"columns={OUTPUT / 'columns.json'}"
@@ -51,8 +50,7 @@ def works() -> list[Work]:
 def float_file() -> Path:
     path = OUTPUT / "float.onnx"
     if not path.is_file():
-        if not DATA.is_dir():
-            sys.exit(f"{DATA} is missing: this benchmark needs the census income data (docs/benchmarks.md)")
+        require(DATA, "the census income data")
         subprocess.run([sys.executable, EXAMPLES / "train_dlrm.py", DATA, OUTPUT], check=True)
         mpq_onnx.export("dlrm", path, weights=str(OUTPUT / "dlrm.pt"))
     return path
@@ -104,10 +102,7 @@ def measure(work: Work) -> list[dict]:
 
 def show(kept: Kept) -> None:
     """Print the tables."""
-    for kind, unit, figure in (
-        ("bits", "mean weight bits (A8)", "auroc"),
-        ("thermal", "energy per MAC", "auroc"),
-    ):
+    for kind, unit in (("bits", "mean weight bits (A8)"), ("thermal", "energy per MAC")):
         rows = []
         for budget in dict.fromkeys(work.budget for work in works() if work.kind == kind):
             lines = [kept.line(Work(kind, budget, *method)) for method in METHODS]
@@ -121,7 +116,7 @@ def show(kept: Kept) -> None:
                 ]
                 texts[0] = f"{lines[0]['spent']:.3g}"
             else:
-                name, texts = f"{budget:g}", [f"{100 * line[figure]:.2f}" for line in lines]
+                name, texts = f"{budget:g}", [f"{100 * line['auroc']:.2f}" for line in lines]
             rows.append([name, f"{100 * lines[0]['float']:.2f}", *texts])
         headers = [unit, "float" if kind == "bits" else "W8A8", *(" by ".join(method) for method in METHODS)]
         print(
@@ -131,13 +126,8 @@ def show(kept: Kept) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--show", action="store_true")
-    arguments = parser.parse_args()
     kept = Kept(OUTPUT / "table.jsonl", Work)
-    if not arguments.show:
-        kept.run(works(), measure)
-    show(kept)
+    measure_and_show(__doc__, kept, works(), measure, show)
 
 
 if __name__ == "__main__":

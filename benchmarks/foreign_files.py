@@ -7,7 +7,6 @@ torch's older exporter, at opsets 7 to 13. Each ends in a quantized file that ru
     python benchmarks/foreign_files.py --show
 """
 
-import argparse
 import importlib.util
 import json
 import math
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from kept import Kept
+from kept import Kept, measure_and_show
 from tabulate import tabulate
 
 OUTPUT = Path(__file__).resolve().parent / "output" / "foreign"
@@ -183,13 +182,8 @@ def show(kept: Kept) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--show", action="store_true")
-    arguments = parser.parse_args()
     kept = Kept(OUTPUT / "table.jsonl", File)
-    if not arguments.show:
-        kept.run(files(), measure)
-    show(kept)
+    measure_and_show(__doc__, kept, files(), measure, show)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Results that survive an interruption: one JSON line a finished piece of work, and a second call goes on from there."""
 
+import argparse
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -28,7 +29,7 @@ class Kept:
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(line, default=float) + "\n" for line in lines)
             self.by_work[work] = lines
-            print(work, *(line for line in lines), sep="\n  ", flush=True)
+            print(work, *lines, sep="\n  ", flush=True)
 
     def line(self, work: Any) -> dict | None:
         """The one line of a finished piece of work; None where it is not finished."""
@@ -38,3 +39,18 @@ class Kept:
     def lines(self) -> list[dict]:
         """All of them, in the order of the work."""
         return [line for lines in self.by_work.values() for line in lines]
+
+
+def measure_and_show(
+    description: str | None,
+    kept: Kept,
+    works: Iterable[Any],
+    measure: Callable[[Any], list[dict]],
+    show: Callable[[Kept], None],
+) -> None:
+    """A benchmark's command line: measure what is missing, unless --show is given, and show what is there."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--show", action="store_true")
+    if not parser.parse_args().show:
+        kept.run(works, measure)
+    show(kept)

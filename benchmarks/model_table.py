@@ -16,11 +16,12 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from kept import Kept
 from tabulate import tabulate
 
 import mpq_onnx
@@ -72,7 +73,7 @@ def measure(row: Row) -> dict:
     """Every stage on one network."""
     folder = OUTPUT / re.sub(r"\W+", "_", row.source)
     data = f"random?count={row.examples}"
-    found: dict = {**asdict(row), "seconds": {}}
+    found: dict = {"seconds": {}}
 
     def timed(name: str, work):
         start = time.perf_counter()
@@ -120,6 +121,17 @@ def measure(row: Row) -> dict:
         )
     found["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return found
+
+
+def measure_apart(row: Row) -> list[dict]:
+    """The same in a process of its own, whose peak of memory is this row's."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--row", str(ROWS.index(row))],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return [json.loads(done.stdout.splitlines()[-1])]
 
 
 def mirror_sqnr(path: Path, data: str) -> float:
@@ -224,19 +236,10 @@ def main() -> None:
     if arguments.row is not None:
         print(json.dumps(measure(ROWS[arguments.row]), default=float))
         return
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    RESULTS.touch()
-    lines = [json.loads(text) for text in RESULTS.read_text(encoding="utf-8").splitlines()]
-    for index, row in enumerate(ROWS):
-        if arguments.show or any(line["source"] == row.source for line in lines):
-            continue
-        done = subprocess.run(
-            [sys.executable, __file__, "--row", str(index)], check=True, stdout=subprocess.PIPE, text=True
-        )
-        lines.append(json.loads(done.stdout.splitlines()[-1]))
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(lines[-1]) + "\n")
-    show(lines)
+    kept = Kept(RESULTS, Row)
+    if not arguments.show:
+        kept.run(ROWS, measure_apart)
+    show(kept.lines)
 
 
 if __name__ == "__main__":

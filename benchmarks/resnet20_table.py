@@ -5,11 +5,10 @@ calibrate, train and choose. Every measured line is kept in output/resnet20_tabl
     python benchmarks/resnet20_table.py --show     # the table of what is there
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kept import Kept
+from kept import Kept, measure_and_show
 from resnet20 import FILES, OUTPUT, TEST, TRAIN, exported
 from tabulate import tabulate
 
@@ -117,13 +116,8 @@ def show(kept: Kept) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--show", action="store_true")
-    arguments = parser.parse_args()
     kept = Kept(RESULTS, Run)
-    if not arguments.show:
-        kept.run(runs(), measure)
-    show(kept)
+    measure_and_show(__doc__, kept, runs(), measure, show)
 
 
 if __name__ == "__main__":

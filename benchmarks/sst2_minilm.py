@@ -7,19 +7,18 @@ allocate and choose; dev sentences for every figure. All MatMuls are noisy, thos
     python benchmarks/sst2_minilm.py --show
 """
 
-import argparse
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kept import Kept
+from kept import Kept, measure_and_show
+from shared_data import data_folder, require
 from tabulate import tabulate
 
 import mpq_onnx
 
-DATA = Path(os.environ.get("MPQ_ONNX_SST2", Path(__file__).resolve().parents[2] / "shared/data/sst2"))
+DATA = data_folder("MPQ_ONNX_SST2", "sst2")
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 OUTPUT = Path(__file__).resolve().parent / "output" / "sst2"
 TRAIN, TEST = f"text:{DATA / 'train.tsv'}?count=1024", f"text:{DATA / 'dev.tsv'}"
@@ -57,8 +56,7 @@ SEARCHED = (0.5, 500.0)
 def float_file() -> Path:
     path = OUTPUT / "float.onnx"
     if not path.is_file():
-        if not DATA.is_dir():
-            sys.exit(f"{DATA} is missing: this benchmark needs SST-2 (docs/benchmarks.md)")
+        require(DATA, "SST-2")
         subprocess.run([sys.executable, EXAMPLES / "sentiment_minilm.py", DATA, OUTPUT], check=True)
     return path
 
@@ -161,13 +159,8 @@ def show(kept: Kept) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--show", action="store_true")
-    arguments = parser.parse_args()
     kept = Kept(OUTPUT / "table.jsonl", Work)
-    if not arguments.show:
-        kept.run(WORKS, lambda work: measure(work, kept))
-    show(kept)
+    measure_and_show(__doc__, kept, WORKS, lambda work: measure(work, kept), show)
 
 
 if __name__ == "__main__":

@@ -188,9 +188,7 @@ def make_allocation(
             node=weight.node,
             op_type=weight.op_type,
             weight=weight.tensor,
-            weight_bits=_fixed_width(weight, weight_bits)
-            if weight.fixed_bits is not None
-            else weight_bits.get(weight.tensor),
+            weight_bits=_weight_width(weight, weight_bits),
             weight_elements=weight.elements,
             weight_counted=weight.fixed_bits is None,
             macs=weight.macs,
@@ -227,7 +225,12 @@ def make_allocation(
     return Allocation(model, settings, tuple(nodes), budget)
 
 
-def _fixed_width(site: WeightSite, weight_bits: Mapping[str, Any]) -> float | None:
+def _weight_width(
+    site: WeightSite, weight_bits: Mapping[str, float | tuple[float, ...]]
+) -> float | tuple[float, ...] | None:
+    """The width(s) of one weight; None for float."""
+    if site.fixed_bits is None:
+        return weight_bits.get(site.tensor)
     return float(site.fixed_bits) if weight_bits and site.fixed_bits else None
 
 

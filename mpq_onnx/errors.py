@@ -1,5 +1,8 @@
 """The errors that a user can cause, each with the exit code that the command line answers with."""
 
+LONGEST_REASON = 200
+"""Characters that are shown of what a library says."""
+
 
 class MpqOnnxError(Exception):
     """Base of all errors that are the input's fault: the message is one line (what, where, what to do)."""
@@ -34,3 +37,14 @@ def check_choice(name: str, value: str, choices: object) -> None:
     names = list(choices)  # type: ignore[call-overload]
     if value not in names:
         raise UsageError(f"{name} {value}: choose one of {', '.join(names)}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, up to its first line break."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error of a library says, in one line that is not too long."""
+    return " ".join(str(error).split())[:LONGEST_REASON]

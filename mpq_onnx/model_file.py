@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.files import replacing
 
 LARGEST_INLINE_BYTES = 1_900_000_000
@@ -28,10 +28,10 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         onnx.checker.check_model(str(path))
         return ir.external_data.load_to_model(ir.load(path))
     except onnx.checker.ValidationError as error:
-        raise ModelError(f"{path}: not a valid ONNX model: {_first_line(error)}") from error
+        raise ModelError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
     except Exception as error:  # protobuf and onnx_ir raise many kinds for a broken file
         raise ModelError(
-            f"{path}: cannot be read as ONNX, perhaps truncated: {_first_line(error)}; export it again"
+            f"{path}: cannot be read as ONNX, perhaps truncated: {first_line(error)}; export it again"
         ) from error
 
 
@@ -102,8 +102,3 @@ def add_initializer(
     )
     graph.register_initializer(value)
     return value
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

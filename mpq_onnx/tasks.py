@@ -6,6 +6,8 @@ A new task is one line in TASKS; a new way to answer is a file in runtime/scores
 from collections.abc import Sequence
 from enum import Enum
 
+import numpy as np
+
 
 class Answer(Enum):
     """The form of a model's answers."""
@@ -32,6 +34,14 @@ TASKS: dict[str, Answer] = {
     "question-answering": Answer.VALUES,
     "fill-mask": Answer.VALUES,
 }
+
+
+def check_classes(labels: np.ndarray, classes: int) -> None:
+    """Raise ValueError unless `labels` is a vector of whole numbers 0 .. classes-1."""
+    if labels.ndim != 1 or labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels from {labels.min()} to {labels.max()} do not fit the model's {classes} classes"
+        )
 
 
 def answer_of(task: str, shapes: Sequence[Sequence[int]]) -> Answer:

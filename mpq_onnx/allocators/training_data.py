@@ -11,7 +11,7 @@ from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.tasks import Answer, answer_of
+from mpq_onnx.tasks import Answer, answer_of, check_classes
 
 READ_BATCH = 64
 
@@ -79,9 +79,9 @@ class TrainingData:
         return self.stream(positions[start : start + size] for start in range(0, len(positions), size))
 
     def _training_batch(self, positions: Sequence[int] | np.ndarray, batch: Batch) -> TrainingBatch:
+        if batch.labels is not None:
+            self._check(batch.labels)
         inputs, labels = self._tensors(batch)
-        if labels is not None:
-            self._check(labels)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
         exact = tuple(output[chosen] for output in self.float_outputs)
         return TrainingBatch(inputs, labels, exact, self.answer)
@@ -92,15 +92,15 @@ class TrainingData:
         whole = max(len(self) // size, 1)
         return [order[index * size : (index + 1) * size] for index in range(whole)]
 
-    def _check(self, labels: Tensor) -> None:
+    def _check(self, labels: np.ndarray) -> None:
         """Raise DataError for labels that are not among the classes of a model that chooses among some."""
         classes = {Answer.CLASSES: self.float_outputs[0].shape[-1], Answer.BINARY: 2}.get(self.answer)
-        if classes is not None and (
-            labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= classes
-        ):
-            raise DataError(
-                f"{self.dataset.name}: labels from {labels.min()} to {labels.max()} do not fit the model's {classes} classes"
-            )
+        if classes is None:
+            return
+        try:
+            check_classes(labels, classes)
+        except ValueError as error:
+            raise DataError(f"{self.dataset.name}: {error}") from error
 
     def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
         inputs = tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)

@@ -3,8 +3,7 @@
 One kind a file; a new kind is one file and one line in KINDS.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 from mpq_onnx.datasets import (
     criteo,
@@ -38,12 +37,9 @@ KINDS: dict[str, Opener] = {
     "random": random_inputs.open_examples,
     "python": python_factory.open_examples,
 }
-NO_FACTS: Facts = MappingProxyType({})
 
 
-def open_dataset(
-    text: str, inputs: tuple[ModelInput, ...], facts: Mapping[str, str] | None = None
-) -> Dataset:
+def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None = None) -> Dataset:
     """Open the data set that a spec names, for a model with `inputs`.
 
     Args:
@@ -58,7 +54,7 @@ def open_dataset(
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")
     start, count = spec.integer("start", 0), spec.integer("count", None)
-    known = facts if facts is not None else NO_FACTS
+    known = facts or {}
     examples = opener(spec, inputs, known)
     spec.refuse_unused()
     stop = examples.length if count is None or spec.kind == "random" else min(start + count, examples.length)

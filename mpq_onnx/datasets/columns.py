@@ -1,9 +1,10 @@
 """Columns of a table as a model's inputs: numbers, scaled or in logarithms, and categories, by a vocabulary or hashed.
 
-On disk a set of columns is a JSON file, validated against columns.schema.json and documented in docs/data.md.
+On disk a set of columns is a JSON file, validated against columns.schema.json and documented in docs/columns.md.
 """
 
 import dataclasses
+import functools
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -56,18 +57,12 @@ class CategoryColumn:
         if not text:
             return 0
         if self.vocabulary:
-            return self._numbers.get(text, 0)
+            return self._rows_by_value.get(text, 0)
         return 1 + zlib.crc32(text.encode()) % (self.rows - 1) if self.rows > 1 else 0
 
-    @property
-    def table_rows(self) -> int:
-        """Rows that the embedding table needs."""
-        return 1 + len(self.vocabulary) if self.vocabulary else self.rows
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_numbers", {value: row for row, value in enumerate(self.vocabulary, 1)})
-
-    _numbers: Mapping[str, int] = dataclasses.field(init=False, repr=False, compare=False)
+    @functools.cached_property
+    def _rows_by_value(self) -> dict[str, int]:
+        return {value: row for row, value in enumerate(self.vocabulary, 1)}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""csv:FILE?columns=FILE.json - rows of a table as numbers and categories; FILE may be .gz; columns as docs/data.md says.
+"""csv:FILE?columns=FILE.json - rows of a table as numbers and categories; FILE may be .gz; columns as docs/columns.md says.
 
 Rows are read from the disk when they are wanted, so the file may be larger than the memory.
 """
@@ -18,7 +18,9 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     """The rows of the file."""
     path = spec.option("columns")
     if path is None:
-        raise DataError(f"{spec.text}: give columns=FILE.json, which says what each column is (docs/data.md)")
+        raise DataError(
+            f"{spec.text}: give columns=FILE.json, which says what each column is (docs/columns.md)"
+        )
     return table_examples(Lines(spec.path, spec.text), load_columns(path), spec.text)
 
 

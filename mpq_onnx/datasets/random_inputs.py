@@ -20,7 +20,6 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         spec.integer("size", None),
     )
     shapes = {wanted.name: _shape(wanted, size, spec.text) for wanted in inputs}
-
     names = list(shapes)
 
     def example(wanted: ModelInput, index: int) -> np.ndarray:

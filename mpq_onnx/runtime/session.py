@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from mpq_onnx.errors import DataError, ModelError, UsageError
+from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 
 DEVICES = ("auto", "cpu", "cuda")
 QUIET = 3
@@ -60,7 +60,7 @@ class Runner:
         except UsageError:
             raise
         except Exception as error:  # onnxruntime raises a class of its own per status code
-            raise ModelError(f"{self.where}: onnxruntime cannot load it: {_first_line(error)}") from error
+            raise ModelError(f"{self.where}: onnxruntime cannot load it: {first_line(error)}") from error
         self.inputs = tuple(entry.name for entry in self.session.get_inputs())
         self.outputs = tuple(entry.name for entry in self.session.get_outputs())
         fixed = [entry.shape[0] for entry in self.session.get_inputs() if entry.shape]
@@ -94,7 +94,7 @@ class Runner:
             return self.session.run(outputs, dict(feeds))
         except Exception as error:
             raise DataError(
-                f"{self.where}: onnxruntime cannot run on this data: {_first_line(error)}"
+                f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
             ) from error
 
 
@@ -133,8 +133,3 @@ def _preload_cuda() -> None:
     """Let onnxruntime find the CUDA libraries that pip installed beside torch."""
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

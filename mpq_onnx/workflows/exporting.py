@@ -110,10 +110,12 @@ def export(
 
 def with_free_batch(model: ir.Model, check: str) -> ir.Model:
     """A model exported for one batch size, opened to any where it then still computes the same; else as it was."""
+    size = model_inputs(model)[0].fixed_batch
+    if size is None:
+        return model
     opened = clone(model)
     if not FreeBatchPass()(opened).modified:
         return model
-    size = model_inputs(model)[0].fixed_batch or 1
     feeds = open_dataset(check, model_inputs(model)).read([index % 2 for index in range(2 * size)]).inputs
     wanted = Runner(model_bytes(model), "cpu").run(feeds)
     try:

@@ -1,6 +1,6 @@
 """models: what export knows by name."""
 
-from mpq_onnx.zoo import dlrm, pytorchcv_models, torchvision_models, transformers_models
+from mpq_onnx.zoo import named_models
 
 
 def models(pattern: str = "") -> dict[str, list[str]]:
@@ -9,12 +9,7 @@ def models(pattern: str = "") -> dict[str, list[str]]:
     Args:
         pattern: only names that contain it, whatever the case.
     """
-    named = {
-        "torchvision": torchvision_models.names(),
-        "pytorchcv": pytorchcv_models.names(),
-        "transformers": transformers_models.names(),
-        "dlrm": dlrm.names(),
-    }
     return {
-        kind: [name for name in names if pattern.lower() in name.lower()] for kind, names in named.items()
+        kind: [name for name in names if pattern.lower() in name.lower()]
+        for kind, names in named_models().items()
     }

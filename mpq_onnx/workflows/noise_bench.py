@@ -225,8 +225,8 @@ def output_signal_to_noise(bench: NoiseBench, candidate: EnergyCandidate, positi
     noisy = bench.noisy_mirror(candidate)
     noisy.generator.manual_seed(bench.options.seed)
     ratio = SignalToNoise()
-    for start in range(0, len(positions), BATCH_SIZE):
-        batch = bench.validation.batch(positions[start : start + BATCH_SIZE])
+    parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
+    for batch in bench.validation.stream(parts):
         found = noisy.mirror.module.forward(*batch.inputs)
         for got, exact in zip(found, batch.float_outputs, strict=True):
             ratio.update(exact.cpu().numpy(), got.cpu().numpy())

@@ -1,6 +1,8 @@
 """Where models come from: an ONNX file, or `kind:name`. A new kind is one file and one line in KINDS."""
 
 import importlib
+import re
+from types import ModuleType
 
 from mpq_onnx.errors import UsageError
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
@@ -12,7 +14,16 @@ KINDS: dict[str, str] = {
     "dlrm": "dlrm",
     "python": "python_factory",
 }
-"""The module of each kind, which has open_source(name, options). Imported when asked for: some libraries take seconds."""
+"""The module of each kind, which has open_source(name, options), and names() where it knows some.
+
+Imported when it is asked for: some libraries take seconds.
+"""
+
+
+def named_models() -> dict[str, list[str]]:
+    """Names by kind, for the kinds that know theirs."""
+    modules = {kind: _module(kind) for kind in KINDS}
+    return {kind: module.names() for kind, module in modules.items() if hasattr(module, "names")}
 
 
 def open_source(text: str, options: SourceOptions) -> SourceModel:
@@ -22,11 +33,10 @@ def open_source(text: str, options: SourceOptions) -> SourceModel:
         ModelError: no such file or model, or one that cannot be exported.
         UsageError: options that do not go with the source.
     """
-    kind, _, name = text.partition("?" if text.startswith("dlrm?") else ":")
+    kind = re.split("[:?]", text, maxsplit=1)[0]
+    name = text[len(kind) + 1 :]
     if kind in KINDS and (name or kind == "dlrm"):
-        source: SourceModel = importlib.import_module(f"mpq_onnx.zoo.{KINDS[kind]}").open_source(
-            name, options
-        )
+        source: SourceModel = _module(kind).open_source(name, options)
         return source
     for option, given in (
         ("--weights", options.weights is not None),
@@ -39,4 +49,8 @@ def open_source(text: str, options: SourceOptions) -> SourceModel:
     return onnx_file.open_source(text)
 
 
-__all__ = ["KINDS", "SourceModel", "SourceOptions", "open_source"]
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(f"mpq_onnx.zoo.{KINDS[kind]}")
+
+
+__all__ = ["KINDS", "SourceModel", "SourceOptions", "named_models", "open_source"]

@@ -72,7 +72,7 @@ def names() -> list[str]:
 
 def open_source(text: str, options: SourceOptions) -> SourceModel:
     """Build a DLRM of the sizes in `text` or in the checkpoint, load or draw its weights, export it."""
-    spec = parse_spec(f"dlrm?{text.lstrip('?')}" if text else "dlrm")
+    spec = parse_spec(f"dlrm?{text.lstrip('?')}")
     if options.pretrained:
         raise UsageError("dlrm: there are no weights to download; give a checkpoint as --weights")
     if options.weights is not None:

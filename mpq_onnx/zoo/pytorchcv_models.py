@@ -1,15 +1,14 @@
 """pytorchcv:NAME - any ImageNet classifier of pytorchcv: pretrained, with a state dict file, or with random weights."""
 
-import dataclasses
 import math
 
 import torch
 from pytorchcv import model_provider
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
+from mpq_onnx.zoo.image_classifier import export_classifier
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
-from mpq_onnx.zoo.torch_module import download, export_module, load_state, settle_batch_norms
+from mpq_onnx.zoo.torch_module import download
 
 MEAN, STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 RESIZE_RATIO = 0.875
@@ -34,14 +33,5 @@ def open_source(name: str, options: SourceOptions) -> SourceModel:
     else:
         module = model_provider.get_model(name, pretrained=False)
     height, width = getattr(module, "in_size", (224, 224))
-    if options.weights is not None:
-        load_state(module, options.weights)
-    elif not options.pretrained:
-        settle_batch_norms(module, 3, height, width)
-    source = export_module(module, {"x": torch.randn(2, 3, height, width)}, where)
-    resize = math.ceil(height / RESIZE_RATIO)
-    metadata = {
-        METADATA_PREPROCESSING: f"resize={resize}&crop={height}&mean={MEAN}&std={STD}",
-        METADATA_TASK: "image-classification",
-    }
-    return dataclasses.replace(source, metadata=metadata)
+    preprocessing = f"resize={math.ceil(height / RESIZE_RATIO)}&crop={height}&mean={MEAN}&std={STD}"
+    return export_classifier(module, (height, width), preprocessing, options, where)

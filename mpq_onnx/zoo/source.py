@@ -37,4 +37,4 @@ class SourceModel:
     reference: Reference
     """Computes what the original computes."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What later commands need to know, by the keys in model_file: preprocessing, task, tokenizer, ..."""
+    """What later commands need to know, by the keys in metadata.py: preprocessing, task, tokenizer, ..."""

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import ModelError, one_line
 from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
 from mpq_onnx.zoo.source import SourceModel
 
@@ -30,8 +30,7 @@ def load_state(module: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     try:
         module.load_state_dict(state)
     except Exception as error:  # torch raises RuntimeError, and others for what is no tensor
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: is not a state dict of this model: {reason}") from error
+        raise ModelError(f"{path}: is not a state dict of this model: {one_line(error)}") from error
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
@@ -47,8 +46,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         state = dict(state.get("state_dict", state))
         consume_prefix_in_state_dict_if_present(state, "module.")  # left by DataParallel
     except Exception as error:  # torch, pickle, zipfile and safetensors raise many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: cannot be read as a state dict: {reason}") from error
+        raise ModelError(f"{path}: cannot be read as a state dict: {one_line(error)}") from error
     return state
 
 
@@ -95,9 +93,8 @@ def download(make: Callable[[], Made], where: str, instead: str = FETCH_WEIGHTS)
         with _quiet():
             return make()
     except Exception as error:  # urllib, requests, huggingface_hub and torch raise many kinds
-        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{where}: cannot be downloaded ({type(error).__name__}: {reason}); {instead}"
+            f"{where}: cannot be downloaded ({type(error).__name__}: {one_line(error)}); {instead}"
         ) from error
 
 

@@ -1,14 +1,12 @@
 """torchvision:NAME - any classifier of torchvision.models: pretrained, with a state dict file, or with random weights."""
 
-import dataclasses
-
 import torch
 import torchvision
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
+from mpq_onnx.zoo.image_classifier import export_classifier
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
-from mpq_onnx.zoo.torch_module import download, export_module, load_state, settle_batch_norms
+from mpq_onnx.zoo.torch_module import download
 
 
 def names() -> list[str]:
@@ -32,14 +30,8 @@ def open_source(name: str, options: SourceOptions) -> SourceModel:
         module.transform_input = True
     transform = weights.transforms()
     size = transform.crop_size[0]
-    if options.weights is not None:
-        load_state(module, options.weights)
-    elif not options.pretrained:
-        settle_batch_norms(module, 3, size, size)
-    source = export_module(module, {"x": torch.randn(2, 3, size, size)}, where)
     mean, std = (",".join(str(value) for value in values) for values in (transform.mean, transform.std))
     preprocessing = f"resize={transform.resize_size[0]}&crop={size}&mean={mean}&std={std}"
     if transform.interpolation.value != "bilinear":
         preprocessing += f"&interpolation={transform.interpolation.value}"
-    metadata = {METADATA_PREPROCESSING: preprocessing, METADATA_TASK: "image-classification"}
-    return dataclasses.replace(source, metadata=metadata)
+    return export_classifier(module, (size, size), preprocessing, options, where)

@@ -18,7 +18,7 @@ import transformers
 from torch import Tensor, nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.errors import ModelError, UsageError, one_line
 from mpq_onnx.metadata import METADATA_LABELS, METADATA_TASK, METADATA_TOKENIZER
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
 from mpq_onnx.zoo.torch_module import download, export_module, load_state
@@ -119,8 +119,7 @@ def _build(name: str, head: Head, options: SourceOptions, where: str) -> tuple[A
         try:
             return head.loader.from_pretrained(name, **eager), _tokenizer(name)
         except Exception as error:  # transformers, safetensors and torch raise many kinds
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{where}: cannot be loaded: {reason}") from error
+            raise ModelError(f"{where}: cannot be loaded: {one_line(error)}") from error
     if name in CONFIG_MAPPING_NAMES:
         if options.pretrained:
             raise UsageError(
@@ -129,8 +128,7 @@ def _build(name: str, head: Head, options: SourceOptions, where: str) -> tuple[A
         try:
             return head.loader.from_config(transformers.AutoConfig.for_model(name), **eager), None
         except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{where}: cannot be built for this task: {reason}") from error
+            raise ModelError(f"{where}: cannot be built for this task: {one_line(error)}") from error
     if options.pretrained:
         return download(lambda: head.loader.from_pretrained(name, **eager), where, INSTEAD), _tokenizer(name)
     config = download(lambda: transformers.AutoConfig.from_pretrained(name), where, INSTEAD)

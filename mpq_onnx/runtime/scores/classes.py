@@ -5,7 +5,7 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.runtime.statistics import Estimate
-from mpq_onnx.tasks import IMAGES
+from mpq_onnx.tasks import IMAGES, check_classes
 
 FEW = 5
 
@@ -20,15 +20,7 @@ class ClassScores(Scores):
     def update(self, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None) -> None:
         if labels is None:
             return
-        if (
-            labels.ndim != 1
-            or labels.dtype.kind != "i"
-            or labels.min() < 0
-            or labels.max() >= output.shape[1]
-        ):
-            raise ValueError(
-                f"labels from {labels.min()} to {labels.max()} do not fit the model's {output.shape[1]} classes"
-            )
+        check_classes(labels, output.shape[1])
         self.examples += len(labels)
         self.classes = output.shape[1]
         self.top1 += int(accuracy_score(labels, output.argmax(axis=1), normalize=False))
