@@ -162,7 +162,7 @@ def measure(file: File) -> list[dict]:
 
 
 def runs(line: dict) -> str:
-    decibels = math.inf if line["sqnr"] is None else line["sqnr"]
+    decibels = math.inf if line["sqnr"] is None else float(line["sqnr"])
     return f"runs: {line['weight_bits']:.3f} bits, outputs at {decibels:.0f} dB"
 
 

@@ -22,7 +22,7 @@ from training_step import seconds
 
 import mpq_onnx
 from mpq_onnx.allocators import TrainingData, TrainingSettings
-from mpq_onnx.allocators.task_loss import task_loss
+from mpq_onnx.allocators.targets import auto
 from mpq_onnx.allocators.training_loop import training_step
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.energy_allocators import EnergyProblem
@@ -120,7 +120,7 @@ def trainer() -> None:
 
     def float_step() -> None:
         plain.module.zero_grad()
-        task_loss(plain.module.forward(*batch.inputs), batch).backward()
+        auto(plain.module.forward(*batch.inputs), batch).backward()
 
     settings = TrainingSettings(batch_size=STEP_BATCH)
     problem = EnergyProblem(

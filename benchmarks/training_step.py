@@ -14,12 +14,13 @@ import torch
 from resnet20 import TRAIN, exported
 
 from mpq_onnx.allocators import Budget, Problem, TrainingData, TrainingSettings
-from mpq_onnx.allocators.task_loss import task_loss
+from mpq_onnx.allocators.targets import auto
 from mpq_onnx.allocators.training_loop import training_step
 from mpq_onnx.allocators.width_training import build_learner, learning
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.placement import find_sites
-from mpq_onnx.workflows.preparation import load_float_model, measure_calibration
+from mpq_onnx.weights import WeightRules
+from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
 BATCH = 32
 ROUNDS = 15
@@ -37,7 +38,7 @@ def seconds(work: Callable[..., object], *arguments: object) -> float:
 def main() -> None:
     float_model = load_float_model(exported())
     dataset = float_model.open_data(f"{TRAIN}?count=256")
-    calibration = measure_calibration(float_model, dataset, "mse", "all", "cpu")
+    calibration = measure_calibration(float_model, dataset, CalibrationRules(), "cpu")
     positions = np.arange(BATCH)
     plain = build_mirror(float_model.model)
     data = TrainingData(dataset, plain, torch.device("cpu"))
@@ -45,7 +46,7 @@ def main() -> None:
 
     def float_step() -> None:
         plain.module.zero_grad()
-        task_loss(plain.module.forward(*batch.inputs), batch).backward()
+        auto(plain.module.forward(*batch.inputs), batch).backward()
 
     print(
         f"ResNet-20, batch {BATCH}, {torch.get_num_threads()} threads, median of {ROUNDS} interleaved rounds"
@@ -57,7 +58,7 @@ def main() -> None:
             mirror,
             find_sites(float_model.model, calibration.shapes),
             calibration,
-            "mse",
+            WeightRules(),
             Budget(4.0, 4.0, CHOICES, CHOICES, granularity),
             TrainingSettings(batch_size=BATCH),
             TrainingData(dataset, mirror, torch.device("cpu")),

@@ -47,7 +47,11 @@ class NodePrecision:
     activation_counted: bool = True
     """False for model inputs, whose width is fixed and outside the budget."""
     weight_counted: bool = True
-    """The same for embedding tables."""
+    """The same for embedding tables, and for first and last layers of fixed width."""
+    weight_range: float = 1.0
+    """Learned factor on the range that the observer found."""
+    activation_range: float = 1.0
+    """The same for the output."""
 
     @property
     def mean_weight_bits(self) -> float | None:
@@ -69,6 +73,24 @@ class Settings:
     bias_correction: bool
     seed: int
     sensitivity: str | None = None
+    weight_scheme: str = "asymmetric"
+    weight_scales: str = "channel"
+    """channel or tensor: how many scales a weight has."""
+    activation_scheme: str = "asymmetric"
+    activation_ranges: str = "static"
+    """static, or dynamic: of each example."""
+    first_last: str = "include"
+    embedding_bits: int = 8
+    bias: str = "int32"
+    variance_correction: bool = False
+    equalization: str = "none"
+    activation_budget: str = "mean"
+    """mean or max: what the budget of the activations' bits is a budget of."""
+    labels: str = "auto"
+    width_choice: str = "nearest"
+    learned_ranges: bool = False
+    training_examples: int | None = None
+    """Examples that calibration and training were restricted to; None for all of the data."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +117,17 @@ class Allocation:
         return _weighted_mean(
             (node.activation_bits, node.activation_elements) for node in self.nodes if node.activation_counted
         )
+
+    @property
+    def peak_activation_bits(self) -> float | None:
+        """Largest bits * elements of a counted activation over the elements of the largest: what a "max" budget bounds."""
+        counted = [
+            node for node in self.nodes if node.activation_counted and node.activation_bits is not None
+        ]
+        largest = max((node.activation_elements for node in counted), default=0)
+        if not largest:
+            return None
+        return max((node.activation_bits or 0.0) * node.activation_elements for node in counted) / largest
 
     @property
     def weight_bytes(self) -> int:
@@ -136,6 +169,7 @@ class Allocation:
             "achieved": {
                 "weight_bits": self.mean_weight_bits,
                 "activation_bits": self.mean_activation_bits,
+                "peak_activation_bits": self.peak_activation_bits,
                 "weight_bytes": self.weight_bytes,
                 "bit_operations": self.bit_operations,
             },
@@ -172,6 +206,7 @@ def make_allocation(
     weight_bits: Mapping[str, float | tuple[float, ...]],
     activation_bits: Mapping[str, float],
     budget: Mapping[str, float],
+    range_factors: Mapping[str, float] | None = None,
 ) -> Allocation:
     """Join widths by tensor name with the sites that they are for, one NodePrecision a node.
 
@@ -181,7 +216,9 @@ def make_allocation(
             stay float too.
         activation_bits: width by activation tensor, fixed ones excluded; a missing tensor stays float. When empty, the
             fixed ones stay float too (weight-only quantization).
+        range_factors: learned factors on ranges, by weight or activation tensor.
     """
+    factors = range_factors or {}
     entries: dict[str, NodePrecision] = {}
     for weight in sites.weights:
         entries[weight.node] = NodePrecision(
@@ -191,6 +228,7 @@ def make_allocation(
             weight_bits=_weight_width(weight, weight_bits),
             weight_elements=weight.elements,
             weight_counted=weight.fixed_bits is None,
+            weight_range=factors.get(weight.tensor, 1.0),
             macs=weight.macs,
             input=weight.source,
         )
@@ -206,6 +244,7 @@ def make_allocation(
             activation_bits=bits,
             activation_elements=site.elements,
             activation_counted=site.fixed_bits is None,
+            activation_range=factors.get(site.tensor, 1.0),
         )
         present = entries.get(site.node)
         if present is None:
@@ -217,6 +256,7 @@ def make_allocation(
                 activation_bits=entry.activation_bits,
                 activation_elements=entry.activation_elements,
                 activation_counted=entry.activation_counted,
+                activation_range=entry.activation_range,
             )
         else:  # a node with several outputs, such as Split of a fresh tensor or TopK
             extra.append(entry)

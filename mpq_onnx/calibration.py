@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 
 from mpq_onnx.errors import DataError
 from mpq_onnx.files import write_text
-from mpq_onnx.quantization import MAXIMUM_BITS, grid, levels_of
+from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, levels_of
 
 FORMAT = "mpq-onnx/calibration"
-VERSION = 1
+VERSION = 2
 WIDTHS = range(1, MAXIMUM_BITS + 1)
 
 
@@ -34,6 +34,8 @@ class TensorCalibration:
     """(low, high) for 1, 2, ... 16 bits."""
     errors: tuple[float, ...]
     """Mean squared quantization error for 1, 2, ... 16 bits."""
+    scheme: str = ASYMMETRIC
+    """A name in quantization.SCHEMES."""
 
     def range(self, bits: float) -> tuple[float, float]:
         """The range for `bits`; between two whole widths, linear in the number of levels."""
@@ -48,9 +50,9 @@ class TensorCalibration:
     def quantizer(self, bits: float) -> tuple[np.float32, np.float32, int]:
         """(scale, zero_point, levels) of the quantizer of `bits` bits."""
         low, high = self.range(bits)
-        levels = levels_of(bits)
-        scale, zero_point = grid(np.float32(low), np.float32(high), levels)
-        return np.float32(scale), np.float32(zero_point), levels
+        scheme = SCHEMES[self.scheme]
+        scale, zero_point, used = scheme.fit(np.float32(low), np.float32(high), levels_of(bits))
+        return np.float32(scale), np.float32(zero_point), int(used)
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,17 @@ class Calibration:
     model: str
     """Fingerprint of the canonical float model."""
     observer: str
+    scheme: str
+    """Of the quantizers that the ranges and errors are for."""
     examples: int
     """How many examples were seen."""
     tensors: Mapping[str, TensorCalibration]
     shapes: Mapping[str, tuple[int, ...]]
     """Shape of every tensor of the graph for one example."""
+    equalization: str = "none"
+    """A name in EQUALIZATIONS."""
+    channel_factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What the channels of some tensors were divided by before ranges were measured (see equalization)."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write calibration.json, whole or not at all."""
@@ -73,6 +81,7 @@ class Calibration:
             "version": VERSION,
             "model": self.model,
             "observer": self.observer,
+            "scheme": self.scheme,
             "examples": self.examples,
             "tensors": {
                 name: {
@@ -85,6 +94,8 @@ class Calibration:
                 for name, tensor in self.tensors.items()
             },
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "equalization": self.equalization,
+            "channel_factors": {name: list(factors) for name, factors in self.channel_factors.items()},
         }
         write_text(path, json.dumps(document) + "\n")
 
@@ -102,9 +113,12 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
         return Calibration(
             model=document["model"],
             observer=document["observer"],
+            scheme=document["scheme"],
             examples=document["examples"],
-            tensors={name: _tensor(entry) for name, entry in document["tensors"].items()},
+            tensors={name: _tensor(entry, document["scheme"]) for name, entry in document["tensors"].items()},
             shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
+            equalization=document["equalization"],
+            channel_factors={name: tuple(factors) for name, factors in document["channel_factors"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
@@ -112,11 +126,12 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
         ) from error
 
 
-def _tensor(entry: Mapping[str, Any]) -> TensorCalibration:
+def _tensor(entry: Mapping[str, Any], scheme: str) -> TensorCalibration:
     return TensorCalibration(
         shape=tuple(entry["shape"]),
         minimum=entry["minimum"],
         maximum=entry["maximum"],
         ranges=tuple((low, high) for low, high in entry["ranges"]),
         errors=tuple(entry["errors"]),
+        scheme=scheme,
     )

@@ -75,6 +75,11 @@ class Gate(click.ParamType):
         return metric, float(limit)
 
 
+OBSERVER_HELP = "minmax, ema, percentile, ema-percentile, mse, aciq-laplace, aciq-gauss or entropy."
+PLACEMENT_HELP = "Quantized activations: all, before-activation, gemm or relu (docs/placement.md)."
+SCHEME_HELP = "asymmetric, symmetric or symmetric-narrow."
+EQUALIZATION_HELP = "none, cross-layer or activation-channels."
+
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 data_option = click.option(
@@ -145,8 +150,10 @@ def models(pattern: str, as_json: bool) -> None:
 @click.argument("model")
 @data_option
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where calibration.json goes.")
-@click.option("--observer", default="mse", show_default=True, help="minmax, ema, percentile or mse.")
-@click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
+@click.option("--observer", default="mse", show_default=True, help=OBSERVER_HELP)
+@click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
+@click.option("--activation-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP)
+@click.option("--equalization", default="none", show_default=True, help=EQUALIZATION_HELP)
 @device_option
 def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     """Measure the activation ranges of MODEL."""
@@ -209,7 +216,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     type=NumberList(),
     default="2,3,4,5,6,7,8",
     show_default=True,
-    help="Widths to choose from.",
+    help="Widths to choose from; fractions are fine.",
 )
 @click.option(
     "--activation-bit-choices", type=NumberList(), help="The same for activations, where they differ."
@@ -224,17 +231,43 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @click.option(
     "--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction."
 )
+@click.option("--observer", default="mse", show_default=True, help=f"Activation ranges: {OBSERVER_HELP}")
+@click.option("--activation-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP)
 @click.option(
-    "--observer", default="mse", show_default=True, help="Activation ranges: minmax, ema, percentile or mse."
+    "--activation-ranges", default="static", show_default=True, help="static, or dynamic: of each example."
 )
 @click.option("--weight-observer", default="mse", show_default=True, help="Weight ranges: minmax or mse.")
+@click.option("--weight-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP)
+@click.option(
+    "--weight-scales", default="channel", show_default=True, help="A scale per output channel, or per tensor."
+)
+@click.option("--equalization", default="none", show_default=True, help=EQUALIZATION_HELP)
+@click.option("--bias", default="int32", show_default=True, help="int32 or float.")
+@click.option(
+    "--variance-correction/--no-variance-correction",
+    default=False,
+    show_default=True,
+    help="Scale rounded weights back to their variance.",
+)
 @click.option(
     "--embedding-bits",
     default=8,
     show_default=True,
     help="Of embedding tables, outside the budget; 0: float.",
 )
-@click.option("--placement", default="all", show_default=True, help="Which activations are quantized.")
+@click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
+@click.option(
+    "--first-last",
+    default="include",
+    show_default=True,
+    help="First and last layer: include, 8 (bits, outside the budget) or float.",
+)
+@click.option(
+    "--activation-budget",
+    default="mean",
+    show_default=True,
+    help="--activation-bits bounds the mean, or the max: memory of the largest tensor.",
+)
 @click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
 @click.option("--calibration", metavar="FILE", help="Reuse a calibration.json of this model.")
 @click.option("--validation", metavar="SPEC", help="Data to choose by; default: the last quarter of --data.")
@@ -247,6 +280,24 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     "--penalty",
     type=float,
     help="Weight of the budget in the loss.  [default: 2; 8 for thermal and weight noise]",
+)
+@click.option(
+    "--labels",
+    default="auto",
+    show_default=True,
+    help="To train by: real, generated (by the float model), distilled; auto: real or distilled.",
+)
+@click.option(
+    "--width-choice", default="nearest", show_default=True, help="While training: nearest or stochastic."
+)
+@click.option(
+    "--learned-ranges/--no-learned-ranges",
+    default=False,
+    show_default=True,
+    help="Learn clipping ranges beside the widths.",
+)
+@click.option(
+    "--training-examples", type=int, help="Calibrate and train on so many, drawn by the seed.  [default: all]"
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option(
@@ -344,7 +395,7 @@ def _allocate_bits(
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
-ENERGY_TRAINING = ("method", "steps", "batch_size", "learning_rate", "penalty", "seed", "device")
+ENERGY_TRAINING = ("method", "steps", "batch_size", "learning_rate", "penalty", "labels", "seed", "device")
 """Options that mean the energies' training where there is --noise; all others are of the digital allocation before it."""
 
 

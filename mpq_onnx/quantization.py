@@ -2,9 +2,12 @@
 
 A b-bit quantizer has exactly L = round(2**b) levels, the integers 0 .. L-1. A real value x is stored as
 q = clip(round(x / scale) + zero_point, 0, L-1), rounding halves to even as ONNX QuantizeLinear does, and read back as
-(q - zero_point) * scale. Zero is always one of the levels. One level (b = 0) prunes: everything is zero.
+(q - zero_point) * scale. Zero is always one of the levels. One level (b = 0) prunes: everything is zero. A scheme says where
+zero stands among the levels; a new one is one line in SCHEMES.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
@@ -18,8 +21,8 @@ def levels_of(bits: float) -> int:
     return round(2.0**bits)
 
 
-def grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
-    """Scale and zero point of the asymmetric quantizer with `levels` levels whose range covers [low, high].
+def asymmetric_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
+    """Scale and zero point of the quantizer with `levels` levels whose range covers [low, high].
 
     The range is first widened to hold zero. Arguments broadcast. A range of zero width gets scale 1, so that nothing
     ever divides by zero; one level gets the scale of the whole range, where zero is the only value.
@@ -35,6 +38,51 @@ def grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
     scale = scale + (scale == 0)
     zero_point = (-low / scale).round().clip(max=levels - 1)  # one level: zero is all there is
     return scale, zero_point
+
+
+def symmetric_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
+    """Scale and zero point of the quantizer whose zero stands in the middle: levels // 2 steps below, the rest above.
+
+    Signed values of b bits are -L/2 .. L/2-1. The scale is the least that covers [low, high]; shapes as in asymmetric_grid.
+    """
+    below = levels // 2
+    above = levels - 1 - below
+    scale = (-low / (below + (below == 0))).clip(min=high / (above + (above == 0)))
+    scale = scale + (scale == 0)
+    return scale, below + 0 * scale
+
+
+def odd_levels(levels: Array | int) -> Array | int:
+    """The narrow range -(L/2-1) .. L/2-1 of a signed quantizer leaves one of an even number of levels unused."""
+    return levels - 1 + levels % 2
+
+
+def all_levels(levels: Array | int) -> Array | int:
+    """Every level is used."""
+    return levels
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Where zero stands among the levels."""
+
+    grid: Callable[[Array, Array, Array | int], tuple[Array, Array]]
+    """(low, high, levels) -> (scale, zero point)."""
+    usable: Callable[[Array | int], Array | int]
+    """How many of a width's levels are used."""
+
+    def fit(self, low: Array, high: Array, levels: Array | int) -> tuple[Array, Array, Array | int]:
+        """(scale, zero point, used levels) of the quantizer of a width with `levels` levels that covers [low, high]."""
+        used = self.usable(levels)
+        return *self.grid(low, high, used), used
+
+
+ASYMMETRIC = "asymmetric"
+SCHEMES: dict[str, Scheme] = {
+    ASYMMETRIC: Scheme(asymmetric_grid, all_levels),
+    "symmetric": Scheme(symmetric_grid, all_levels),
+    "symmetric-narrow": Scheme(symmetric_grid, odd_levels),
+}
 
 
 def quantize(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:

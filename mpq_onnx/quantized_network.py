@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mpq_onnx.biases import QuantizedBias
+from mpq_onnx.calibration import Calibration
+from mpq_onnx.quantization import levels_of
 from mpq_onnx.weights import QuantizedWeight
 
 
@@ -19,14 +21,36 @@ class ActivationQuantizer:
 
 
 @dataclass(frozen=True)
+class DynamicQuantizer:
+    """The quantizer of one activation whose range is taken anew from every example that it sees."""
+
+    scheme: str
+    """A name in quantization.SCHEMES."""
+    levels: int
+    """Of the width; the scheme may leave one unused."""
+
+
+@dataclass(frozen=True)
 class QuantizedNetwork:
     """Everything that replaces float numbers; what is not named here stays float."""
 
-    activations: dict[str, ActivationQuantizer] = field(default_factory=dict)
+    activations: dict[str, ActivationQuantizer | DynamicQuantizer] = field(default_factory=dict)
     """By activation tensor."""
+    readers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The nodes that read a quantized activation, where some others read it in float."""
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
     """By weight tensor."""
     biases: dict[str, QuantizedBias] = field(default_factory=dict)
     """By weight tensor of the node that the bias belongs to."""
     float_biases: dict[str, np.ndarray] = field(default_factory=dict)
     """Corrected biases that stay float32 [channels] (their node's input is not quantized), by weight tensor."""
+
+
+def activation_quantizer(
+    calibration: Calibration, tensor: str, bits: float, dynamic: bool, range_factor: float = 1.0
+) -> ActivationQuantizer | DynamicQuantizer:
+    """The quantizer of `bits` bits of one activation: over its calibrated range times `range_factor`, or each example's own."""
+    if dynamic:
+        return DynamicQuantizer(calibration.scheme, levels_of(bits))
+    scale, zero_point, levels = calibration.tensors[tensor].quantizer(bits)
+    return ActivationQuantizer(np.float32(scale * range_factor), zero_point, levels)

@@ -6,22 +6,41 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.observers.range_search import best_range
-from mpq_onnx.quantization import dequantize, grid, levels_of, quantize
+from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, Scheme, dequantize, levels_of, quantize
 
-RangeFinder = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+RangeFinder = Callable[[np.ndarray, np.ndarray, Scheme], tuple[np.ndarray, np.ndarray]]
 
 
-def min_max_range(rows: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def min_max_range(rows: np.ndarray, levels: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     """The whole range of every row."""
     return rows.min(axis=1), rows.max(axis=1)
 
 
-WEIGHT_OBSERVERS: dict[str, RangeFinder] = {"mse": best_range, "minmax": min_max_range}
+def least_error_range(rows: np.ndarray, levels: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
+    """The range with the least squared error, for every row."""
+    return best_range(rows, levels, scheme=scheme)
+
+
+WEIGHT_OBSERVERS: dict[str, RangeFinder] = {"mse": least_error_range, "minmax": min_max_range}
+PER_CHANNEL, PER_TENSOR = "channel", "tensor"
+WEIGHT_SCALES = (PER_CHANNEL, PER_TENSOR)
+
+
+@dataclass(frozen=True)
+class WeightRules:
+    """How the grids of weights are found."""
+
+    observer: str = "mse"
+    """A name in WEIGHT_OBSERVERS."""
+    scheme: str = ASYMMETRIC
+    """A name in quantization.SCHEMES."""
+    scales: str = PER_CHANNEL
+    """One scale an output channel, or one a tensor."""
 
 
 @dataclass(frozen=True)
 class WeightGrid:
-    """The affine quantizer of one weight tensor, asymmetric, per output channel."""
+    """The affine quantizer of one weight tensor, an entry an output channel."""
 
     scale: np.ndarray
     """float32 [channels]."""
@@ -29,6 +48,11 @@ class WeightGrid:
     """float32 [channels], whole numbers."""
     levels: np.ndarray
     """float32 [channels]; 1 for a pruned channel."""
+
+    @property
+    def is_per_tensor(self) -> bool:
+        """True where all channels have the same quantizer."""
+        return all(bool((each == each[0]).all()) for each in (self.scale, self.zero_point, self.levels))
 
 
 @dataclass(frozen=True)
@@ -47,18 +71,35 @@ class QuantizedWeight:
         return dequantize(integers.astype(np.float32), self.grid.scale.reshape(shape), np.float32(0))
 
 
-def weight_grid(rows: np.ndarray, bits: np.ndarray, observer: str) -> WeightGrid:
+def weight_grid(rows: np.ndarray, bits: np.ndarray, rules: WeightRules) -> WeightGrid:
     """The grid of every output channel at its own width.
 
     Args:
         rows: float32 [channels, weights of a channel].
         bits: [channels].
-        observer: a name in WEIGHT_OBSERVERS.
     """
     levels = np.array([levels_of(float(width)) for width in bits], dtype=np.float32)
-    low, high = WEIGHT_OBSERVERS[observer](rows, levels)
-    scale, zero_point = grid(low.astype(np.float32), high.astype(np.float32), levels)
-    return WeightGrid(scale.astype(np.float32), zero_point.astype(np.float32), levels)
+    scheme = SCHEMES[rules.scheme]
+    find = _channel_ranges if rules.scales == PER_CHANNEL else _tensor_ranges
+    low, high = find(rows, levels, WEIGHT_OBSERVERS[rules.observer], scheme)
+    scale, zero_point, used = scheme.fit(low.astype(np.float32), high.astype(np.float32), levels)
+    return WeightGrid(scale.astype(np.float32), zero_point.astype(np.float32), np.asarray(used))
+
+
+def _channel_ranges(
+    rows: np.ndarray, levels: np.ndarray, find: RangeFinder, scheme: Scheme
+) -> tuple[np.ndarray, np.ndarray]:
+    return find(rows, levels, scheme)
+
+
+def _tensor_ranges(
+    rows: np.ndarray, levels: np.ndarray, find: RangeFinder, scheme: Scheme
+) -> tuple[np.ndarray, np.ndarray]:
+    """The whole tensor's range for every channel, found once for each number of levels that occurs."""
+    low, high = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+    for count in np.unique(levels):
+        low[levels == count], high[levels == count] = find(rows.reshape(1, -1), count.reshape(1), scheme)
+    return low, high
 
 
 def quantize_to_nearest(weight: np.ndarray, channel_axis: int, weight_grid: WeightGrid) -> QuantizedWeight:

@@ -16,7 +16,8 @@ from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import LearnedWidth
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantization import fake_quantize, levels_of
-from mpq_onnx.workflows.preparation import load_float_model, measure_calibration
+from mpq_onnx.weights import WeightRules
+from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
 CHOICES = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 DEVICE = torch.device("cpu")
@@ -32,14 +33,14 @@ def make_problem(
 ) -> Problem:
     float_model = load_float_model(model)
     dataset = float_model.open_data(spec)
-    calibration = measure_calibration(float_model, dataset, "mse", "all", "cpu")
+    calibration = measure_calibration(float_model, dataset, CalibrationRules(), "cpu")
     mirror = build_mirror(float_model.model)
     mirror.module.requires_grad_(False)
     return Problem(
         mirror,
         find_sites(float_model.model, calibration.shapes),
         calibration,
-        "mse",
+        WeightRules(),
         Budget(weight_bits, activation_bits, CHOICES, CHOICES, granularity),
         TrainingSettings(steps=steps),
         TrainingData(dataset, mirror, DEVICE),
@@ -145,7 +146,7 @@ def test_width_gradient_is_the_slope_of_the_error(bits: int, seed: int) -> None:
     levels = levels_of(bits)
     scale = torch.tensor(2 / (levels - 1))
     y = LearnedWidth.apply(
-        x, log2_bits, scale, torch.tensor((levels - 1) // 2 + 0.0), torch.tensor(float(levels))
+        x, log2_bits, None, scale, torch.tensor((levels - 1) // 2 + 0.0), torch.tensor(float(levels))
     )
     ((y - x).square().sum() / 2).backward()
     # Error power is n R^2 / (12 (2^b - 1)^2); its derivative by log2 b:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpq_onnx.allocators.gradient import project
+from mpq_onnx.allocators.budget_measures import project_to_mean
 from mpq_onnx.allocators.items import WidthItems
 from mpq_onnx.allocators.knapsack import allocate_widths
 
@@ -61,6 +61,5 @@ def test_equal_items_get_equal_widths_when_the_budget_allows(sizes: list[int]) -
 def test_projection_keeps_allowed_widths_and_prefers_the_nearest() -> None:
     items = make_items([10, 10, 10, 10])
     learned = np.array([2.0, 4.0, 5.0, 8.0])
-    assert project(items, learned, 4.75).tolist() == learned.tolist()
-    assert project(items, learned, 4.0).mean() <= 4.0
-    assert not project(items, learned, None).size
+    assert project_to_mean(items, learned, 4.75).tolist() == learned.tolist()
+    assert project_to_mean(items, learned, 4.0).mean() <= 4.0

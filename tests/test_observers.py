@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.observers.range_search import best_range, squared_error
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
 
 
 def batches(seed: int = 0, count: int = 20) -> list[np.ndarray]:
@@ -24,7 +25,7 @@ def observe(name: str, data: list[np.ndarray]):
 
 def test_min_max_is_exact() -> None:
     data = batches()
-    low, high = observe("minmax", data).range(16)
+    low, high = observe("minmax", data).range(16, SCHEMES[ASYMMETRIC])
     assert (low, high) == (min(batch.min() for batch in data), max(batch.max() for batch in data))
 
 
@@ -33,13 +34,13 @@ def test_ema_follows_the_recursion() -> None:
     low, high = float(data[0].min()), float(data[0].max())
     for batch in data[1:]:
         low, high = 0.99 * low + 0.01 * float(batch.min()), 0.99 * high + 0.01 * float(batch.max())
-    assert observe("ema", data).range(16) == pytest.approx((low, high), rel=1e-5)
+    assert observe("ema", data).range(16, SCHEMES[ASYMMETRIC]) == pytest.approx((low, high), rel=1e-5)
 
 
 def test_percentile_matches_numpy_within_a_bin() -> None:
     data = batches()
     whole = np.concatenate([batch.ravel() for batch in data])
-    low, high = observe("percentile", data).range(16)
+    low, high = observe("percentile", data).range(16, SCHEMES[ASYMMETRIC])
     spread = float(whole.max() - whole.min())
     assert low == pytest.approx(np.percentile(whole, 0.01), abs=spread / 100)
     assert high == pytest.approx(np.percentile(whole, 99.99), abs=spread / 100)
@@ -51,7 +52,7 @@ def test_mse_is_no_worse_than_min_max(levels: int) -> None:
     whole = np.concatenate([batch.ravel() for batch in data])[None]
 
     def error(name: str) -> float:
-        low, high = observe(name, data).range(levels)
+        low, high = observe(name, data).range(levels, SCHEMES[ASYMMETRIC])
         return squared_error(whole, np.float32([low]), np.float32([high]), np.float32([levels]))[0]
 
     assert error("mse") <= error("minmax") * 1.01

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from mpq_onnx.biases import quantize_bias
-from mpq_onnx.quantization import fake_quantize, grid, levels_of, quantize, stored_bits
+from mpq_onnx.quantization import asymmetric_grid, fake_quantize, levels_of, quantize, stored_bits
 
 floats = st.floats(-1e4, 1e4, width=32)
 bits = st.integers(1, 16)
@@ -19,7 +19,7 @@ bits = st.integers(1, 16)
 def test_zero_is_a_level_and_there_are_exactly_that_many_levels(a: float, b: float, width: int) -> None:
     low, high = np.float32(min(a, b)), np.float32(max(a, b))
     levels = levels_of(width)
-    scale, zero_point = grid(low, high, levels)
+    scale, zero_point = asymmetric_grid(low, high, levels)
     assert scale > 0
     assert 0 <= zero_point <= levels - 1
     assert fake_quantize(np.float32(0), scale, zero_point, levels) == 0
@@ -31,7 +31,7 @@ def test_zero_is_a_level_and_there_are_exactly_that_many_levels(a: float, b: flo
 def test_error_inside_the_range_is_at_most_half_a_step(values: list[float], width: int) -> None:
     x = np.array(values, np.float32)
     levels = levels_of(width)
-    scale, zero_point = grid(x.min(), x.max(), levels)
+    scale, zero_point = asymmetric_grid(x.min(), x.max(), levels)
     # The zero point is rounded, so the ends of the range may be cut by half a step more.
     error = np.abs(fake_quantize(x.astype(np.float64), np.float64(scale), zero_point, levels) - x)
     assert error.max() <= float(scale) * (1 + 1e-5)
@@ -43,7 +43,7 @@ def test_error_inside_the_range_is_at_most_half_a_step(values: list[float], widt
 def test_quantizing_twice_changes_nothing(values: list[float], width: int) -> None:
     x = np.array(values, np.float32)
     levels = levels_of(width)
-    scale, zero_point = grid(x.min(), x.max(), levels)
+    scale, zero_point = asymmetric_grid(x.min(), x.max(), levels)
     once = fake_quantize(x, scale, zero_point, levels)
     np.testing.assert_allclose(fake_quantize(once, scale, zero_point, levels), once, rtol=1e-6)
 
@@ -52,7 +52,7 @@ def test_quantizing_twice_changes_nothing(values: list[float], width: int) -> No
 def test_numpy_and_torch_agree_bit_for_bit(values: list[float], width: int) -> None:
     x = np.array(values, np.float32)
     levels = levels_of(width)
-    scale, zero_point = grid(x.min(), x.max(), levels)
+    scale, zero_point = asymmetric_grid(x.min(), x.max(), levels)
     with_torch = fake_quantize(torch.from_numpy(x), torch.tensor(scale), torch.tensor(zero_point), levels)
     np.testing.assert_array_equal(fake_quantize(x, scale, zero_point, levels), with_torch.numpy())
 
@@ -61,7 +61,7 @@ def test_more_bits_never_hurt_on_data() -> None:
     x = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
     errors = []
     for width in range(1, 13):
-        scale, zero_point = grid(x.min(), x.max(), levels_of(width))
+        scale, zero_point = asymmetric_grid(x.min(), x.max(), levels_of(width))
         errors.append(float(((x - fake_quantize(x, scale, zero_point, levels_of(width))) ** 2).mean()))
     assert errors == sorted(errors, reverse=True)
     # Uniform noise of one step: 6.02 dB a bit.
@@ -70,7 +70,7 @@ def test_more_bits_never_hurt_on_data() -> None:
 
 def test_one_level_prunes() -> None:
     x = np.linspace(-3, 5, 7, dtype=np.float32)
-    scale, zero_point = grid(x.min(), x.max(), levels_of(0))
+    scale, zero_point = asymmetric_grid(x.min(), x.max(), levels_of(0))
     assert not fake_quantize(x, scale, zero_point, 1).any()
 
 
@@ -78,7 +78,7 @@ def test_one_level_prunes() -> None:
 @given(st.lists(floats, min_size=1, max_size=64))
 def test_onnxruntime_quantizes_to_the_same_integers(values: list[float]) -> None:
     x = np.array(values, np.float32)
-    scale, zero_point = grid(x.min(), x.max(), 256)
+    scale, zero_point = asymmetric_grid(x.min(), x.max(), 256)
     graph = helper.make_graph(
         [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])],
         "q",

@@ -16,7 +16,7 @@ from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import fingerprint, model_bytes
 from mpq_onnx.placement import find_sites
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.workflows.preparation import load_float_model, measure_calibration
+from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 from mpq_onnx.workflows.quantizing import round_network, write_graph
 
 SETTINGS = Settings("uniform", "channel", "all", "mse", "mse", "nearest", True, 0)
@@ -26,7 +26,7 @@ def quantize(model: Path, spec: str, weights, activations, storage: str):
     """(float model, QDQ graph, mirror of it, inputs)."""
     float_model = load_float_model(model)
     dataset = float_model.open_data(spec)
-    calibration = measure_calibration(float_model, dataset, "mse", "all", "cpu")
+    calibration = measure_calibration(float_model, dataset, CalibrationRules(), "cpu")
     sites = find_sites(float_model.model, calibration.shapes)
     mirror = build_mirror(float_model.model)
     mirror.module.requires_grad_(False)

@@ -12,9 +12,9 @@ from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import QuantizedNetwork
-from mpq_onnx.rounding import ROUNDINGS, Layer, Moments, round_weights
+from mpq_onnx.rounding import ROUNDINGS, Corrections, Layer, Moments, round_weights
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.weights import channel_rows, weight_grid
+from mpq_onnx.weights import WeightRules, channel_rows, weight_grid
 
 
 def layer_problem(bits: int = 3, seed: int = 0) -> tuple[Layer, Moments, torch.Tensor]:
@@ -22,7 +22,7 @@ def layer_problem(bits: int = 3, seed: int = 0) -> tuple[Layer, Moments, torch.T
     rng = np.random.default_rng(seed)
     x = torch.from_numpy(rng.standard_normal((32, 4, 10, 10)).astype(np.float32)).cumsum(2).cumsum(3) / 10
     weight = torch.from_numpy(rng.standard_normal((6, 4, 3, 3)).astype(np.float32))
-    grid = weight_grid(channel_rows(weight.numpy(), 0), np.full(6, bits), "mse")
+    grid = weight_grid(channel_rows(weight.numpy(), 0), np.full(6, bits), WeightRules("mse"))
     scale, zero_point, levels = (
         torch.from_numpy(array).reshape(1, 6, 1) for array in (grid.scale, grid.zero_point, grid.levels)
     )
@@ -80,13 +80,15 @@ def test_bias_correction_keeps_every_channels_mean() -> None:
         site.tensor: weight_grid(
             channel_rows(mirror.parameter(site.tensor).detach().numpy(), site.channel_axis),
             np.full(site.channels, 2),
-            "mse",
+            WeightRules(),
         )
         for site in sites.weights
     }
     means = {}
     for corrected in (False, True):
-        rounded = round_weights(mirror, sites.weights, grids, ROUNDINGS["nearest"], [[images]], corrected)
+        rounded = round_weights(
+            mirror, sites.weights, grids, ROUNDINGS["nearest"], [[images]], Corrections(corrected)
+        )
         network = QuantizedNetwork(weights=rounded.weights, float_biases=rounded.biases)
         with torch.no_grad():
             (found,) = quantized_mirror(mirror, network).module.forward(images)

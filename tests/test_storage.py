@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from mpq_onnx.model_file import model_bytes
 from mpq_onnx.storage import STORAGES
-from mpq_onnx.weights import channel_rows, quantize_to_nearest, weight_grid
+from mpq_onnx.weights import WeightRules, channel_rows, quantize_to_nearest, weight_grid
 
 
 def read_back(quantized, storage: str) -> tuple[np.ndarray, int]:
@@ -49,7 +49,7 @@ def read_back(quantized, storage: str) -> tuple[np.ndarray, int]:
 def test_any_mix_of_widths_reads_back_exactly(widths: list[int], taps: int, axis: int, storage: str) -> None:
     rng = np.random.default_rng(taps)
     weight = np.moveaxis(rng.standard_normal((len(widths), taps, 2)).astype(np.float32), 0, axis)
-    grid = weight_grid(channel_rows(weight, axis), np.array(widths), "minmax")
+    grid = weight_grid(channel_rows(weight, axis), np.array(widths), WeightRules("minmax"))
     quantized = quantize_to_nearest(weight, axis, grid)
     found, stored = read_back(quantized, storage)
     np.testing.assert_array_equal(found, quantized.dequantized())
@@ -62,7 +62,7 @@ def test_any_mix_of_widths_reads_back_exactly(widths: list[int], taps: int, axis
 @pytest.mark.parametrize("widths", [[0], [0, 0], [8, 0], [3, 0], [0, 5]])
 def test_pruned_channels_read_back_wherever_they_are(widths: list[int], storage: str) -> None:
     weight = np.random.default_rng(0).standard_normal((len(widths), 8)).astype(np.float32)
-    quantized = quantize_to_nearest(weight, 0, weight_grid(weight, np.array(widths), "minmax"))
+    quantized = quantize_to_nearest(weight, 0, weight_grid(weight, np.array(widths), WeightRules("minmax")))
     found, _ = read_back(quantized, storage)
     np.testing.assert_array_equal(found, quantized.dequantized())
     assert not found[np.array(widths) == 0].any()
@@ -72,7 +72,7 @@ def test_pruned_channels_read_back_wherever_they_are(widths: list[int], storage:
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_native_widths(storage: str, bits: int) -> None:
     weight = np.random.default_rng(0).standard_normal((5, 7, 3, 3)).astype(np.float32)
-    grid = weight_grid(channel_rows(weight, 0), np.full(5, bits), "mse")
+    grid = weight_grid(channel_rows(weight, 0), np.full(5, bits), WeightRules("mse"))
     quantized = quantize_to_nearest(weight, 0, grid)
     found, stored = read_back(quantized, storage)
     np.testing.assert_array_equal(found, quantized.dequantized())
@@ -84,7 +84,9 @@ def test_a_skewed_grid_reads_back() -> None:
     weight = (
         np.random.default_rng(0).uniform(0.5, 1, (4, 9)).astype(np.float32)
     )  # all positive: a skewed grid
-    quantized = quantize_to_nearest(weight, 0, weight_grid(channel_rows(weight, 0), np.full(4, 7), "mse"))
+    quantized = quantize_to_nearest(
+        weight, 0, weight_grid(channel_rows(weight, 0), np.full(4, 7), WeightRules("mse"))
+    )
     assert quantized.grid.zero_point.max() == 0
     found, _ = read_back(quantized, "int8")
     np.testing.assert_array_equal(found, quantized.dequantized())
@@ -98,7 +100,9 @@ def test_no_integer_kernel_saturates(bits: int, storage: str) -> None:
     weight = np.ones((taps, channels), np.float32)
     weight[:, 1] = -1
     weight[0] = [0.5, -0.5, -1, 1]
-    quantized = quantize_to_nearest(weight, 1, weight_grid(weight.T, np.full(channels, bits), "minmax"))
+    quantized = quantize_to_nearest(
+        weight, 1, weight_grid(weight.T, np.full(channels, bits), WeightRules("minmax"))
+    )
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "quantize"),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], "dequantize"),

@@ -1,5 +1,7 @@
 """How far the quantized network is from the float one at given widths: a forward pass, weights rounded to nearest."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from mpq_onnx.allocators.problem import Problem
@@ -10,12 +12,20 @@ EXAMPLES = 512
 BATCH_SIZE = 64
 
 
-def measure_distance(problem: Problem, weight_bits: np.ndarray, activation_bits: np.ndarray) -> float:
+def measure_distance(
+    problem: Problem,
+    weight_bits: np.ndarray,
+    activation_bits: np.ndarray,
+    range_factors: Mapping[str, float],
+) -> float:
     """Mean distance over training examples spread over the data (see task_loss).
 
     Args:
         weight_bits: allowed widths, float64 [items]; empty where the weights stay float.
         activation_bits: the same for the activations.
+        range_factors: learned factors on the ranges of some tensors.
     """
-    network = build_learner(problem, weight_bits, activation_bits).mirror.module
+    learner = build_learner(problem, weight_bits, activation_bits)
+    learner.set_range_factors(range_factors)
+    network = learner.mirror.module
     return mean_distance(network.forward, problem.data.spread(BATCH_SIZE, EXAMPLES))

@@ -1,17 +1,19 @@
 """What every allocator gets: the model's mirror, its sites, the budgets and the data."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES, MEAN, BudgetMeasure
 from mpq_onnx.allocators.items import WidthItems, Widths, activation_items, weight_items, widths_by_tensor
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.allocators.training_settings import TrainingSettings
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.placement import Sites, WeightSite
-from mpq_onnx.weights import WeightGrid, channel_rows, weight_grid
+from mpq_onnx.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,30 @@ class Budget:
     activation_choices: tuple[float, ...]
     granularity: str
     """layer or channel, for weights."""
+    activation_measure: str = MEAN
+    """A name in BUDGET_MEASURES."""
+
+
+@dataclass(frozen=True)
+class BudgetSide:
+    """The weights or the activations of a problem, under their budget."""
+
+    items: WidthItems
+    budget: float | None
+    """None where the side stays in float, and has no items."""
+    measure: BudgetMeasure
+
+    def fill(self, costs: np.ndarray) -> np.ndarray:
+        """Allowed widths of least summed cost (float64 [items]; empty without a budget)."""
+        if self.budget is None or not self.items.names:
+            return np.zeros(0)
+        return self.measure.fill(self.items, costs, self.budget)
+
+    def project(self, learned: np.ndarray) -> np.ndarray:
+        """Allowed widths near to the learned ones (float64 [items]; empty without a budget)."""
+        if self.budget is None or not self.items.names:
+            return np.zeros(0)
+        return self.measure.project(self.items, learned, self.budget)
 
 
 @dataclass(frozen=True)
@@ -34,13 +60,15 @@ class Problem:
     """Of the float model, on the device that computes."""
     sites: Sites
     calibration: Calibration
-    weight_observer: str
+    weight_rules: WeightRules
     budget: Budget
     training: TrainingSettings
     data: TrainingData
     log: logging.Logger
     checkpoint: str | None = None
     """File that the gradient method saves its state to, and goes on from when it exists."""
+    dynamic_ranges: bool = False
+    """Activations are quantized over the range of each example, not over the calibrated one."""
     _grids: dict[str, list[WeightGrid]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -55,6 +83,17 @@ class Problem:
         sites = self.sites.free_activations if self.budget.activation_bits is not None else ()
         return activation_items(sites, self.budget.activation_choices)
 
+    @property
+    def weight_side(self) -> BudgetSide:
+        """The weights with their budget."""
+        return BudgetSide(self.weights, self.budget.weight_bits, BUDGET_MEASURES[MEAN])
+
+    @property
+    def activation_side(self) -> BudgetSide:
+        """The activations with their budget."""
+        measure = BUDGET_MEASURES[self.budget.activation_measure]
+        return BudgetSide(self.activations, self.budget.activation_bits, measure)
+
     def weight_array(self, site: WeightSite) -> np.ndarray:
         """The float weight."""
         return self.mirror.parameter(site.tensor).detach().cpu().numpy()
@@ -64,7 +103,7 @@ class Problem:
         if site.tensor not in self._grids:
             rows = channel_rows(self.weight_array(site), site.channel_axis)
             self._grids[site.tensor] = [
-                weight_grid(rows, np.full(site.channels, width), self.weight_observer)
+                weight_grid(rows, np.full(site.channels, width), self.weight_rules)
                 for width in self.weights.choices
             ]
         return self._grids[site.tensor]
@@ -78,10 +117,16 @@ class Candidate:
     """How they were found."""
     weights: Widths
     activations: dict[str, float]
+    range_factors: Mapping[str, float] = field(default_factory=dict)
+    """Learned factors on the ranges of some tensors."""
 
 
 def make_candidate(
-    problem: Problem, name: str, weight_bits: np.ndarray, activation_bits: np.ndarray
+    problem: Problem,
+    name: str,
+    weight_bits: np.ndarray,
+    activation_bits: np.ndarray,
+    range_factors: Mapping[str, float] | None = None,
 ) -> Candidate:
     """Widths by item (float64 [items] each; empty for a side that stays float) as widths by tensor."""
     return Candidate(
@@ -91,4 +136,5 @@ def make_candidate(
             tensor: float(bits)
             for tensor, bits in zip(problem.activations.names, activation_bits, strict=True)
         },
+        range_factors or {},
     )

@@ -27,11 +27,11 @@ def propose(problem: Problem) -> list[Candidate]:
     start = water_filling.fill(problem, costs)
     learned = train_widths(problem, *start)
     refined = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
-    best = min(refined, key=lambda bits: measure_distance(problem, *bits))
+    best = min(refined, key=lambda bits: measure_distance(problem, bits[0], bits[1], learned.range_factors))
     return [
         *uniform.propose(problem),
         make_candidate(problem, water_filling.NAME, *start),
-        make_candidate(problem, NAME, *best),
+        make_candidate(problem, NAME, *best, learned.range_factors),
     ]
 
 

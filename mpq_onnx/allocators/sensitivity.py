@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from mpq_onnx.allocators.likelihood import sampled_likelihood
 from mpq_onnx.allocators.problem import Problem
 from mpq_onnx.allocators.recorder import Recorder
 from mpq_onnx.calibration import WIDTHS
+from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import input_patches, output_matrix, supports, weight_matrix
+from mpq_onnx.mirror.quantized import with_quantizers
 from mpq_onnx.placement import WeightSite
 from mpq_onnx.weights import quantize_to_nearest
 
@@ -51,8 +53,8 @@ class _Layer:
 def measure_costs(problem: Problem) -> Costs:
     """Costs of every width of every item, on the first few hundred calibration examples."""
     generator = torch.Generator().manual_seed(problem.training.seed)
-    layers = _layers(problem)
-    activations = {tensor: problem.mirror.values[tensor] for tensor in problem.activations.names}
+    mirror, activations = _watched(problem)
+    layers = _layers(problem, mirror)
     weight_costs = {
         layer.site.tensor: torch.zeros(
             layer.site.channels, len(layer.errors), dtype=torch.float64, device=layer.weight.device
@@ -64,7 +66,7 @@ def measure_costs(problem: Problem) -> Costs:
     examples = min(EXAMPLES, len(problem.data))
     for batch in problem.data.batches(BATCH_SIZE, examples):
         watched = [*(layer.node for layer in layers), *activations.values()]
-        recorder = Recorder(problem.mirror, watched, {layer.node for layer in layers})
+        recorder = Recorder(mirror, watched, {layer.node for layer in layers})
         outputs = recorder.run_batch(batch.inputs)
         found = [recorder.values[node] for node in watched]
         gradients = torch.autograd.grad(
@@ -86,7 +88,27 @@ def measure_costs(problem: Problem) -> Costs:
     )
 
 
-def _layers(problem: Problem) -> list[_Layer]:
+class _Mark(nn.Module):
+    """Another tensor of the same values, whose gradient is that of its own readers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+
+def _watched(problem: Problem) -> tuple[Mirror, dict[str, fx.Node]]:
+    """A mirror, and the node in it whose gradient each activation's quantizer sees (not that of readers in float)."""
+    marks = {tensor: _Mark() for tensor in problem.sites.readers}
+    mirror = (
+        with_quantizers(problem.mirror, marks, readers=problem.sites.readers) if marks else problem.mirror
+    )
+    nodes = dict(mirror.values)
+    for node in mirror.module.graph.nodes:
+        if "quantizer_of" in node.meta:
+            nodes[node.meta["quantizer_of"]] = node
+    return mirror, {tensor: nodes[tensor] for tensor in problem.activations.names}
+
+
+def _layers(problem: Problem, mirror: Mirror) -> list[_Layer]:
     layers = []
     for site in problem.sites.free_weights if problem.budget.weight_bits is not None else ():
         weight = problem.weight_array(site)
@@ -96,7 +118,7 @@ def _layers(problem: Problem) -> list[_Layer]:
         ]
         device_weight = problem.mirror.parameter(site.tensor).detach()
         stacked = torch.from_numpy(np.stack(errors)).to(device_weight)
-        for node in problem.mirror.values[site.tensor].users:
+        for node in mirror.values[site.tensor].users:
             layers.append(_Layer(site, node, dict(node.kwargs), device_weight, stacked))
     return layers
 

@@ -1,4 +1,4 @@
-"""The task's loss: what a lower precision must not spoil."""
+"""What a lower precision must not spoil: the outputs as logits, and their distance from the float model's."""
 
 from collections.abc import Callable, Iterable
 
@@ -18,14 +18,6 @@ def class_logits(outputs: tuple[Tensor, ...], answer: Answer) -> Tensor | None:
         logit = outputs[0].flatten()
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
     return None
-
-
-def task_loss(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
-    """Mean over the batch: cross entropy with the labels where there are any, else the distance from the float model."""
-    logits = class_logits(outputs, batch.answer)
-    if batch.labels is not None and logits is not None:
-        return F.cross_entropy(logits, batch.labels)
-    return distance_from_float(outputs, batch).mean()
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mpq_onnx.allocators.targets import AUTO
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -13,3 +15,9 @@ class TrainingSettings:
     penalty: float = 2.0
     """lambda: weight of the budget in the loss."""
     seed: int = 0
+    labels: str = AUTO
+    """A name in TARGETS."""
+    width_choice: str = "nearest"
+    """A name in WIDTH_CHOICES."""
+    learn_ranges: bool = False
+    """Learn a factor on every range beside the widths."""

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from mpq_onnx.allocators.items import WidthItems
-from mpq_onnx.allocators.knapsack import allocate_widths
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
 
@@ -17,12 +15,4 @@ def propose(problem: Problem) -> list[Candidate]:
 
 def fill(problem: Problem, costs: Costs) -> tuple[np.ndarray, np.ndarray]:
     """(weight, activation) widths, float64 [items], of least summed cost under the budgets."""
-    budget = problem.budget
-    return (
-        _fill_one(problem.weights, costs.weights, budget.weight_bits),
-        _fill_one(problem.activations, costs.activations, budget.activation_bits),
-    )
-
-
-def _fill_one(items: WidthItems, costs: np.ndarray, budget: float | None) -> np.ndarray:
-    return np.zeros(0) if budget is None else allocate_widths(items, costs, budget)
+    return problem.weight_side.fill(costs.weights), problem.activation_side.fill(costs.activations)

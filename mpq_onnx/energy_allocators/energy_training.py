@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mpq_onnx.allocators.task_loss import task_loss
+from mpq_onnx.allocators.targets import TARGETS
 from mpq_onnx.allocators.training_data import TrainingBatch
 from mpq_onnx.allocators.training_loop import Learning, TrainingRun, train
 from mpq_onnx.energy_allocators.problem import EnergyProblem
@@ -47,7 +47,7 @@ def learning(problem: EnergyProblem, noisy: NoisyMirror) -> Learning:
         noisy.generator.manual_seed(problem.training.seed * SEED_STRIDE + step)
         outputs = noisy.mirror.module.forward(*batch.inputs)
         excess = torch.relu(mean_energy().log() - math.log(problem.energy_per_mac))
-        return task_loss(outputs, batch) + problem.training.penalty * excess
+        return TARGETS[problem.training.labels](outputs, batch) + problem.training.penalty * excess
 
     @torch.no_grad()
     def clamp() -> None:

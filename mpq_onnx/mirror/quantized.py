@@ -1,6 +1,6 @@
 """A mirror with quantizers: learnable bit widths while training, plain ones afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
-from mpq_onnx.quantization import fake_quantize
-from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
+from mpq_onnx.mirror.width_choice import WidthChoice
+from mpq_onnx.quantization import SCHEMES, fake_quantize
+from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 
 HALF_STEP = 0.5001
 
 
 class LearnedWidth(torch.autograd.Function):
-    """Fake-quantize with straight-through gradients for the value and for log2 of the width.
+    """Fake-quantize with straight-through gradients for the value, for log2 of the width and for log of the range.
 
     Inside the range dy/dx = 1, outside 0. The range does not depend on the width b, so the scale R / (2^b - 1) alone
     carries its gradient: d ln(scale) / d log2(b) = -b ln2^2 2^b / (2^b - 1), and dy / d ln(scale) = y - x inside the range
     (the quantization error that straight-through leaves), 0 outside (arXiv 2102.06366, section on learned precision).
+    Where the range is learned, dy / d ln(range) = y - x inside and y, the range's end, outside (arXiv 1902.08153).
     """
 
     @staticmethod
@@ -28,10 +30,13 @@ class LearnedWidth(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx,
         x: Tensor,
         log2_bits: Tensor,
+        log_range: Tensor | None,
         scale: Tensor,
         zero_point: Tensor,
         levels: Tensor,
     ) -> Tensor:
+        if log_range is not None:
+            scale = scale * log_range.exp()
         y = fake_quantize(x, scale, zero_point, levels)
         ctx.save_for_backward(x, y, log2_bits, scale)
         return y
@@ -42,14 +47,17 @@ class LearnedWidth(torch.autograd.Function):
         x, y, log2_bits, scale = ctx.saved_tensors  # type: ignore[attr-defined]
         error = y - x
         # Inside the range rounding moves a value by half a step at most (and a little, in float arithmetic).
-        passed = gradient * (error.abs() <= scale * HALF_STEP)
+        inside = error.abs() <= scale * HALF_STEP
+        passed = gradient * inside
         bits = torch.exp2(log2_bits)
         slope = -bits * np.log(2) ** 2 * torch.exp2(bits) / (torch.exp2(bits) - 1).clamp(min=1)
         if log2_bits.dim() == 0:
             width_gradient = torch.dot(error.reshape(-1), passed.reshape(-1)) * slope
         else:
             width_gradient = (error * passed).sum_to_size(log2_bits.shape) * slope
-        return (passed if ctx.needs_input_grad[0] else None), width_gradient, None, None, None  # type: ignore[attr-defined]
+        needs_value, _, needs_range, *_ = ctx.needs_input_grad  # type: ignore[attr-defined]
+        range_gradient = (gradient * torch.where(inside, error, y)).sum() if needs_range else None
+        return (passed if needs_value else None), width_gradient, range_gradient, None, None, None
 
 
 class StraightThrough(torch.autograd.Function):
@@ -85,18 +93,32 @@ class WidthTable:
     levels: Tensor
 
 
+@dataclass(frozen=True)
+class LearningRules:
+    """What is learned of a quantizer, and how it acts meanwhile."""
+
+    choose: WidthChoice
+    """The width of the forward pass."""
+    generator: torch.Generator
+    """For rules that draw."""
+    learn_range: bool
+    """Beside the width, a factor on the range."""
+
+
 class LearnedQuantizer(nn.Module):
-    """A quantizer whose width is exp2 of a parameter; the forward pass uses the nearest allowed width."""
+    """A quantizer whose width is exp2 of a parameter; the forward pass uses an allowed width."""
 
     widths: Tensor
     scale: Tensor
     zero_point: Tensor
     levels: Tensor
 
-    def __init__(self, table: WidthTable, bits: Tensor) -> None:
+    def __init__(self, table: WidthTable, bits: Tensor, rules: LearningRules) -> None:
         """Args: bits: starting widths, shaped to broadcast over the tensor (a scalar for per-tensor)."""
         super().__init__()
         self.log2_bits = nn.Parameter(torch.log2(bits.clamp(min=float(table.widths[0].clamp(min=0.5)))))
+        self.log_range = nn.Parameter(torch.zeros(())) if rules.learn_range else None
+        self.rules = rules
         self.register_buffer("widths", table.widths)
         self.register_buffer("scale", table.scale)
         self.register_buffer("zero_point", table.zero_point)
@@ -107,28 +129,37 @@ class LearnedQuantizer(nn.Module):
         """The real-valued widths that are being learned."""
         return torch.exp2(self.log2_bits)
 
-    def choice(self) -> Tensor:
-        """Index of the allowed width nearest to each learned one."""
-        return (self.bits.detach().unsqueeze(-1) - self.widths).abs().argmin(-1)
-
     def forward(self, x: Tensor) -> Tensor:
-        choice = self.choice()
+        choice = self.rules.choose(self.bits.detach(), self.widths, self.rules.generator)
+        return LearnedWidth.apply(x, self.log2_bits, self.log_range, *self.grid_of(x, choice))  # type: ignore[no-any-return]
+
+    def grid_of(self, x: Tensor, choice: Tensor) -> list[Tensor]:
+        """Scale, zero point and levels of the chosen widths (indices, in the shape of the bits)."""
         if choice.dim() == 0:
-            chosen = [t[choice] for t in (self.scale, self.zero_point, self.levels)]
-        else:
-            # Tables are [choices, *shape of the widths or of the channels].
-            index = choice.expand(self.scale.shape[1:]).unsqueeze(0)
-            chosen = [
-                t.expand_as(self.scale).gather(0, index)[0]
-                for t in (self.scale, self.zero_point, self.levels)
-            ]
-        return LearnedWidth.apply(x, self.log2_bits, *chosen)  # type: ignore[no-any-return]
+            return [t[choice] for t in (self.scale, self.zero_point, self.levels)]
+        # Tables are [choices, *shape of the widths or of the channels].
+        index = choice.expand(self.scale.shape[1:]).unsqueeze(0)
+        return [
+            t.expand_as(self.scale).gather(0, index)[0] for t in (self.scale, self.zero_point, self.levels)
+        ]
 
     @torch.no_grad()
     def clamp_(self) -> None:
         """Keep the learned widths between the smallest and the largest allowed one."""
         low = self.widths[0].clamp(min=0.5)
         self.log2_bits.clamp_(torch.log2(low), torch.log2(self.widths[-1]))
+
+
+class LearnedDynamicQuantizer(LearnedQuantizer):
+    """The same with the range of each example; of the table only the widths and levels count."""
+
+    def __init__(self, table: WidthTable, bits: Tensor, rules: LearningRules, scheme: str) -> None:
+        super().__init__(table, bits, rules)
+        self.scheme = scheme
+
+    def grid_of(self, x: Tensor, choice: Tensor) -> list[Tensor]:
+        levels = self.levels[choice]
+        return [*dynamic_grid(x, self.scheme, levels), levels]
 
 
 class FixedQuantizer(nn.Module):
@@ -149,12 +180,37 @@ class FixedQuantizer(nn.Module):
         return StraightThrough.apply(x, self.scale, self.zero_point, self.levels)  # type: ignore[no-any-return]
 
 
+class ExampleQuantizer(nn.Module):
+    """A quantizer of one width with the range of each example."""
+
+    def __init__(self, scheme: str, levels: int) -> None:
+        super().__init__()
+        self.scheme = scheme
+        self.levels = int(SCHEMES[scheme].usable(levels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, zero_point = dynamic_grid(x, self.scheme, self.levels)
+        return StraightThrough.apply(x, scale, zero_point, self.levels)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def dynamic_grid(x: Tensor, scheme: str, levels: Tensor | int) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of every example, shaped to broadcast over `x` [examples, ...]."""
+    rows = x.reshape(x.shape[0], -1)
+    shape = (-1, *[1] * (x.dim() - 1))
+    return SCHEMES[scheme].grid(rows.amin(1).reshape(shape), rows.amax(1).reshape(shape), levels)
+
+
 def with_quantizers(
     mirror: Mirror,
     activations: Mapping[str, nn.Module],
     weights: Mapping[str, nn.Module] | None = None,
+    readers: Mapping[str, Collection[str]] | None = None,
 ) -> Mirror:
     """A copy of `mirror` in which every named tensor goes through its quantizer before anyone reads it.
+
+    Args:
+        readers: names of the nodes that read the quantized tensor, where some others read it in float.
 
     Weights and other constants are shared with `mirror`; quantizer modules are named `quantizer_<fx node>`.
     """
@@ -167,24 +223,30 @@ def with_quantizers(
         with module.graph.inserting_after(node):
             quantized = module.graph.call_module(name, (node,))
         quantized.meta["quantizer_of"] = tensor
-        node.replace_all_uses_with(quantized)
-        quantized.args = (node,)
+        chosen = (readers or {}).get(tensor)
+        for user in list(node.users):
+            if user is not quantized and (chosen is None or user.meta.get("onnx_name") in chosen):
+                user.replace_input_with(node, quantized)
     module.recompile()
     module.eval()
     return changed
 
 
-def activation_quantizers(quantizers: Mapping[str, ActivationQuantizer]) -> dict[str, nn.Module]:
-    """A FixedQuantizer for every tensor."""
+def activation_quantizers(
+    quantizers: Mapping[str, ActivationQuantizer | DynamicQuantizer],
+) -> dict[str, nn.Module]:
+    """A module for every tensor."""
     return {
-        tensor: FixedQuantizer(each.scale, each.zero_point, each.levels)
+        tensor: ExampleQuantizer(each.scheme, each.levels)
+        if isinstance(each, DynamicQuantizer)
+        else FixedQuantizer(each.scale, each.zero_point, each.levels)
         for tensor, each in quantizers.items()
     }
 
 
 def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
     """The mirror of the final graph: `mirror` with the numbers of `network`."""
-    changed = with_quantizers(mirror, activation_quantizers(network.activations))
+    changed = with_quantizers(mirror, activation_quantizers(network.activations), readers=network.readers)
     graph = changed.module.graph
     device = next(changed.module.parameters()).device
     for tensor, weight in network.weights.items():

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mpq_onnx.quantization import Scheme
+
 GAMMA = 0.01
 """Weight of the newest batch (arXiv 2102.06366)."""
 
@@ -18,5 +20,5 @@ class EmaMinMaxObserver:
         seen = np.array([values.min(), values.max()], dtype=np.float64)
         self.ends = seen if self.ends is None else (1 - GAMMA) * self.ends + GAMMA * seen
 
-    def range(self, levels: int) -> tuple[float, float]:
+    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
         return (0.0, 0.0) if self.ends is None else (float(self.ends[0]), float(self.ends[1]))

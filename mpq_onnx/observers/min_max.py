@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from mpq_onnx.quantization import Scheme
+
 
 class MinMaxObserver:
     """Covers everything; one outlier widens the range for good."""
@@ -17,5 +19,5 @@ class MinMaxObserver:
             self.low = min(self.low, float(values.min()))
             self.high = max(self.high, float(values.max()))
 
-    def range(self, levels: int) -> tuple[float, float]:
+    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
         return (self.low, self.high) if self.low <= self.high else (0.0, 0.0)

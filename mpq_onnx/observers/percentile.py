@@ -3,6 +3,7 @@
 import numpy as np
 
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.quantization import Scheme
 
 CUT = 1e-4
 """Share of the values left outside at each end: the range holds the 0.01 to 99.99 percentiles."""
@@ -17,5 +18,5 @@ class PercentileObserver:
     def update(self, values: np.ndarray) -> None:
         self.histogram.update(values)
 
-    def range(self, levels: int) -> tuple[float, float]:
+    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
         return self.histogram.quantile(CUT), self.histogram.quantile(1 - CUT)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpq_onnx.quantization import fake_quantize, grid
+from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, Scheme, fake_quantize
 
 JOINT_SHRINKS = np.linspace(1.0, 0.2, 41)
 """First both ends shrink together,"""
@@ -11,7 +11,10 @@ END_SHRINKS = np.linspace(1.3, 0.4, 19)
 
 
 def best_range(
-    values: np.ndarray, levels: np.ndarray, weights: np.ndarray | None = None
+    values: np.ndarray,
+    levels: np.ndarray,
+    weights: np.ndarray | None = None,
+    scheme: Scheme = SCHEMES[ASYMMETRIC],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The (low, high) of every row whose `levels`-level quantizer has the least sum of weights * error^2.
 
@@ -29,7 +32,7 @@ def best_range(
     best_low, best_high = low.copy(), high.copy()
 
     def consider(candidate_low: np.ndarray, candidate_high: np.ndarray) -> None:
-        error = squared_error(values, candidate_low, candidate_high, levels, weights)
+        error = squared_error(values, candidate_low, candidate_high, levels, weights, scheme)
         better = error < best
         best[better] = error[better]
         best_low[better], best_high[better] = candidate_low[better], candidate_high[better]
@@ -51,9 +54,10 @@ def squared_error(
     high: np.ndarray,
     levels: np.ndarray,
     weights: np.ndarray | None = None,
+    scheme: Scheme = SCHEMES[ASYMMETRIC],
 ) -> np.ndarray:
     """Sum over each row of weights * (value - quantized value)^2; shapes as in best_range."""
-    scale, zero_point = grid(low, high, levels)
-    quantized = fake_quantize(values, scale[:, None], zero_point[:, None], levels[:, None])
+    scale, zero_point, used = scheme.fit(low, high, levels)
+    quantized = fake_quantize(values, scale[:, None], zero_point[:, None], np.asarray(used)[:, None])
     error = (values - quantized) ** 2
     return (error if weights is None else error * weights).sum(axis=1, dtype=np.float64)

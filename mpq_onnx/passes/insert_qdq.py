@@ -3,16 +3,18 @@
 Up to 256 levels an activation goes through uint8, with an integer Clip between Q and DQ where it has fewer (the QCDQ
 convention). Above it goes through uint16, and the Clip stands before Q in float: onnxruntime has no Clip of uint16. The same
 after a Softmax: onnxruntime would fuse it into a kernel that truncates where QuantizeLinear rounds, which at few bits costs
-half a level. Weights lie as the storage form says, biases are int32.
+half a level. A quantizer with dynamic ranges is a function of its own (ops.dynamic_quantize). Weights lie as the storage form
+says, biases are int32 or float.
 """
 
 import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.model_file import add_initializer
+from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
 from mpq_onnx.placement import WeightSite
 from mpq_onnx.quantization import dequantize
-from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork
+from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 from mpq_onnx.storage import WeightWriter
 from mpq_onnx.storage.dequantize import dequantize_node
 
@@ -34,7 +36,7 @@ class InsertQdqPass(ir.passes.InPlacePass):
         graph = model.graph
         values = _values(graph)
         for tensor, quantizer in self.network.activations.items():
-            _quantize_activation(graph, values[tensor], quantizer)
+            _quantize_activation(model, values[tensor], quantizer, self.network.readers.get(tensor))
         for tensor, weight in self.network.weights.items():
             self._replace_bias(graph, values, tensor)
             original = graph.initializers[tensor]
@@ -68,11 +70,19 @@ def _values(graph: ir.Graph) -> dict[str, ir.Value]:
     return values
 
 
-def _quantize_activation(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuantizer) -> None:
-    """Send everyone who reads `value` to what comes out of its quantizer; a graph output keeps its name."""
-    name = str(value.name)
-    readers = tuple(value.uses())
-    nodes = _quantizer_nodes(graph, value, quantizer)
+def _quantize_activation(
+    model: ir.Model,
+    value: ir.Value,
+    quantizer: ActivationQuantizer | DynamicQuantizer,
+    readers: tuple[str, ...] | None,
+) -> None:
+    """Send `readers` (None: everyone who reads `value`) to what comes out of its quantizer; a graph output keeps its name."""
+    graph, name = model.graph, str(value.name)
+    uses = tuple(use for use in value.uses() if readers is None or use.node.name in readers)
+    if isinstance(quantizer, DynamicQuantizer):
+        nodes = [dynamic_quantizer_node(model, value, quantizer)]
+    else:
+        nodes = _quantizer_nodes(graph, value, quantizer)
     result = nodes[-1].outputs[0]
     result.name, result.type, result.shape = f"{name}_dequantized", value.type, value.shape
     producer = value.producer()
@@ -80,10 +90,10 @@ def _quantize_activation(graph: ir.Graph, value: ir.Value, quantizer: Activation
         graph.insert_before(graph[0], nodes)
     else:
         graph.insert_after(producer, nodes)
-    for user, index in readers:
+    for user, index in uses:
         user.replace_input_with(index, result)
     for position, output in enumerate(graph.outputs):
-        if output is value:
+        if output is value and readers is None:
             value.name, result.name = f"{name}_float", name
             graph.outputs[position] = result
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from mpq_onnx.placement import all_outputs
+from mpq_onnx.placement import activation_functions, all_outputs, before_activation, mac_inputs
 from mpq_onnx.placement.embeddings import EMBEDDING_BITS, embedding_sites
+from mpq_onnx.placement.first_and_last import FIRST_LAST, INCLUDE, fix_first_and_last
 from mpq_onnx.placement.graph_roles import quantized_source
 from mpq_onnx.placement.sites import ActivationSite, Shapes, Sites, WeightSite, weight_sites
 
@@ -17,11 +18,18 @@ Placement = Callable[[ir.Model, Shapes], tuple[ActivationSite, ...]]
 
 PLACEMENTS: dict[str, Placement] = {
     "all": all_outputs.activation_sites,
+    "before-activation": before_activation.activation_sites,
+    "gemm": mac_inputs.activation_sites,
+    "relu": activation_functions.activation_sites,
 }
 
 
 def find_sites(
-    model: ir.Model, shapes: Shapes, placement: str = "all", embedding_bits: int = EMBEDDING_BITS
+    model: ir.Model,
+    shapes: Shapes,
+    placement: str = "all",
+    embedding_bits: int = EMBEDDING_BITS,
+    first_last: str = INCLUDE,
 ) -> Sites:
     """All weight and activation sites of a canonical float model.
 
@@ -30,6 +38,7 @@ def find_sites(
         shapes: the shape of every tensor for one example (batch 1).
         placement: a name in PLACEMENTS.
         embedding_bits: width of embedding tables; 0 leaves them float.
+        first_last: one of FIRST_LAST.
     """
     activations = PLACEMENTS[placement](model, shapes)
     quantized = {site.tensor for site in activations}
@@ -39,11 +48,13 @@ def find_sites(
     ]
     weights += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
-    return Sites(tuple(weights), activations, tuple(order))
+    return fix_first_and_last(Sites(tuple(weights), activations, tuple(order)), first_last)
 
 
 __all__ = [
     "EMBEDDING_BITS",
+    "FIRST_LAST",
+    "INCLUDE",
     "PLACEMENTS",
     "ActivationSite",
     "Placement",

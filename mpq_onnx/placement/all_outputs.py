@@ -5,7 +5,7 @@ floating-point inputs get a fixed 8-bit quantizer. Nothing stays in float betwee
 """
 
 import math
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 import onnx_ir as ir
 
@@ -18,7 +18,12 @@ INPUT_BITS = 8
 
 def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, inputs first, then in graph order."""
-    sites = [
+    return input_sites(model, shapes) + output_sites(model, shapes, lambda node: fused_into(node) is not None)
+
+
+def input_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+    """The model's floating-point inputs, at a fixed width."""
+    return tuple(
         ActivationSite(
             str(value.name),
             "Input",
@@ -28,10 +33,21 @@ def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, .
         )
         for value in model.graph.inputs
         if is_float(value) and value.uses()
-    ]
+    )
+
+
+def output_sites(
+    model: ir.Model, shapes: Shapes, leaves_float: Callable[[ir.Node], bool]
+) -> tuple[ActivationSite, ...]:
+    """The outputs of all nodes that compute a signal, in graph order.
+
+    Args:
+        leaves_float: true for nodes whose output gets no quantizer.
+    """
+    sites = []
     exact = exact_values(model)
     for node in model.graph:
-        if is_pass_through(node) or fused_into(node) is not None or _is_static(node, exact):
+        if is_pass_through(node) or leaves_float(node) or _is_static(node, exact):
             continue
         if masks_softmax(node, exact):
             continue

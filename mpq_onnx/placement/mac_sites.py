@@ -92,12 +92,18 @@ def _site(
 
 def is_stored(w: ir.Value) -> bool:
     """True where w depends on constants alone: an initializer, or one read back through DequantizeLinear and the like."""
-    if w.const_value is not None:
-        return True
-    producer = w.producer()
-    if producer is None:
-        return False
-    return all(value is None or is_stored(value) for value in producer.inputs)
+    waiting, seen = [w], {w}
+    while waiting:
+        value = waiting.pop()
+        if value.const_value is not None:
+            continue
+        producer = value.producer()
+        if producer is None:
+            return False
+        sources = {each for each in producer.inputs if each is not None} - seen
+        seen |= sources
+        waiting.extend(sources)
+    return True
 
 
 def _shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:

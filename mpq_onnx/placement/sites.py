@@ -33,7 +33,7 @@ class WeightSite:
     macs: int
     """Multiply-accumulates for one example."""
     fixed_bits: int | None = None
-    """A width that the allocation may not change and that the budget does not count (embedding tables); 0 for float."""
+    """A width that the allocation may not change and that the budget does not count; 0 for float."""
 
     @property
     def elements(self) -> int:
@@ -56,6 +56,8 @@ class ActivationSite:
     """Elements for one example."""
     fixed_bits: int | None = None
     """A width that the allocation may not change and that the budget does not count (model inputs)."""
+    readers: tuple[str, ...] | None = None
+    """The nodes that read the quantized tensor, where some others read it in float; None for all."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Sites:
     activations: tuple[ActivationSite, ...]
     order: tuple[str, ...] = ()
     """Names of inputs and nodes in graph order."""
+
+    @property
+    def readers(self) -> dict[str, tuple[str, ...]]:
+        """The readers of those quantized activations that others read in float."""
+        return {site.tensor: site.readers for site in self.activations if site.readers is not None}
 
     @property
     def free_weights(self) -> tuple[WeightSite, ...]:
@@ -103,7 +110,7 @@ def weight_sites(model: ir.Model, shapes: Shapes) -> tuple[WeightSite, ...]:
             source=None,
             bias=str(bias.name) if bias is not None and bias.const_value is not None else None,
             output=str(node.outputs[0].name),
-            channel_axis=_channel_axis(node, weight_index, len(shape)),
+            channel_axis=channel_axis(node),
             shape=shape,
             macs=_macs(node, shape, shapes),
         )
@@ -127,14 +134,20 @@ def weight_input(node: ir.Node) -> int | None:
     return None
 
 
-def _channel_axis(node: ir.Node, weight_index: int, rank: int) -> int:
+def channel_axis(node: ir.Node) -> int:
+    """Axis of the constant weight of a multiply-accumulate node that runs over output channels."""
+    index = weight_input(node)
+    assert index is not None
+    weight = node.inputs[index]
+    assert weight is not None and weight.const_value is not None
+    rank = len(weight.const_value.shape)
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
         return 1
     # Gemm and MatMul: columns of the second factor, rows of the first, unless transposed.
-    last = weight_index == 1
-    transposed = node.attributes.get("transB" if weight_index == 1 else "transA")
+    last = index == 1
+    transposed = node.attributes.get("transB" if index == 1 else "transA")
     if node.op_type == "Gemm" and transposed is not None and transposed.as_int():
         last = not last
     return rank - 1 if last else rank - 2
@@ -151,10 +164,7 @@ def _macs(node: ir.Node, weight_shape: tuple[int, ...], shapes: Shapes) -> int:
         assert data is not None
         elements: int = math.prod(shape_of(str(data.name), shapes))
         return elements * math.prod(weight_shape[1:])
-    index = weight_input(node)
-    assert index is not None
-    channel_axis = _channel_axis(node, index, len(weight_shape))
-    inner = weight_shape[-1] if channel_axis == len(weight_shape) - 2 else weight_shape[-2]
+    inner = weight_shape[-1] if channel_axis(node) == len(weight_shape) - 2 else weight_shape[-2]
     return output * inner
 
 

@@ -1,5 +1,6 @@
 """Layer by layer: round the weights of each node on its data, correct its bias, go on with the quantized outputs."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from mpq_onnx.mirror.matrix_form import (
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.placement import WeightSite
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
-from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, quantize_to_nearest
+from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, channel_rows, quantize_to_nearest
 
 CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 """Ops with a bias input of their own."""
@@ -28,6 +29,17 @@ SAMPLES_PER_TAP = 128
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
 FEWEST_POSITIONS = 32
 """Positions taken of every example, at least."""
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is put right after rounding."""
+
+    bias: bool = True
+    """Shift each output channel's bias so that its mean over the data is the float network's (arXiv 1906.04721, section 4.2,
+    measured instead of derived)."""
+    variance: bool = False
+    """Scale each output channel's weights so that they have the float ones' variance again (arXiv 1810.05723, section 5)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ def round_weights(
     grids: Mapping[str, WeightGrid],
     method: RoundingMethod,
     batches: Sequence[Sequence[Tensor]],
-    bias_correction: bool,
+    corrections: Corrections,
 ) -> RoundingResult:
     """Round every weight that has a grid.
 
@@ -52,8 +64,6 @@ def round_weights(
         quantized: a mirror whose activations have their final quantizers and whose weights are float.
         method: from ROUNDINGS.
         batches: the model's inputs in order, for every batch of calibration data.
-        bias_correction: shift each output channel's bias so that its mean over the data is the float network's
-            (arXiv 1906.04721, section 4.2, measured instead of derived).
     """
     result = RoundingResult({}, {})
     stepper = Stepper(quantized, batches)
@@ -68,11 +78,13 @@ def round_weights(
         weight = getattr(quantized.module, str(constant.target)).detach()
         if site.tensor not in result.weights:
             rounded = _round(node, site, streams, weight, grids[site.tensor], method)
+            if corrections.variance:
+                rounded = _with_variance_of(rounded, weight.cpu().numpy())
             result.weights[site.tensor] = rounded
             progress.update()
         values = torch.from_numpy(result.weights[site.tensor].dequantized()).to(weight.device)
         stepper.replace(constant, values)
-        if bias_correction and _correctable(site, quantized):
+        if corrections.bias and _correctable(site, quantized):
             bias = _corrected_bias(node, streams, values)
             result.biases[site.tensor] = bias.cpu().numpy()
             stepper.set_bias(node, bias)
@@ -108,6 +120,17 @@ def _round(
     moments = _moments(site, streams, weight, attributes) if method.needs_moments else None
     integers = weight_from_matrix(site.op_type, method(layer, moments), weight, attributes)
     return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
+
+
+def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> QuantizedWeight:
+    """The same integers at scales that give every channel (or, with one scale, the tensor) the variance of `weight`."""
+    exact, found = (channel_rows(each, rounded.channel_axis) for each in (weight, rounded.dequantized()))
+    if rounded.grid.is_per_tensor:
+        exact, found = exact.reshape(1, -1), found.reshape(1, -1)
+    wanted, got = exact.std(axis=1), found.std(axis=1)
+    ratio = np.divide(wanted, got, out=np.ones_like(wanted), where=(got > 0) & (wanted > 0))
+    scale = (rounded.grid.scale * ratio).astype(np.float32)
+    return dataclasses.replace(rounded, grid=dataclasses.replace(rounded.grid, scale=scale))
 
 
 def _moments(site: WeightSite, streams: Streams, weight: Tensor, attributes: dict) -> Moments:

@@ -14,7 +14,7 @@ from mpq_onnx.observers import OBSERVERS, Observer
 from mpq_onnx.observers.min_max import MinMaxObserver
 from mpq_onnx.observers.range_search import squared_error
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
-from mpq_onnx.quantization import levels_of
+from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, levels_of
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_SIZE = 64
@@ -30,6 +30,7 @@ def calibrate(
     observer: str = "mse",
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
+    scheme: str = ASYMMETRIC,
 ) -> Calibration:
     """Ranges and quantization errors of `tensors` of a float model, by bit width.
 
@@ -38,11 +39,12 @@ def calibrate(
     Args:
         shapes: shape of every tensor for one example.
         observer: a name in mpq_onnx.observers.OBSERVERS.
+        scheme: a name in mpq_onnx.quantization.SCHEMES.
 
     Raises:
         DataError: NaN or infinity in a tensor; names it.
     """
-    watchers = {name: _Watcher(OBSERVERS[observer]()) for name in tensors}
+    watchers = {name: _Watcher(OBSERVERS[observer](), scheme) for name in tensors}
     runner = runner_with_outputs(model, tensors, device)
     total = -(-len(dataset) // batch_size)
     for batch in tqdm(
@@ -57,6 +59,7 @@ def calibrate(
     return Calibration(
         model=fingerprint(model),
         observer=observer,
+        scheme=scheme,
         examples=len(dataset),
         tensors={name: watchers[name].result(shapes[name]) for name in tensors},
         shapes=dict(shapes),
@@ -66,8 +69,9 @@ def calibrate(
 class _Watcher:
     """An observer for the range, and a histogram for the error that this range leaves."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, scheme: str) -> None:
         self.observer = observer
+        self.scheme = scheme
         self.extremes = MinMaxObserver()
         own = getattr(observer, "histogram", None)
         self.histogram = own if isinstance(own, StreamingHistogram) else StreamingHistogram()
@@ -80,15 +84,18 @@ class _Watcher:
             self.histogram.update(values)
 
     def result(self, shape: tuple[int, ...]) -> TensorCalibration:
-        whole = self.extremes.range(0)
+        scheme = SCHEMES[self.scheme]
+        whole = self.extremes.range(0, scheme)
         ranges = [
-            self.observer.range(levels_of(bits)) if bits <= WIDEST_SEARCHED else whole for bits in WIDTHS
+            self.observer.range(levels_of(bits), scheme) if bits <= WIDEST_SEARCHED else whole
+            for bits in WIDTHS
         ]
         return TensorCalibration(
             tuple(shape),
             *whole,
             tuple(ranges),
             tuple(self._error(*ranges[bits - 1], bits) for bits in WIDTHS),
+            self.scheme,
         )
 
     def _error(self, low: float, high: float, bits: int) -> float:
@@ -97,5 +104,6 @@ class _Watcher:
             return 0.0
         levels = np.array([levels_of(bits)], np.float32)
         ends = np.array([low], np.float32), np.array([high], np.float32)
-        error = squared_error(centres[None].astype(np.float32), *ends, levels, counts[None])
+        values = centres[None].astype(np.float32)
+        error = squared_error(values, *ends, levels, counts[None], SCHEMES[self.scheme])
         return float(error[0] / counts.sum())

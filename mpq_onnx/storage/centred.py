@@ -35,6 +35,8 @@ def centre(weight: QuantizedWeight) -> CentredWeight:
     container = np.iinfo(_container(int(weight.grid.levels.max()), int(np.abs(distances).max(initial=0))))
     others = tuple(axis for axis in range(distances.ndim) if axis != weight.channel_axis)
     lowest, highest = container.min - distances.min(axis=others), container.max - distances.max(axis=others)
+    if weight.grid.is_per_tensor:  # one scale, one zero point
+        lowest, highest = np.full_like(lowest, lowest.max()), np.full_like(highest, highest.min())
     middle = (container.min + container.max + 1) // 2
     zero_point = np.full(len(old_zero_point), middle, np.int32).clip(lowest, highest)
     integers = distances + zero_point.reshape(shape)

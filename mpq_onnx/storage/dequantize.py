@@ -6,6 +6,11 @@ import onnx_ir as ir
 from mpq_onnx.model_file import add_initializer
 
 
+def is_shared(entries: np.ndarray) -> bool:
+    """True where several channels have one entry in common."""
+    return len(entries) > 1 and bool((entries == entries[0]).all())
+
+
 def dequantize_node(
     graph: ir.Graph,
     tensor: str,
@@ -18,17 +23,21 @@ def dequantize_node(
     """Insert, at the graph's start, the node that makes float `tensor` of `integers`; returns its output.
 
     Args:
-        scale: float32 [channels].
+        scale: float32 [channels]; one scalar is written where all are the same.
         zero_point: [channels] in the type of `integers`, or None for zero.
         dtype: ONNX type of `zero_point`, where numpy has no type of that name.
     """
-    inputs = [integers, add_initializer(graph, f"{tensor}_scale", scale.astype(np.float32))]
+    attributes = {"axis": axis}
+    if is_shared(scale) and (zero_point is None or is_shared(zero_point)):
+        scale, zero_point = scale[0], None if zero_point is None else zero_point[0]
+        attributes = {}
+    inputs = [integers, add_initializer(graph, f"{tensor}_scale", np.asarray(scale, np.float32))]
     if zero_point is not None:
-        inputs.append(add_initializer(graph, f"{tensor}_zero_point", zero_point, dtype))
+        inputs.append(add_initializer(graph, f"{tensor}_zero_point", np.asarray(zero_point), dtype))
     node = ir.node(
         "DequantizeLinear",
         inputs,
-        {"axis": axis},
+        attributes,
         outputs=[ir.Value(name=f"{tensor}_dequantized", type=ir.TensorType(ir.DataType.FLOAT))],
         name=f"{tensor}_dequantize",
     )

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.allocation import Allocation, Settings, make_allocation
@@ -14,7 +15,7 @@ from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
 from mpq_onnx.allocators.task_loss import mean_distance
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
@@ -25,9 +26,17 @@ from mpq_onnx.report.as_json import to_json
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
-from mpq_onnx.workflows.options import AllocateOptions, check_budgets
-from mpq_onnx.workflows.preparation import FloatModel, load_float_model, measure_calibration, read_calibration
+from mpq_onnx.workflows.options import DYNAMIC, AllocateOptions, check_budgets
+from mpq_onnx.workflows.preparation import (
+    CalibrationRules,
+    FloatModel,
+    equalized,
+    load_float_model,
+    measure_calibration,
+    read_calibration,
+)
 from mpq_onnx.workflows.quantizing import (
     MirrorCheck,
     check_against_mirror,
@@ -43,6 +52,12 @@ RESULT_FILE = "result.json"
 CANDIDATES_FOLDER = "candidates"
 COMPARED_EXAMPLES = 256
 SCORE_BATCH = 64
+RECORDED_OPTIONS = (
+    "weight_scheme", "weight_scales", "activation_scheme", "activation_ranges", "first_last", "embedding_bits", "bias",
+    "variance_correction", "equalization", "activation_budget", "labels", "width_choice", "learned_ranges",
+    "training_examples",
+)  # fmt: skip
+"""Options of AllocateOptions that an allocation's settings repeat under the same name."""
 FLOAT_NOISE = 1e-6
 """Distances below it say nothing: log-probabilities near 1 are rounded to 1e-7 in float32."""
 
@@ -118,36 +133,49 @@ def allocate(
     options = options or AllocateOptions()
     check_budgets(weight_bits, activation_bits, options)
     float_model = load_float_model(model)
-    mirror = build_mirror(float_model.model, float_model.path)
+    build_mirror(float_model.model, float_model.path)  # refuses unknown operators before any work starts
     device = torch_device(options.device)
-    mirror.module.requires_grad_(False).to(device)
     training_set, validation_set = split_validation(float_model.open_data, data, validation)
+    training_set = _subset(training_set, options)
     folder = Path(output)
     request = _request(float_model, data, validation, weight_bits, activation_bits, options)
     with progress_folder(folder, request, resume) as progress:
         calibrated = _calibration(float_model, training_set, options, calibration, progress)
+        scaled = equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
+        mirror = build_mirror(scaled, float_model.path)
+        mirror.module.requires_grad_(False).to(device)
         problem = Problem(
             mirror=mirror,
-            sites=find_sites(float_model.model, calibrated.shapes, options.placement, options.embedding_bits),
+            sites=find_sites(
+                scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last
+            ),
             calibration=calibrated,
-            weight_observer=options.weight_observer,
+            weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
             budget=_budget(weight_bits, activation_bits, options),
             training=TrainingSettings(
-                options.steps, options.batch_size, options.learning_rate, options.penalty, options.seed
+                options.steps,
+                options.batch_size,
+                options.learning_rate,
+                options.penalty,
+                options.seed,
+                options.labels,
+                options.width_choice,
+                options.learned_ranges,
             ),
             data=TrainingData(training_set, mirror, device),
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
+            dynamic_ranges=options.activation_ranges == DYNAMIC,
         )
         if not problem.sites.free_weights and weight_bits is not None:
             raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
-        bench = _Bench(float_model, problem, options, TrainingData(validation_set, mirror, device))
+        bench = _Bench(scaled, problem, options, TrainingData(validation_set, mirror, device))
         uniform, finished = bench.run()
         best = min(finished, key=lambda each: _rank(each.result))
         graph = bench.graph(best)
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
         few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
-        nodes = compare_tensors(float_model.model, graph, few, options.device)
+        nodes = compare_tensors(scaled, graph, few, options.device)
         results = progress / "results"
         size = save_model(graph, results / MODEL_FILE)
         best.result.allocation.save(results / ALLOCATION_FILE)
@@ -177,13 +205,13 @@ class _Bench:
     """Rounds, writes and measures candidates, all in the same way."""
 
     def __init__(
-        self, float_model: FloatModel, problem: Problem, options: AllocateOptions, validation: TrainingData
+        self, model: ir.Model, problem: Problem, options: AllocateOptions, validation: TrainingData
     ) -> None:
-        self.float_model = float_model
+        self.model = model
         self.problem = problem
         self.options = options
         self.validation = validation
-        self.baseline = Runner(model_bytes(float_model.model), options.device)
+        self.baseline = Runner(model_bytes(model), options.device)
 
     def run(self) -> tuple[_Finished, list[_Finished]]:
         """(uniform, all candidates of the method); equal widths are measured once."""
@@ -191,8 +219,8 @@ class _Bench:
         measured = [(baseline, self.finish(baseline))]
         finished: list[_Finished] = []
         for candidate in ALLOCATORS[self.options.method](self.problem):
-            widths = candidate.weights, candidate.activations
-            same = [each for done, each in measured if (done.weights, done.activations) == widths]
+            widths = _choices_of(candidate)
+            same = [each for done, each in measured if _choices_of(done) == widths]
             finished.append(self._renamed(same[0], candidate) if same else self.finish(candidate))
             measured.append((candidate, finished[-1]))
         return measured[0][1], finished
@@ -227,9 +255,7 @@ class _Bench:
         return self._graph(finished.result.allocation, finished.network)
 
     def _graph(self, allocation: Allocation, network: QuantizedNetwork) -> ir.Model:
-        return write_graph(
-            self.float_model.model, self.problem.sites, allocation, network, self.options.storage
-        )
+        return write_graph(self.model, self.problem.sites, allocation, network, self.options.storage)
 
     def _allocation(self, candidate: Candidate) -> Allocation:
         options, budget = self.options, self.problem.budget
@@ -246,17 +272,24 @@ class _Bench:
                 bias_correction=options.bias_correction,
                 seed=options.seed,
                 sensitivity=SENSITIVITY if candidate.name in ("water-filling", "refined") else None,
+                **{name: getattr(options, name) for name in RECORDED_OPTIONS},
             ),
             self.problem.sites,
             candidate.weights,
             candidate.activations,
             {name: value for name, value in asked.items() if value is not None},
+            candidate.range_factors,
         )
 
     def _distance(self, network: QuantizedNetwork) -> float:
         """Mean distance from the float outputs over the validation data, in the mirror."""
         simulated = quantized_mirror(self.problem.mirror, network)
         return mean_distance(simulated.module.forward, self.validation.batches(SCORE_BATCH))
+
+
+def _choices_of(candidate: Candidate) -> tuple[object, ...]:
+    """All that a candidate chooses."""
+    return candidate.weights, candidate.activations, candidate.range_factors
 
 
 def _rank(result: CandidateResult) -> tuple[float, float]:
@@ -275,12 +308,30 @@ def _calibration(
     """The given one, the interrupted run's, or a new one."""
     saved = progress / CALIBRATION_FILE
     if given is not None:
-        return read_calibration(given, float_model)
+        found = read_calibration(given, float_model)
+        for name, was, wanted in (
+            ("activation-scheme", found.scheme, options.activation_scheme),
+            ("equalization", found.equalization, options.equalization),
+        ):
+            if was != wanted:
+                raise UsageError(
+                    f"{given}: was measured with --{name} {was}, not {wanted}; calibrate with it"
+                )
+        return found
     if not saved.is_file():
-        measure_calibration(float_model, dataset, options.observer, options.placement, options.device).save(
-            saved
+        rules = CalibrationRules(
+            options.observer, options.placement, options.activation_scheme, options.equalization
         )
+        measure_calibration(float_model, dataset, rules, options.device).save(saved)
     return read_calibration(saved, float_model)
+
+
+def _subset(dataset: Dataset, options: AllocateOptions) -> Dataset:
+    """The examples to train on, drawn by the seed."""
+    if options.training_examples is None or options.training_examples >= len(dataset):
+        return dataset
+    order = np.random.default_rng(options.seed).permutation(len(dataset))
+    return dataset.part(np.sort(order[: options.training_examples]).tolist())
 
 
 def _budget(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> Budget:
@@ -290,6 +341,7 @@ def _budget(weight_bits: float | None, activation_bits: float | None, options: A
         tuple(options.bit_choices),
         tuple(options.activation_choices),
         options.granularity,
+        options.activation_budget,
     )
 
 

@@ -15,7 +15,9 @@ from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (
+    CalibrationRules,
     check_fingerprint,
+    equalized,
     load_float_model,
     measure_calibration,
     read_calibration,
@@ -82,18 +84,25 @@ def apply(
     if calibration is not None or beside.is_file():
         measured = read_calibration(calibration or beside, float_model)
     elif dataset is not None:
-        measured = measure_calibration(
-            float_model, dataset, settings.activation_observer, settings.placement, device
+        rules = CalibrationRules(
+            settings.activation_observer,
+            settings.placement,
+            settings.activation_scheme,
+            settings.equalization,
         )
+        measured = measure_calibration(float_model, dataset, rules, device)
     else:
         raise UsageError(f"no {CALIBRATION_FILE} beside {allocation}: give --calibration or --data")
-    sites = find_sites(float_model.model, measured.shapes, settings.placement)
+    scaled = equalized(float_model.model, measured.channel_factors, measured.shapes)
+    sites = find_sites(
+        scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last
+    )
     check_against_sites(wanted, sites)
-    mirror = build_mirror(float_model.model, float_model.path)
+    mirror = build_mirror(scaled, float_model.path)
     mirror.module.requires_grad_(False).to(torch_device(device))
     training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
     network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
-    graph = write_graph(float_model.model, sites, wanted, network, storage)
+    graph = write_graph(scaled, sites, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
     return ApplyResult(str(output), save_model(graph, output), storage, wanted, check)
 

@@ -3,7 +3,9 @@
 import os
 
 from mpq_onnx.calibration import Calibration
-from mpq_onnx.workflows.preparation import load_float_model, measure_calibration
+from mpq_onnx.equalization import NONE
+from mpq_onnx.quantization import ASYMMETRIC
+from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
 
 def calibrate(
@@ -13,6 +15,8 @@ def calibrate(
     *,
     observer: str = "mse",
     placement: str = "all",
+    activation_scheme: str = ASYMMETRIC,
+    equalization: str = NONE,
     device: str = "auto",
 ) -> Calibration:
     """Stream `data` through `model` and write calibration.json to `output`.
@@ -20,7 +24,8 @@ def calibrate(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    rules = CalibrationRules(observer, placement, activation_scheme, equalization)
     float_model = load_float_model(model)
-    calibration = measure_calibration(float_model, float_model.open_data(data), observer, placement, device)
+    calibration = measure_calibration(float_model, float_model.open_data(data), rules, device)
     calibration.save(output)
     return calibration

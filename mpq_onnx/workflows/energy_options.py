@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from mpq_onnx.allocators.targets import AUTO, TARGETS
 from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.noise import NOISE_MODELS
@@ -30,6 +31,8 @@ class EnergyOptions:
     learning_rate: float = 0.01
     penalty: float | None = None
     """None takes the noise model's own."""
+    labels: str = AUTO
+    """What the training holds the outputs to: auto, real, generated or distilled."""
     repeats: int = 4
     """Passes over the validation data with independent noise."""
     seed: int = 0
@@ -45,6 +48,7 @@ class EnergyOptions:
             ("granularity", GRANULARITIES),
             ("energy_levels", ENERGY_LEVELS),
             ("compat", COMPATS),
+            ("labels", TARGETS),
             ("device", DEVICES),
         ):
             check_choice(option.replace("_", "-"), getattr(self, option), choices)

@@ -138,6 +138,7 @@ class NoiseBench:
                 options.learning_rate,
                 options.chosen_penalty,
                 options.seed,
+                options.labels,
             ),
             data=self.training,
             costs=self._measured_once,

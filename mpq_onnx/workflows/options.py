@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpq_onnx.allocators import ALLOCATORS
+from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES, MEAN
+from mpq_onnx.allocators.targets import AUTO, TARGETS
+from mpq_onnx.equalization import EQUALIZATIONS, NONE
 from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.observers import OBSERVERS
-from mpq_onnx.placement import EMBEDDING_BITS, PLACEMENTS
-from mpq_onnx.quantization import MAXIMUM_BITS
-from mpq_onnx.rounding import ROUNDINGS
+from mpq_onnx.placement import EMBEDDING_BITS, FIRST_LAST, INCLUDE, PLACEMENTS
+from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES
+from mpq_onnx.rounding import BIASES, INT32_BIAS, ROUNDINGS
 from mpq_onnx.runtime.session import DEVICES
 from mpq_onnx.storage import STORAGES
-from mpq_onnx.weights import WEIGHT_OBSERVERS
+from mpq_onnx.weights import PER_CHANNEL, WEIGHT_OBSERVERS, WEIGHT_SCALES
 
 GRANULARITIES = ("layer", "channel")
+STATIC, DYNAMIC = "static", "dynamic"
+ACTIVATION_RANGES = (STATIC, DYNAMIC)
 
 
 @dataclass(frozen=True)
@@ -24,17 +30,31 @@ class AllocateOptions:
     method: str = "refined"
     granularity: str = "layer"
     bit_choices: tuple[float, ...] = (2, 3, 4, 5, 6, 7, 8)
-    """Widths that a weight may get; 0 prunes."""
+    """Widths that a weight may get, whole or fractional; 0 prunes."""
     activation_bit_choices: tuple[float, ...] | None = None
     """Widths that an activation may get; None means those of the weights."""
+    activation_budget: str = MEAN
+    """mean or max: what the activations' budget is a budget of."""
     placement: str = "all"
+    first_last: str = INCLUDE
+    """First and last layer: include, 8 or float."""
     observer: str = "mse"
     """For activation ranges."""
+    activation_scheme: str = ASYMMETRIC
+    activation_ranges: str = STATIC
+    """static, or dynamic: of each example."""
     weight_observer: str = "mse"
+    weight_scheme: str = ASYMMETRIC
+    weight_scales: str = PER_CHANNEL
+    """channel or tensor: how many scales a weight has."""
+    equalization: str = NONE
     embedding_bits: int = EMBEDDING_BITS
     """Of embedding tables, outside the budget; 0 leaves them float."""
+    bias: str = INT32_BIAS
     rounding: str = "adaptive"
     bias_correction: bool = True
+    variance_correction: bool = False
+    """Scale weights to have the float ones' variance in every channel."""
     rounding_examples: int = 1024
     """Examples that rounding and bias correction look at."""
     storage: str = "int8"
@@ -42,6 +62,14 @@ class AllocateOptions:
     batch_size: int = 32
     learning_rate: float = 0.01
     penalty: float = 2.0
+    labels: str = AUTO
+    """What the training holds the outputs to: auto, real, generated or distilled."""
+    width_choice: str = "nearest"
+    """nearest or stochastic: the width of a training step's forward pass."""
+    learned_ranges: bool = False
+    """Learn a factor on every range beside the widths."""
+    training_examples: int | None = None
+    """Take so many of the data, drawn by the seed, for calibration and training; None for all."""
     seed: int = 0
     device: str = "auto"
 
@@ -49,10 +77,20 @@ class AllocateOptions:
         for name, choices in (
             ("method", ALLOCATORS),
             ("granularity", GRANULARITIES),
+            ("activation_budget", BUDGET_MEASURES),
             ("placement", PLACEMENTS),
+            ("first_last", FIRST_LAST),
             ("observer", OBSERVERS),
+            ("activation_scheme", SCHEMES),
+            ("activation_ranges", ACTIVATION_RANGES),
             ("weight_observer", WEIGHT_OBSERVERS),
+            ("weight_scheme", SCHEMES),
+            ("weight_scales", WEIGHT_SCALES),
+            ("equalization", EQUALIZATIONS),
+            ("bias", BIASES),
             ("rounding", ROUNDINGS),
+            ("labels", TARGETS),
+            ("width_choice", WIDTH_CHOICES),
             ("storage", STORAGES),
             ("device", DEVICES),
         ):
@@ -61,9 +99,10 @@ class AllocateOptions:
         _check_widths("activation-bit-choices", self.activation_choices, smallest=1)
         if not 0 <= self.embedding_bits <= MAXIMUM_BITS:
             raise UsageError(f"--embedding-bits {self.embedding_bits}: choose 0 (float) to {MAXIMUM_BITS}")
-        for name in ("rounding_examples", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
+        for name in ("rounding_examples", "steps", "batch_size", "training_examples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name.replace('_', '-')} {value}: must be at least 1")
 
     @property
     def activation_choices(self) -> tuple[float, ...]:
@@ -94,5 +133,5 @@ def _check_widths(name: str, widths: Sequence[float], smallest: int) -> None:
     if not widths:
         raise UsageError(f"--{name}: give at least one width")
     for width in widths:
-        if not smallest <= width <= MAXIMUM_BITS or width != int(width):
-            raise UsageError(f"--{name}: {width:g} is not a whole width from {smallest} to {MAXIMUM_BITS}")
+        if not smallest <= width <= MAXIMUM_BITS:
+            raise UsageError(f"--{name}: {width:g} is not a width from {smallest} to {MAXIMUM_BITS}")

@@ -1,5 +1,6 @@
 """What calibrate, allocate and apply have in common: the canonical model, its data, its sites and its calibration."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -7,13 +8,16 @@ import onnx_ir as ir
 
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.equalization import EQUALIZATIONS, NONE, Factors
 from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.model_file import clone, fingerprint, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.placement import PLACEMENTS, find_sites
+from mpq_onnx.passes.scale_channels import ScaleChannelsPass
+from mpq_onnx.placement import PLACEMENTS, Shapes, find_sites
+from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
 
@@ -52,17 +56,49 @@ def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: st
         )
 
 
+@dataclass(frozen=True)
+class CalibrationRules:
+    """What a calibration depends on beside model and data."""
+
+    observer: str = "mse"
+    placement: str = "all"
+    scheme: str = ASYMMETRIC
+    equalization: str = NONE
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("observer", OBSERVERS),
+            ("placement", PLACEMENTS),
+            ("scheme", SCHEMES),
+            ("equalization", EQUALIZATIONS),
+        ):
+            check_choice(name, getattr(self, name), choices)
+
+
 def measure_calibration(
-    float_model: FloatModel, dataset: Dataset, observer: str, placement: str, device: str
+    float_model: FloatModel, dataset: Dataset, rules: CalibrationRules, device: str
 ) -> Calibration:
-    """Calibrate on the whole of `dataset`."""
-    check_choice("observer", observer, OBSERVERS)
-    check_choice("placement", placement, PLACEMENTS)
+    """Calibrate on the whole of `dataset`; the ranges are those after equalization."""
     shapes = tensor_shapes(float_model.model, dataset, device)
-    sites = find_sites(float_model.model, shapes, placement)
-    return calibrate(
-        float_model.model, [site.tensor for site in sites.activations], dataset, shapes, observer, device
+    factors = EQUALIZATIONS[rules.equalization](float_model.model, shapes, dataset, device)
+    scaled = equalized(float_model.model, factors, shapes)
+    tensors = [site.tensor for site in find_sites(scaled, shapes, rules.placement).activations]
+    measured = calibrate(scaled, tensors, dataset, shapes, rules.observer, device, scheme=rules.scheme)
+    return dataclasses.replace(
+        measured,
+        model=fingerprint(float_model.model),
+        equalization=rules.equalization,
+        channel_factors=factors,
     )
+
+
+def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:
+    """`model`, or where there are factors a scaled copy that computes the same."""
+    if not factors:
+        return model
+    scaled = clone(model)
+    ScaleChannelsPass(factors, shapes)(scaled)
+    return scaled
 
 
 def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> Calibration:

@@ -1,0 +1,106 @@
+"""Links: a node with constant weights, and those that alone read its channels. What equalization scales between them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from mpq_onnx.placement.sites import Shapes, channel_axis, weight_input
+
+HOMOGENEOUS = frozenset(
+    {
+        "Relu",
+        "LeakyRelu",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Identity",
+        "Dropout",
+    }
+)
+"""Channelwise ops with f(s x) = s f(x) for s > 0."""
+VIEWS = frozenset({"Flatten", "Reshape"})
+"""Pass where there is one value a channel."""
+PRODUCERS = frozenset({"Conv", "Gemm"})
+
+
+@dataclass(frozen=True)
+class Link:
+    """One tensor whose channels may be scaled."""
+
+    producer: ir.Node
+    consumers: tuple[ir.Node, ...]
+    stored: ir.Value
+    """The tensor after the activation function: what a quantizer sees."""
+
+    @property
+    def name(self) -> str:
+        return str(self.producer.outputs[0].name)
+
+    @property
+    def channels(self) -> int:
+        return constant_weight(self.producer).shape[channel_axis(self.producer)]
+
+
+def find_links(model: ir.Model, shapes: Shapes) -> list[Link]:
+    """All links of a canonical float model, in graph order."""
+    links = []
+    for node in model.graph:
+        if node.op_type not in PRODUCERS or weight_input(node) is None or not _is_own(node):
+            continue
+        consumers = _consumers(node.outputs[0], shapes)
+        if consumers:
+            links.append(Link(node, tuple(consumers), _stored(node)))
+    return links
+
+
+def constant_weight(node: ir.Node) -> np.ndarray:
+    """The weight of a multiply-accumulate node."""
+    index = weight_input(node)
+    assert index is not None
+    value = node.inputs[index]
+    assert value is not None and value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _is_own(node: ir.Node) -> bool:
+    """True where nobody else reads the node's weight and bias, and the bias is a constant vector."""
+    parameters = [value for value in node.inputs[1:] if value is not None]
+    return weight_input(node) == 1 and all(
+        value.const_value is not None and len(tuple(value.uses())) == 1 for value in parameters
+    )
+
+
+def _consumers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
+    """The nodes with weights that read `value`'s channels; None where anything else does."""
+    if value.is_graph_output() or not value.uses():
+        return None
+    found: list[ir.Node] = []
+    for use in value.uses():
+        node = use.node
+        if weight_input(node) == 1 and use.idx == 0 and node.op_type in ("Conv", "Gemm", "MatMul"):
+            if len(tuple(node.inputs[1].uses())) > 1 or node.attributes.get_int("transA", 0) == 1:  # type: ignore[union-attr]
+                return None
+            found.append(node)
+            continue
+        if node.op_type not in HOMOGENEOUS and not _keeps_channels(node, shapes):
+            return None
+        behind = _consumers(node.outputs[0], shapes)
+        if behind is None:
+            return None
+        found += behind
+    return found
+
+
+def _keeps_channels(node: ir.Node, shapes: Shapes) -> bool:
+    """A reshape of [n, c, 1, 1] to [n, c]."""
+    before, after = (shapes.get(str(value.name), ()) for value in (node.inputs[0], node.outputs[0]))  # type: ignore[union-attr]
+    return node.op_type in VIEWS and len(before) > 1 and after[:2] == before[:2] and set(before[2:]) <= {1}
+
+
+def _stored(node: ir.Node) -> ir.Value:
+    """Behind the activation function, if one follows."""
+    uses = tuple(node.outputs[0].uses())
+    following = uses[0].node if len(uses) == 1 else None
+    return following.outputs[0] if following is not None and following.op_type == "Relu" else node.outputs[0]

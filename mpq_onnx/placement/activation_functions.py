@@ -1,0 +1,17 @@
+"""Placement "relu": only the outputs of activation functions are quantized; inputs, residual sums and logits stay in float."""
+
+import onnx_ir as ir
+
+from mpq_onnx.placement.all_outputs import output_sites
+from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
+from mpq_onnx.placement.sites import ActivationSite, Shapes
+
+ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | {
+    "Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh",
+    "ThresholdedRelu",
+}  # fmt: skip
+
+
+def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+    """The activation sites of a canonical float model, in graph order."""
+    return output_sites(model, shapes, lambda node: node.op_type not in ACTIVATION_FUNCTIONS)

@@ -1,0 +1,25 @@
+"""Placement "before-activation": as "all", but quantized before the fused activation function, not after it.
+
+A ReLU of a quantized tensor is quantized already, so that it needs no quantizer of its own; but half of the levels stand for
+values that it throws away.
+"""
+
+import onnx_ir as ir
+
+from mpq_onnx.placement.all_outputs import input_sites, output_sites
+from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS, fused_into
+from mpq_onnx.placement.sites import ActivationSite, Shapes
+
+
+def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+    """The activation sites of a canonical float model, inputs first, then in graph order."""
+    return input_sites(model, shapes) + output_sites(model, shapes, _leaves_float)
+
+
+def _leaves_float(node: ir.Node) -> bool:
+    """A fused activation, or a node whose bias is added by the next."""
+    consumer = fused_into(node)
+    if consumer is not None:
+        return consumer.op_type not in FUSED_ACTIVATIONS
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return producer is not None and node.op_type in FUSED_ACTIVATIONS and fused_into(producer) is node

@@ -1,0 +1,36 @@
+"""First and last layer: the layers that most papers leave out of their means, without saying so alike.
+
+"include" treats them as all others; "8" gives their weights, and the activations that they multiply, a fixed 8 bits outside the
+budget; "float" leaves both in float.
+"""
+
+import dataclasses
+
+from mpq_onnx.placement.sites import Sites
+
+INCLUDE = "include"
+FIRST_LAST_BITS = {"8": 8, "float": 0}
+FIRST_LAST = (INCLUDE, *FIRST_LAST_BITS)
+
+
+def fix_first_and_last(sites: Sites, choice: str) -> Sites:
+    """`sites` with the first and the last layer with weights as `choice` (one of FIRST_LAST) says."""
+    free = sites.free_weights
+    if choice == INCLUDE or not free:
+        return sites
+    bits = FIRST_LAST_BITS[choice]
+    ends = {free[0].tensor, free[-1].tensor}
+    read = {site.source for site in (free[0], free[-1])}
+    weights = tuple(
+        dataclasses.replace(site, fixed_bits=bits) if site.tensor in ends else site for site in sites.weights
+    )
+    activations = tuple(
+        dataclasses.replace(site, fixed_bits=bits) if site.tensor in read else site
+        for site in sites.activations
+        if bits or site.tensor not in read
+    )
+    if not bits:
+        weights = tuple(
+            dataclasses.replace(site, source=None) if site.source in read else site for site in weights
+        )
+    return dataclasses.replace(sites, weights=weights, activations=activations)
