@@ -1,7 +1,7 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
-The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, models. Each is
-imported when it is first used, so that evaluate and compare never load torch.
+The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, sweep,
+models. Each is imported when it is first used, so that evaluate, compare and card never load torch.
 """
 
 import importlib
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpq_onnx.workflows.applying import ApplyResult, apply
     from mpq_onnx.workflows.applying_energy import ApplyEnergyResult, apply_energy
     from mpq_onnx.workflows.calibrating import calibrate
+    from mpq_onnx.workflows.carding import card
     from mpq_onnx.workflows.comparing import compare
     from mpq_onnx.workflows.converting import noise_to_bits
     from mpq_onnx.workflows.energy_options import EnergyOptions
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from mpq_onnx.workflows.exporting import ExportResult, export
     from mpq_onnx.workflows.listing import models
     from mpq_onnx.workflows.options import AllocateOptions
+    from mpq_onnx.workflows.reporting import ReportResult, report_folder
     from mpq_onnx.workflows.searching import Goal, Interval, SearchResult, search_bits, search_energy
+    from mpq_onnx.workflows.sweeping import SweepResult, sweep
 
 __version__ = "0.1.0"
 
@@ -52,6 +55,11 @@ _HOMES = {
     "ApplyResult": "workflows.applying",
     "apply": "workflows.applying",
     "calibrate": "workflows.calibrating",
+    "card": "workflows.carding",
+    "ReportResult": "workflows.reporting",
+    "report_folder": "workflows.reporting",
+    "SweepResult": "workflows.sweeping",
+    "sweep": "workflows.sweeping",
     "compare": "workflows.comparing",
     "EvaluateResult": "workflows.evaluating",
     "evaluate": "workflows.evaluating",
@@ -76,12 +84,15 @@ __all__ = [
     "MpqOnnxError",
     "NodeEnergy",
     "NodePrecision",
+    "ReportResult",
     "SearchResult",
+    "SweepResult",
     "allocate",
     "allocate_energy",
     "apply",
     "apply_energy",
     "calibrate",
+    "card",
     "compare",
     "evaluate",
     "export",
@@ -89,8 +100,10 @@ __all__ = [
     "load_energy_allocation",
     "models",
     "noise_to_bits",
+    "report_folder",
     "search_bits",
     "search_energy",
+    "sweep",
 ]
 
 

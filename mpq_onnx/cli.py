@@ -2,6 +2,7 @@
 
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from mpq_onnx.errors import MpqOnnxError, UsageError
 
 GATE_FAILED = 1
 INTERRUPTED = 130
+CELL_WIDTH = 48
+"""Characters of a card's fields side by side."""
 LONGEST_FACT = 200
 """Characters of a fact about a model that are shown."""
 GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement")
@@ -75,6 +78,29 @@ class Gate(click.ParamType):
         return metric, float(limit)
 
 
+def _configure(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    """Take the defaults of all other options from a file."""
+    if path is None:
+        return
+    from mpq_onnx.configuration import check_names, read_configuration
+
+    found = read_configuration(path)
+    names = {str(each.name): each for each in context.command.params}
+    check_names(found, names.keys() - {"config"}, f"--config {path}")
+    context.default_map = {
+        name: tuple(value) if isinstance(value, list) else (value,) if names[name].multiple else value
+        for name, value in found.items()
+    }
+
+
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_configure,
+    help="YAML, TOML or JSON with any of these options; the command line overrides it.",
+)
 OBSERVER_HELP = "minmax, ema, percentile, ema-percentile, mse, aciq-laplace, aciq-gauss or entropy."
 PLACEMENT_HELP = "Quantized activations: all, before-activation, gemm or relu (docs/placement.md)."
 SCHEME_HELP = "asymmetric, symmetric or symmetric-narrow."
@@ -165,6 +191,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 
 @cli.command()
 @click.argument("model")
+@config_option
 @data_option
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
 @click.option(
@@ -710,6 +737,81 @@ def convert(model: str, data: str, output: str, noise_to_bits: bool, device: str
         f"{output}: mean weight bits {bits_text(allocation.mean_weight_bits)}, mean activation bits"
         f" {bits_text(allocation.mean_activation_bits)}"
     )
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("other", required=False)
+@json_option
+def card(model: str, other: str | None, as_json: bool) -> None:
+    """Print the quantization card of MODEL, whoever made it; with OTHER, what the two do not share."""
+    from tabulate import tabulate
+
+    from mpq_onnx.report.card import card_markdown, differences
+
+    first = mpq_onnx.card(model)
+    if other is None:
+        if as_json:
+            _print_json(first)
+        else:
+            click.echo(card_markdown(first, Path(model).name))
+        return
+    found = differences(first, mpq_onnx.card(other))
+    if as_json:
+        keys = ("section", "field", model, other)
+        _print_json({"differences": [dict(zip(keys, each, strict=True)) for each in found]})
+        return
+    rows = [
+        [section, field, *(textwrap.fill(text, CELL_WIDTH) for text in values)]
+        for section, field, *values in found
+    ]
+    headers = ["", "", model, other]
+    click.echo(tabulate(rows, headers, disable_numparse=True) if rows else "no difference")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--config", required=True, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md).")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for all runs.")
+@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@json_option
+def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> None:
+    """Allocate MODEL for every combination of lists of options, budgets, noise models and seeds.
+
+    Finished runs are kept in DIR; the same command goes on from them.
+    """
+    from mpq_onnx.configuration import read_configuration
+    from mpq_onnx.report.tables import sweep_table
+
+    result = mpq_onnx.sweep(model, read_configuration(config), output, jobs=jobs)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(sweep_table(result.rows))
+        click.echo(
+            f"\n{len(result.rows)} runs in {output}/results.csv and results.jsonl; * is on the Pareto front"
+        )
+    if result.failed:
+        click.echo(f"mpq-onnx: {result.failed} runs failed; results.csv says why", err=True)
+        sys.exit(GATE_FAILED)
+
+
+@cli.command()
+@click.argument("folder")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the HTML page goes.")
+@click.option("--figures", metavar="DIR", help="Write every figure as a file, too.")
+@click.option("--figure-format", default="svg", show_default=True, help="svg or png.")
+@click.option("--title", help="Of the page.  [default: the folder's name]")
+@json_option
+def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
+    """Write one self-contained HTML page of what allocate or sweep left in FOLDER."""
+    result = mpq_onnx.report_folder(folder, output, **options)
+    if as_json:
+        _print_json(result)
+        return
+    click.echo(f"{result.path}: {result.bytes:,} bytes, {result.runs} runs")
+    for path in result.figures:
+        click.echo(path)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -21,5 +21,7 @@ MODEL_FACTS = (
 METADATA_SOURCE = "mpq_onnx.source"
 METADATA_ALLOCATION = "mpq_onnx.allocation"
 """The allocation (JSON) that a quantized file was made by."""
+METADATA_PROVENANCE = "mpq_onnx.provenance"
+"""Data, accuracy and versions behind a result (JSON), for its card."""
 METADATA_ENERGY = "mpq_onnx.energy"
 """The energy allocation (JSON) that a noisy file was made by."""

@@ -1,4 +1,4 @@
-"""Every named choice of allocate changes the graph or the training as it says; onnxruntime and the bare graph are the judges."""
+"""Every named choice of allocate changes the graph or the training as it says; onnxruntime and the bare graph judge."""
 
 from pathlib import Path
 

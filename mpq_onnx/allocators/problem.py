@@ -13,6 +13,7 @@ from mpq_onnx.allocators.training_settings import TrainingSettings
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.placement import Sites, WeightSite
+from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 
 
@@ -69,7 +70,8 @@ class Problem:
     """File that the gradient method saves its state to, and goes on from when it exists."""
     dynamic_ranges: bool = False
     """Activations are quantized over the range of each example, not over the calibrated one."""
-    _grids: dict[str, list[WeightGrid]] = field(default_factory=dict, init=False, repr=False)
+    shared: SharedWork = field(default_factory=SharedWork, repr=False)
+    """What problems that differ in their budgets alone have in common: grids and costs."""
 
     @property
     def weights(self) -> WidthItems:
@@ -100,13 +102,15 @@ class Problem:
 
     def grids(self, site: WeightSite) -> list[WeightGrid]:
         """The weight's grid at each of the budget's choices; searched for once."""
-        if site.tensor not in self._grids:
+
+        def search() -> list[WeightGrid]:
             rows = channel_rows(self.weight_array(site), site.channel_axis)
-            self._grids[site.tensor] = [
+            return [
                 weight_grid(rows, np.full(site.channels, width), self.weight_rules)
                 for width in self.weights.choices
             ]
-        return self._grids[site.tensor]
+
+        return self.shared.once(("grids", site.tensor), search)
 
 
 @dataclass(frozen=True)

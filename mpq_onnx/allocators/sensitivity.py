@@ -51,7 +51,12 @@ class _Layer:
 
 
 def measure_costs(problem: Problem) -> Costs:
-    """Costs of every width of every item, on the first few hundred calibration examples."""
+    """Costs of every width of every item, on the first few hundred calibration examples; measured once for all budgets."""
+    sides = problem.budget.weight_bits is not None, problem.budget.activation_bits is not None
+    return problem.shared.once(("costs", *sides), lambda: _measure(problem))
+
+
+def _measure(problem: Problem) -> Costs:
     generator = torch.Generator().manual_seed(problem.training.seed)
     mirror, activations = _watched(problem)
     layers = _layers(problem, mirror)

@@ -2,8 +2,8 @@
 # (onnxscript compiles the functions' bodies and annotations; they are not Python to a type checker)
 """Quantizers that take their range from each example, as ONNX functions of standard operators.
 
-Scale and zero point are vectors over the batch axis. ONNX's own DynamicQuantizeLinear has 256 levels and one range for the whole
-batch, so that an example's result would depend on its neighbours. The formulas are those of quantization.asymmetric_grid and
+Scale and zero point are vectors over the batch axis. ONNX's own DynamicQuantizeLinear has 256 levels and one range for the
+whole batch, so that an example's result would depend on its neighbours. The formulas are quantization.asymmetric_grid and
 symmetric_grid.
 """
 
@@ -22,7 +22,7 @@ DYNAMIC_OPSET = onnxscript.values.Opset(DOMAIN, 1)
 
 
 @onnxscript.script(DYNAMIC_OPSET, default_opset=op)
-def DynamicAsymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: F821, N802
+def DynamicAsymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: N802
     """`x` through a quantizer of [min(x, 0), max(x, 0)], example by example; `to` is the integers' type."""
     zero = op.Constant(value_float=0.0)
     one = op.Constant(value_float=1.0)
@@ -43,7 +43,7 @@ def DynamicAsymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: F821, N
 
 
 @onnxscript.script(DYNAMIC_OPSET, default_opset=op)
-def DynamicSymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: F821, N802
+def DynamicSymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: N802
     """`x` through a quantizer whose zero stands in the middle, example by example; `to` is the integers' type."""
     zero = op.Constant(value_float=0.0)
     one = op.Constant(value_float=1.0)

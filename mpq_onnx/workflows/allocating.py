@@ -8,24 +8,30 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import torch
 
 from mpq_onnx.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.allocators import ALLOCATORS, Budget, Candidate, Problem, TrainingData, TrainingSettings
 from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
 from mpq_onnx.allocators.task_loss import mean_distance
 from mpq_onnx.calibration import Calibration
+from mpq_onnx.configuration import configuration_text
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import fingerprint, model_bytes, save_model
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.report.as_json import to_json
+from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.provenance import Provenance, data_facts, embed_provenance
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
 from mpq_onnx.workflows.options import DYNAMIC, AllocateOptions, check_budgets
@@ -49,6 +55,7 @@ from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish, sp
 ALLOCATION_FILE = "allocation.json"
 MODEL_FILE = "model.onnx"
 RESULT_FILE = "result.json"
+CONFIGURATION_FILE = "config.yaml"
 CANDIDATES_FOLDER = "candidates"
 COMPARED_EXAMPLES = 256
 SCORE_BATCH = 64
@@ -112,8 +119,9 @@ def allocate(
     keep_candidates: bool = False,
     resume: bool = False,
     options: AllocateOptions | None = None,
+    shared: SharedWork | None = None,
 ) -> AllocateResult:
-    """Allocate bit widths under budgets; write allocation.json, model.onnx, calibration.json and result.json.
+    """Allocate bit widths under budgets; write allocation.json, model.onnx, its card and what was measured.
 
     Args:
         model: the float ONNX file.
@@ -125,6 +133,7 @@ def allocate(
         validation: data spec for choosing between candidates; the last quarter of `data` when omitted.
         keep_candidates: write every measured candidate, uniform included, as candidates/NAME.onnx too.
         resume: go on with an interrupted run of the same request in the same folder.
+        shared: what earlier allocations of the same model have made already, in this process.
 
     Raises:
         UsageError: an option that is none, or a budget out of reach (found before any work starts).
@@ -132,18 +141,27 @@ def allocate(
     """
     options = options or AllocateOptions()
     check_budgets(weight_bits, activation_bits, options)
-    float_model = load_float_model(model)
-    build_mirror(float_model.model, float_model.path)  # refuses unknown operators before any work starts
+    shared = shared or SharedWork()
+    float_model = shared.once(("model", str(model)), lambda: load_float_model(model))
+    # Unknown operators are refused before any work starts.
+    shared.once(("mirror", str(model)), lambda: build_mirror(float_model.model, float_model.path))
     device = torch_device(options.device)
-    training_set, validation_set = split_validation(float_model.open_data, data, validation)
-    training_set = _subset(training_set, options)
+    sets = shared.once(
+        ("data", str(model), data, validation),
+        lambda: split_validation(float_model.open_data, data, validation),
+    )
+    training_set, validation_set = _subset(sets[0], options), sets[1]
     folder = Path(output)
     request = _request(float_model, data, validation, weight_bits, activation_bits, options)
     with progress_folder(folder, request, resume) as progress:
-        calibrated = _calibration(float_model, training_set, options, calibration, progress)
-        scaled = equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
-        mirror = build_mirror(scaled, float_model.path)
-        mirror.module.requires_grad_(False).to(device)
+        calibrated = shared.once(
+            ("calibration", str(model), data, validation, calibration, *_calibration_choices(options)),
+            lambda: _calibration(float_model, training_set, options, calibration, progress),
+        )
+        # Everything that the calibration, and with it the equalized network, depends on.
+        factors = tuple(calibrated.channel_factors.items())
+        bound = shared.part((str(model), data, validation, device, factors, *_drawn(options)))
+        scaled, mirror = bound.once("network", lambda: _network(float_model, calibrated, device))
         problem = Problem(
             mirror=mirror,
             sites=find_sites(
@@ -162,14 +180,16 @@ def allocate(
                 options.width_choice,
                 options.learned_ranges,
             ),
-            data=TrainingData(training_set, mirror, device),
+            data=bound.once("training", lambda: TrainingData(training_set, mirror, device)),
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
             dynamic_ranges=options.activation_ranges == DYNAMIC,
+            shared=bound.part(_problem_key(options)),
         )
         if not problem.sites.free_weights and weight_bits is not None:
             raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
-        bench = _Bench(scaled, problem, options, TrainingData(validation_set, mirror, device))
+        held_out = bound.once("validation", lambda: TrainingData(validation_set, mirror, device))
+        bench = _Bench(scaled, problem, options, held_out)
         uniform, finished = bench.run()
         best = min(finished, key=lambda each: _rank(each.result))
         graph = bench.graph(best)
@@ -177,8 +197,35 @@ def allocate(
         few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
         nodes = compare_tensors(scaled, graph, few, options.device)
         results = progress / "results"
+        provenance = Provenance(
+            training=shared.once(
+                ("facts", str(model), data, validation, *_drawn(options)),
+                lambda: data_facts(data, training_set),
+            ),
+            validation=shared.once(
+                ("validation facts", str(model), data, validation),
+                lambda: data_facts(validation or data, validation_set),
+            ),
+            accuracy=best.result.evaluation,
+            uniform=uniform.result.evaluation,
+        )
+        embed_provenance(graph, provenance)
         size = save_model(graph, results / MODEL_FILE)
+        write_card(make_card(graph, size), results)
         best.result.allocation.save(results / ALLOCATION_FILE)
+        write_text(
+            results / CONFIGURATION_FILE,
+            configuration_text(
+                {
+                    "model": str(model),
+                    "data": data,
+                    "validation": validation,
+                    "weight_bits": weight_bits,
+                    "activation_bits": activation_bits,
+                    **dataclasses.asdict(options),
+                }
+            ),
+        )
         calibrated.save(results / CALIBRATION_FILE)
         for each in (uniform, *finished) if keep_candidates else ():
             save_model(bench.graph(each), results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
@@ -324,6 +371,38 @@ def _calibration(
         )
         measure_calibration(float_model, dataset, rules, options.device).save(saved)
     return read_calibration(saved, float_model)
+
+
+def _network(
+    float_model: FloatModel, calibration: Calibration, device: torch.device
+) -> tuple[ir.Model, Mirror]:
+    """The network after equalization, and its mirror."""
+    scaled = equalized(float_model.model, calibration.channel_factors, calibration.shapes)
+    mirror = build_mirror(scaled, float_model.path)
+    mirror.module.requires_grad_(False).to(device)
+    return scaled, mirror
+
+
+def _calibration_choices(options: AllocateOptions) -> tuple[object, ...]:
+    """What a calibration depends on beside model and data."""
+    return (
+        options.observer, options.placement, options.activation_scheme, options.equalization, options.device,
+        *_drawn(options),
+    )  # fmt: skip
+
+
+def _drawn(options: AllocateOptions) -> tuple[object, ...]:
+    """What the examples to train on depend on."""
+    return options.training_examples, options.seed if options.training_examples is not None else None
+
+
+def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
+    """What grids and costs depend on, beside the calibration's own."""
+    return (
+        options.observer, options.activation_scheme, options.weight_observer, options.weight_scheme,
+        options.weight_scales, options.placement, options.first_last, options.embedding_bits, options.granularity,
+        tuple(options.bit_choices), tuple(options.activation_choices), options.seed,
+    )  # fmt: skip
 
 
 def _subset(dataset: Dataset, options: AllocateOptions) -> Dataset:

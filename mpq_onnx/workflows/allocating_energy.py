@@ -11,6 +11,8 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
 from mpq_onnx.report.as_json import to_json
+from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.provenance import Provenance, data_facts, embed_provenance
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 from mpq_onnx.workflows.allocating import MODEL_FILE, RESULT_FILE, allocate
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
@@ -130,7 +132,17 @@ def allocate_energy(
         ratios = measure_ratios(graph, bench.validation_set.part(positions), options.device)
         check = NoiseCheck(len(positions), ratios.outputs, output_signal_to_noise(bench, best, positions))
         results = progress / "results"
+        embed_provenance(
+            graph,
+            Provenance(
+                training=data_facts(data, bench.training.dataset),
+                validation=data_facts(validation or data, bench.validation_set),
+                accuracy=chosen.evaluation,
+                uniform=uniform.evaluation,
+            ),
+        )
         size = save_model(graph, results / MODEL_FILE)
+        write_card(make_card(graph, size), results)
         chosen.allocation.save(results / ENERGY_FILE)
         if (progress / LOG_FILE).is_file():
             (progress / LOG_FILE).replace(results / LOG_FILE)

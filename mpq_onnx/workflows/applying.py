@@ -10,6 +10,8 @@ from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import PLACEMENTS, find_sites
+from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.provenance import Provenance, data_facts, embed_provenance
 from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
@@ -104,7 +106,11 @@ def apply(
     network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
     graph = write_graph(scaled, sites, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
-    return ApplyResult(str(output), save_model(graph, output), storage, wanted, check)
+    seen = data_facts(data, dataset) if data is not None and dataset is not None else None
+    embed_provenance(graph, Provenance(seen, None, None))
+    size = save_model(graph, output)
+    write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
+    return ApplyResult(str(output), size, storage, wanted, check)
 
 
 def _check_settings(allocation: Allocation, where: str) -> None:

@@ -1,0 +1,346 @@
+"""Quantization cards: all that a quantization result should state, for any file, as JSON and as Markdown.
+
+What the graph shows is read from the graph; what only its maker can know comes from the metadata that this project writes, and
+is "unknown" for other files. docs/card.md explains the fields.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from tabulate import tabulate
+
+from mpq_onnx.allocation import Allocation, parse_allocation
+from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
+from mpq_onnx.files import write_text
+from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY, METADATA_SOURCE, METADATA_TASK
+from mpq_onnx.noise.units import attojoules
+from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.report.graph_facts import GraphFacts, LayerFacts, TensorFacts, graph_facts
+from mpq_onnx.report.provenance import read_provenance
+
+UNKNOWN = "unknown"
+FLOAT = "float"
+CARD_FILES = ("card.json", "card.md")
+
+Card = dict[str, dict[str, Any]]
+"""Section -> field -> value (text, number, or a table of them)."""
+
+
+def make_card(model: ir.Model, size: int) -> Card:
+    """The card of a model of `size` bytes.
+
+    Raises:
+        AllocationError: the metadata holds an allocation that cannot be read.
+    """
+    facts = graph_facts(model)
+    properties = model.metadata_props
+    embedded, noisy = properties.get(METADATA_ALLOCATION), properties.get(METADATA_ENERGY)
+    allocation = parse_allocation(embedded, f"metadata {METADATA_ALLOCATION}") if embedded else None
+    energy = parse_energy_allocation(noisy, f"metadata {METADATA_ENERGY}") if noisy else None
+    provenance = read_provenance(model)
+    card: Card = {
+        "model": _model(model, size, facts, allocation),
+        "weights": _weights(facts, allocation),
+        "activations": _activations(facts, allocation),
+        "biases": _biases(facts, allocation),
+        "method": _method(allocation),
+        "budget": _budget(allocation),
+    }
+    if noisy_nodes(model) or energy is not None:
+        card["noise"] = _noise(model, energy)
+    card["data"] = {name: provenance.get(name) or UNKNOWN for name in ("training", "validation")}
+    card["accuracy"] = _accuracy(provenance)
+    card["versions"] = provenance.get("versions") or {"all": UNKNOWN}
+    return card
+
+
+def _model(model: ir.Model, size: int, facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+    properties = model.metadata_props
+    quantized = any(layer.weight for layer in facts.layers) or bool(facts.activations)
+    forms = ["QDQ"] if quantized else []
+    if facts.integer_operators:
+        forms.append("integer operators: " + _counts(facts.integer_operators))
+    return {
+        "producer": " ".join(filter(None, (model.producer_name, model.producer_version))) or UNKNOWN,
+        "opset": model.opset_imports.get("", UNKNOWN),
+        "bytes": size,
+        "format": ", ".join(forms) or FLOAT,
+        "source": properties.get(METADATA_SOURCE, UNKNOWN),
+        "task": properties.get(METADATA_TASK, UNKNOWN),
+        "float model": allocation.model if allocation else UNKNOWN,
+    }
+
+
+def _weights(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+    layers = [layer for layer in facts.layers if layer.constant]
+    quantized = [layer for layer in layers if layer.weight is not None]
+    tensors = [layer.weight for layer in quantized if layer.weight is not None]
+    settings = allocation.settings if allocation else None
+    return {
+        "quantized layers": f"{len(quantized)} of {len(layers)}",
+        "share of weights": _share((layer.weights, layer.weight is not None) for layer in layers),
+        "share of MACs": _mac_share(facts.layers, lambda layer: layer.weight is not None),
+        "bits": _weight_bits(tensors, allocation),
+        "stored as": _distinct(tensor.container for tensor in tensors),
+        "scales": _distinct(tensor.scales for tensor in tensors),
+        "scheme": settings.weight_scheme if settings else _distinct(tensor.scheme for tensor in tensors),
+        "ranges": settings.weight_observer if settings else _unknown_if(tensors),
+        "rounding": settings.rounding if settings else _unknown_if(tensors),
+        "widths by": settings.granularity if settings else _unknown_if(tensors),
+        "first layer": _end(layers[:1], allocation),
+        "last layer": _end(layers[-1:], allocation),
+        "left in float": ", ".join(layer.node for layer in layers if layer.weight is None) or "none",
+        "embedding tables": _embeddings(allocation),
+        "variance correction": settings.variance_correction if settings else _unknown_if(tensors),
+        "equalization": settings.equalization if settings else _unknown_if(tensors),
+    }
+
+
+def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+    tensors = facts.activations
+    settings = allocation.settings if allocation else None
+    products = [layer for layer in facts.layers if not layer.constant]
+    return {
+        "quantizers": len(tensors),
+        "share of MACs": _mac_share(facts.layers, lambda layer: layer.input is not None),
+        "bits": _activation_bits(tensors, allocation),
+        "computed as": _distinct(tensor.container for tensor in tensors),
+        "scales": _distinct(tensor.scales for tensor in tensors),
+        "scheme": _distinct(tensor.scheme for tensor in tensors),
+        "ranges": _distinct(tensor.ranges for tensor in tensors),
+        "observer": settings.activation_observer if settings else _unknown_if(tensors),
+        "placement": settings.placement if settings else _unknown_if(tensors),
+        "model inputs": _states(facts.inputs),
+        "model outputs": _states(facts.outputs),
+        "float into another operator": _counts(facts.float_operators) or "none",
+        "products of activations": f"{sum(bool(layer.weight and layer.input) for layer in products)} of {len(products)}",
+    }
+
+
+def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+    return {
+        "type": _distinct(layer.bias for layer in facts.layers),
+        "correction": allocation.settings.bias_correction if allocation else UNKNOWN,
+    }
+
+
+def _method(allocation: Allocation | None) -> dict[str, Any]:
+    if allocation is None:
+        return {"name": UNKNOWN}
+    settings = allocation.settings
+    return {
+        "name": settings.method,
+        "sensitivity": settings.sensitivity or "none",
+        "labels": settings.labels,
+        "width choice": settings.width_choice,
+        "learned ranges": settings.learned_ranges,
+        "training examples": settings.training_examples or "all",
+        "seed": settings.seed,
+    }
+
+
+def _budget(allocation: Allocation | None) -> dict[str, Any]:
+    if allocation is None:
+        return {"asked": UNKNOWN}
+    return {
+        "asked": {name.replace("_", " "): value for name, value in allocation.budget.items()},
+        "activations' budget is of": allocation.settings.activation_budget,
+        "mean weight bits": allocation.mean_weight_bits,
+        "mean activation bits": allocation.mean_activation_bits,
+        "peak activation bits": allocation.peak_activation_bits,
+        "weight bytes at their widths": allocation.weight_bytes,
+        "BOPs an example": allocation.bit_operations,
+    }
+
+
+def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"noisy nodes": len(noisy_nodes(model))}
+    if energy is None:
+        return {**found, "energy": UNKNOWN}
+    settings = energy.settings
+    return {
+        **found,
+        "noise": " + ".join(settings.noise),
+        "method": settings.method,
+        "energies by": settings.granularity,
+        "levels": settings.energy_levels,
+        "compat": settings.compat,
+        "unit": energy.unit,
+        "asked energy per MAC": energy.budget,
+        "mean energy per MAC": energy.mean_energy_per_mac,
+        "aJ per MAC": attojoules(energy.mean_energy_per_mac, energy.unit),
+        "seed": settings.seed,
+    }
+
+
+def _accuracy(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("accuracy", "uniform"):
+        evaluation = provenance.get(name)
+        if not evaluation:
+            continue
+        label = "" if name == "accuracy" else "uniform, "
+        for metric, estimate in evaluation["metrics"].items():
+            found[f"{label}{metric}"] = _interval(estimate)
+        comparison = evaluation.get("comparison") or {}
+        for metric, estimate in (comparison.get("metrics") or {}).items():
+            found[f"float, {metric}"] = _interval(estimate)
+        if name == "accuracy":
+            found["examples"] = evaluation["examples"]
+            found["labels"] = evaluation["labels"]
+            found["output SQNR dB"] = comparison.get("output_sqnr")
+    return found or {"measured": UNKNOWN}
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    return f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+
+
+def _weight_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) -> str:
+    if not tensors:
+        return FLOAT
+    if allocation is None:
+        return _distinct(_type_bits(tensor.container) for tensor in tensors)
+    widths = [
+        width
+        for node in allocation.nodes
+        if node.weight_bits is not None and node.macs
+        for width in np.atleast_1d(node.weight_bits)
+    ]
+    return _spread(widths)
+
+
+def _activation_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) -> str:
+    if not tensors:
+        return FLOAT
+    widths = [float(np.log2(tensor.levels)) for tensor in tensors if tensor.levels]
+    if allocation is not None:
+        widths = [
+            float(node.activation_bits) for node in allocation.nodes if node.activation_bits is not None
+        ]
+    return _spread(widths) if widths else UNKNOWN
+
+
+def _spread(widths: Sequence[Any]) -> str:
+    low, high = float(min(widths)), float(max(widths))
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def _type_bits(container: str) -> str:
+    digits = "".join(filter(str.isdigit, container))
+    return digits or UNKNOWN
+
+
+def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
+    """Name, weight width and input of the first or last layer."""
+    if not layers:
+        return "none"
+    (layer,) = layers
+    if layer.weight is None:
+        return f"{layer.node}: {FLOAT}"
+    bits = _type_bits(layer.weight.container)
+    for node in allocation.nodes if allocation else ():
+        if node.node == layer.node and node.weight_bits is not None:
+            bits = f"{float(np.mean(node.weight_bits)):.3g}"
+    return f"{layer.node}: {bits} bits, input {'quantized' if layer.input else FLOAT}"
+
+
+def _embeddings(allocation: Allocation | None) -> str:
+    if allocation is None:
+        return UNKNOWN
+    tables = [node for node in allocation.nodes if node.weight is not None and not node.macs]
+    if not tables:
+        return "none"
+    return _distinct(
+        FLOAT if node.weight_bits is None else f"{node.mean_weight_bits:g} bits" for node in tables
+    )
+
+
+def _share(parts: Iterable[tuple[int, bool]]) -> float | str:
+    pairs = list(parts)
+    total = sum(count for count, _ in pairs)
+    return sum(count for count, counted in pairs if counted) / total if total else UNKNOWN
+
+
+def _mac_share(layers: Sequence[LayerFacts], counts: Any) -> float | str:
+    if not layers or any(layer.macs is None for layer in layers):
+        return UNKNOWN
+    return _share((layer.macs or 0, counts(layer)) for layer in layers)
+
+
+def _distinct(names: Iterable[str]) -> str:
+    """The names that occur, with their counts where there are several."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    if len(counts) == 1:
+        return next(iter(counts))
+    return _counts(counts) or "none"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _states(quantized: Mapping[str, bool]) -> str:
+    return (
+        ", ".join(f"{name}: {'quantized' if yes else FLOAT}" for name, yes in quantized.items())
+        or "no float ones"
+    )
+
+
+def _unknown_if(tensors: Sequence[TensorFacts]) -> str:
+    """What only the maker knows; nothing to know where nothing is quantized."""
+    return UNKNOWN if tensors else "none"
+
+
+def card_json(card: Card) -> str:
+    """The card as a JSON document."""
+    return json.dumps(card, indent=1, default=float) + "\n"
+
+
+def card_markdown(card: Card, title: str = "Quantization card") -> str:
+    """The card as Markdown, a table a section."""
+    parts = [f"# {title}\n"]
+    for section, fields in card.items():
+        rows = [[name, field_text(value)] for name, value in fields.items()]
+        parts.append(f"## {section.capitalize()}\n")
+        parts.append(tabulate(rows, ["", ""], tablefmt="github", disable_numparse=True) + "\n")
+    return "\n".join(parts)
+
+
+def differences(first: Card, second: Card) -> list[tuple[str, str, str, str]]:
+    """(section, field, first's, second's) wherever two cards differ."""
+    found = []
+    for section in dict.fromkeys([*first, *second]):
+        left, right = first.get(section, {}), second.get(section, {})
+        for name in dict.fromkeys([*left, *right]):
+            values = field_text(left.get(name)), field_text(right.get(name))
+            if values[0] != values[1]:
+                found.append((section, name, *values))
+    return found
+
+
+def field_text(value: Any) -> str:
+    """A value as one cell."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {field_text(each)}" for name, each in value.items())
+    return str(value).replace("|", "\\|")
+
+
+def write_card(card: Card, folder: Path, prefix: str = "") -> None:
+    """Write card.json and card.md (after `prefix`) into `folder`."""
+    for name, text in zip(CARD_FILES, (card_json(card), card_markdown(card)), strict=True):
+        write_text(folder / f"{prefix}{name}", text)

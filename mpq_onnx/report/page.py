@@ -1,0 +1,70 @@
+"""The HTML report: one page that needs nothing else, made of figures, a sortable table and cards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from mpq_onnx.report.card import Card, field_text
+from mpq_onnx.report.figures import Picture, front, of_run
+from mpq_onnx.report.run_results import FolderResults, RunResults
+from mpq_onnx.report.tables import varied_options
+
+MOST_RUNS = 12
+"""Shown with their figures; a page of a hundred would not open."""
+RESULTS = (
+    "kept", "mean_weight_bits", "mean_activation_bits", "peak_activation_bits", "weight_bytes", "bit_operations",
+    "mean_energy_per_mac", "unit", "top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement",
+    "output_sqnr", "error",
+)  # fmt: skip
+QUALITIES = ("top1", "accuracy", "auroc", "cosine", "spearman", "agreement", "output_sqnr")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    name: str
+    pictures: list[Picture]
+    card: Card
+
+
+def make_page(results: FolderResults, title: str) -> str:
+    """The page."""
+    rows = results.rows
+    columns = ["run", *varied_options(rows)] if len(results.runs) > 1 else ["run"]
+    columns += [
+        name for name in RESULTS if name not in columns and any(row.get(name) is not None for row in rows)
+    ]
+    shown = chosen_runs(results)
+    swept = len(results.runs) > 1
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("mpq_onnx", "report"), autoescape=True)
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        summary=f"{len(rows)} {'runs' if swept else 'allocations of one budget'}"
+        + (f"; figures and cards of {len(shown)} of them, the best at their cost first" if swept else ""),
+        front=front(
+            rows, next((name for name in QUALITIES if any(row.get(name) is not None for row in rows)), "top1")
+        ),
+        columns=columns,
+        rows=rows,
+        marked="no run that is as cheap is better (the Pareto front)" if swept else "what was kept",
+        runs=[_Shown(run.name, of_run(run), dict(run.card)) for run in shown],  # type: ignore[arg-type]
+        cell=_cell,
+        text=field_text,
+    )
+
+
+def chosen_runs(results: FolderResults) -> Sequence[RunResults]:
+    """The runs on the Pareto front, then others, up to MOST_RUNS."""
+    best = {row.get("run") for row in results.rows if row.get("pareto")}
+    ordered = (
+        sorted(results.runs, key=lambda run: run.name not in best) if len(results.runs) > 1 else results.runs
+    )
+    return ordered[:MOST_RUNS]
+
+
+def _cell(value: Any) -> Markup:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Markup("<td>{}</td>").format("" if value is None else escape(str(value)))
+    return Markup('<td class="number" data-value="{}">{}</td>').format(value, f"{value:,.6g}")

@@ -1,0 +1,81 @@
+"""What a quantized or noisy file cannot show by its graph: data, accuracy and versions behind it, kept in its metadata."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.metadata import METADATA_PROVENANCE
+from mpq_onnx.report.as_json import to_json
+from mpq_onnx.runtime.evaluation import Evaluation
+
+VERSIONED = ("mpq-onnx", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "numpy")
+HASH_BATCH = 256
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """One data set."""
+
+    spec: str
+    examples: int
+    sha256: str
+    """Over inputs and labels of all examples, in order."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from; None is what was not measured."""
+
+    training: DataFacts | None
+    """What calibration and training saw."""
+    validation: DataFacts | None
+    """What the candidates were chosen by, and the accuracy measured on."""
+    accuracy: Evaluation | None
+    uniform: Evaluation | None = None
+    """Of the uniform allocation at the same budget."""
+
+
+def data_facts(spec: str, dataset: Dataset) -> DataFacts:
+    """Count and hash of a data set, which is read once."""
+    digest = hashlib.sha256()
+    for batch in dataset.batches(HASH_BATCH):
+        for name in sorted(batch.inputs):
+            digest.update(name.encode())
+            digest.update(batch.inputs[name].tobytes())
+        if batch.labels is not None:
+            digest.update(batch.labels.tobytes())
+    return DataFacts(spec, len(dataset), digest.hexdigest())
+
+
+def embed_provenance(model: ir.Model, provenance: Provenance) -> None:
+    """Keep it in the model's metadata, with the versions of today."""
+    document = json.loads(to_json(provenance))
+    for evaluation in filter(None, (document["accuracy"], document["uniform"])):
+        del evaluation["examples_per_second"]  # the same request makes the same file
+    model.metadata_props[METADATA_PROVENANCE] = json.dumps({**document, "versions": versions()})
+
+
+def read_provenance(model: ir.Model) -> dict[str, Any]:
+    """What embed_provenance kept; empty where there is none, or none that can be read."""
+    try:
+        found = json.loads(model.metadata_props.get(METADATA_PROVENANCE, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries that figures depend on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,95 @@
+"""What allocate and sweep left in a folder, read back for a report."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpq_onnx.allocation import Allocation, load_allocation
+from mpq_onnx.energy_allocation import EnergyAllocation, load_energy_allocation
+from mpq_onnx.errors import DataError
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """One run of allocate."""
+
+    name: str
+    allocation: Allocation | None
+    energy: EnergyAllocation | None
+    nodes: tuple[Mapping[str, Any], ...]
+    """SQNR, or signal to noise, of every node, as result.json has them."""
+    card: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class FolderResults:
+    """A run, or a sweep of many."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    """One a run; of a single run, one a candidate."""
+    runs: tuple[RunResults, ...]
+
+
+def read_folder(folder: Path) -> FolderResults:
+    """The results in `folder`.
+
+    Raises:
+        DataError: neither a sweep's folder nor a run's.
+        AllocationError: an allocation that cannot be read.
+    """
+    sweep, single = folder / "results.jsonl", folder / "result.json"
+    try:
+        if sweep.is_file():
+            rows = [json.loads(line) for line in sweep.read_text(encoding="utf-8").splitlines()]
+            folders = [folder / "runs" / str(row["run"]) for row in rows]
+            runs = [_read_run(each) for each in folders if (each / "result.json").is_file()]
+            return FolderResults(tuple(rows), tuple(runs))
+        if single.is_file():
+            run = _read_run(folder)
+            return FolderResults(
+                tuple(_candidate_rows(json.loads(single.read_text(encoding="utf-8")))), (run,)
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder}: its results cannot be read: {error}; run the command again") from error
+    raise DataError(f"{folder}: holds no results.jsonl of a sweep and no result.json of allocate")
+
+
+def _read_run(folder: Path) -> RunResults:
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    allocation, energy, card = folder / "allocation.json", folder / "energy.json", folder / "card.json"
+    return RunResults(
+        name=folder.name,
+        allocation=load_allocation(allocation) if allocation.is_file() else None,
+        energy=load_energy_allocation(energy) if energy.is_file() else None,
+        nodes=tuple(result["nodes"]),
+        card=json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {},
+    )
+
+
+def _candidate_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a candidate, in the columns of a sweep; * is what was kept."""
+    rows = {}
+    for candidate in (result["uniform"], *result["candidates"]):
+        allocation, evaluation = candidate["allocation"], candidate["evaluation"]
+        row: dict[str, Any] = {
+            "run": candidate["name"],
+            "pareto": candidate["name"] == result["chosen"]["name"],
+        }
+        for name in ("mean_weight_bits", "mean_activation_bits", "bit_operations"):
+            if allocation.get(name) is not None:
+                row[name] = allocation[name]
+        if "mean_energy_per_mac" in allocation or "energy_per_mac" in allocation:
+            row["mean_energy_per_mac"] = allocation.get(
+                "mean_energy_per_mac", allocation.get("energy_per_mac")
+            )
+        for name, estimate in evaluation["metrics"].items():
+            row |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+        comparison = evaluation.get("comparison")
+        if comparison:
+            row |= {f"float_{name}": each["value"] for name, each in comparison["metrics"].items()}
+            if isinstance(comparison.get("output_sqnr"), float):
+                row["output_sqnr"] = comparison["output_sqnr"]
+        rows[candidate["name"]] = row
+    return list(rows.values())

@@ -1,0 +1,66 @@
+"""report: one HTML page of what allocate or sweep found, and its figures as files. No torch here."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpq_onnx.errors import check_choice
+from mpq_onnx.files import replacing, write_text
+from mpq_onnx.report.figures import front, of_run
+from mpq_onnx.report.page import QUALITIES, chosen_runs, make_page
+from mpq_onnx.report.run_results import read_folder
+
+FIGURE_FORMATS = ("svg", "png")
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was written."""
+
+    path: str
+    bytes: int
+    runs: int
+    figures: tuple[str, ...]
+
+
+def report_folder(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    figures: str | os.PathLike[str] | None = None,
+    figure_format: str = "svg",
+    title: str | None = None,
+) -> ReportResult:
+    """Write the report of a folder that allocate or sweep filled.
+
+    Args:
+        output: the HTML file.
+        figures: a folder for every figure as a file of its own.
+        figure_format: svg or png.
+
+    Raises:
+        DataError: the folder holds no results.
+        UsageError: an unknown format.
+    """
+    check_choice("figure-format", figure_format, FIGURE_FORMATS)
+    results = read_folder(Path(folder))
+    page = make_page(results, title or f"mpq-onnx: {Path(folder).resolve().name}")
+    write_text(output, page)
+    written = []
+    if figures is not None:
+        metric = next(
+            (name for name in QUALITIES if any(row.get(name) is not None for row in results.rows)), "top1"
+        )
+        drawn = [("", front(results.rows, metric))]
+        drawn += [(f"{run.name}-", picture) for run in chosen_runs(results) for picture in of_run(run)]
+        for prefix, picture in drawn:
+            if picture is None:
+                continue
+            content = io.BytesIO()
+            picture.write(content, figure_format)
+            path = Path(figures) / f"{prefix}{picture.name}.{figure_format}"
+            with replacing(path) as temporary:
+                temporary.write_bytes(content.getvalue())
+            written.append(str(path))
+    return ReportResult(str(output), len(page.encode()), len(results.runs), tuple(written))

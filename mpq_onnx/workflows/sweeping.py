@@ -1,0 +1,352 @@
+"""sweep: many allocations of one model, every combination of lists of options, side by side and resumable.
+
+Each worker process makes model, data, calibrations, mirror, float outputs, weight grids and costs once and goes through its
+share of the runs.
+A run writes its folder and, last of all, sweep.json in it; a sweep that is started again goes on with the runs that have none.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mpq_onnx.configuration import check_names
+from mpq_onnx.errors import MpqOnnxError, UsageError
+from mpq_onnx.files import write_text
+from mpq_onnx.model_file import fingerprint
+from mpq_onnx.shared_work import SharedWork
+from mpq_onnx.workflows.allocating import allocate
+from mpq_onnx.workflows.allocating_energy import allocate_energy
+from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.workflows.evaluating import evaluate
+from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.preparation import load_float_model
+
+RUNS_FOLDER = "runs"
+RUN_FILE = "sweep.json"
+RESULT_FILES = ("results.jsonl", "results.csv")
+REQUEST_FILE = "sweep-request.json"
+CASES = "cases"
+DATA_OPTIONS = ("data", "validation", "test")
+BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
+LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise"})
+"""Options whose value is a list itself: a list of lists runs over several."""
+BIT_OPTIONS = frozenset(field.name for field in dataclasses.fields(AllocateOptions))
+ENERGY_OPTIONS = frozenset(field.name for field in dataclasses.fields(EnergyOptions))
+KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, "per_channel", *BIT_OPTIONS, *ENERGY_OPTIONS})
+ENERGY_TRAINING = frozenset(
+    {"method", "steps", "batch_size", "learning_rate", "penalty", "labels", "seed", "device", "repeats"}
+)
+"""Options that mean the energies where there is noise, not the digital allocation before it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One allocation."""
+
+    name: str
+    options: Mapping[str, Any]
+    """All that the configuration says, one value an option."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep found."""
+
+    folder: str
+    rows: tuple[dict[str, Any], ...]
+    """One a run, in the configuration's order."""
+    failed: int
+
+
+def sweep(
+    model: str | os.PathLike[str],
+    configuration: Mapping[str, Any],
+    output: str | os.PathLike[str],
+    *,
+    jobs: int = 1,
+) -> SweepResult:
+    """Allocate for every combination of the lists in `configuration`; write results.jsonl and results.csv.
+
+    Args:
+        model: the float ONNX file.
+        configuration: options of allocate by name, each one value or a list of them; `cases`, a list of such tables, each laid
+            over the others, where not every combination is wanted; data, validation; test, which results are measured on.
+        output: the folder; every run gets a folder in it.
+        jobs: processes.
+
+    Raises:
+        UsageError: an unknown option, a value that is none, or an output of another sweep (all found before any work starts).
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs}: must be at least 1")
+    runs = list(runs_of(configuration))
+    float_model = load_float_model(model)
+    folder = Path(output)
+    _check_request(folder, {"model": fingerprint(float_model.model), "configuration": dict(configuration)})
+    for run in runs:
+        for name in DATA_OPTIONS:
+            if name in run.options:
+                float_model.open_data(run.options[name])
+    waiting = [run for run in runs if not (folder / RUNS_FOLDER / run.name / RUN_FILE).is_file()]
+    for done in _work(str(model), waiting, folder, min(jobs, max(len(waiting), 1))):
+        with tqdm.external_write_mode():
+            if done.get("error"):
+                print(f"{done['run']}: {done['error']}", file=sys.stderr)
+        _write_results(runs, folder)
+    rows = _write_results(runs, folder)
+    return SweepResult(str(folder), tuple(rows), sum("error" in row for row in rows))
+
+
+def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
+    """Every combination, checked.
+
+    Raises:
+        UsageError: see sweep.
+    """
+    cases = configuration.get(CASES, [{}])
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+        raise UsageError("cases: write a list of tables of options")
+    base = {name: value for name, value in configuration.items() if name != CASES}
+    seen = set()
+    number = 0
+    for case in cases:
+        merged = {**base, **{name.replace("-", "_"): value for name, value in case.items()}}
+        check_names(merged, KNOWN, "the sweep's configuration")
+        if "data" not in merged:
+            raise UsageError("the sweep's configuration: give data, a data spec such as npz:train.npz")
+        for values in itertools.product(*(_values(name, value) for name, value in merged.items())):
+            options = dict(zip(merged, values, strict=True))
+            key = json.dumps(options, sort_keys=True)
+            if key in seen:
+                continue
+            seen.add(key)
+            number += 1
+            _check(options)
+            yield Run(f"{number:04d}", options)
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """What an option runs over."""
+    nested = isinstance(value, list) and (name not in LISTS or any(isinstance(each, list) for each in value))
+    if nested and not value:
+        raise UsageError(f"{name.replace('_', '-')}: an empty list leaves nothing to run")
+    return value if nested else [value]
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for values that allocate would refuse."""
+    try:
+        if options.get("noise"):
+            if "energy_per_mac" not in options:
+                raise UsageError("noise: give energy-per-mac, the mean that may be spent")
+            check_energy_budget(options["energy_per_mac"], _energy_options(options))
+        if options.get("weight_bits") is not None or options.get("activation_bits") is not None:
+            check_budgets(options.get("weight_bits"), options.get("activation_bits"), _bit_options(options))
+        elif not options.get("noise"):
+            check_budgets(None, None, AllocateOptions())
+    except TypeError as error:  # a value of another type than the option's
+        raise UsageError(f"the sweep's configuration: {error}, in {json.dumps(dict(options))}") from error
+
+
+def _bit_options(options: Mapping[str, Any]) -> AllocateOptions:
+    noisy = bool(options.get("noise"))
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in options.items()
+        if name in BIT_OPTIONS and not (noisy and name in ENERGY_TRAINING - {"seed", "device"})
+    }
+    if noisy:
+        given.pop("granularity", None)
+    return AllocateOptions(**given)
+
+
+def _energy_options(options: Mapping[str, Any]) -> EnergyOptions:
+    noise = options["noise"]
+    given = {name: value for name, value in options.items() if name in ENERGY_OPTIONS and name != "noise"}
+    if options.get("per_channel"):
+        given["granularity"] = "channel"
+    return EnergyOptions((noise,) if isinstance(noise, str) else tuple(noise), **given)
+
+
+def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[dict[str, Any]]:
+    """Do `runs`, a share a process; yields the row of each as it is finished."""
+    progress = tqdm(total=len(runs), desc="sweep", disable=None, unit="run")
+    with progress:
+        if jobs == 1:
+            shared = SharedWork()
+            for run in runs:
+                yield _run(model, run, folder, shared)
+                progress.update()
+            return
+        threads = max((os.cpu_count() or 1) // jobs, 1)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+            waiting = [pool.submit(_run_in_worker, model, run, folder) for run in runs]
+            for finished in as_completed(waiting):
+                yield finished.result()
+                progress.update()
+
+
+_worker: SharedWork | None = None
+
+
+def _start_worker(threads: int) -> None:
+    """Of a pool's process: its own share of the cores, its own table of shared work."""
+    import torch
+
+    global _worker
+    torch.set_num_threads(threads)
+    _worker = SharedWork()
+
+
+def _run_in_worker(model: str, run: Run, folder: Path) -> dict[str, Any]:
+    assert _worker is not None
+    return _run(model, run, folder, _worker)
+
+
+def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, Any]:
+    """Allocate, evaluate, and keep the row."""
+    place = folder / RUNS_FOLDER / run.name
+    shutil.rmtree(place, ignore_errors=True)  # what an interrupted run has left
+    options = run.options
+    row: dict[str, Any] = {"run": run.name, **options}
+    try:
+        if options.get("noise"):
+            row |= _energy_row(model, options, place)
+        else:
+            row |= _bits_row(model, options, place, shared)
+        if options.get("test"):
+            found = evaluate(place / "model.onnx", options["test"], baseline=model).evaluation
+            row |= _metrics(found)
+    except MpqOnnxError as error:
+        row["error"] = str(error)
+    write_text(place / RUN_FILE, json.dumps(row, indent=1, default=float) + "\n")
+    return row
+
+
+def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
+    result = allocate(
+        model,
+        options["data"],
+        place,
+        weight_bits=options.get("weight_bits"),
+        activation_bits=options.get("activation_bits"),
+        validation=options.get("validation"),
+        options=_bit_options(options),
+        shared=shared,
+    )
+    allocation = result.chosen.allocation
+    return {
+        "kept": result.chosen.name,
+        "mean_weight_bits": allocation.mean_weight_bits,
+        "mean_activation_bits": allocation.mean_activation_bits,
+        "peak_activation_bits": allocation.peak_activation_bits,
+        "weight_bytes": allocation.weight_bytes,
+        "bit_operations": allocation.bit_operations,
+        "loses_to_uniform": result.loses_to_uniform,
+        **_metrics(result.chosen.evaluation),
+    }
+
+
+def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    quantized = options.get("weight_bits") is not None or options.get("activation_bits") is not None
+    result = allocate_energy(
+        model,
+        options["data"],
+        place,
+        energy_per_mac=options["energy_per_mac"],
+        options=_energy_options(options),
+        weight_bits=options.get("weight_bits"),
+        activation_bits=options.get("activation_bits"),
+        digital=_bit_options(options) if quantized else None,
+        validation=options.get("validation"),
+    )
+    return {
+        "kept": result.chosen.name,
+        "mean_energy_per_mac": result.chosen.allocation.mean_energy_per_mac,
+        "unit": result.chosen.allocation.unit,
+        "loses_to_uniform": result.loses_to_uniform,
+        **_metrics(result.chosen.evaluation),
+    }
+
+
+def _metrics(evaluation: Any) -> dict[str, Any]:
+    """Metrics with their intervals, of the test data where there is some, else of the validation data."""
+    found: dict[str, Any] = {"examples": evaluation.examples}
+    for name, estimate in evaluation.metrics.items():
+        found |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    comparison = evaluation.comparison
+    if comparison is not None:
+        found |= {f"float_{name}": estimate.value for name, estimate in comparison.metrics.items()}
+        found["agreement"] = None if comparison.agreement is None else comparison.agreement.value
+        found["output_sqnr"] = comparison.output_sqnr if math.isfinite(comparison.output_sqnr) else None
+    return found
+
+
+def _check_request(folder: Path, request: Mapping[str, Any]) -> None:
+    """Keep what is asked for, or see that the folder was made for it."""
+    text = json.dumps(request, indent=1, sort_keys=True) + "\n"
+    stated = folder / REQUEST_FILE
+    if stated.is_file() and stated.read_text(encoding="utf-8") != text:
+        raise UsageError(f"{folder}: holds another sweep; choose another folder, or delete it")
+    write_text(stated, text)
+
+
+def _write_results(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
+    """The rows of all finished runs in order, with the Pareto front marked, as JSON lines and CSV."""
+    rows = []
+    for run in runs:
+        kept = folder / RUNS_FOLDER / run.name / RUN_FILE
+        if kept.is_file():
+            rows.append(json.loads(kept.read_text(encoding="utf-8")))
+    mark_pareto(rows)
+    write_text(folder / RESULT_FILES[0], "".join(json.dumps(row) + "\n" for row in rows))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
+        for row in rows
+    )
+    write_text(folder / RESULT_FILES[1], table.getvalue())
+    return rows
+
+
+def mark_pareto(rows: Sequence[dict[str, Any]]) -> None:
+    """Set row["pareto"]: no row that is as cheap is better. Cost: energy per MAC, or BOPs; quality: see quality_of."""
+    for row in rows:
+        row["pareto"] = False
+    for cost in ("mean_energy_per_mac", "bit_operations"):
+        points = sorted(
+            (row[cost], -quality, index)
+            for index, row in enumerate(rows)
+            if row.get(cost) is not None and (quality := quality_of(row)) is not None
+        )
+        best = -math.inf
+        for _, negative, index in points:
+            if -negative > best:
+                best = -negative
+                rows[index]["pareto"] = True
+
+
+def quality_of(row: Mapping[str, Any]) -> float | None:
+    """The first metric that the row has, where more is better; the outputs' SQNR where there is none."""
+    for name in ("top1", "accuracy", "auroc", "cosine", "spearman", "agreement", "output_sqnr"):
+        if row.get(name) is not None:
+            return float(row[name])
+    return None
