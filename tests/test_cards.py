@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import make_model
+from onnx import TensorProto, helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -114,11 +116,19 @@ def test_layers_left_out(exported: Path, image_file: Path, tmp_path: Path) -> No
     assert card["activations"]["model inputs"] == "images: float"
 
 
-def test_integer_operators_are_named_not_read(exported: Path, tmp_path: Path) -> None:
-    path = tmp_path / "dynamic.onnx"
-    quantize_dynamic(str(exported), str(path), op_types_to_quantize=["Conv"], weight_type=QuantType.QUInt8)
-    card = mpq_onnx.card(path)
-    assert "ConvInteger" in card["model"]["format"] and "DynamicQuantizeLinear" in card["model"]["format"]
+def test_integer_operators_are_named_not_read(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    model = make_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv")],
+        [("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [("y", ["n", 4, 6, 6])],
+        {"w": weight},
+    )
+    onnx.save(model, tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "dynamic.onnx", weight_type=QuantType.QUInt8)
+    card = mpq_onnx.card(tmp_path / "dynamic.onnx")
+    assert card["model"]["format"] == "integer operators: 1 ConvInteger, 1 DynamicQuantizeLinear"
+    assert card["weights"]["quantized layers"] == "0 of 0"
 
 
 def test_a_float_file_has_a_card(exported: Path) -> None:
