@@ -354,6 +354,8 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ,
+        # A shell's background jobs ignore SIGINT, and hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     checkpoint = folder / ".progress" / "checkpoint.pt"
     deadline = time.monotonic() + 200
