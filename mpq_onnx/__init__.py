@@ -1,7 +1,7 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
 The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, sweep,
-models. Each is imported when it is first used, so that evaluate, compare and card never load torch.
+report (report_folder), models. Each is imported when it is first used, so that evaluate, compare and card never load torch.
 """
 
 import importlib

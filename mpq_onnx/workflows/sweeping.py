@@ -7,6 +7,7 @@ A run writes its folder and, last of all, sweep.json in it; a sweep that is star
 
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 import json
@@ -201,21 +202,21 @@ def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[
                 progress.update()
 
 
-_worker: SharedWork | None = None
-
-
 def _start_worker(threads: int) -> None:
-    """Of a pool's process: its own share of the cores, its own table of shared work."""
+    """Give a pool's process its share of the cores."""
     import torch
 
-    global _worker
     torch.set_num_threads(threads)
-    _worker = SharedWork()
+
+
+@functools.cache
+def _of_this_process() -> SharedWork:
+    """What the runs of one worker process share."""
+    return SharedWork()
 
 
 def _run_in_worker(model: str, run: Run, folder: Path) -> dict[str, Any]:
-    assert _worker is not None
-    return _run(model, run, folder, _worker)
+    return _run(model, run, folder, _of_this_process())
 
 
 def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, Any]:
