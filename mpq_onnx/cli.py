@@ -2,7 +2,6 @@
 
 import math
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from mpq_onnx.errors import MpqOnnxError, UsageError
 
 GATE_FAILED = 1
 INTERRUPTED = 130
-CELL_WIDTH = 48
-"""Characters of a card's fields side by side."""
 LONGEST_FACT = 200
 """Characters of a fact about a model that are shown."""
 GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement")
@@ -104,8 +101,17 @@ config_option = click.option(
 OBSERVER_HELP = "minmax, ema, percentile, ema-percentile, mse, aciq-laplace, aciq-gauss or entropy."
 PLACEMENT_HELP = "Quantized activations: all, before-activation, gemm or relu (docs/placement.md)."
 SCHEME_HELP = "asymmetric, symmetric or symmetric-narrow."
-EQUALIZATION_HELP = "none, cross-layer or activation-channels."
 
+placement_option = click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
+activation_scheme_option = click.option(
+    "--activation-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP
+)
+equalization_option = click.option(
+    "--equalization",
+    default="none",
+    show_default=True,
+    help="none, cross-layer or activation-channels.",
+)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 data_option = click.option(
@@ -177,9 +183,9 @@ def models(pattern: str, as_json: bool) -> None:
 @data_option
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where calibration.json goes.")
 @click.option("--observer", default="mse", show_default=True, help=OBSERVER_HELP)
-@click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
-@click.option("--activation-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP)
-@click.option("--equalization", default="none", show_default=True, help=EQUALIZATION_HELP)
+@placement_option
+@activation_scheme_option
+@equalization_option
 @device_option
 def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     """Measure the activation ranges of MODEL."""
@@ -259,7 +265,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     "--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction."
 )
 @click.option("--observer", default="mse", show_default=True, help=f"Activation ranges: {OBSERVER_HELP}")
-@click.option("--activation-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP)
+@activation_scheme_option
 @click.option(
     "--activation-ranges", default="static", show_default=True, help="static, or dynamic: of each example."
 )
@@ -268,7 +274,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @click.option(
     "--weight-scales", default="channel", show_default=True, help="A scale per output channel, or per tensor."
 )
-@click.option("--equalization", default="none", show_default=True, help=EQUALIZATION_HELP)
+@equalization_option
 @click.option("--bias", default="int32", show_default=True, help="int32 or float.")
 @click.option(
     "--variance-correction/--no-variance-correction",
@@ -282,7 +288,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     show_default=True,
     help="Of embedding tables, outside the budget; 0: float.",
 )
-@click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
+@placement_option
 @click.option(
     "--first-last",
     default="include",
@@ -422,10 +428,6 @@ def _allocate_bits(
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
-ENERGY_TRAINING = ("method", "steps", "batch_size", "learning_rate", "penalty", "labels", "seed", "device")
-"""Options that mean the energies' training where there is --noise; all others are of the digital allocation before it."""
-
-
 def _allocate_energy(
     noise: tuple[str, ...],
     energy_per_mac: float,
@@ -443,6 +445,7 @@ def _allocate_energy(
     **options: Any,
 ) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
+    from mpq_onnx.workflows.energy_options import ENERGY_TRAINING
 
     if calibration is not None or keep_candidates:
         raise UsageError(
@@ -745,9 +748,8 @@ def convert(model: str, data: str, output: str, noise_to_bits: bool, device: str
 @json_option
 def card(model: str, other: str | None, as_json: bool) -> None:
     """Print the quantization card of MODEL, whoever made it; with OTHER, what the two do not share."""
-    from tabulate import tabulate
-
     from mpq_onnx.report.card import card_markdown, differences
+    from mpq_onnx.report.tables import difference_table
 
     first = mpq_onnx.card(model)
     if other is None:
@@ -761,12 +763,7 @@ def card(model: str, other: str | None, as_json: bool) -> None:
         keys = ("section", "field", model, other)
         _print_json({"differences": [dict(zip(keys, each, strict=True)) for each in found]})
         return
-    rows = [
-        [section, field, *(textwrap.fill(text, CELL_WIDTH) for text in values)]
-        for section, field, *values in found
-    ]
-    headers = ["", "", model, other]
-    click.echo(tabulate(rows, headers, disable_numparse=True) if rows else "no difference")
+    click.echo(difference_table(found, model, other) if found else "no difference")
 
 
 @cli.command()

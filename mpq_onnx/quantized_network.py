@@ -9,6 +9,9 @@ from mpq_onnx.calibration import Calibration
 from mpq_onnx.quantization import levels_of
 from mpq_onnx.weights import QuantizedWeight
 
+STATIC, DYNAMIC = "static", "dynamic"
+ACTIVATION_RANGES = (STATIC, DYNAMIC)
+
 
 @dataclass(frozen=True)
 class ActivationQuantizer:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.datasets import Batch, Dataset
+from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.mirror.build import Mirror
@@ -41,16 +42,19 @@ class TrainingBatch:
 
 
 class TrainingData:
-    """A data set and the float model's answers to it, which are computed once."""
+    """A data set, its hash, and the float model's answers to it, which are computed once."""
 
     def __init__(self, dataset: Dataset, mirror: Mirror, device: torch.device) -> None:
         self.dataset = dataset
         self.device = device
         self.input_names = mirror.inputs
         parts: list[tuple[Tensor, ...]] = []
+        digest = ContentDigest()
         with torch.no_grad():
             for batch in dataset.batches(READ_BATCH):
+                digest.update(batch)
                 parts.append(_forward(mirror, self._tensors(batch)[0]))
+        self.sha256 = digest.sha256
         self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
         self.answer = answer_of(dataset.task, [output.shape for output in self.float_outputs])
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.equalization.links import Link, constant_weight, find_links
 from mpq_onnx.model_file import clone
-from mpq_onnx.passes.scale_channels import ScaleChannelsPass, input_channel_rows
+from mpq_onnx.passes.scale_channels import input_channel_rows, scale_link
 from mpq_onnx.placement.sites import Shapes, channel_axis
 from mpq_onnx.weights import channel_rows
 
@@ -21,15 +21,14 @@ SETTLED = 1e-3
 
 def factors(model: ir.Model, shapes: Shapes, dataset: Dataset, device: str) -> dict[str, tuple[float, ...]]:
     """s_c by producer's output."""
-    scaled = clone(model)
-    total = {link.name: np.ones(link.channels) for link in find_links(scaled, shapes)}
+    links = find_links(clone(model), shapes)
+    total = {link.name: np.ones(link.channels) for link in links}
     for _ in range(ROUNDS):
         moved = 0.0
-        for name in total:
-            link = next(each for each in find_links(scaled, shapes) if each.name == name)
+        for link in links:
             found = _balance(link)
-            ScaleChannelsPass({name: tuple(found)}, shapes)(scaled)
-            total[name] *= found
+            scale_link(link, found)
+            total[link.name] *= found
             moved = max(moved, float(np.abs(np.log(found)).max()))
         if moved < SETTLED:
             break

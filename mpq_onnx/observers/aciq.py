@@ -10,12 +10,12 @@ Where a ReLU has cut the negative half off, the levels share alpha instead of 2 
 then are those of the whole distribution, which is taken to be centred at zero.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 from scipy import optimize, special
 
-from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.quantization import Scheme
 
 BOTH_SIDES, ONE_SIDE = 3.0, 12.0
@@ -23,19 +23,12 @@ WIDEST = 50.0
 """Deviations; nothing lies further out."""
 
 
-class AciqObserver(ABC):
-    """Keeps a streaming histogram, from which the distribution's parameter is read."""
+class AciqObserver(HistogramObserver):
+    """Reads the distribution's parameter off the histogram."""
 
-    def __init__(self) -> None:
-        self.histogram = StreamingHistogram()
-
-    def update(self, values: np.ndarray) -> None:
-        self.histogram.update(values)
-
-    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
-        centres, counts = self.histogram.occupied()
-        if not centres.size:
-            return 0.0, 0.0
+    def range_of(
+        self, centres: np.ndarray, counts: np.ndarray, levels: int, scheme: Scheme
+    ) -> tuple[float, float]:
         rectified = centres[0] >= 0
         mean = 0.0 if rectified else float(np.average(centres, weights=counts))
         # Half of a symmetric distribution is as far from zero as all of it, and the zeros are the other half.

@@ -8,26 +8,19 @@ with TensorRT", GTC 2017).
 
 import numpy as np
 
-from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.quantization import Scheme
 
 SHARES = np.linspace(0.1, 1.0, 91)
 """Thresholds, as shares of the largest magnitude."""
 
 
-class EntropyObserver:
+class EntropyObserver(HistogramObserver):
     """Searches thresholds on a streaming histogram."""
 
-    def __init__(self) -> None:
-        self.histogram = StreamingHistogram()
-
-    def update(self, values: np.ndarray) -> None:
-        self.histogram.update(values)
-
-    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
-        centres, counts = self.histogram.occupied()
-        if not centres.size:
-            return 0.0, 0.0
+    def range_of(
+        self, centres: np.ndarray, counts: np.ndarray, levels: int, scheme: Scheme
+    ) -> tuple[float, float]:
         low, high = min(float(centres[0]), 0.0), max(float(centres[-1]), 0.0)
         ranges = [
             (max(low, -threshold), min(high, threshold)) for threshold in SHARES * max(-low, high, 1e-30)

@@ -2,21 +2,17 @@
 
 import numpy as np
 
-from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.quantization import Scheme
 
 CUT = 1e-4
 """Share of the values left outside at each end: the range holds the 0.01 to 99.99 percentiles."""
 
 
-class PercentileObserver:
+class PercentileObserver(HistogramObserver):
     """Reads the percentiles off a streaming histogram."""
 
-    def __init__(self) -> None:
-        self.histogram = StreamingHistogram()
-
-    def update(self, values: np.ndarray) -> None:
-        self.histogram.update(values)
-
-    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
+    def range_of(
+        self, centres: np.ndarray, counts: np.ndarray, levels: int, scheme: Scheme
+    ) -> tuple[float, float]:
         return self.histogram.quantile(CUT), self.histogram.quantile(1 - CUT)

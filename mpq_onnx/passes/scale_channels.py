@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.equalization.links import constant_weight, find_links
+from mpq_onnx.equalization.links import Link, constant_weight, find_links
 from mpq_onnx.placement.sites import Shapes, channel_axis
 from mpq_onnx.weights import along_axis, channels_first
 
@@ -20,17 +20,20 @@ class ScaleChannelsPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         for link in find_links(model, self.shapes):
-            if link.name not in self.factors:
-                continue
-            factors = np.array(self.factors[link.name], np.float64)
-            weight, axis = constant_weight(link.producer), channel_axis(link.producer)
-            _set(link.producer, 1, weight / factors.reshape(along_axis(weight.ndim, axis)))
-            if len(link.producer.inputs) > 2 and link.producer.inputs[2] is not None:
-                bias = link.producer.inputs[2].const_value.numpy()  # type: ignore[union-attr]
-                _set(link.producer, 2, bias / factors)
-            for node in link.consumers:
-                _set(node, 1, _scaled_inputs(node, factors))
+            if link.name in self.factors:
+                scale_link(link, np.array(self.factors[link.name], np.float64))
         return ir.passes.PassResult(model, modified=bool(self.factors))
+
+
+def scale_link(link: Link, factors: np.ndarray) -> None:
+    """Divide the channels of one link by `factors` [channels], in place."""
+    weight, axis = constant_weight(link.producer), channel_axis(link.producer)
+    _set(link.producer, 1, weight / factors.reshape(along_axis(weight.ndim, axis)))
+    if len(link.producer.inputs) > 2 and link.producer.inputs[2] is not None:
+        bias = link.producer.inputs[2].const_value.numpy()  # type: ignore[union-attr]
+        _set(link.producer, 2, bias / factors)
+    for node in link.consumers:
+        _set(node, 1, _scaled_inputs(node, factors))
 
 
 def input_channel_rows(node: ir.Node) -> np.ndarray:

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from mpq_onnx.allocation import Allocation
 from mpq_onnx.energy_allocation import EnergyAllocation
 from mpq_onnx.noise.units import attojoules
+from mpq_onnx.report.pareto import COSTS, quality_metric
 from mpq_onnx.report.run_results import RunResults
 
 INK = "#010203"
@@ -26,7 +27,6 @@ STYLE: Any = {
     "legend.frameon": False,
 }  # fmt: skip
 INCHES_A_NODE = 0.22
-COSTS = {"mean_energy_per_mac": "energy per MAC", "bit_operations": "bit operations an example (BOPs)"}
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ class Picture:
             )
 
 
-def front(rows: Sequence[Mapping[str, Any]], metric: str) -> Picture | None:
+def front(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     """Quality against cost with intervals; the Pareto front and the float model's line."""
+    metric = quality_metric(rows)
     cost = next((name for name in COSTS if any(row.get(name) for row in rows)), None)
-    points = [row for row in rows if cost and row.get(cost) and row.get(metric) is not None]
-    if cost is None or not points:
+    points = [row for row in rows if cost and metric and row.get(cost) and row.get(metric) is not None]
+    if cost is None or metric is None or not points:
         return None
     figure, axes = _figure(7.0, 4.2)
     scale = 1.0 if metric == "output_sqnr" else 100.0

@@ -14,6 +14,7 @@ from onnx_ir.passes import common
 from mpq_onnx.errors import ModelError
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
+from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
 from mpq_onnx.placement.graph_roles import is_pass_through
 from mpq_onnx.placement.mac_sites import MAC_OPS, is_stored, mac_sites
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
@@ -56,7 +57,6 @@ class LayerFacts:
     input: TensorFacts | None
     bias: str
     """int32, float or none."""
-    output_quantized: bool
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,6 @@ def _layer(node: ir.Node, macs: dict[str, int]) -> LayerFacts:
         weight=_weight(w) if constant else _read(w),
         input=_read(x),
         bias="none" if bias is None else ("int32" if _dequantizer(bias) is not None else "float"),
-        output_quantized=_is_quantized(node.outputs[0]),
     )
 
 
@@ -186,7 +185,7 @@ def _dynamic(node: ir.Node) -> TensorFacts:
     count = node.inputs[1]
     levels = None if count is None or count.const_value is None else int(count.const_value.numpy())
     to = ir.DataType(node.attributes.get_int("to", int(ir.DataType.UINT8)))
-    scheme = SYMMETRIC if node.op_type.endswith("Symmetric") and "Asym" not in node.op_type else ASYMMETRIC
+    scheme = SYMMETRIC if node.op_type == DynamicSymmetric.name else ASYMMETRIC
     return TensorFacts(str(to).lower(), levels, "per example", scheme, DYNAMIC)
 
 

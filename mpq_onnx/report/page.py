@@ -1,13 +1,13 @@
 """The HTML report: one page that needs nothing else, made of figures, a sortable table and cards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
-from mpq_onnx.report.card import Card, field_text
+from mpq_onnx.report.card import field_text
 from mpq_onnx.report.figures import Picture, front, of_run
 from mpq_onnx.report.run_results import FolderResults, RunResults
 from mpq_onnx.report.tables import varied_options
@@ -19,37 +19,52 @@ RESULTS = (
     "mean_energy_per_mac", "unit", "top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement",
     "output_sqnr", "error",
 )  # fmt: skip
-QUALITIES = ("top1", "accuracy", "auroc", "cosine", "spearman", "agreement", "output_sqnr")
 
 
 @dataclass(frozen=True)
-class _Shown:
+class ShownRun:
+    """A run with its figures."""
+
     name: str
     pictures: list[Picture]
-    card: Card
+    card: Mapping[str, Mapping[str, Any]]
 
 
-def make_page(results: FolderResults, title: str) -> str:
+@dataclass(frozen=True)
+class Drawing:
+    """All figures of a report."""
+
+    front: Picture | None
+    runs: list[ShownRun]
+
+
+def draw(results: FolderResults) -> Drawing:
+    """The figures of the results, for the page and for files alike."""
+    shown = [ShownRun(run.name, of_run(run), run.card) for run in chosen_runs(results)]
+    return Drawing(front(results.rows), shown)
+
+
+def make_page(results: FolderResults, drawing: Drawing, title: str) -> str:
     """The page."""
-    rows = results.rows
-    columns = ["run", *varied_options(rows)] if len(results.runs) > 1 else ["run"]
+    rows, swept = results.rows, len(results.runs) > 1
+    columns = ["run", *(varied_options(rows) if swept else [])]
     columns += [
         name for name in RESULTS if name not in columns and any(row.get(name) is not None for row in rows)
     ]
-    shown = chosen_runs(results)
-    swept = len(results.runs) > 1
     environment = jinja2.Environment(loader=jinja2.PackageLoader("mpq_onnx", "report"), autoescape=True)
     return environment.get_template("page.html.j2").render(
         title=title,
         summary=f"{len(rows)} {'runs' if swept else 'allocations of one budget'}"
-        + (f"; figures and cards of {len(shown)} of them, the best at their cost first" if swept else ""),
-        front=front(
-            rows, next((name for name in QUALITIES if any(row.get(name) is not None for row in rows)), "top1")
+        + (
+            f"; figures and cards of {len(drawing.runs)} of them, the best at their cost first"
+            if swept
+            else ""
         ),
+        front=drawing.front,
         columns=columns,
         rows=rows,
         marked="no run that is as cheap is better (the Pareto front)" if swept else "what was kept",
-        runs=[_Shown(run.name, of_run(run), dict(run.card)) for run in shown],  # type: ignore[arg-type]
+        runs=drawing.runs,
         cell=_cell,
         text=field_text,
     )

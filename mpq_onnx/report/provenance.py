@@ -1,6 +1,5 @@
 """What a quantized or noisy file cannot show by its graph: data, accuracy and versions behind it, kept in its metadata."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -9,13 +8,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from mpq_onnx.datasets import Dataset
 from mpq_onnx.metadata import METADATA_PROVENANCE
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.runtime.evaluation import Evaluation
 
 VERSIONED = ("mpq-onnx", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "numpy")
-HASH_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,6 @@ class Provenance:
     accuracy: Evaluation | None
     uniform: Evaluation | None = None
     """Of the uniform allocation at the same budget."""
-
-
-def data_facts(spec: str, dataset: Dataset) -> DataFacts:
-    """Count and hash of a data set, which is read once."""
-    digest = hashlib.sha256()
-    for batch in dataset.batches(HASH_BATCH):
-        for name in sorted(batch.inputs):
-            digest.update(name.encode())
-            digest.update(batch.inputs[name].tobytes())
-        if batch.labels is not None:
-            digest.update(batch.labels.tobytes())
-    return DataFacts(spec, len(dataset), digest.hexdigest())
 
 
 def embed_provenance(model: ir.Model, provenance: Provenance) -> None:

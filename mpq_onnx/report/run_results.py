@@ -77,19 +77,21 @@ def _candidate_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             "run": candidate["name"],
             "pareto": candidate["name"] == result["chosen"]["name"],
         }
-        for name in ("mean_weight_bits", "mean_activation_bits", "bit_operations"):
+        for name in ("mean_weight_bits", "mean_activation_bits", "bit_operations", "mean_energy_per_mac"):
             if allocation.get(name) is not None:
                 row[name] = allocation[name]
-        if "mean_energy_per_mac" in allocation or "energy_per_mac" in allocation:
-            row["mean_energy_per_mac"] = allocation.get(
-                "mean_energy_per_mac", allocation.get("energy_per_mac")
-            )
-        for name, estimate in evaluation["metrics"].items():
-            row |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+        row |= metric_columns(evaluation)
         comparison = evaluation.get("comparison")
-        if comparison:
-            row |= {f"float_{name}": each["value"] for name, each in comparison["metrics"].items()}
-            if isinstance(comparison.get("output_sqnr"), float):
-                row["output_sqnr"] = comparison["output_sqnr"]
+        if comparison and isinstance(comparison.get("output_sqnr"), float):
+            row["output_sqnr"] = comparison["output_sqnr"]
         rows[candidate["name"]] = row
     return list(rows.values())
+
+
+def metric_columns(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """An evaluation's metrics (as result.json has them) with their intervals, and the float model's, as columns."""
+    found: dict[str, float] = {}
+    for name, estimate in evaluation["metrics"].items():
+        found |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+    comparison = evaluation.get("comparison") or {"metrics": {}}
+    return found | {f"float_{name}": estimate["value"] for name, estimate in comparison["metrics"].items()}

@@ -1,6 +1,7 @@
 """Terminal tables."""
 
 import itertools
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mpq_onnx.workflows.searching import Probe
 
 MISSING = "-"
+CELL_WIDTH = 48
+"""Characters of a card's fields side by side."""
 PLAIN = frozenset({"log_loss", "cosine", "spearman"})
 """Metrics that are no percentage."""
 
@@ -202,6 +205,15 @@ def energy_result_table(rows: Mapping[str, tuple[EnergyAllocation, Evaluation]])
         "SNR dB",
     ]
     return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
+
+
+def difference_table(rows: Iterable[Sequence[str]], first: str, second: str) -> str:
+    """A line a field in which two cards differ: (section, field, first's, second's)."""
+    filled = [
+        [section, field, *(textwrap.fill(text, CELL_WIDTH) for text in values)]
+        for section, field, *values in rows
+    ]
+    return tabulate(filled, ["", "", first, second], disable_numparse=True)
 
 
 def sweep_table(rows: Sequence[Mapping[str, object]]) -> str:

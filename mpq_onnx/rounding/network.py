@@ -12,7 +12,7 @@ from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
 from mpq_onnx.placement import Sites, WeightSite
-from mpq_onnx.quantized_network import ActivationQuantizer, QuantizedNetwork, activation_quantizer
+from mpq_onnx.quantized_network import DYNAMIC, ActivationQuantizer, QuantizedNetwork, activation_quantizer
 from mpq_onnx.rounding.adaptive import AdaptiveRounding
 from mpq_onnx.rounding.layer import RoundingMethod
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, round_weights
@@ -50,7 +50,7 @@ def quantize_network(
             calibration,
             node.activation,
             node.activation_bits,
-            settings.activation_ranges == "dynamic",
+            settings.activation_ranges == DYNAMIC,
             node.activation_range,
         )
         for node in allocation.nodes

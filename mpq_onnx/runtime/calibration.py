@@ -11,6 +11,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_file import fingerprint
 from mpq_onnx.observers import OBSERVERS, Observer
+from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.observers.min_max import MinMaxObserver
 from mpq_onnx.observers.range_search import squared_error
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
@@ -73,9 +74,10 @@ class _Watcher:
         self.observer = observer
         self.scheme = scheme
         self.extremes = MinMaxObserver()
-        own = getattr(observer, "histogram", None)
-        self.histogram = own if isinstance(own, StreamingHistogram) else StreamingHistogram()
-        self.shared = own is self.histogram
+        self.shared = isinstance(observer, HistogramObserver)
+        self.histogram = (
+            observer.histogram if isinstance(observer, HistogramObserver) else StreamingHistogram()
+        )
 
     def update(self, values: np.ndarray) -> None:
         self.observer.update(values)

@@ -24,17 +24,17 @@ from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import fingerprint, model_bytes, save_model
 from mpq_onnx.placement import find_sites
-from mpq_onnx.quantized_network import QuantizedNetwork
+from mpq_onnx.quantized_network import DYNAMIC, QuantizedNetwork
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.card import make_card, write_card
-from mpq_onnx.report.provenance import Provenance, data_facts, embed_provenance
+from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
-from mpq_onnx.workflows.options import DYNAMIC, AllocateOptions, check_budgets
+from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
     FloatModel,
@@ -143,9 +143,11 @@ def allocate(
     check_budgets(weight_bits, activation_bits, options)
     shared = shared or SharedWork()
     float_model = shared.once(("model", str(model)), lambda: load_float_model(model))
-    # Unknown operators are refused before any work starts.
-    shared.once(("mirror", str(model)), lambda: build_mirror(float_model.model, float_model.path))
     device = torch_device(options.device)
+    # Unknown operators are refused before any work starts.
+    mirror = shared.once(
+        ("mirror", str(model), device), lambda: _mirror(float_model.model, float_model, device)
+    )
     sets = shared.once(
         ("data", str(model), data, validation),
         lambda: split_validation(float_model.open_data, data, validation),
@@ -161,7 +163,11 @@ def allocate(
         # Everything that the calibration, and with it the equalized network, depends on.
         factors = tuple(calibrated.channel_factors.items())
         bound = shared.part((str(model), data, validation, device, factors, *_drawn(options)))
-        scaled, mirror = bound.once("network", lambda: _network(float_model, calibrated, device))
+        scaled = bound.once(
+            "model", lambda: equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
+        )
+        if scaled is not float_model.model:
+            mirror = bound.once("mirror", lambda: _mirror(scaled, float_model, device))
         problem = Problem(
             mirror=mirror,
             sites=find_sites(
@@ -198,14 +204,8 @@ def allocate(
         nodes = compare_tensors(scaled, graph, few, options.device)
         results = progress / "results"
         provenance = Provenance(
-            training=shared.once(
-                ("facts", str(model), data, validation, *_drawn(options)),
-                lambda: data_facts(data, training_set),
-            ),
-            validation=shared.once(
-                ("validation facts", str(model), data, validation),
-                lambda: data_facts(validation or data, validation_set),
-            ),
+            training=DataFacts(data, len(problem.data), problem.data.sha256),
+            validation=DataFacts(validation or data, len(held_out), held_out.sha256),
             accuracy=best.result.evaluation,
             uniform=uniform.result.evaluation,
         )
@@ -373,14 +373,11 @@ def _calibration(
     return read_calibration(saved, float_model)
 
 
-def _network(
-    float_model: FloatModel, calibration: Calibration, device: torch.device
-) -> tuple[ir.Model, Mirror]:
-    """The network after equalization, and its mirror."""
-    scaled = equalized(float_model.model, calibration.channel_factors, calibration.shapes)
-    mirror = build_mirror(scaled, float_model.path)
+def _mirror(model: ir.Model, origin: FloatModel, device: torch.device) -> Mirror:
+    """The frozen mirror of a model that was read from, or made of, `origin`."""
+    mirror = build_mirror(model, origin.path)
     mirror.module.requires_grad_(False).to(device)
-    return scaled, mirror
+    return mirror
 
 
 def _calibration_choices(options: AllocateOptions) -> tuple[object, ...]:

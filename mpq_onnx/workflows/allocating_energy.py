@@ -12,7 +12,7 @@ from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.card import make_card, write_card
-from mpq_onnx.report.provenance import Provenance, data_facts, embed_provenance
+from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 from mpq_onnx.workflows.allocating import MODEL_FILE, RESULT_FILE, allocate
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
@@ -135,8 +135,8 @@ def allocate_energy(
         embed_provenance(
             graph,
             Provenance(
-                training=data_facts(data, bench.training.dataset),
-                validation=data_facts(validation or data, bench.validation_set),
+                training=DataFacts(data, len(bench.training), bench.training.sha256),
+                validation=DataFacts(validation or data, len(bench.validation), bench.validation.sha256),
                 accuracy=chosen.evaluation,
                 uniform=uniform.evaluation,
             ),

@@ -11,7 +11,7 @@ from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import PLACEMENTS, find_sites
 from mpq_onnx.report.card import make_card, write_card
-from mpq_onnx.report.provenance import Provenance, data_facts, embed_provenance
+from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
@@ -106,7 +106,9 @@ def apply(
     network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
     graph = write_graph(scaled, sites, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
-    seen = data_facts(data, dataset) if data is not None and dataset is not None else None
+    seen = (
+        DataFacts(data, len(training), training.sha256) if data is not None and training is not None else None
+    )
     embed_provenance(graph, Provenance(seen, None, None))
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")

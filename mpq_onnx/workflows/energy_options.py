@@ -14,6 +14,8 @@ from mpq_onnx.workflows.options import GRANULARITIES
 COMPAT_NONE = "none"
 COMPAT_GARG2021 = "garg2021"
 COMPATS = (COMPAT_NONE, COMPAT_GARG2021)
+ENERGY_TRAINING = ("method", "steps", "batch_size", "learning_rate", "penalty", "labels", "seed", "device")
+"""Options that mean the energies' training where there is noise; all others are of the digital allocation before it."""
 
 
 @dataclass(frozen=True)

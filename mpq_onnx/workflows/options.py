@@ -13,14 +13,13 @@ from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.placement import EMBEDDING_BITS, FIRST_LAST, INCLUDE, PLACEMENTS
 from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES
+from mpq_onnx.quantized_network import ACTIVATION_RANGES, STATIC
 from mpq_onnx.rounding import BIASES, INT32_BIAS, ROUNDINGS
 from mpq_onnx.runtime.session import DEVICES
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import PER_CHANNEL, WEIGHT_OBSERVERS, WEIGHT_SCALES
 
 GRANULARITIES = ("layer", "channel")
-STATIC, DYNAMIC = "static", "dynamic"
-ACTIVATION_RANGES = (STATIC, DYNAMIC)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mpq_onnx.errors import check_choice
 from mpq_onnx.files import replacing, write_text
-from mpq_onnx.report.figures import front, of_run
-from mpq_onnx.report.page import QUALITIES, chosen_runs, make_page
+from mpq_onnx.report.page import draw, make_page
 from mpq_onnx.report.run_results import read_folder
 
 FIGURE_FORMATS = ("svg", "png")
@@ -45,15 +44,13 @@ def report_folder(
     """
     check_choice("figure-format", figure_format, FIGURE_FORMATS)
     results = read_folder(Path(folder))
-    page = make_page(results, title or f"mpq-onnx: {Path(folder).resolve().name}")
+    drawing = draw(results)
+    page = make_page(results, drawing, title or f"mpq-onnx: {Path(folder).resolve().name}")
     write_text(output, page)
     written = []
     if figures is not None:
-        metric = next(
-            (name for name in QUALITIES if any(row.get(name) is not None for row in results.rows)), "top1"
-        )
-        drawn = [("", front(results.rows, metric))]
-        drawn += [(f"{run.name}-", picture) for run in chosen_runs(results) for picture in of_run(run)]
+        drawn = [("", drawing.front)]
+        drawn += [(f"{run.name}-", picture) for run in drawing.runs for picture in run.pictures]
         for prefix, picture in drawn:
             if picture is None:
                 continue

@@ -28,10 +28,13 @@ from mpq_onnx.configuration import check_names
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import fingerprint
+from mpq_onnx.report.as_json import to_json
+from mpq_onnx.report.pareto import mark_pareto
+from mpq_onnx.report.run_results import metric_columns
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.workflows.allocating import allocate
 from mpq_onnx.workflows.allocating_energy import allocate_energy
-from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.workflows.energy_options import ENERGY_TRAINING, EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
@@ -48,10 +51,6 @@ LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise"})
 BIT_OPTIONS = frozenset(field.name for field in dataclasses.fields(AllocateOptions))
 ENERGY_OPTIONS = frozenset(field.name for field in dataclasses.fields(EnergyOptions))
 KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, "per_channel", *BIT_OPTIONS, *ENERGY_OPTIONS})
-ENERGY_TRAINING = frozenset(
-    {"method", "steps", "batch_size", "learning_rate", "penalty", "labels", "seed", "device", "repeats"}
-)
-"""Options that mean the energies where there is noise, not the digital allocation before it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _bit_options(options: Mapping[str, Any]) -> AllocateOptions:
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
-        if name in BIT_OPTIONS and not (noisy and name in ENERGY_TRAINING - {"seed", "device"})
+        if name in BIT_OPTIONS and not (noisy and name in ENERGY_TRAINING and name not in ("seed", "device"))
     }
     if noisy:
         given.pop("granularity", None)
@@ -287,12 +286,12 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str
 
 def _metrics(evaluation: Any) -> dict[str, Any]:
     """Metrics with their intervals, of the test data where there is some, else of the validation data."""
-    found: dict[str, Any] = {"examples": evaluation.examples}
-    for name, estimate in evaluation.metrics.items():
-        found |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    found: dict[str, Any] = {
+        "examples": evaluation.examples,
+        **metric_columns(json.loads(to_json(evaluation))),
+    }
     comparison = evaluation.comparison
     if comparison is not None:
-        found |= {f"float_{name}": estimate.value for name, estimate in comparison.metrics.items()}
         found["agreement"] = None if comparison.agreement is None else comparison.agreement.value
         found["output_sqnr"] = comparison.output_sqnr if math.isfinite(comparison.output_sqnr) else None
     return found
@@ -326,28 +325,3 @@ def _write_results(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
     )
     write_text(folder / RESULT_FILES[1], table.getvalue())
     return rows
-
-
-def mark_pareto(rows: Sequence[dict[str, Any]]) -> None:
-    """Set row["pareto"]: no row that is as cheap is better. Cost: energy per MAC, or BOPs; quality: see quality_of."""
-    for row in rows:
-        row["pareto"] = False
-    for cost in ("mean_energy_per_mac", "bit_operations"):
-        points = sorted(
-            (row[cost], -quality, index)
-            for index, row in enumerate(rows)
-            if row.get(cost) is not None and (quality := quality_of(row)) is not None
-        )
-        best = -math.inf
-        for _, negative, index in points:
-            if -negative > best:
-                best = -negative
-                rows[index]["pareto"] = True
-
-
-def quality_of(row: Mapping[str, Any]) -> float | None:
-    """The first metric that the row has, where more is better; the outputs' SQNR where there is none."""
-    for name in ("top1", "accuracy", "auroc", "cosine", "spearman", "agreement", "output_sqnr"):
-        if row.get(name) is not None:
-            return float(row[name])
-    return None
