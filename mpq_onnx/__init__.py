@@ -1,7 +1,8 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
-The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, sweep,
-report (report_folder), models. Each is imported when it is first used, so that evaluate, compare and card never load torch.
+The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff,
+sweep, report (report_folder), models. Each is imported when it is first used, so that evaluate, compare, card and handoff
+never load torch.
 """
 
 import importlib
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mpq_onnx.workflows.energy_options import EnergyOptions
     from mpq_onnx.workflows.evaluating import EvaluateResult, evaluate
     from mpq_onnx.workflows.exporting import ExportResult, export
+    from mpq_onnx.workflows.handing_off import HandoffResult, handoff
     from mpq_onnx.workflows.listing import models
     from mpq_onnx.workflows.options import AllocateOptions
     from mpq_onnx.workflows.reporting import ReportResult, report_folder
@@ -65,6 +67,8 @@ _HOMES = {
     "evaluate": "workflows.evaluating",
     "ExportResult": "workflows.exporting",
     "export": "workflows.exporting",
+    "HandoffResult": "workflows.handing_off",
+    "handoff": "workflows.handing_off",
     "models": "workflows.listing",
 }
 
@@ -80,6 +84,7 @@ __all__ = [
     "EvaluateResult",
     "ExportResult",
     "Goal",
+    "HandoffResult",
     "Interval",
     "MpqOnnxError",
     "NodeEnergy",
@@ -96,6 +101,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "handoff",
     "load_allocation",
     "load_energy_allocation",
     "models",

@@ -100,7 +100,7 @@ config_option = click.option(
 )
 OBSERVER_HELP = "minmax, ema, percentile, ema-percentile, mse, aciq-laplace, aciq-gauss or entropy."
 PLACEMENT_HELP = "Quantized activations: all, before-activation, gemm or relu (docs/placement.md)."
-SCHEME_HELP = "asymmetric, symmetric or symmetric-narrow."
+SCHEME_HELP = "asymmetric, symmetric, symmetric-narrow or symmetric-unsigned."
 
 placement_option = click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
 activation_scheme_option = click.option(
@@ -764,6 +764,34 @@ def card(model: str, other: str | None, as_json: bool) -> None:
         _print_json({"differences": [dict(zip(keys, each, strict=True)) for each in found]})
         return
     click.echo(difference_table(found, model, other) if found else "no difference")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--to", required=True, help="qonnx, qcdq, zigzag, timeloop, csv, json, tensorrt or ort.")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder to write into.")
+@click.option(
+    "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."
+)
+@click.option("--examples", default=4, show_default=True, help="Golden examples.")
+@device_option
+@json_option
+def handoff(model: str, output: str, as_json: bool, **options: Any) -> None:
+    """Write MODEL in the format of another tool (docs/handoff.md), with golden tensors and the card."""
+    result = mpq_onnx.handoff(model, output, **options)
+    if as_json:
+        _print_json(result)
+        return
+    for path, size in result.files.items():
+        if not path.startswith("golden"):
+            click.echo(f"{output}/{path}: {size:,} bytes")
+    click.echo(f"{output}/golden: {result.golden_examples} examples")
+    if result.largest_difference is not None:
+        click.echo(
+            f"largest difference of its outputs from the golden ones in onnxruntime: {result.largest_difference:g}"
+        )
+    for note in result.notes:
+        click.echo(f"NOTE: {note}")
 
 
 @cli.command()

@@ -45,7 +45,21 @@ def symmetric_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array,
 
     Signed values of b bits are -L/2 .. L/2-1. The scale is the least that covers [low, high]; shapes as in asymmetric_grid.
     """
-    below = levels // 2
+    return _grid_around_zero(low, high, levels, levels // 2)
+
+
+def unsigned_symmetric_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
+    """symmetric_grid where some value is negative, else zero at the lowest level: integer hardware needs no zero point.
+
+    Behind a ReLU no level is lost. Shapes as in asymmetric_grid.
+    """
+    return _grid_around_zero(low, high, levels, levels // 2 * (low < 0))
+
+
+def _grid_around_zero(
+    low: Array, high: Array, levels: Array | int, below: Array | int
+) -> tuple[Array, Array]:
+    """The least scale that covers [low, high] with `below` steps under zero, and that zero point."""
     above = levels - 1 - below
     scale = (-low / (below + (below == 0))).clip(min=high / (above + (above == 0)))
     scale = scale + (scale == 0)
@@ -82,6 +96,7 @@ SCHEMES: dict[str, Scheme] = {
     ASYMMETRIC: Scheme(asymmetric_grid, all_levels),
     "symmetric": Scheme(symmetric_grid, all_levels),
     "symmetric-narrow": Scheme(symmetric_grid, odd_levels),
+    "symmetric-unsigned": Scheme(unsigned_symmetric_grid, all_levels),
 }
 
 

@@ -21,7 +21,9 @@ from mpq_onnx.quantization import levels_of
 def sites_of(model: Path, spec: str, case: str, storage: str = "int8"):
     _, graph, _, _ = quantize(model, spec, *CASES[case], storage)
     allocation = parse_allocation(graph.metadata_props[METADATA_ALLOCATION], "test")
-    levels = weight_levels({node.weight: node.weight_bits for node in allocation.nodes if node.weight})
+    levels = weight_levels(
+        {node.weight: node.weight_bits for node in allocation.nodes if node.weight}, "asymmetric"
+    )
     values = {node.outputs[0].name: node.outputs[0] for node in graph.graph}
     shapes = dict.fromkeys((*values, *(value.name for value in graph.graph.inputs)), (1, 4, 4, 4))
     return graph, {site.node: site for site in mac_sites(graph, shapes, levels)}

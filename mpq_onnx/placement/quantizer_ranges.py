@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
+from mpq_onnx.placement.clip_limits import constant_limits
 from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS, is_constant, is_pass_through
-from mpq_onnx.quantization import levels_of
+from mpq_onnx.quantization import SCHEMES, levels_of
 
 STORED_SUFFIX = "_dequantized"
 """What storage/ adds to the name of a weight that is read back from integers."""
@@ -32,10 +34,13 @@ def quantizer_range(value: ir.Value, stored_levels: Mapping[str, np.ndarray]) ->
     return None
 
 
-def weight_levels(weight_bits: Mapping[str, float | tuple[float, ...] | None]) -> dict[str, np.ndarray]:
-    """Levels by dequantized weight, from the widths by weight tensor of an allocation."""
+def weight_levels(
+    weight_bits: Mapping[str, float | tuple[float, ...] | None], scheme: str
+) -> dict[str, np.ndarray]:
+    """Levels by dequantized weight, from the widths by weight tensor of an allocation and its scheme (a name in SCHEMES)."""
+    usable = SCHEMES[scheme].usable
     return {
-        f"{tensor}{STORED_SUFFIX}": np.array([levels_of(width) for width in np.atleast_1d(bits)])
+        f"{tensor}{STORED_SUFFIX}": np.array([usable(levels_of(width)) for width in np.atleast_1d(bits)])
         for tensor, bits in weight_bits.items()
         if bits is not None
     }
@@ -53,13 +58,13 @@ def _dequantized_range(node: ir.Node, stored_levels: Mapping[str, np.ndarray]) -
     assert integers is not None
     producer = integers.producer()
     if producer is not None and producer.op_type == "Clip":
-        limits = _constant_limits(producer)
+        limits = constant_limits(producer)
         if limits is not None:
             return scale * (limits[1] - limits[0])
     if producer is not None and producer.op_type == "QuantizeLinear":
         source = producer.inputs[0]
         clip = source.producer() if source is not None else None
-        limits = _constant_limits(clip) if clip is not None and clip.op_type == "Clip" else None
+        limits = constant_limits(clip) if clip is not None and clip.op_type == "Clip" else None
         if limits is not None and scale.size == 1:
             # A Clip in float before Q narrows the range, unless it is a network's own activation beyond Q's range.
             return np.minimum(limits[1] - limits[0], scale * _steps(integers))
@@ -78,14 +83,6 @@ def _zero_point_type(integers: ir.Value) -> ir.DataType:
     return zero_point.dtype if zero_point is not None and zero_point.dtype is not None else ir.DataType.UINT8
 
 
-def _constant_limits(clip: ir.Node) -> tuple[float, float] | None:
-    """(lowest, highest) of a Clip with constant limits."""
-    if len(clip.inputs) < 3 or any(value is None or value.const_value is None for value in clip.inputs[1:3]):
-        return None
-    low, high = (value.const_value.numpy().astype(np.float64) for value in clip.inputs[1:3])  # type: ignore[union-attr]
-    return float(low), float(high)
-
-
 @dataclass(frozen=True)
 class OutputQuantizer:
     """The quantizer that a node's output goes through, behind a fused activation."""
@@ -96,14 +93,22 @@ class OutputQuantizer:
 
 
 def output_quantizer(value: ir.Value) -> OutputQuantizer | None:
-    """The first quantizer after `value`, if only bias additions and fused activations lie between."""
+    """The first static quantizer after `value`, if only bias additions and fused activations lie between."""
+    node = first_quantizer(value)
+    found = None if node is None or node.domain == DYNAMIC_DOMAIN else _dequantizer(node)
+    measured = None if found is None else _dequantized_range(found, {})
+    if node is None or measured is None or node.inputs[0] is None:
+        return None
+    return OutputQuantizer(str(node.inputs[0].name), float(measured.max()))
+
+
+def first_quantizer(value: ir.Value) -> ir.Node | None:
+    """The first quantizing node after `value`, static or dynamic, if only bias additions and fused activations lie between."""
     while True:
         readers = [use.node for use in value.uses()]
-        quantizers = [node for node in readers if node.op_type == "QuantizeLinear"]
-        if quantizers:
-            found = _dequantizer(quantizers[0])
-            measured = None if found is None else _dequantized_range(found, {})
-            return None if measured is None else OutputQuantizer(str(value.name), float(measured.max()))
+        for node in readers:
+            if node.op_type == "QuantizeLinear" or node.domain == DYNAMIC_DOMAIN:
+                return node
         if len(readers) != 1 or readers[0].op_type not in (*FUSED_ACTIVATIONS, "Add"):
             return None
         if readers[0].op_type == "Add" and not _adds_constant(readers[0]):

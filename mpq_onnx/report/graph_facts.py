@@ -15,8 +15,10 @@ from mpq_onnx.errors import ModelError
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
+from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
 from mpq_onnx.placement.graph_roles import is_pass_through
 from mpq_onnx.placement.mac_sites import MAC_OPS, is_stored, mac_sites
+from mpq_onnx.placement.quantizer_ranges import first_quantizer
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
@@ -55,6 +57,8 @@ class LayerFacts:
     """For one example; None where shapes are unknown."""
     weight: TensorFacts | None
     input: TensorFacts | None
+    output: TensorFacts | None
+    """The quantizer that the output goes through, behind a fused activation."""
     bias: str
     """int32, float or none."""
 
@@ -115,6 +119,7 @@ def _layer(node: ir.Node, macs: dict[str, int]) -> LayerFacts:
         macs=macs.get(str(node.name)),
         weight=_weight(w) if constant else _read(w),
         input=_read(x),
+        output=_written(node.outputs[0]),
         bias="none" if bias is None else ("int32" if _dequantizer(bias) is not None else "float"),
     )
 
@@ -157,6 +162,12 @@ def _read(value: ir.Value) -> TensorFacts | None:
     return None
 
 
+def _written(value: ir.Value) -> TensorFacts | None:
+    """The first quantizer after a node, if only bias additions and fused activations lie between."""
+    found = first_quantizer(value)
+    return None if found is None else _activation_quantizer(found)
+
+
 def _activation_quantizer(node: ir.Node) -> TensorFacts | None:
     """The facts of a node that quantizes an activation; None for other nodes."""
     if node.domain == DYNAMIC_DOMAIN:
@@ -167,7 +178,7 @@ def _activation_quantizer(node: ir.Node) -> TensorFacts | None:
     assert scale is not None
     kind = zero_point.dtype if zero_point is not None else ir.DataType.UINT8
     container = "unknown" if kind is None else str(kind).lower()
-    limits = _clip_behind(node)
+    limits = _clip_limits(node)
     levels = _type_levels(kind)
     if limits is not None:
         levels = limits[1] - limits[0] + 1
@@ -219,16 +230,26 @@ def _type_levels(kind: ir.DataType | None) -> int | None:
     return None if kind is None or not kind.is_integer() else 2**kind.bitwidth
 
 
-def _clip_behind(node: ir.Node) -> tuple[int, int] | None:
-    """The constant limits of the integer Clip that narrows a QuantizeLinear, or of the float Clip before it in levels."""
+def _clip_limits(node: ir.Node) -> tuple[int, int] | None:
+    """The integers that a QuantizeLinear is narrowed to: by an integer Clip behind it, or a Clip of real values before it."""
     for use in node.outputs[0].uses():
-        clip = use.node
-        if clip.op_type == "Clip" and len(clip.inputs) > 2:
-            ends = [each.const_value for each in clip.inputs[1:3] if each is not None]
-            if len(ends) == 2 and all(each is not None for each in ends):
-                low, high = (int(each.numpy()) for each in ends)  # type: ignore[union-attr]
-                return low, high
-    return None
+        if use.node.op_type == "Clip" and (limits := constant_limits(use.node)) is not None:
+            return int(limits[0]), int(limits[1])
+    source, scale = node.inputs[0], node.inputs[1]
+    clip = source.producer() if source is not None else None
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    if clip is None or clip.op_type != "Clip" or scale is None or scale.const_value is None:
+        return None
+    if zero_point is None or zero_point.const_value is None or zero_point.const_value.size != 1:
+        return None
+    limits = level_limits(
+        clip, float(scale.const_value.numpy().reshape(())), int(zero_point.const_value.numpy().reshape(()))
+    )
+    kind = zero_point.dtype
+    if limits is None or kind is None:
+        return None
+    ends = integer_limits(kind)
+    return limits if ends[0] <= limits[0] and limits[1] <= ends[1] else None
 
 
 def _dequantizer(value: ir.Value) -> ir.Node | None:

@@ -324,7 +324,7 @@ class _Bench:
             self.problem.sites,
             candidate.weights,
             candidate.activations,
-            {name: value for name, value in asked.items() if value is not None},
+            {name: float(value) for name, value in asked.items() if value is not None},
             candidate.range_factors,
         )
 

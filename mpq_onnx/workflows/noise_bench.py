@@ -90,7 +90,8 @@ def sites_of(
     if embedded is not None:
         allocation = parse_allocation(embedded, f"{where}: metadata {METADATA_ALLOCATION}")
         levels = weight_levels(
-            {node.weight: node.weight_bits for node in allocation.nodes if node.weight is not None}
+            {node.weight: node.weight_bits for node in allocation.nodes if node.weight is not None},
+            allocation.settings.weight_scheme,
         )
     sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
     if not sites:

@@ -94,6 +94,11 @@ class AllocateOptions:
             ("device", DEVICES),
         ):
             check_choice(name.replace("_", "-"), getattr(self, name), choices)
+        if self.activation_ranges != STATIC and self.activation_scheme == "symmetric-unsigned":
+            raise UsageError(
+                "activation-scheme symmetric-unsigned: needs --activation-ranges static, since an example's own range may be of"
+                " either sign; choose symmetric for dynamic ranges"
+            )
         _check_widths("bit-choices", self.bit_choices, smallest=0)
         _check_widths("activation-bit-choices", self.activation_choices, smallest=1)
         if not 0 <= self.embedding_bits <= MAXIMUM_BITS:

@@ -1,0 +1,182 @@
+"""The table that simulators read: a row for every multiply-accumulate node, with its geometry, widths and noise."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from mpq_onnx.energy_allocation import EnergyAllocation
+from mpq_onnx.handoff_targets.integer_range import width_of
+from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
+from mpq_onnx.placement.mac_sites import MacSite, is_stored
+from mpq_onnx.placement.sites import Shapes
+from mpq_onnx.report.graph_facts import LayerFacts
+from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
+
+FORMAT = "mpq-onnx/layers"
+VERSION = 1
+SCHEMA = "handoff.schema.json"
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One multiply-accumulate node. Documented in docs/handoff.md; None where something does not apply or is not known."""
+
+    name: str
+    op: str
+    input_shape: tuple[int, ...]
+    """Of the operand that streams, for one example."""
+    weight_shape: tuple[int, ...]
+    """Of the operand that is held."""
+    output_shape: tuple[int, ...]
+    weight_is_constant: bool
+    """False for a product of two activations."""
+    groups: int
+    kernel_shape: tuple[int, ...] | None
+    strides: tuple[int, ...] | None
+    pads: tuple[int, ...] | None
+    dilations: tuple[int, ...] | None
+    fan_in: int
+    """D: products summed up in one output."""
+    macs: int
+    """For one example."""
+    parameters: int
+    """Elements of weight and bias."""
+    weight_bits: float | tuple[float, ...] | None
+    """One per output channel where they differ; None: float."""
+    input_bits: float | None
+    output_bits: float | None
+    energy_per_mac: float | tuple[float, ...] | None
+    energy_unit: str | None
+    """photons or relative."""
+    noise: tuple[str, ...]
+    """Names of the noise models that act on the node."""
+    sigma: float | None
+    """Measured root mean square of the node's noise at its output."""
+    weight_range: float | tuple[float, ...] | None
+    """R_w: largest minus smallest real value of the weight's quantizer."""
+    input_range: float | None
+    """R_x: the same of the input's."""
+    snr: float | None
+    """Measured, in decibels, of the node's output over its own noise."""
+    noise_equivalent_bits: float | None
+
+    def document(self) -> dict[str, object]:
+        """As JSON holds it."""
+        return dataclasses.asdict(self)
+
+
+def layer_rows(
+    model: ir.Model,
+    sites: tuple[MacSite, ...],
+    facts: tuple[LayerFacts, ...],
+    shapes: Shapes,
+    stored_levels: Mapping[str, np.ndarray],
+    energy: EnergyAllocation | None,
+    ratios: Mapping[str, NodeSignalToNoise],
+) -> tuple[LayerRow, ...]:
+    """The rows in graph order.
+
+    Args:
+        model: noise-free.
+        stored_levels: see quantizer_ranges.weight_levels.
+        energy: of the noisy file.
+        ratios: measured noise by node; empty where nothing was measured.
+    """
+    nodes = {str(node.name): node for node in model.graph}
+    by_node = {each.node: each for each in facts}
+    energies = {} if energy is None else {each.node: each.energy_per_mac for each in energy.nodes}
+    return tuple(
+        _row(
+            site,
+            nodes[site.node],
+            by_node[site.node],
+            shapes,
+            stored_levels,
+            energies.get(site.node),
+            energy,
+            ratios.get(site.node),
+        )
+        for site in sites
+    )
+
+
+def _row(
+    site: MacSite,
+    node: ir.Node,
+    facts: LayerFacts,
+    shapes: Shapes,
+    stored_levels: Mapping[str, np.ndarray],
+    energy_per_mac: float | tuple[float, ...] | None,
+    energy: EnergyAllocation | None,
+    measured: NodeSignalToNoise | None,
+) -> LayerRow:
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None
+    weight_shape = _shape(w, shapes)
+    spatial = window_attributes(node, weight_shape[2:]) if node.op_type in CONVOLUTIONS else {}
+    parameters = sum(
+        math.prod(_shape(value, shapes))
+        for value in node.inputs[1:]
+        if value is not None and is_stored(value)
+    )
+    return LayerRow(
+        name=site.node,
+        op=site.op_type,
+        input_shape=_shape(x, shapes),
+        weight_shape=weight_shape,
+        output_shape=_shape(node.outputs[0], shapes),
+        weight_is_constant=is_stored(w),
+        groups=node.attributes.get_int("group", 1),
+        kernel_shape=spatial.get("kernel_shape"),
+        strides=spatial.get("strides"),
+        pads=spatial.get("pads"),
+        dilations=spatial.get("dilations"),
+        fan_in=site.fan_in,
+        macs=site.macs,
+        parameters=parameters,
+        weight_bits=_weight_bits(str(w.name), facts, stored_levels),
+        input_bits=_bits(facts.input.levels if facts.input is not None else None),
+        output_bits=_bits(facts.output.levels if facts.output is not None else None),
+        energy_per_mac=energy_per_mac,
+        energy_unit=energy.unit if energy is not None and energy_per_mac is not None else None,
+        noise=energy.settings.noise if energy is not None and energy_per_mac is not None else (),
+        sigma=measured.noise_deviation if measured is not None else None,
+        weight_range=_plain(site.weight_range),
+        input_range=site.input_range,
+        snr=_finite(measured.snr) if measured is not None else None,
+        noise_equivalent_bits=_finite(measured.noise_equivalent_bits) if measured is not None else None,
+    )
+
+
+def _shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:
+    if value.const_value is not None:
+        return tuple(value.const_value.shape.numpy())
+    return tuple(shapes[str(value.name)])
+
+
+def _weight_bits(
+    name: str, facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]
+) -> float | tuple[float, ...] | None:
+    if facts.weight is None:
+        return None
+    known = stored_levels.get(name)
+    if known is None:
+        return _bits(facts.weight.levels)
+    bits = tuple(width_of(int(levels)) for levels in known.tolist())
+    return bits[0] if len(set(bits)) == 1 else bits
+
+
+def _bits(levels: int | None) -> float | None:
+    return None if levels is None else width_of(levels)
+
+
+def _plain(values: tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+    return values[0] if values is not None and len(set(values)) == 1 else values
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

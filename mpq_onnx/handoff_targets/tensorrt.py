@@ -1,0 +1,82 @@
+"""Target tensorrt: explicit QDQ as TensorRT takes it: int8 activations, int8 or int4 weights, zero points 0, float biases."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from mpq_onnx.handoff_targets.bundle import (
+    Bundle,
+    Problem,
+    foreign_quantizers,
+    mixed_channel_widths,
+    noise,
+    refuse,
+)
+from mpq_onnx.handoff_targets.integer_range import exported_activation
+from mpq_onnx.handoff_targets.replacing import copied, replace_chain, store_float
+from mpq_onnx.model_file import add_initializer, save_model
+from mpq_onnx.passes.store_integers import remove_unused
+
+MODEL_FILE = "model.onnx"
+ACTIVATION_BITS = 8
+WEIGHT_TYPES = {8: ir.DataType.INT8, 4: ir.DataType.INT4}
+
+
+def write(bundle: Bundle, folder: Path) -> list[str]:
+    """Write model.onnx."""
+    refuse(
+        bundle.path,
+        "tensorrt",
+        [*noise(bundle), *foreign_quantizers(bundle), *mixed_channel_widths(bundle), *_inexpressible(bundle)],
+        "allocate with --weight-scheme symmetric --activation-scheme symmetric --bit-choices 4,8 --activation-bit-choices 8",
+    )
+    model, chains = copied(bundle)
+    for chain in chains.activations:
+        name = str(chain.result.name)
+        scale = add_initializer(model.graph, f"{name}_int8_scale", chain.scale)
+        zero = add_initializer(model.graph, f"{name}_int8_zero_point", np.zeros(chain.scale.shape, np.int8))
+        quantize = ir.node("QuantizeLinear", [chain.source, scale, zero], name=f"{name}_quantize_linear")
+        quantize.outputs[0].name = f"{name}_int8"
+        dequantize = ir.node(
+            "DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}_dequantize_linear"
+        )
+        replace_chain(model, chain, [quantize, dequantize])
+    for weight in chains.weights:
+        stored = bundle.exported_weight(weight)
+        if weight.is_bias:
+            store_float(model, weight, stored.dequantized())
+            continue
+        name, dtype = str(weight.result.name), WEIGHT_TYPES[stored.integers.bits]
+        integers = add_initializer(
+            model.graph, f"{name}_integers", stored.values.astype(dtype.numpy()), dtype
+        )
+        zero = add_initializer(model.graph, f"{name}_zero", stored.zero_point.astype(dtype.numpy()), dtype)
+        scale = add_initializer(model.graph, f"{name}_step", stored.scale)
+        attributes = {"axis": stored.axis} if stored.scale.size > 1 else {}
+        node = ir.node(
+            "DequantizeLinear", [integers, scale, zero], attributes, name=f"{name}_dequantize_linear"
+        )
+        replace_chain(model, weight, [node])
+    remove_unused(model)
+    save_model(model, folder / MODEL_FILE)
+    return []
+
+
+def _inexpressible(bundle: Bundle) -> list[Problem]:
+    problems = []
+    for chain in bundle.chains.activations:
+        integers = exported_activation(chain).integers
+        if integers.levels != 2**ACTIVATION_BITS:
+            problems.append(Problem(chain.node, "an activation of other than 8 bits"))
+        elif not integers.is_signed:
+            problems.append(Problem(chain.node, "an activation with a zero point"))
+    for weight in bundle.chains.weights:
+        if weight.is_bias or len(np.unique(bundle.weight_levels(weight))) > 1:
+            continue
+        stored = bundle.exported_weight(weight)
+        if stored.integers.exact_bits not in WEIGHT_TYPES:
+            problems.append(Problem(weight.node, "a weight of other than 4 or 8 bits"))
+        elif stored.zero_point.any():
+            problems.append(Problem(weight.node, "a weight with a zero point"))
+    return problems

@@ -1,0 +1,204 @@
+"""handoff: a file in the format of another tool, with golden tensors and its card. No torch here."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+import mpq_onnx
+from mpq_onnx.allocation import parse_allocation
+from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
+from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
+from mpq_onnx.files import write_text
+from mpq_onnx.handoff_targets import TARGETS
+from mpq_onnx.handoff_targets.bundle import Bundle
+from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
+from mpq_onnx.handoff_targets.layers import layer_rows
+from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
+from mpq_onnx.model_file import clone, load_model
+from mpq_onnx.model_inputs import model_inputs
+from mpq_onnx.passes.remove_noise import RemoveNoisePass
+from mpq_onnx.passes.store_integers import StoreIntegersPass
+from mpq_onnx.placement.mac_sites import mac_sites
+from mpq_onnx.placement.quantizer_chains import Chains, quantizer_chains
+from mpq_onnx.placement.quantizer_ranges import weight_levels
+from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.runtime.evaluation import file_bytes
+from mpq_onnx.runtime.noise_ratios import measure_ratios
+from mpq_onnx.runtime.stored_values import stored_values
+from mpq_onnx.runtime.tensors import tensor_shapes
+from mpq_onnx.workflows.run_folder import publish
+
+MANIFEST_FILE = "handoff.json"
+FORMAT = "mpq-onnx/handoff"
+VERSION = 1
+GOLDEN_EXAMPLES = 4
+RANDOM_DATA = f"random?count={GOLDEN_EXAMPLES}"
+
+
+@dataclass(frozen=True)
+class HandoffResult:
+    """What was written."""
+
+    folder: str
+    target: str
+    files: dict[str, int]
+    """Bytes by path in the folder."""
+    golden_examples: int
+    largest_difference: float | None
+    """Between model.onnx in onnxruntime and the golden outputs; None where onnxruntime cannot run the format."""
+    notes: tuple[str, ...]
+    """What a reader of the files should know."""
+
+
+def handoff(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    to: str,
+    data: str | None = None,
+    examples: int = GOLDEN_EXAMPLES,
+    device: str = "auto",
+) -> HandoffResult:
+    """Write `model` in the format of another tool.
+
+    Args:
+        model: an ONNX file, float, quantized (also by another tool) or noisy.
+        output: the folder to write into; made when missing.
+        to: a name in mpq_onnx.handoff_targets.TARGETS.
+        data: data spec for the golden tensors, histograms and measured noise; seeded random inputs when omitted.
+        examples: how many golden examples.
+
+    Raises:
+        UsageError: the format cannot express the file; the message lists the nodes.
+        MpqOnnxError: see its other subclasses.
+    """
+    check_choice("to", to, TARGETS)
+    if examples < 1:
+        raise UsageError(f"--examples {examples}: must be at least 1")
+    loaded = load_model(model)
+    dataset = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
+    bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
+    target = TARGETS[to]
+    golden = golden_tensors(bundle.model, dataset, examples)
+    folder = Path(output)
+    with _workplace(folder) as work:
+        notes = target.write(bundle, work)
+        if data is None:
+            notes.append(
+                "inputs are random: give --data for golden tensors, histograms and noise of real data"
+            )
+        if bundle.is_noisy:
+            notes.append("golden outputs are without noise")
+        names = [
+            [str(value.name) for value in values]
+            for values in (bundle.model.graph.inputs, bundle.model.graph.outputs)
+        ]
+        write_golden(golden, names[0], names[1], work)
+        difference = largest_difference(work / "model.onnx", golden) if target.runs_in_onnxruntime else None
+        write_card(make_card(loaded, file_bytes(model)), work)
+        files = {
+            str(path.relative_to(work)): path.stat().st_size
+            for path in sorted(work.rglob("*"))
+            if path.is_file()
+        }
+        result = HandoffResult(str(folder), to, files, len(golden.inputs), difference, tuple(notes))
+        write_text(work / MANIFEST_FILE, json.dumps(_manifest(result, Path(model)), indent=1) + "\n")
+        publish(work, folder)
+    return result
+
+
+def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:
+    """Read and measure a file; `measure` also measures its noise on the data."""
+    energy = _energy(loaded, path)
+    model = clone(loaded)
+    RemoveNoisePass()(model)
+    computed = [
+        str(chain.integers.name)
+        for chain in quantizer_chains(model).weights
+        if chain.integers.const_value is None
+    ]
+    StoreIntegersPass(stored_values(model, computed))(model)
+    chains = quantizer_chains(model)
+    levels = {**_type_levels(chains), **_allocated_levels(loaded, path)}
+    shapes = tensor_shapes(model, dataset, device)
+    sites = mac_sites(model, shapes, levels)
+    if not sites:
+        raise ModelError(f"{path}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to hand off")
+    ratios = measure_ratios(loaded, dataset, device).nodes if energy is not None and measure else ()
+    return Bundle(
+        path=path,
+        model=model,
+        chains=chains,
+        stored_levels=levels,
+        layers=layer_rows(
+            model,
+            sites,
+            graph_facts(model).layers,
+            shapes,
+            levels,
+            energy,
+            {each.node: each for each in ratios},
+        ),
+        shapes=shapes,
+        dataset=dataset,
+        is_noisy=energy is not None,
+    )
+
+
+def _energy(model: ir.Model, path: str) -> EnergyAllocation | None:
+    embedded = model.metadata_props.get(METADATA_ENERGY)
+    return parse_energy_allocation(embedded, f"{path}: metadata {METADATA_ENERGY}") if embedded else None
+
+
+def _allocated_levels(model: ir.Model, path: str) -> dict[str, np.ndarray]:
+    embedded = model.metadata_props.get(METADATA_ALLOCATION)
+    if embedded is None:
+        return {}
+    allocation = parse_allocation(embedded, f"{path}: metadata {METADATA_ALLOCATION}")
+    return weight_levels(
+        {node.weight: node.weight_bits for node in allocation.nodes if node.weight is not None},
+        allocation.settings.weight_scheme,
+    )
+
+
+def _type_levels(chains: Chains) -> dict[str, np.ndarray]:
+    """All levels of the integers' type, for every stored tensor."""
+    return {str(chain.result.name): np.array([2**chain.dtype.bitwidth]) for chain in chains.weights}
+
+
+def _manifest(result: HandoffResult, model: Path) -> dict[str, object]:
+    """What handoff.json holds."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "writer": f"mpq-onnx {mpq_onnx.__version__}",
+        "model": model.name,
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        **{name: value for name, value in asdict(result).items() if name != "folder"},
+    }
+
+
+@contextlib.contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A folder beside the results, gone afterwards."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".handoff-", dir=folder) as work:
+            yield Path(work)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {error.strerror or error}; choose another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if it is empty, that is, ours
