@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What the tests of hand-off files run: the simulators themselves, and a machine that has onnx and onnxruntime alone.
+SIMULATORS := $(VENV)-simulators
+PLAIN := $(VENV)-plain
 
 .PHONY: demo test test-slow lint format clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
-test: $(READY)
+test: $(READY) $(SIMULATORS)/.ready $(PLAIN)/.ready
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(READY)
+test-slow: $(READY) $(SIMULATORS)/.ready $(PLAIN)/.ready
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
@@ -25,10 +28,20 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build demo-output
+	rm -rf $(VENV) $(SIMULATORS) $(PLAIN) build demo-output
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(SIMULATORS)/.ready: tests/simulators/requirements.txt
+	$(PYTHON) -m venv $(SIMULATORS)
+	$(SIMULATORS)/bin/python -m pip install --quiet --requirement tests/simulators/requirements.txt
+	touch $@
+
+$(PLAIN)/.ready:
+	$(PYTHON) -m venv $(PLAIN)
+	$(PLAIN)/bin/python -m pip install --quiet onnx onnxruntime
 	touch $@

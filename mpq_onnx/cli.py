@@ -1,5 +1,6 @@
 """The command line: parse, call the API, print. Exit codes: 0 fine, 1 a gate failed, 2 wrong usage, 3 unusable input."""
 
+import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spe
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error of the user's ends in one line on stderr."""
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries log what is then raised, and said once
     try:
         status = cli.main(args=arguments, prog_name="mpq-onnx", standalone_mode=False)
     except click.exceptions.Exit as leaving:

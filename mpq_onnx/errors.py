@@ -9,6 +9,10 @@ class MpqOnnxError(Exception):
 
     exit_code = 3
 
+    def __str__(self) -> str:
+        """The message; control characters, which a name from a file may hold, are shown as escapes."""
+        return "".join(each if each.isprintable() else repr(each)[1:-1] for each in super().__str__())
+
 
 class UsageError(MpqOnnxError):
     """The request itself makes no sense: an unknown option value, a budget out of reach."""
@@ -43,6 +47,13 @@ def first_line(error: BaseException) -> str:
     """What an error of a library says, up to its first line break."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def deepest_line(error: BaseException) -> str:
+    """What the error said that others were raised from, up to its first line break."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def one_line(error: BaseException) -> str:

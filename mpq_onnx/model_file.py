@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.files import replacing
+from mpq_onnx.passes.check_constants import check_ranges
 
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""
@@ -26,7 +27,11 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         raise ModelError(f"{path}: no such file; give the path of an ONNX file")
     try:
         onnx.checker.check_model(str(path))
-        return ir.external_data.load_to_model(ir.load(path))
+        model = ir.external_data.load_to_model(ir.load(path))
+        check_ranges(model)
+        return model
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
     except Exception as error:  # protobuf and onnx_ir raise many kinds for a broken file

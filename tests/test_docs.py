@@ -13,6 +13,7 @@ from test_noise_operators import Case, noisy_runs
 
 from mpq_onnx import datasets, zoo
 from mpq_onnx.cli import cli
+from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.json_document import load_schema
 from mpq_onnx.metadata import MODEL_FACTS
 from mpq_onnx.noise import NOISE_MODELS
@@ -47,6 +48,12 @@ def test_every_data_kind_task_and_fact_is_documented() -> None:
     assert [kind for kind in datasets.KINDS if f"| `{kind}" not in data] == []
     assert [name for name in (*TASKS, *MODEL_FACTS) if f"`{name}`" not in models] == []
     assert [kind for kind in zoo.KINDS if f"| `{kind}" not in models] == []
+
+
+def test_every_field_of_layers_and_every_target_is_documented() -> None:
+    page, schema = (ROOT / "docs" / "handoff.md").read_text(), load_schema("handoff.schema.json")
+    names = [*schema["properties"], *schema["properties"]["layers"]["items"]["properties"], *TARGETS]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("name", ["allocation", "energy_allocation"])

@@ -4,6 +4,8 @@ Opset 21, functions inlined, constants folded and lifted to initializers, BatchN
 ConvTranspose or Gemm, Dropout and Identity gone, shapes inferred, every node named.
 """
 
+import math
+
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer, rewriter
@@ -15,10 +17,19 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_gemm_rule,
 )
 
+from mpq_onnx.errors import ModelError, deepest_line
+from mpq_onnx.passes.check_constants import check_weights
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
+from mpq_onnx.placement.mac_sites import MAC_OPS
 
+LARGEST_FOLDED = 2**26
+"""Elements of a constant that folding may make."""
+GROWING = frozenset(
+    {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "Pad", "Resize", "Upsample", "OneHot", "MatMul"}
+)
+"""Operators whose output may be of any size, however small their inputs are."""
 REWRITE_RULES = [
     dropout_inference_rule,
     dropout_zero_rule,
@@ -28,17 +39,33 @@ REWRITE_RULES = [
 ]
 
 
-def canonicalize(model: ir.Model) -> ir.Model:
+def canonicalize(model: ir.Model, where: str = "the model") -> ir.Model:
     """Bring `model` into canonical form; the result computes the same function up to float rounding.
 
+    Args:
+        where: names the model in errors.
+
     Raises:
-        ModelError: the opset cannot be converted.
+        ModelError: the opset cannot be converted, the graph breaks ONNX's rules, or weights are no numbers.
     """
+    try:
+        canonical = _canonical(model)
+        check_weights(canonical, MAC_OPS)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from error
+    except Exception as error:  # onnx_ir and onnxscript raise many kinds for graphs that make no sense
+        raise ModelError(f"{where}: cannot be brought into canonical form: {deepest_line(error)}") from error
+    return canonical
+
+
+def _canonical(model: ir.Model) -> ir.Model:
     model = ir.passes.Sequential(common.InlinePass(), common.RemoveInitializersFromInputsPass())(model).model
     model = convert_opset(model)
     _lift_constants(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
-    optimizer.optimize_ir(model, input_size_limit=2**24, output_size_limit=2**26, should_fold=_folds_anyway)
+    optimizer.optimize_ir(
+        model, input_size_limit=2**24, output_size_limit=LARGEST_FOLDED, should_fold=_should_fold
+    )
     model = rewriter.rewrite(model, REWRITE_RULES)
     _lift_constants(model)
     tidy = ir.passes.Sequential(
@@ -54,9 +81,26 @@ def canonicalize(model: ir.Model) -> ir.Model:
     return tidy(model).model
 
 
-def _folds_anyway(node: ir.Node) -> bool | None:
-    """Weights that a file keeps as the value that fills them are weights all the same."""
+def _should_fold(node: ir.Node) -> bool | None:
+    """Nothing that would outgrow memory; weights that a file keeps as the value that fills them; None for the usual rule."""
+    size = _folded_size(node)
+    if size is None:
+        return False if node.op_type in GROWING else None
+    if size > LARGEST_FOLDED:
+        return False
     return True if node.op_type == "ConstantOfShape" else None
+
+
+def _folded_size(node: ir.Node) -> int | None:
+    """Elements of the output; None where its shape is not known."""
+    if (
+        node.op_type == "ConstantOfShape"
+        and node.inputs[0] is not None
+        and node.inputs[0].const_value is not None
+    ):
+        return math.prod(int(size) for size in node.inputs[0].const_value.numpy().reshape(-1))
+    shape = node.outputs[0].shape
+    return math.prod(shape.numpy()) if shape is not None and shape.is_static() else None
 
 
 def _lift_constants(model: ir.Model) -> None:

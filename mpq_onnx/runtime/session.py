@@ -12,8 +12,8 @@ import onnxruntime as ort
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 
 DEVICES = ("auto", "cpu", "cuda")
-QUIET = 3
-"""onnxruntime's log severity "error"."""
+QUIET = 4
+"""onnxruntime's log severity "fatal": errors are raised as well, and the command line says them in one line."""
 
 MATMUL_ACCURACY, FLOAT32_COMPUTE = "session.qdq_matmulnbits_accuracy_level", "1"
 """By default onnxruntime quantizes the float input of a MatMul with quantized weights to 8 bits on the fly."""

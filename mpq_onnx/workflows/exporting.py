@@ -78,7 +78,7 @@ def export(
     if sequence_length < 1:
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
-    model = with_free_batch(canonicalize(clone(opened.model)), check)
+    model = with_free_batch(canonicalize(clone(opened.model), source), check)
     facts = dict(opened.metadata)
     if preprocess is not None:
         facts[METADATA_PREPROCESSING] = preprocess

@@ -68,7 +68,7 @@ def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
     if any(domain == PACKED_DOMAIN for domain, *_ in model.functions):
         raise UsageError(f"{path}: has packed weights; allocate it with --storage int8 for noise")
     if METADATA_ALLOCATION not in model.metadata_props:
-        model = canonicalize(clone(model))
+        model = canonicalize(clone(model), str(path))
     return FloatModel(str(path), model)
 
 

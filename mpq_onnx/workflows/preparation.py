@@ -43,7 +43,7 @@ def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
     model = load_model(path)
     if METADATA_ALLOCATION in model.metadata_props:
         raise UsageError(f"{path}: is quantized already; give the float model that it was made from")
-    return FloatModel(str(path), canonicalize(clone(model)))
+    return FloatModel(str(path), canonicalize(clone(model), str(path)))
 
 
 def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: str) -> None:
