@@ -263,7 +263,7 @@ def main() -> None:
         f"{sum(endings.values())} inputs in {time.monotonic() - started:.0f} s; slowest {slowest:.1f} s; most memory"
         f" {largest / 1e6:.0f} MB; {len(failures)} failures"
     )
-    for number, failure in failures[:50]:
+    for number, failure in failures:
         print(f"\ninput {number}\n{failure}")
     sys.exit(1 if failures else 0)
 

@@ -8,17 +8,18 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mpq_onnx.errors import DataError
 from mpq_onnx.files import write_text
+from mpq_onnx.json_document import read_document
 from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, levels_of
 
 FORMAT = "mpq-onnx/calibration"
 VERSION = 2
+SCHEMA = "calibration.schema.json"
 WIDTHS = range(1, MAXIMUM_BITS + 1)
 
 
@@ -104,26 +105,19 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
     """Read a calibration.json.
 
     Raises:
-        DataError: missing, or not such a file.
+        DataError: missing, not JSON, or against the schema; the message names the place in the file.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        if (document["format"], document["version"]) != (FORMAT, VERSION):
-            raise ValueError(f"format {document['format']} version {document['version']}")
-        return Calibration(
-            model=document["model"],
-            observer=document["observer"],
-            scheme=document["scheme"],
-            examples=document["examples"],
-            tensors={name: _tensor(entry, document["scheme"]) for name, entry in document["tensors"].items()},
-            shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
-            equalization=document["equalization"],
-            channel_factors={name: tuple(factors) for name, factors in document["channel_factors"].items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: not a calibration file: {error}; make one with `mpq-onnx calibrate`"
-        ) from error
+    document = read_document(path, SCHEMA, DataError)
+    return Calibration(
+        model=document["model"],
+        observer=document["observer"],
+        scheme=document["scheme"],
+        examples=document["examples"],
+        tensors={name: _tensor(entry, document["scheme"]) for name, entry in document["tensors"].items()},
+        shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
+        equalization=document["equalization"],
+        channel_factors={name: tuple(factors) for name, factors in document["channel_factors"].items()},
+    )
 
 
 def _tensor(entry: Mapping[str, Any], scheme: str) -> TensorCalibration:

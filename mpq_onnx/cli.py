@@ -16,7 +16,7 @@ GATE_FAILED = 1
 INTERRUPTED = 130
 LONGEST_FACT = 200
 """Characters of a fact about a model that are shown."""
-GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement")
+GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement", "bytes")
 """The first part of a name such as accuracy-matched."""
 
 
@@ -543,7 +543,7 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
     "ceilings",
     type=Gate(),
     multiple=True,
-    help="Exit with 1 above this, such as log_loss=0.4. Repeatable.",
+    help="Exit with 1 above this, such as log_loss=0.4 or bytes=200000. Repeatable.",
 )
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
 @click.option("--seed", default=0, show_default=True, help="Of the noise.")
@@ -567,17 +567,18 @@ def evaluate(
     reached = {name: share.value for name, share in result.evaluation.metrics.items()}
     if result.evaluation.comparison is not None and result.evaluation.comparison.agreement is not None:
         reached["agreement"] = result.evaluation.comparison.agreement.value
+    reached["bytes"] = float(result.bytes)
     for option, limits in (("--min", gates), ("--max", ceilings)):
         for metric, _ in limits:
             if metric not in reached:
-                raise UsageError(
-                    f"{option} {metric}: not measured here; there is {', '.join(reached) or 'no metric'}"
-                )
+                raise UsageError(f"{option} {metric}: not measured here; there is {', '.join(reached)}")
     failed = [
-        f"{metric} {reached[metric]:.4f} < {limit:g}" for metric, limit in gates if reached[metric] < limit
+        f"{metric} {reached[metric]:.6g} < {limit:.6g}" for metric, limit in gates if reached[metric] < limit
     ]
     failed += [
-        f"{metric} {reached[metric]:.4f} > {limit:g}" for metric, limit in ceilings if reached[metric] > limit
+        f"{metric} {reached[metric]:.6g} > {limit:.6g}"
+        for metric, limit in ceilings
+        if reached[metric] > limit
     ]
     if as_json:
         _print_json(result)

@@ -37,8 +37,8 @@ def parse_document(
         refusal: not JSON, or against the schema; the message names `where` and the place in it.
     """
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
         raise refusal(f"{where}: not JSON: {error}") from error
     problem = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(load_schema(schema)).iter_errors(document)
@@ -51,6 +51,10 @@ def parse_document(
         page = f"docs/{schema.removesuffix('.schema.json')}.md"
         raise refusal(f"{where}: at {place}: {message}; see {page} for the format")
     return document
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def document_format(path: str | os.PathLike[str]) -> str | None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.files import replacing
-from mpq_onnx.passes.check_constants import check_ranges
+from mpq_onnx.model_checks import check_loaded
 
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""
@@ -28,7 +28,7 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
     try:
         onnx.checker.check_model(str(path))
         model = ir.external_data.load_to_model(ir.load(path))
-        check_ranges(model)
+        check_loaded(model)
         return model
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

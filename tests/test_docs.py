@@ -56,6 +56,12 @@ def test_every_field_of_layers_and_every_target_is_documented() -> None:
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
+def test_every_field_of_a_calibration_is_documented() -> None:
+    page, schema = (ROOT / "docs" / "calibration.md").read_text(), load_schema("calibration.schema.json")
+    names = [*schema["properties"], *schema["properties"]["tensors"]["additionalProperties"]["properties"]]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 @pytest.mark.parametrize("name", ["allocation", "energy_allocation"])
 def test_every_field_of_the_documents_is_documented(name: str) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text()

@@ -1,5 +1,6 @@
 """random?count=64&seed=0&size=224 - standard normal (or small integer) inputs of the model's own shapes, no labels."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
 DEFAULT_COUNT = 64
+LARGEST_EXAMPLE = 2**28
+"""Bytes."""
 
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
@@ -20,6 +23,13 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         spec.integer("size", None),
     )
     shapes = {wanted.name: _shape(wanted, size, spec.text) for wanted in inputs}
+    for wanted in inputs:
+        bytes_ = math.prod(shapes[wanted.name]) * np.dtype(wanted.dtype).itemsize
+        if bytes_ > LARGEST_EXAMPLE:
+            raise DataError(
+                f"{spec.text}: one example of model input {wanted.name}, of shape {shapes[wanted.name]}, takes {bytes_:,}"
+                " bytes; export the model with its real shapes"
+            )
     names = list(shapes)
 
     def example(wanted: ModelInput, index: int) -> np.ndarray:

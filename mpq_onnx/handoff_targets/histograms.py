@@ -63,9 +63,10 @@ def _of_activations(bundle: Bundle, names: list[str]) -> dict[str, ValueHistogra
 
 
 def _histogram(arrays: list[np.ndarray]) -> ValueHistogram:
-    limit = max((float(np.abs(array).max(initial=0)) for array in arrays), default=0.0) or 1.0
+    finite = [array[np.isfinite(array)].astype(np.float64) for array in arrays]  # a mask may hold infinities
+    limit = max((float(np.abs(array).max(initial=0)) for array in finite), default=0.0) or 1.0
     counts = np.zeros(BINS)
-    for array in arrays:
+    for array in finite:
         counts += np.histogram(array, bins=BINS, range=(-limit, limit))[0]
     total = max(counts.sum(), 1.0)
     return ValueHistogram([float(f"{count / total:.6g}") for count in counts], limit)

@@ -18,7 +18,7 @@ from onnxscript.rewriter.rules.common import (
 )
 
 from mpq_onnx.errors import ModelError, deepest_line
-from mpq_onnx.passes.check_constants import check_weights
+from mpq_onnx.model_checks import check_weights
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass

@@ -4,6 +4,7 @@ import random
 
 import onnx_ir as ir
 
+from mpq_onnx.errors import ModelError
 from mpq_onnx.ops.noisy_function import DOMAIN
 
 LARGEST_SEED = 2**24
@@ -28,5 +29,17 @@ class ReseedNoisePass(ir.passes.InPlacePass):
 
 
 def noisy_nodes(model: ir.Model) -> list[ir.Node]:
-    """The noisy multiply-accumulate nodes of the graph."""
-    return [node for node in model.graph if node.domain == DOMAIN]
+    """The noisy multiply-accumulate nodes of the graph.
+
+    Raises:
+        ModelError: one that does not say which noise it has.
+    """
+    nodes = [node for node in model.graph if node.domain == DOMAIN]
+    for node in nodes:
+        for name, kind in (("noise", ir.AttributeType.STRINGS), ("energy_per_mac", ir.AttributeType.FLOATS)):
+            attribute = node.attributes.get(name)
+            if attribute is None or attribute.type != kind or not attribute.value:
+                raise ModelError(
+                    f"noisy node {node.name}: attribute {name} is missing or no list of {kind.name.lower()}"
+                )
+    return nodes

@@ -11,8 +11,10 @@ def constant_limits(clip: ir.Node) -> tuple[float, float] | None:
     """(lowest, highest) of a Clip with constant limits."""
     if len(clip.inputs) < 3 or any(value is None or value.const_value is None for value in clip.inputs[1:3]):
         return None
-    low, high = (value.const_value.numpy().astype(np.float64) for value in clip.inputs[1:3])  # type: ignore[union-attr]
-    return float(low), float(high)
+    ends = [value.const_value.numpy().astype(np.float64) for value in clip.inputs[1:3]]  # type: ignore[union-attr]
+    if any(end.size != 1 or not np.isfinite(end).all() for end in ends):
+        return None
+    return float(ends[0].reshape(())), float(ends[1].reshape(()))
 
 
 def level_limits(clip: ir.Node, scale: float, zero_point: int) -> tuple[int, int] | None:

@@ -151,13 +151,16 @@ def _activation_chain(dequantize: ir.Node) -> ActivationChain | None:
     dtype = _zero_point_type(quantize) or ir.DataType.UINT8
     if not dtype.is_integer():
         return None
-    lowest, highest = integer_limits(dtype) if limits is None else (int(limits[0]), int(limits[1]))
+    ends_of_type = integer_limits(dtype)
+    lowest, highest = ends_of_type if limits is None else (int(limits[0]), int(limits[1]))
+    if not ends_of_type[0] <= lowest <= highest <= ends_of_type[1]:
+        return None
     value = quantize.inputs[0]
     assert value is not None
     clip = value.producer()
     if clip is not None and clip.op_type == "Clip" and scale.size == 1 and len(value.uses()) == 1:
         ends = level_limits(clip, float(scale.reshape(())), int(zero_point.reshape(())))
-        if ends is not None and lowest <= ends[0] and ends[1] <= highest and ends != (lowest, highest):
+        if ends is not None and lowest <= ends[0] <= ends[1] <= highest and ends != (lowest, highest):
             (lowest, highest), value = ends, clip.inputs[0]
             assert value is not None
     return ActivationChain(

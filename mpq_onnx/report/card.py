@@ -178,6 +178,13 @@ def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
 
 
 def _accuracy(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return _measured(provenance) or {"measured": UNKNOWN}
+    except (KeyError, TypeError, AttributeError, ValueError):  # edited by hand, or another version's
+        return {"measured": UNKNOWN}
+
+
+def _measured(provenance: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("accuracy", "uniform"):
         evaluation = provenance.get(name)
@@ -193,7 +200,7 @@ def _accuracy(provenance: Mapping[str, Any]) -> dict[str, Any]:
             found["examples"] = evaluation["examples"]
             found["labels"] = evaluation["labels"]
             found["output SQNR dB"] = comparison.get("output_sqnr")
-    return found or {"measured": UNKNOWN}
+    return found
 
 
 def _interval(estimate: Mapping[str, Any]) -> str:

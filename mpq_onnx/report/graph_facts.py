@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
@@ -80,7 +80,20 @@ class GraphFacts:
 
 
 def graph_facts(model: ir.Model) -> GraphFacts:
-    """Read the graph."""
+    """Read the graph.
+
+    Raises:
+        ModelError: quantizers whose attributes or constants have types that ONNX does not allow them.
+    """
+    try:
+        return _read_graph(model)
+    except (TypeError, ValueError, IndexError, AssertionError) as error:
+        raise ModelError(
+            f"its quantizers cannot be read: {first_line(error)}; make the file again"
+        ) from error
+
+
+def _read_graph(model: ir.Model) -> GraphFacts:
     macs = _macs(model)
     layers = [
         _layer(node, macs)
@@ -193,9 +206,15 @@ def _activation_quantizer(node: ir.Node) -> TensorFacts | None:
 
 
 def _dynamic(node: ir.Node) -> TensorFacts:
-    count = node.inputs[1]
-    levels = None if count is None or count.const_value is None else int(count.const_value.numpy())
     to = ir.DataType(node.attributes.get_int("to", int(ir.DataType.UINT8)))
+    count = node.inputs[1] if len(node.inputs) > 1 else None
+    number = (
+        float("nan")
+        if count is None or count.const_value is None
+        else float(count.const_value.numpy().reshape(()))
+    )
+    limit = _type_levels(to)
+    levels = int(number) if limit is not None and 1 <= number <= limit else None
     scheme = SYMMETRIC if node.op_type == DynamicSymmetric.name else ASYMMETRIC
     return TensorFacts(str(to).lower(), levels, "per example", scheme, DYNAMIC)
 
@@ -234,7 +253,7 @@ def _clip_limits(node: ir.Node) -> tuple[int, int] | None:
     """The integers that a QuantizeLinear is narrowed to: by an integer Clip behind it, or a Clip of real values before it."""
     for use in node.outputs[0].uses():
         if use.node.op_type == "Clip" and (limits := constant_limits(use.node)) is not None:
-            return int(limits[0]), int(limits[1])
+            return _ordered(int(limits[0]), int(limits[1]))
     source, scale = node.inputs[0], node.inputs[1]
     clip = source.producer() if source is not None else None
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
@@ -249,7 +268,11 @@ def _clip_limits(node: ir.Node) -> tuple[int, int] | None:
     if limits is None or kind is None:
         return None
     ends = integer_limits(kind)
-    return limits if ends[0] <= limits[0] and limits[1] <= ends[1] else None
+    return _ordered(*limits) if ends[0] <= limits[0] and limits[1] <= ends[1] else None
+
+
+def _ordered(low: int, high: int) -> tuple[int, int] | None:
+    return (low, high) if low <= high else None
 
 
 def _dequantizer(value: ir.Value) -> ir.Node | None:

@@ -80,6 +80,8 @@ class Runner:
                 f"{self.where}: has an input {missing[0]}, the data has {', '.join(feeds)}: another network?"
             )
         chosen = {name: feeds[name] for name in self.inputs}
+        if not chosen:  # constants alone
+            return self._run(chosen, outputs)
         size = len(next(iter(chosen.values())))
         if self.fixed_batch is None or size == self.fixed_batch:
             return self._run(chosen, outputs)

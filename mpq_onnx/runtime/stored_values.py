@@ -17,4 +17,4 @@ def stored_values(model: ir.Model, names: Sequence[str]) -> dict[str, np.ndarray
     wanted = ir.convenience.extract(copy.graph, [], list(names))
     alone = ir.Model(wanted, ir_version=copy.ir_version, functions=list(copy.functions.values()))
     runner = Runner(model_bytes(alone), "cpu", where="the model's constants")
-    return dict(zip(names, runner.session.run(None, {}), strict=True))
+    return dict(zip(names, runner.run({}), strict=True))

@@ -38,6 +38,7 @@ from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
     FloatModel,
+    check_covers,
     equalized,
     load_float_model,
     measure_calibration,
@@ -168,11 +169,13 @@ def allocate(
         )
         if scaled is not float_model.model:
             mirror = bound.once("mirror", lambda: _mirror(scaled, float_model, device))
+        sites = find_sites(
+            scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last
+        )
+        check_covers(calibrated, sites, str(calibration or data))
         problem = Problem(
             mirror=mirror,
-            sites=find_sites(
-                scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last
-            ),
+            sites=sites,
             calibration=calibrated,
             weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
             budget=_budget(weight_bits, activation_bits, options),

@@ -18,6 +18,7 @@ from mpq_onnx.weights import WEIGHT_OBSERVERS
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
+    check_covers,
     check_fingerprint,
     equalized,
     load_float_model,
@@ -100,6 +101,7 @@ def apply(
         scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last
     )
     check_against_sites(wanted, sites)
+    check_covers(measured, sites, str(calibration or beside))
     mirror = build_mirror(scaled, float_model.path)
     mirror.module.requires_grad_(False).to(torch_device(device))
     training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None

@@ -16,7 +16,7 @@ from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
-from mpq_onnx.placement import PLACEMENTS, Shapes, find_sites
+from mpq_onnx.placement import PLACEMENTS, Shapes, Sites, find_sites
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -90,6 +90,13 @@ def measure_calibration(
         equalization=rules.equalization,
         channel_factors=factors,
     )
+
+
+def check_covers(calibration: Calibration, sites: Sites, where: str) -> None:
+    """Raise DataError, naming the tensor, unless `calibration` has every activation of `sites`."""
+    missing = [site.tensor for site in sites.activations if site.tensor not in calibration.tensors]
+    if missing:
+        raise DataError(f"{where}: the calibration has no range of {missing[0]}; calibrate again")
 
 
 def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:

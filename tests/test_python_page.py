@@ -1,0 +1,84 @@
+"""The session of docs/python.md runs as it stands, its functions are all there, and the CI example does what it says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mpq_onnx
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "python.md").read_text()
+GATE = ROOT / "examples" / "ci" / "gate.sh"
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the page's code was run in."""
+    folder = tmp_path_factory.mktemp("session")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "examples")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+def test_the_session_runs(session: Path) -> None:
+    text = (session / "stdout.txt").read_text()
+    assert float(re.findall(r"same answer as float ([\d.]+)", text)[0]) > 0.9
+    assert "aJ an example" in text and "layers.json" in text
+    assert (session / "handoff-qonnx" / "model.onnx").is_file()
+
+
+def test_the_page_names_every_function_and_nothing_else() -> None:
+    table = PAGE.partition("## A session")[0]
+    named = set(re.findall(r"`([a-z_]+)\(", table))
+    functions = {name for name in mpq_onnx.__all__ if name[0].islower() and not name.startswith("load_")}
+    assert named == functions
+    assert all(f"`{name}`" in table for name in mpq_onnx.__all__ if name.startswith("load_"))
+
+
+def gate(session: Path, output: Path, **limits: str) -> subprocess.CompletedProcess:
+    binaries = Path(sys.executable).parent
+    environment = {
+        **os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "ALLOCATE": "--method water-filling --rounding nearest", **limits,
+    }  # fmt: skip
+    return subprocess.run(
+        ["sh", GATE, session / "digits.onnx", "digits?count=256", "digits?start=1200", output],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_ci_example_passes_and_keeps_card_and_files(session: Path, tmp_path: Path) -> None:
+    result = gate(session, tmp_path, MIN_TOP1="0.8", MIN_AGREEMENT="0.8", MAX_BYTES="60000")
+    assert result.returncode == 0, result.stderr
+    assert (
+        json.loads((tmp_path / "evaluation.json").read_text())["evaluation"]["metrics"]["top1"]["value"] > 0.8
+    )
+    assert "## weights" in (tmp_path / "card.md").read_text().lower()
+    assert (tmp_path / "handoff" / "layers.json").is_file()
+
+
+def test_the_ci_example_fails_on_accuracy_and_on_size(session: Path, tmp_path: Path) -> None:
+    result = gate(session, tmp_path, MIN_TOP1="0.9999", MIN_AGREEMENT="0.1", MAX_BYTES="1000")
+    assert result.returncode == 1
+    assert "gate failed: top1" in result.stderr and "gate failed: bytes" in result.stderr
+
+
+def test_the_workflow_calls_the_script() -> None:
+    workflow = yaml.safe_load((GATE.parent / "github-actions.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    (step,) = [step for step in job["steps"] if "gate.sh" in str(step.get("run"))]
+    script = GATE.read_text()
+    assert [name for name in step["env"] if name not in script] == []
+    uploads = [step for step in job["steps"] if "upload-artifact" in str(step.get("uses"))]
+    assert uploads[0]["if"] == "always()"
