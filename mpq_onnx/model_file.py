@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from mpq_onnx.errors import ModelError, first_line
+from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import replacing
 from mpq_onnx.model_checks import check_loaded
 
@@ -69,8 +69,17 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def clone(model: ir.Model) -> ir.Model:
-    """An independent copy that passes may change (tensors are shared, they are immutable)."""
-    return ir.from_proto(ir.to_proto(model))
+    """An independent copy that passes may change (tensors are shared, they are immutable).
+
+    Raises:
+        ModelError: the model holds what ONNX has no form for, such as text that is not UTF-8.
+    """
+    try:
+        return ir.from_proto(ir.to_proto(model))
+    except Exception as error:  # onnx_ir wraps whatever protobuf raises
+        raise ModelError(
+            f"the model cannot be written as ONNX: {deepest_line(error)}; export it again"
+        ) from error
 
 
 def fingerprint(model: ir.Model) -> str:

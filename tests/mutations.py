@@ -1,6 +1,7 @@
 """Broken files, made from whole ones: seeded changes of ONNX models, of their bytes, and of JSON documents."""
 
 import contextlib
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -104,9 +105,9 @@ def _change_entry(holder: Any, key: Any, rng: random.Random) -> None:
     elif kind == 1 and isinstance(holder, dict):
         holder[rng.choice(NAMES)] = holder.pop(key)
     elif kind == 2 and isinstance(holder, list):
-        holder.append(holder[key])
+        holder.append(copy.deepcopy(holder[key]))
     else:
-        holder[key] = rng.choice([*NUMBERS, *NAMES])
+        holder[key] = copy.deepcopy(rng.choice([*NUMBERS, *NAMES]))
 
 
 def _node(model: onnx.ModelProto, rng: random.Random) -> onnx.NodeProto | None:

@@ -68,11 +68,20 @@ def test_another_models_calibration_is_refused(calibration_file: Path, tmp_path:
         read_calibration(calibration_file, load_float_model(other))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": "mpq-onnx/calibration", "version": 99}'])
-def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON"),
+        ('{"examples": NaN}', "NaN is no number"),
+        ("{}", "at the top level: .* required"),
+        ("[1]", "is not of type 'object'"),
+        ('{"format": "mpq-onnx/calibration", "version": 99}', "at version: 2 was expected|required"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="not a calibration file"):
+    with pytest.raises(DataError, match=reason):
         load_calibration(path)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from test_cli import assert_one_line, run
+from test_cli import assert_one_line, run, run_inside
 
 ENERGY = ["--method", "closed-form", "--repeats", "2"]
 
@@ -247,37 +247,50 @@ def test_impossible_requests_exit_with_one_line(
 ) -> None:
     data = ("--data", f"npz:{image_file}", "-o", tmp_path / "out")
     shot = ("--noise", "shot")
-    assert_one_line(run("allocate", cnn_file, *data, *shot), 2, "--energy-per-mac")
-    assert_one_line(run("allocate", cnn_file, *data, "--weight-bits", 4, "--per-channel"), 2, "--noise")
-    packed = ("--weight-bits", 8, "--activation-bits", 8, "--storage", "packed")
-    assert_one_line(run("allocate", cnn_file, *data, *packed, *shot, "--energy-per-mac", 1), 2, "packed")
-    assert_one_line(run("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0), 2, "cannot be reached")
+    assert_one_line(run_inside("allocate", cnn_file, *data, *shot), 2, "--energy-per-mac")
     assert_one_line(
-        run("allocate", cnn_file, *data, "--noise", "pink", "--energy-per-mac", 1), 2, "pink", "thermal"
+        run_inside("allocate", cnn_file, *data, "--weight-bits", 4, "--per-channel"), 2, "--noise"
+    )
+    packed = ("--weight-bits", 8, "--activation-bits", 8, "--storage", "packed")
+    assert_one_line(
+        run_inside("allocate", cnn_file, *data, *packed, *shot, "--energy-per-mac", 1), 2, "packed"
     )
     assert_one_line(
-        run("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0.5, "--energy-levels", "repeats"),
+        run_inside("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0), 2, "cannot be reached"
+    )
+    assert_one_line(
+        run_inside("allocate", cnn_file, *data, "--noise", "pink", "--energy-per-mac", 1),
+        2,
+        "pink",
+        "thermal",
+    )
+    assert_one_line(
+        run_inside("allocate", cnn_file, *data, *shot, "--energy-per-mac", 0.5, "--energy-levels", "repeats"),
         2,
         "smallest is 1",
     )
     assert_one_line(
-        run("allocate", cnn_file, *data, "--noise", "thermal", "--energy-per-mac", 1),
+        run_inside("allocate", cnn_file, *data, "--noise", "thermal", "--energy-per-mac", 1),
         3,
         "stem",
         "--weight-bits 8",
     )
     assert_one_line(
-        run("allocate", noisy / "model.onnx", *data, *shot, "--energy-per-mac", 1), 2, "noisy already"
+        run_inside("allocate", noisy / "model.onnx", *data, *shot, "--energy-per-mac", 1), 2, "noisy already"
     )
-    assert_one_line(run("evaluate", cnn_file, *data[:2], "--repeats", 2), 2, "no noise")
+    assert_one_line(run_inside("evaluate", cnn_file, *data[:2], "--repeats", 2), 2, "no noise")
     assert_one_line(
-        run("apply", encoder_file, noisy / "energy.json", "-o", tmp_path / "x.onnx"), 3, "another model"
+        run_inside("apply", encoder_file, noisy / "energy.json", "-o", tmp_path / "x.onnx"),
+        3,
+        "another model",
     )
     assert_one_line(
-        run("convert", cnn_file, *data[:2], "--noise-to-bits", "-o", tmp_path / "x.json"), 2, "no noise"
+        run_inside("convert", cnn_file, *data[:2], "--noise-to-bits", "-o", tmp_path / "x.json"),
+        2,
+        "no noise",
     )
     assert not (tmp_path / "out").exists()
-    missed = run(
+    missed = run_inside(
         "search", cnn_file, *data, "--test", data[1], *shot, "--min", "top1=0.99", "--to", 1, *ENERGY
     )
     assert missed.returncode == 1 and "goal not reached" in missed.stderr

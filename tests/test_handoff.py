@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, quantize_static
 from test_cards import Images
-from test_cli import assert_one_line, run
+from test_cli import assert_one_line, run, run_inside
 
 import mpq_onnx
 from mpq_onnx.handoff_targets import TARGETS
@@ -427,9 +427,11 @@ def test_the_command(quantized: Callable[[str], Path], image_file: Path, tmp_pat
     document = json.loads(result.stdout)
     assert document["largest_difference"] == 0 and document["golden_examples"] == 4
     assert document["files"]["model.onnx"] == (tmp_path / "out" / "model.onnx").stat().st_size
-    assert_one_line(run("handoff", file, "--to", "pdf", "-o", tmp_path / "no"), 2, "pdf", ", ".join(TARGETS))
     assert_one_line(
-        run("handoff", tmp_path / "none.onnx", "--to", "csv", "-o", tmp_path / "no"), 3, "none.onnx"
+        run_inside("handoff", file, "--to", "pdf", "-o", tmp_path / "no"), 2, "pdf", ", ".join(TARGETS)
+    )
+    assert_one_line(
+        run_inside("handoff", tmp_path / "none.onnx", "--to", "csv", "-o", tmp_path / "no"), 3, "none.onnx"
     )
     assert not (tmp_path / "no").exists()
 
@@ -459,9 +461,9 @@ def test_a_float_file_has_rows_without_widths(exported: Path, image_file: Path, 
 
 
 def test_every_runnable_file_runs_with_onnx_and_onnxruntime_alone(
-    quantized: Callable[[str], Path], noisy: Path, image_file: Path, tmp_path: Path
+    exported: Path, quantized: Callable[[str], Path], noisy: Path, image_file: Path, tmp_path: Path
 ) -> None:
-    files = [quantized(form) for form in FORMS] + [noisy]
+    files = [exported, *map(quantized, FORMS), noisy]
     for form, target in (("hardware", "qcdq"), ("tensorrt", "tensorrt"), ("packed", "ort")):
         hand(quantized(form), target, tmp_path / target, image_file)
         files.append(tmp_path / target / "model.onnx")

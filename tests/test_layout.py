@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mpq_onnx"
 RULES = {
     "passes": "torch", "runtime": "torch", "storage": "torch", "observers": "torch", "datasets": "torch",
     "placement": "torch", "report": "torch", "mirror": "onnxruntime", "allocators": "onnxruntime", "rounding": "onnxruntime",
-    "energy_allocators": "onnxruntime", "noise": "torch", "ops": "torch",
+    "energy_allocators": "onnxruntime", "noise": "torch", "ops": "torch", "handoff_targets": "torch",
 }  # fmt: skip
 
 

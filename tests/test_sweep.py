@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import COMMAND, FAST, assert_one_line, run
+from test_cli import COMMAND, FAST, assert_one_line, run, run_inside
 
 import mpq_onnx
 from mpq_onnx.report.pareto import mark_pareto
@@ -116,7 +116,7 @@ def test_noise_and_failing_runs(cnn_file: Path, image_file: Path, tmp_path: Path
 def test_bad_sweeps_stop_before_any_work(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     def start(**options) -> subprocess.CompletedProcess:
         config = write(tmp_path / "sweep.yaml", configuration(image_file, **options))
-        return run("sweep", cnn_file, "--config", config, "-o", tmp_path / "out")
+        return run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "out")
 
     assert_one_line(start(**{"weight-bit": 3}), 2, "no option weight-bit", "did you mean weight-bits")
     assert_one_line(start(method=["uniform", "best"]), 2, "method best", "choose one of")
@@ -125,10 +125,12 @@ def test_bad_sweeps_stop_before_any_work(cnn_file: Path, image_file: Path, tmp_p
     assert_one_line(start(data="npz:none.npz"), 3, "none.npz")
     (tmp_path / "broken.yaml").write_text("a: [")
     assert_one_line(
-        run("sweep", cnn_file, "--config", tmp_path / "broken.yaml", "-o", tmp_path / "out"), 2, "broken.yaml"
+        run_inside("sweep", cnn_file, "--config", tmp_path / "broken.yaml", "-o", tmp_path / "out"),
+        2,
+        "broken.yaml",
     )
     assert_one_line(
-        run("sweep", cnn_file, "--config", tmp_path / "a.ini", "-o", tmp_path / "out"), 2, ".yaml"
+        run_inside("sweep", cnn_file, "--config", tmp_path / "a.ini", "-o", tmp_path / "out"), 2, ".yaml"
     )
     assert not (tmp_path / "out" / "runs").exists()
 

@@ -14,6 +14,8 @@ from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.placement.quantizer_chains import Chains, WeightChain
 from mpq_onnx.placement.sites import Shapes
 
+MODEL_FILE = "model.onnx"
+
 
 @dataclass(frozen=True)
 class Bundle:

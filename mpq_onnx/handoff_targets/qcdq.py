@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.handoff_targets.bundle import (
+    MODEL_FILE,
     Bundle,
     Problem,
     foreign_quantizers,
@@ -22,7 +23,6 @@ from mpq_onnx.model_file import add_initializer, save_model
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 
-MODEL_FILE = "model.onnx"
 CLIPPED_BITS = 8
 """onnxruntime clips integers of 8 bits, not of 16."""
 WIDEST_BITS = 16

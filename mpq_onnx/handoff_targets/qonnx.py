@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.handoff_targets.bundle import Bundle, foreign_quantizers, mixed_channel_widths, noise, refuse
+from mpq_onnx.handoff_targets.bundle import (
+    MODEL_FILE,
+    Bundle,
+    foreign_quantizers,
+    mixed_channel_widths,
+    noise,
+    refuse,
+)
 from mpq_onnx.handoff_targets.integer_range import IntegerRange, exported_activation
 from mpq_onnx.handoff_targets.replacing import copied, fix_shapes, replace_chain, store_float
 from mpq_onnx.model_file import add_initializer, save_model
@@ -19,7 +26,6 @@ from mpq_onnx.passes.store_integers import remove_unused
 
 DOMAIN = "qonnx.custom_op.general"
 VERSION = 1
-MODEL_FILE = "model.onnx"
 
 
 def write(bundle: Bundle, folder: Path) -> list[str]:

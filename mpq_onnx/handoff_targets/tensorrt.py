@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.handoff_targets.bundle import (
+    MODEL_FILE,
     Bundle,
     Problem,
     foreign_quantizers,
@@ -18,7 +19,6 @@ from mpq_onnx.handoff_targets.replacing import copied, replace_chain, store_floa
 from mpq_onnx.model_file import add_initializer, save_model
 from mpq_onnx.passes.store_integers import remove_unused
 
-MODEL_FILE = "model.onnx"
 ACTIVATION_BITS = 8
 WEIGHT_TYPES = {8: ir.DataType.INT8, 4: ir.DataType.INT4}
 

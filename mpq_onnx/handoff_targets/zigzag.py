@@ -1,7 +1,7 @@
 """Target zigzag: the float graph with weight_size, act_size and output_size on every Conv, MatMul and Gemm, for ZigZag.
 
-ZigZag reads shapes and widths, not values: weights lie in workload.onnx.data, and onnx.checker rejects the attributes, so the
-file is for ZigZag alone. act_size is the width of the input, output_size that of the partial sums.
+ZigZag reads shapes and widths, not values. onnx.checker rejects the attributes, so the file is for ZigZag alone. act_size is
+the width of the input, output_size that of the partial sums.
 """
 
 import math
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, mixed_channel_widths, refuse
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.handoff_targets.replacing import bypass, copied, fix_shapes, store_float
-from mpq_onnx.model_file import model_bytes
+from mpq_onnx.model_file import save_model
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
@@ -48,7 +48,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     for node in model.graph:
         if str(node.name) in rows:
             _annotate(node, rows[str(node.name)])
-    (folder / WORKLOAD_FILE).write_bytes(model_bytes(model))
+    save_model(model, folder / WORKLOAD_FILE)
     return (
         ["noise is left out; energies by layer are in the targets csv, json and timeloop"]
         if bundle.is_noisy

@@ -19,7 +19,7 @@ from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.handoff_targets import TARGETS
-from mpq_onnx.handoff_targets.bundle import Bundle
+from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
 from mpq_onnx.handoff_targets.layers import layer_rows
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
@@ -104,7 +104,7 @@ def handoff(
             for values in (bundle.model.graph.inputs, bundle.model.graph.outputs)
         ]
         write_golden(golden, names[0], names[1], work)
-        difference = largest_difference(work / "model.onnx", golden) if target.runs_in_onnxruntime else None
+        difference = largest_difference(work / MODEL_FILE, golden) if target.runs_in_onnxruntime else None
         write_card(make_card(loaded, file_bytes(model)), work)
         files = {
             str(path.relative_to(work)): path.stat().st_size
