@@ -19,7 +19,7 @@ from torch import fx
 import mpq_onnx
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.mirror import Mirror, build_mirror
-from mpq_onnx.model_file import load_model, model_bytes
+from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
@@ -59,7 +59,7 @@ def quantized_file(model: Path, weight_bits: float, activation_bits: float) -> P
 
 def predictions(model: ir.Model, mirror: Mirror, dataset: Dataset) -> dict[str, np.ndarray]:
     """Labels, and the classes that optimized onnxruntime and the mirror choose."""
-    runner = Runner(model_bytes(model), "cpu")
+    runner = Runner(model, "cpu")
     found: dict[str, list[np.ndarray]] = {"labels": [], "onnxruntime": [], "mirror": []}
     for batch in dataset.batches(BATCH):
         assert batch.labels is not None

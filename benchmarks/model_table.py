@@ -28,7 +28,6 @@ import mpq_onnx
 from mpq_onnx.allocators.recorder import Recorder
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMac
-from mpq_onnx.model_file import model_bytes
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import SignalToNoise
@@ -141,7 +140,7 @@ def mirror_sqnr(path: Path, data: str) -> float:
     with torch.no_grad():
         found = build_mirror(base.model).run(feeds, torch.device("cpu"))
     ratio = SignalToNoise()
-    for ours, wanted in zip(found, Runner(model_bytes(base.model), "cpu").run(feeds), strict=True):
+    for ours, wanted in zip(found, Runner(base.model, "cpu").run(feeds), strict=True):
         ratio.update(wanted, ours.numpy())
     return ratio.decibels
 

@@ -86,7 +86,7 @@ def evaluation() -> None:
     base = load_float_model(path)
     dataset = base.open_data(IMAGES)
     sites = mac_sites(base.model, tensor_shapes(base.model, dataset, "cpu"), {})
-    float_runner = Runner(model_bytes(base.model), "cpu")
+    float_runner = Runner(base.model, "cpu")
     rows = []
     for noise in NOISE_MODELS:
         graph = noisy(base.model, sites, noise)

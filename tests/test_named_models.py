@@ -9,7 +9,7 @@ import torch
 
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.model_file import load_model, model_bytes
+from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.workflows.exporting import export
@@ -22,7 +22,7 @@ def assert_mirror_agrees(model: ir.Model, spec: str) -> None:
     mirror = build_mirror(model)
     with torch.no_grad():
         found = mirror.run(feeds, torch.device("cpu"))
-    for ours, wanted in zip(found, Runner(model_bytes(model), "cpu").run(feeds), strict=True):
+    for ours, wanted in zip(found, Runner(model, "cpu").run(feeds), strict=True):
         np.testing.assert_allclose(ours.numpy(), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 

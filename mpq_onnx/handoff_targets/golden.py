@@ -13,7 +13,6 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.model_file import model_bytes
 from mpq_onnx.runtime.session import Runner
 
 FOLDER = "golden"
@@ -30,7 +29,7 @@ class Golden:
 
 def golden_tensors(model: ir.Model, dataset: Dataset, examples: int) -> Golden:
     """Run the first examples one by one."""
-    runner = Runner(model_bytes(model), "cpu", optimize=False, where="the file")
+    runner = Runner(model, "cpu", optimize=False, where="the file")
     batch = runner.fixed_batch or 1
     count = min(examples, max(len(dataset) // batch, 1))
     inputs = [

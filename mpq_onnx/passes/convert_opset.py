@@ -10,6 +10,7 @@ CANONICAL_OPSET = 21
 """Newest opset for which onnxruntime's CPU kernels are complete (random generators end here)."""
 OLDEST_OPSET = 7
 OLDEST_IR_VERSION = 8
+LARGEST_CONVERTED_BYTES = 2**20
 
 
 def convert_opset(model: ir.Model) -> ir.Model:
@@ -27,8 +28,7 @@ def convert_opset(model: ir.Model) -> ir.Model:
         if 18 <= opset <= CANONICAL_OPSET:
             version_converter.convert_version(model, target_version=CANONICAL_OPSET)
         if model.opset_imports.get("") != CANONICAL_OPSET:
-            proto = onnx.version_converter.convert_version(ir.to_proto(model), CANONICAL_OPSET)
-            model = ir.from_proto(proto)
+            model = _convert_by_onnx(model)
     except Exception as error:  # both converters raise plain RuntimeErrors
         advice = f"; export with opset {CANONICAL_OPSET}" if opset > CANONICAL_OPSET else ""
         raise ModelError(
@@ -36,3 +36,25 @@ def convert_opset(model: ir.Model) -> ir.Model:
         ) from error
     model.ir_version = max(model.ir_version, 10)
     return model
+
+
+def _convert_by_onnx(model: ir.Model) -> ir.Model:
+    """ONNX's converter, which serializes the model: large weights, which it never looks at, wait outside as inputs."""
+    initializers = model.graph.initializers
+    waiting = {
+        name: value.const_value
+        for name, value in initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > LARGEST_CONVERTED_BYTES
+    }
+    for name in waiting:
+        value = initializers.pop(name)
+        value.const_value = None
+        if not value.is_graph_input():
+            model.graph.inputs.append(value)
+    proto = onnx.version_converter.convert_version(ir.to_proto(model), CANONICAL_OPSET)
+    converted = ir.from_proto(proto)
+    for value in [each for each in converted.graph.inputs if each.name in waiting]:
+        converted.graph.inputs.remove(value)
+        value.const_value = waiting[str(value.name)]
+        converted.graph.register_initializer(value)
+    return converted

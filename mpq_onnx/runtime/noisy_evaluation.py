@@ -16,7 +16,7 @@ import onnx_ir as ir
 from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.model_file import clone, model_bytes
+from mpq_onnx.model_file import clone
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation
 from mpq_onnx.runtime.session import Runner, providers
@@ -115,7 +115,7 @@ class _Work:
     def run(self, stream: _Stream) -> _Counted:
         reseeded = clone(self.model)
         ReseedNoisePass(stream.seed(self.seed))(reseeded)
-        runner = Runner(model_bytes(reseeded), self.device, where=self.where, threads=self.threads)
+        runner = Runner(reseeded, self.device, where=self.where, threads=self.threads)
         batches, seconds, size = [], 0.0, self.batch_size
         for index in range(stream.share, -(-len(self.dataset) // size), stream.shares):
             batch = self.dataset.read(range(index * size, min((index + 1) * size, len(self.dataset))))

@@ -1,15 +1,19 @@
 """onnxruntime sessions: device, optimization level, fixed batch sizes, errors in one line."""
 
+import contextlib
 import ctypes
 import functools
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
+from mpq_onnx.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 
 DEVICES = ("auto", "cpu", "cuda")
 QUIET = 4
@@ -26,7 +30,7 @@ class Runner:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes,
+        model: str | os.PathLike[str] | ir.Model,
         device: str = "auto",
         optimize: bool = True,
         where: str | None = None,
@@ -35,7 +39,7 @@ class Runner:
         """Open a session.
 
         Args:
-            model: a file, or a serialized ModelProto.
+            model: a file, or a model in memory.
             device: auto, cpu or cuda.
             optimize: False switches all of onnxruntime's graph optimizations off.
             where: names the model in errors.
@@ -45,20 +49,19 @@ class Runner:
             ModelError: onnxruntime refuses the model.
             UsageError: CUDA was asked for and is not there.
         """
-        self.where = where or (str(model) if not isinstance(model, bytes) else "the model")
+        self.where = where or ("the model" if isinstance(model, ir.Model) else str(model))
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = threads
         options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        source = model if isinstance(model, bytes) else str(Path(model))
+        chosen = providers(device)
         try:
-            self.session = ort.InferenceSession(
-                source, options, providers=providers(device), disabled_optimizers=UNFAITHFUL_OPTIMIZERS
-            )
-        except UsageError:
-            raise
+            with _loadable(model) as source:
+                self.session = ort.InferenceSession(
+                    source, options, providers=chosen, disabled_optimizers=UNFAITHFUL_OPTIMIZERS
+                )
         except Exception as error:  # onnxruntime raises a class of its own per status code
             raise ModelError(f"{self.where}: onnxruntime cannot load it: {first_line(error)}") from error
         self.inputs = tuple(entry.name for entry in self.session.get_inputs())
@@ -98,6 +101,20 @@ class Runner:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
             ) from error
+
+
+@contextlib.contextmanager
+def _loadable(model: str | os.PathLike[str] | ir.Model) -> Iterator[str | bytes]:
+    """What onnxruntime opens: a path, or a serialized model; one that protobuf cannot hold lies in a file for the moment."""
+    if not isinstance(model, ir.Model):
+        yield str(Path(model))
+    elif weight_bytes(model) <= LARGEST_INLINE_BYTES:
+        yield model_bytes(model)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as folder:
+            path = Path(folder) / "model.onnx"
+            save_model(model, path)
+            yield str(path)
 
 
 def providers(device: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.model_file import clone, model_bytes
+from mpq_onnx.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
 
@@ -16,5 +16,5 @@ def stored_values(model: ir.Model, names: Sequence[str]) -> dict[str, np.ndarray
     copy = clone(model)
     wanted = ir.convenience.extract(copy.graph, [], list(names))
     alone = ir.Model(wanted, ir_version=copy.ir_version, functions=list(copy.functions.values()))
-    runner = Runner(model_bytes(alone), "cpu", where="the model's constants")
+    runner = Runner(alone, "cpu", where="the model's constants")
     return dict(zip(names, runner.run({}), strict=True))

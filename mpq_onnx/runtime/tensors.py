@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.model_file import clone, model_bytes
+from mpq_onnx.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
 
@@ -23,7 +23,7 @@ def runner_with_outputs(
     for name in tensors:
         if name not in inputs:
             opened.graph.outputs.append(values[name])
-    return Runner(model_bytes(opened), device, optimize)
+    return Runner(opened, device, optimize)
 
 
 def read_tensors(runner: Runner, tensors: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from mpq_onnx.files import write_text
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
-from mpq_onnx.model_file import fingerprint, model_bytes, save_model
+from mpq_onnx.model_file import fingerprint, save_model
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import DYNAMIC, QuantizedNetwork
 from mpq_onnx.report.as_json import to_json
@@ -261,7 +261,7 @@ class _Bench:
         self.problem = problem
         self.options = options
         self.validation = validation
-        self.baseline = Runner(model_bytes(model), options.device)
+        self.baseline = Runner(model, options.device)
 
     def run(self) -> tuple[_Finished, list[_Finished]]:
         """(uniform, all candidates of the method); equal widths are measured once."""
@@ -287,7 +287,7 @@ class _Bench:
         )
         graph = self._graph(allocation, network)
         evaluation = evaluate_runner(
-            Runner(model_bytes(graph), self.options.device), self.validation.dataset, self.baseline
+            Runner(graph, self.options.device), self.validation.dataset, self.baseline
         )
         return _Finished(
             CandidateResult(candidate.name, allocation, self._distance(network), evaluation), network

@@ -11,7 +11,7 @@ from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK
-from mpq_onnx.model_file import clone, model_bytes, save_model
+from mpq_onnx.model_file import clone, save_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.free_batch import FreeBatchPass
@@ -86,7 +86,7 @@ def export(
         facts[METADATA_TASK] = task
     model.metadata_props.update(facts)
     model.metadata_props[METADATA_SOURCE] = source
-    runner = Runner(model_bytes(model), "cpu", where=f"the canonical form of {source}")
+    runner = Runner(model, "cpu", where=f"the canonical form of {source}")
     feeds = open_dataset(check, model_inputs(model)).read([0, 1]).inputs
     difference, largest = 0.0, 0.0
     for found, wanted in zip(runner.run(feeds), opened.reference(feeds), strict=True):
@@ -117,9 +117,9 @@ def with_free_batch(model: ir.Model, check: str) -> ir.Model:
     if not FreeBatchPass()(opened).modified:
         return model
     feeds = open_dataset(check, model_inputs(model)).read([index % 2 for index in range(2 * size)]).inputs
-    wanted = Runner(model_bytes(model), "cpu").run(feeds)
+    wanted = Runner(model, "cpu").run(feeds)
     try:
-        found = Runner(model_bytes(opened), "cpu").run(feeds)
+        found = Runner(opened, "cpu").run(feeds)
     except MpqOnnxError:  # onnxruntime cannot run another number of examples
         return model
     same = all(

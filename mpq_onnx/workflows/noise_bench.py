@@ -23,7 +23,7 @@ from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
-from mpq_onnx.model_file import clone, fingerprint, load_model, model_bytes
+from mpq_onnx.model_file import clone, fingerprint, load_model
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
@@ -114,7 +114,7 @@ class NoiseBench:
         self.mirror = straight_through(mirror)
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
-        self.baseline = Runner(model_bytes(base.model), options.device)
+        self.baseline = Runner(base.model, options.device)
         self.fingerprint = fingerprint(base.model)
         self._costs: np.ndarray | None = None
 

@@ -18,7 +18,7 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
-from mpq_onnx.model_file import clone, model_bytes
+from mpq_onnx.model_file import clone
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.placement import Sites
 from mpq_onnx.quantized_network import QuantizedNetwork
@@ -101,14 +101,13 @@ def check_against_mirror(
     """Run the final graph in onnxruntime, optimized and not, and in the mirror."""
     simulated = quantized_mirror(mirror, network)
     where = next(simulated.module.parameters()).device
-    content = model_bytes(graph)
     examples = min(CHECK_EXAMPLES, len(dataset))
     feeds = dataset.read(range(examples)).inputs
     with torch.no_grad():
         expected = [output.cpu().numpy() for output in simulated.run(feeds, where)]
     ratios, same = [], []
     for optimize in tqdm((True, False), desc="check", disable=None, leave=False):
-        found = Runner(content, device, optimize, where="the quantized graph").run(feeds)
+        found = Runner(graph, device, optimize, where="the quantized graph").run(feeds)
         noise = SignalToNoise()
         for got, wanted in zip(found, expected, strict=True):
             noise.update(wanted, got)
