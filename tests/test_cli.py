@@ -233,6 +233,17 @@ def test_same_seed_gives_the_same_files(
         (["--weight-bits", "4", "--storage", "floppy"], ["floppy", "packed"]),
         (["--weight-bits", "4", "--bit-choices", "2,99"], ["99"]),
         (["--weight-bits", "4", "--device", "tpu"], ["tpu"]),
+        (
+            [
+                "--activation-bits",
+                "4",
+                "--activation-scheme",
+                "symmetric-unsigned",
+                "--activation-ranges",
+                "dynamic",
+            ],
+            ["symmetric-unsigned", "static"],
+        ),
     ],
 )
 def test_impossible_requests_exit_with_2_before_any_work(

@@ -75,14 +75,13 @@ def test_onnxruntime_computes_what_the_mirror_computes(
     model = cnn_file if network == "cnn" else encoder_file
     spec = f"npz:{image_file}?count=64" if network == "cnn" else "random?count=64"
     _, graph, mirror, feeds = quantize(model, spec, *CASES[case], storage)
-    content = model_bytes(graph)
-    onnx.checker.check_model(content, full_check=True)
+    onnx.checker.check_model(model_bytes(graph), full_check=True)
     with torch.no_grad():
         wanted = mirror.run(feeds, torch.device("cpu"))[0].numpy()
     # At 8 bits onnxruntime fuses Softmax into a kernel that truncates where QuantizeLinear rounds.
     loosely = network == "encoder" and CASES[case][1] == 8.0
     for optimize in (True, False):
-        (found,) = Runner(content, "cpu", optimize).run(feeds)
+        (found,) = Runner(graph, "cpu", optimize).run(feeds)
         # A value on a rounding edge may fall to either side; most examples meet none.
         exact = np.abs(found - wanted).max(axis=1) < 1e-4 * np.abs(wanted).max()
         if optimize and loosely:
