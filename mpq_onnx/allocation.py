@@ -16,7 +16,9 @@ import numpy as np
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
 from mpq_onnx.json_document import parse_document, read_document
+from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.placement import Sites, WeightSite
+from mpq_onnx.placement.quantizer_ranges import weight_levels
 
 FORMAT = "mpq-onnx/allocation"
 VERSION = 1
@@ -158,6 +160,11 @@ class Allocation:
             if node.activation is not None and node.activation_bits is not None
         }
 
+    def weight_levels(self) -> dict[str, np.ndarray]:
+        """Levels by dequantized weight (see placement.quantizer_ranges.weight_levels)."""
+        bits = {node.weight: node.weight_bits for node in self.nodes if node.weight is not None}
+        return weight_levels(bits, self.settings.weight_scheme)
+
     def document(self) -> dict[str, Any]:
         """What allocation.json holds (see docs/allocation.md)."""
         return {
@@ -197,6 +204,17 @@ def parse_allocation(text: str, where: str) -> Allocation:
         AllocationError: not JSON, or against the schema.
     """
     return _from_document(parse_document(text, where, SCHEMA))
+
+
+def embedded_allocation(properties: Mapping[str, str], path: str = "") -> Allocation | None:
+    """The allocation in a model's metadata; None where there is none. `path` names the file in errors.
+
+    Raises:
+        AllocationError: not JSON, or against the schema.
+    """
+    text = properties.get(METADATA_ALLOCATION)
+    where = f"{path}: metadata" if path else "metadata"
+    return parse_allocation(text, f"{where} {METADATA_ALLOCATION}") if text is not None else None
 
 
 def make_allocation(

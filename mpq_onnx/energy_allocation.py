@@ -16,6 +16,7 @@ import numpy as np
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
 from mpq_onnx.json_document import parse_document, read_document
+from mpq_onnx.metadata import METADATA_ENERGY
 from mpq_onnx.noise.units import attojoules, energy_unit
 from mpq_onnx.placement.mac_sites import MacSite
 
@@ -162,6 +163,17 @@ def parse_energy_allocation(text: str, where: str) -> EnergyAllocation:
         AllocationError: not JSON, or against the schema.
     """
     return _from_document(parse_document(text, where, SCHEMA))
+
+
+def embedded_energy_allocation(properties: Mapping[str, str], path: str = "") -> EnergyAllocation | None:
+    """The energy allocation in a model's metadata; None where there is none. `path` names the file in errors.
+
+    Raises:
+        AllocationError: not JSON, or against the schema.
+    """
+    text = properties.get(METADATA_ENERGY)
+    where = f"{path}: metadata" if path else "metadata"
+    return parse_energy_allocation(text, f"{where} {METADATA_ENERGY}") if text is not None else None
 
 
 def check_against_mac_sites(allocation: EnergyAllocation, sites: tuple[MacSite, ...]) -> None:

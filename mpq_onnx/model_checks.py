@@ -1,6 +1,6 @@
 """What ONNX's own checker lets through and no later stage could take: tensors, names, sizes and ranges that make no sense."""
 
-from collections.abc import Iterable
+import itertools
 
 import numpy as np
 import onnx_ir as ir
@@ -46,18 +46,18 @@ def check_weights(model: ir.Model, operators: tuple[str, ...]) -> None:
 def _check_text(model: ir.Model) -> None:
     """protobuf hands over bytes where a string is no UTF-8."""
     nodes = list(model.graph.all_nodes())
-    texts: Iterable[object] = (
-        *model.metadata_props.items(),
-        *((node.name, node.op_type, node.domain) for node in nodes),
-        *((value.name for value in node.outputs) for node in nodes),
+    texts = itertools.chain(
+        itertools.chain.from_iterable(model.metadata_props.items()),
+        itertools.chain.from_iterable((node.name, node.op_type, node.domain) for node in nodes),
+        (value.name for node in nodes for value in node.outputs),
         (value.name for value in model.graph.inputs),
     )
-    for group in texts:
-        for text in group:  # type: ignore[attr-defined]
-            if text is not None and not isinstance(text, str):
-                raise ModelError("names or metadata that are not UTF-8")
-            if text is not None and any("\ud800" <= each <= "\udfff" for each in text):
-                raise ModelError("names or metadata that are not UTF-8")
+    for text in texts:
+        try:
+            if text is not None:
+                text.encode()
+        except (AttributeError, UnicodeEncodeError):  # bytes, or half of a surrogate pair
+            raise ModelError("names or metadata that are not UTF-8") from None
 
 
 def _check_inputs(model: ir.Model) -> None:

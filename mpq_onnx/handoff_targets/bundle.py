@@ -34,8 +34,11 @@ class Bundle:
     shapes: Shapes
     """Of every tensor of `model`, for one example."""
     dataset: Dataset
-    is_noisy: bool
-    """The file adds noise; `layers` tells it."""
+
+    @property
+    def is_noisy(self) -> bool:
+        """The file adds noise to some layer."""
+        return any(row.noise for row in self.layers)
 
     def weight_levels(self, chain: WeightChain) -> np.ndarray:
         """Levels of a weight, one number or one per channel."""
@@ -85,4 +88,4 @@ def foreign_quantizers(bundle: Bundle) -> list[Problem]:
 
 def noise(bundle: Bundle) -> list[Problem]:
     """The noisy nodes."""
-    return [Problem(row.name, "noise") for row in bundle.layers if row.noise] if bundle.is_noisy else []
+    return [Problem(row.name, "noise") for row in bundle.layers if row.noise]

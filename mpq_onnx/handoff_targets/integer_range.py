@@ -88,6 +88,11 @@ class ExportedWeight:
     integers: IntegerRange
 
     @property
+    def channel_axis(self) -> int | None:
+        """None for one scale."""
+        return self.axis if self.scale.size > 1 else None
+
+    @property
     def broadcast_shape(self) -> tuple[int, ...]:
         """The shape that lets scale and zero point broadcast over the weight."""
         if self.scale.size == 1:

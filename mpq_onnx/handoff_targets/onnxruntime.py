@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle, Problem, foreign_quantizers, noise, refuse
+from mpq_onnx.handoff_targets.qdq_nodes import stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, replace_chain
-from mpq_onnx.model_file import add_initializer, save_model
+from mpq_onnx.model_file import save_model
 from mpq_onnx.passes.store_integers import remove_unused
 from mpq_onnx.placement.clip_limits import integer_limits
 from mpq_onnx.placement.quantizer_chains import WeightChain
@@ -38,15 +39,15 @@ def _write_bytes(model: ir.Model, chain: WeightChain) -> None:
     assert chain.integers.const_value is not None
     lowest, highest = integer_limits(chain.dtype)
     middle = (lowest + highest + 1) // 2
-    name = str(chain.result.name)
-    integers = chain.integers.const_value.numpy().astype(np.int64) - middle
-    inputs = [
-        add_initializer(model.graph, f"{name}_bytes", integers.astype(np.int8)),
-        add_initializer(model.graph, f"{name}_bytes_scale", chain.scale),
-        add_initializer(model.graph, f"{name}_bytes_zero_point", (chain.zero_point - middle).astype(np.int8)),
-    ]
-    attributes = {"axis": chain.axis} if chain.scale.size > 1 else {}
-    node = ir.node("DequantizeLinear", inputs, attributes, name=f"{name}_dequantize_linear")
+    node = stored_weight_node(
+        model.graph,
+        chain.integers.const_value.numpy().astype(np.int64) - middle,
+        chain.scale,
+        chain.zero_point - middle,
+        chain.channel_axis,
+        ir.DataType.INT8,
+        str(chain.result.name),
+    )
     replace_chain(model, chain, [node])
 
 

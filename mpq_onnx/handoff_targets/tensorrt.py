@@ -15,8 +15,9 @@ from mpq_onnx.handoff_targets.bundle import (
     refuse,
 )
 from mpq_onnx.handoff_targets.integer_range import exported_activation
+from mpq_onnx.handoff_targets.qdq_nodes import quantizer_nodes, stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, replace_chain, store_float
-from mpq_onnx.model_file import add_initializer, save_model
+from mpq_onnx.model_file import save_model
 from mpq_onnx.passes.store_integers import remove_unused
 
 ACTIVATION_BITS = 8
@@ -33,29 +34,30 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     )
     model, chains = copied(bundle)
     for chain in chains.activations:
-        name = str(chain.result.name)
-        scale = add_initializer(model.graph, f"{name}_int8_scale", chain.scale)
-        zero = add_initializer(model.graph, f"{name}_int8_zero_point", np.zeros(chain.scale.shape, np.int8))
-        quantize = ir.node("QuantizeLinear", [chain.source, scale, zero], name=f"{name}_quantize_linear")
-        quantize.outputs[0].name = f"{name}_int8"
-        dequantize = ir.node(
-            "DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}_dequantize_linear"
+        exported = exported_activation(chain)
+        nodes = quantizer_nodes(
+            model.graph,
+            chain.source,
+            exported.scale,
+            exported.zero_point,
+            exported.integers,
+            None,
+            str(chain.result.name),
         )
-        replace_chain(model, chain, [quantize, dequantize])
+        replace_chain(model, chain, nodes)
     for weight in chains.weights:
         stored = bundle.exported_weight(weight)
         if weight.is_bias:
             store_float(model, weight, stored.dequantized())
             continue
-        name, dtype = str(weight.result.name), WEIGHT_TYPES[stored.integers.bits]
-        integers = add_initializer(
-            model.graph, f"{name}_integers", stored.values.astype(dtype.numpy()), dtype
-        )
-        zero = add_initializer(model.graph, f"{name}_zero", stored.zero_point.astype(dtype.numpy()), dtype)
-        scale = add_initializer(model.graph, f"{name}_step", stored.scale)
-        attributes = {"axis": stored.axis} if stored.scale.size > 1 else {}
-        node = ir.node(
-            "DequantizeLinear", [integers, scale, zero], attributes, name=f"{name}_dequantize_linear"
+        node = stored_weight_node(
+            model.graph,
+            stored.values,
+            stored.scale,
+            stored.zero_point,
+            stored.channel_axis,
+            WEIGHT_TYPES[stored.integers.bits],
+            str(weight.result.name),
         )
         replace_chain(model, weight, [node])
     remove_unused(model)

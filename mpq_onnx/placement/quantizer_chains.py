@@ -69,6 +69,11 @@ class WeightChain:
         return next((str(use.node.name) for use in self.result.uses()), str(self.result.name))
 
     @property
+    def channel_axis(self) -> int | None:
+        """None for one scale."""
+        return self.axis if self.scale.size > 1 else None
+
+    @property
     def is_bias(self) -> bool:
         return self.dtype == ir.DataType.INT32
 

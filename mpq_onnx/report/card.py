@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 from tabulate import tabulate
 
-from mpq_onnx.allocation import Allocation, parse_allocation
-from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
+from mpq_onnx.allocation import Allocation, embedded_allocation
+from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
 from mpq_onnx.files import write_text
-from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY, METADATA_SOURCE, METADATA_TASK
+from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.graph_facts import GraphFacts, LayerFacts, TensorFacts, graph_facts
@@ -38,9 +38,7 @@ def make_card(model: ir.Model, size: int) -> Card:
     """
     facts = graph_facts(model)
     properties = model.metadata_props
-    embedded, noisy = properties.get(METADATA_ALLOCATION), properties.get(METADATA_ENERGY)
-    allocation = parse_allocation(embedded, f"metadata {METADATA_ALLOCATION}") if embedded else None
-    energy = parse_energy_allocation(noisy, f"metadata {METADATA_ENERGY}") if noisy else None
+    allocation, energy = embedded_allocation(properties), embedded_energy_allocation(properties)
     provenance = read_provenance(model)
     card: Card = {
         "model": _model(model, size, facts, allocation),

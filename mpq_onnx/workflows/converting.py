@@ -4,10 +4,10 @@ import dataclasses
 import math
 import os
 
-from mpq_onnx.allocation import Allocation, Settings, make_allocation, parse_allocation
+from mpq_onnx.allocation import Allocation, Settings, embedded_allocation, make_allocation
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.errors import UsageError
-from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
+from mpq_onnx.metadata import METADATA_ENERGY
 from mpq_onnx.model_file import clone, fingerprint, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
@@ -52,7 +52,7 @@ def noise_to_bits(
     }
     base = clone(noisy)
     RemoveNoisePass()(base)
-    embedded = base.metadata_props.get(METADATA_ALLOCATION)
+    embedded = embedded_allocation(base.metadata_props, str(model))
     by_tensor = {}
     for node in base.graph:
         if node.name in bits:
@@ -63,15 +63,14 @@ def noise_to_bits(
             tensor = quantizer.tensor if quantizer is not None else str(final.outputs[0].name)
             by_tensor[tensor.removesuffix("_float")] = bits[str(node.name)]
     if embedded is not None:
-        found = parse_allocation(embedded, f"{model}: metadata {METADATA_ALLOCATION}")
         nodes = tuple(
             dataclasses.replace(
                 node, activation_bits=by_tensor.get(str(node.activation), node.activation_bits)
             )
-            for node in found.nodes
+            for node in embedded.nodes
         )
         found = dataclasses.replace(
-            found, nodes=nodes, settings=dataclasses.replace(found.settings, method="noise-to-bits")
+            embedded, nodes=nodes, settings=dataclasses.replace(embedded.settings, method="noise-to-bits")
         )
     else:
         sites = find_sites(base, tensor_shapes(base, dataset, device), PLACEMENT)

@@ -3,11 +3,11 @@
 import os
 from dataclasses import dataclass
 
-from mpq_onnx.allocation import Allocation, parse_allocation
+from mpq_onnx.allocation import Allocation, embedded_allocation
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
+from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
 from mpq_onnx.errors import UsageError, check_choice
-from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY, METADATA_TASK
+from mpq_onnx.metadata import METADATA_TASK
 from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.reseed_noise import noisy_nodes
@@ -86,16 +86,12 @@ def evaluate(
         )
     else:
         found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
-    properties = loaded.metadata_props
-    embedded, energy = properties.get(METADATA_ALLOCATION), properties.get(METADATA_ENERGY)
     return EvaluateResult(
         path=str(model),
         bytes=file_bytes(model),
-        allocation=parse_allocation(embedded, f"{model}: metadata {METADATA_ALLOCATION}")
-        if embedded
-        else None,
+        allocation=embedded_allocation(loaded.metadata_props, str(model)),
         evaluation=found,
-        energy=parse_energy_allocation(energy, f"{model}: metadata {METADATA_ENERGY}") if energy else None,
+        energy=embedded_energy_allocation(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
     )
 

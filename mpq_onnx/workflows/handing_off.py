@@ -13,23 +13,21 @@ import numpy as np
 import onnx_ir as ir
 
 import mpq_onnx
-from mpq_onnx.allocation import parse_allocation
+from mpq_onnx.allocation import embedded_allocation
 from mpq_onnx.datasets import Dataset, open_dataset
-from mpq_onnx.energy_allocation import EnergyAllocation, parse_energy_allocation
+from mpq_onnx.energy_allocation import embedded_energy_allocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
 from mpq_onnx.handoff_targets.layers import layer_rows
-from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_chains import Chains, quantizer_chains
-from mpq_onnx.placement.quantizer_ranges import weight_levels
 from mpq_onnx.report.card import make_card, write_card
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.runtime.evaluation import file_bytes
@@ -119,7 +117,8 @@ def handoff(
 
 def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:
     """Read and measure a file; `measure` also measures its noise on the data."""
-    energy = _energy(loaded, path)
+    allocation = embedded_allocation(loaded.metadata_props, path)
+    energy = embedded_energy_allocation(loaded.metadata_props, path)
     model = clone(loaded)
     RemoveNoisePass()(model)
     computed = [
@@ -129,7 +128,7 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     ]
     StoreIntegersPass(stored_values(model, computed))(model)
     chains = quantizer_chains(model)
-    levels = {**_type_levels(chains), **_allocated_levels(loaded, path)}
+    levels = _type_levels(chains) | (allocation.weight_levels() if allocation is not None else {})
     shapes = tensor_shapes(model, dataset, device)
     sites = mac_sites(model, shapes, levels)
     if not sites:
@@ -151,23 +150,6 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
         ),
         shapes=shapes,
         dataset=dataset,
-        is_noisy=energy is not None,
-    )
-
-
-def _energy(model: ir.Model, path: str) -> EnergyAllocation | None:
-    embedded = model.metadata_props.get(METADATA_ENERGY)
-    return parse_energy_allocation(embedded, f"{path}: metadata {METADATA_ENERGY}") if embedded else None
-
-
-def _allocated_levels(model: ir.Model, path: str) -> dict[str, np.ndarray]:
-    embedded = model.metadata_props.get(METADATA_ALLOCATION)
-    if embedded is None:
-        return {}
-    allocation = parse_allocation(embedded, f"{path}: metadata {METADATA_ALLOCATION}")
-    return weight_levels(
-        {node.weight: node.weight_bits for node in allocation.nodes if node.weight is not None},
-        allocation.settings.weight_scheme,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from mpq_onnx.allocation import parse_allocation
+from mpq_onnx.allocation import embedded_allocation
 from mpq_onnx.allocators import TrainingData, TrainingSettings
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
@@ -28,7 +28,6 @@ from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
-from mpq_onnx.placement.quantizer_ranges import weight_levels
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
@@ -85,14 +84,8 @@ def sites_of(
     model: ir.Model, shapes: dict[str, tuple[int, ...]], where: str, options: EnergyOptions
 ) -> tuple[MacSite, ...]:
     """See find_mac_sites."""
-    embedded = model.metadata_props.get(METADATA_ALLOCATION)
-    levels = {}
-    if embedded is not None:
-        allocation = parse_allocation(embedded, f"{where}: metadata {METADATA_ALLOCATION}")
-        levels = weight_levels(
-            {node.weight: node.weight_bits for node in allocation.nodes if node.weight is not None},
-            allocation.settings.weight_scheme,
-        )
+    allocation = embedded_allocation(model.metadata_props, where)
+    levels = allocation.weight_levels() if allocation is not None else {}
     sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
     if not sites:
         raise ModelError(f"{where}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to add noise to")
