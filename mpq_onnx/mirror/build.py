@@ -16,7 +16,7 @@ from mpq_onnx.mirror.dtypes import torch_dtype
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.ops.pooling import max_pool
 
-SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK"})
+SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK", "LSTM", "GRU", "RNN"})
 """Ops whose mirror function returns a tuple even where the node uses one output."""
 
 
