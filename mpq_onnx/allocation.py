@@ -15,7 +15,7 @@ import numpy as np
 
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
-from mpq_onnx.json_document import parse_document, read_document
+from mpq_onnx.json_document import entries_digest, method_of, parse_document, read_document
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.placement import Sites, WeightSite
 from mpq_onnx.placement.quantizer_ranges import weight_levels
@@ -167,6 +167,7 @@ class Allocation:
 
     def document(self) -> dict[str, Any]:
         """What allocation.json holds (see docs/allocation.md)."""
+        entries = [dataclasses.asdict(node) for node in self.nodes]
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -180,7 +181,8 @@ class Allocation:
                 "weight_bytes": self.weight_bytes,
                 "bit_operations": self.bit_operations,
             },
-            "nodes": [dataclasses.asdict(node) for node in self.nodes],
+            "digest": entries_digest(entries),
+            "nodes": entries,
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -328,7 +330,7 @@ def _check_weight(node: NodePrecision, site: WeightSite | None) -> None:
 def _from_document(document: dict[str, Any]) -> Allocation:
     return Allocation(
         model=document["model"],
-        settings=Settings(**document["settings"]),
+        settings=Settings(**{**document["settings"], "method": method_of(document)}),
         nodes=tuple(_node(entry) for entry in document["nodes"]),
         budget=document["budget"],
     )

@@ -515,12 +515,14 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
         if as_json:
             _print_json(noisy)
         else:
+            _print_edited(allocation, noisy.allocation)
             click.echo(f"{noisy.path}: {noisy.bytes:,} bytes; {energy_text(noisy.allocation)}")
         return
     result = mpq_onnx.apply(model, allocation, output, **options)
     if as_json:
         _print_json(result)
         return
+    _print_edited(allocation, result.allocation)
     if result.mirror_check is not None:
         _print_check(result.mirror_check)
     click.echo(_stored(result.path, result.bytes, result.storage, result.allocation))
@@ -851,6 +853,14 @@ def _print_json(result: Any) -> None:
     from mpq_onnx.report.as_json import to_json
 
     click.echo(to_json(result))
+
+
+def _print_edited(path: str, allocation: Any) -> None:
+    """Say where the entries are not those that the method in the document had made."""
+    from mpq_onnx.json_document import EDITED
+
+    if allocation.settings.method == EDITED:
+        click.echo(f"NOTE: {path} was edited by hand after it was written; the file's method is {EDITED!r}")
 
 
 def _print_check(check: Any) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
-from mpq_onnx.json_document import parse_document, read_document
+from mpq_onnx.json_document import entries_digest, method_of, parse_document, read_document
 from mpq_onnx.metadata import METADATA_ENERGY
 from mpq_onnx.noise.units import attojoules, energy_unit
 from mpq_onnx.placement.mac_sites import MacSite
@@ -117,6 +117,7 @@ class EnergyAllocation:
 
     def document(self) -> dict[str, Any]:
         """What energy.json holds (see docs/energy_allocation.md)."""
+        entries = [dataclasses.asdict(node) for node in self.nodes]
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -124,7 +125,8 @@ class EnergyAllocation:
             "settings": dataclasses.asdict(self.settings),
             "budget": self.budget,
             "achieved": self.achieved(),
-            "nodes": [dataclasses.asdict(node) for node in self.nodes],
+            "digest": entries_digest(entries),
+            "nodes": entries,
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -196,6 +198,7 @@ def check_against_mac_sites(allocation: EnergyAllocation, sites: tuple[MacSite, 
 def _from_document(document: dict[str, Any]) -> EnergyAllocation:
     settings = dict(document["settings"])
     settings["noise"] = tuple(settings["noise"])
+    settings["method"] = method_of(document)
     return EnergyAllocation(
         model=document["model"],
         settings=EnergySettings(**settings),

@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        set_usual_mode(temporary)
         temporary.replace(target)
     except OSError as error:
         raise OutputError(
@@ -42,6 +42,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def set_usual_mode(path: Path) -> None:
+    """Give a temporary file, which only its owner may read, the mode that a new file would have."""
+    path.chmod(0o666 & ~_umask())
 
 
 def _umask() -> int:

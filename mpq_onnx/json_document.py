@@ -1,8 +1,10 @@
 """Reading the project's JSON documents: each is validated against its schema, and errors name the place in the file."""
 
+import hashlib
 import importlib.resources
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import jsonschema
 from mpq_onnx.errors import AllocationError, MpqOnnxError
 
 LONGEST_MESSAGE = 200
+EDITED = "edited"
+"""The method of entries that somebody has changed since they were written."""
 
 
 def read_document(
@@ -64,6 +68,31 @@ def document_format(path: str | os.PathLike[str]) -> str | None:
     except (OSError, ValueError):
         return None
     return document.get("format") if isinstance(document, dict) else None
+
+
+def entries_digest(entries: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of a document's entries, by which a later reader sees whether they were edited; 8 and 8.0 are the same."""
+    text = json.dumps([_as_floats(entry) for entry in entries], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def method_of(document: Mapping[str, Any]) -> str:
+    """The method that made a document's entries; EDITED where they are not those that were written.
+
+    Documents of earlier versions hold no digest and are taken at their word.
+    """
+    digest = document.get("digest")
+    if digest is None or digest == entries_digest(document["nodes"]):
+        return str(document["settings"]["method"])
+    return EDITED
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_floats(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_floats(part) for part in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def load_schema(schema: str) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import re
+import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,15 @@ import onnx
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, deepest_line, first_line
-from mpq_onnx.files import replacing
+from mpq_onnx.files import replacing, set_usual_mode
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.model_checks import check_loaded
 
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""
+DATA_SUFFIX = ".data"
+DIGEST_LENGTH = 12
+"""Hexadecimal digits of the content in the name of a data file."""
 
 
 def load_model(path: str | os.PathLike[str]) -> ir.Model:
@@ -41,21 +48,58 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
 
 
 def save_model(model: ir.Model, path: str | os.PathLike[str]) -> int:
-    """Write `model` to `path`, whole or not at all; weights over 1.9 GB go to `path`.data beside it.
+    """Write `model` to `path`, whole or not at all; weights over 1.9 GB go to a file of their own beside it.
+
+    That file is named by its content, so that a model which is there already keeps its own until the new one is in place.
 
     Returns:
         The bytes written, external data included.
     """
     path = Path(path)
     if weight_bytes(model) > LARGEST_INLINE_BYTES:
-        data = path.with_name(path.name + ".data")
-        # The data file's name is written into the model, so only the model itself can be renamed into place.
-        with replacing(path) as temporary:
-            ir.save(model, temporary, external_data=data.name)
-        return path.stat().st_size + data.stat().st_size
+        return _save_in_two(model, path)
     with replacing(path) as temporary:
         temporary.write_bytes(model_bytes(model))
+    remove_stale_data(path, ())
     return path.stat().st_size
+
+
+def _save_in_two(model: ir.Model, path: Path) -> int:
+    """save_model with external data."""
+    order = [name for graph in model.graphs() for name in graph.initializers]
+    content = hashlib.sha256("\n".join([fingerprint(model), *order]).encode()).hexdigest()
+    data = path.with_name(f"{path.name}.{content[:DIGEST_LENGTH]}{DATA_SUFFIX}")
+    with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        work = Path(folder)
+        ir.save(model, work / path.name, external_data=data.name)
+        set_usual_mode(work / data.name)
+        (work / data.name).replace(data)
+        (work / path.name).replace(temporary)
+    remove_stale_data(path, (data.name,))
+    return path.stat().st_size + data.stat().st_size
+
+
+def remove_stale_data(path: Path, kept: Collection[str]) -> None:
+    """Remove the data files that save_model has left beside earlier models of this name, but for those named `kept`."""
+    pattern = re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{{DIGEST_LENGTH}}}{re.escape(DATA_SUFFIX)}")
+    for file in path.parent.iterdir():
+        if file.name not in kept and pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold weights of it, in alphabetical order."""
+    model = ir.load(path)
+    tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    tensors += [
+        attribute.value
+        for part in (model.graph, *model.functions.values())
+        for node in part.all_nodes()
+        for attribute in node.attributes.values()
+        if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref()
+    ]
+    names = {str(tensor.location) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    return tuple(Path(path).parent / name for name in sorted(names))
 
 
 def model_bytes(model: ir.Model) -> bytes:
@@ -80,19 +124,6 @@ def clone(model: ir.Model) -> ir.Model:
         raise ModelError(
             f"the model cannot be written as ONNX: {deepest_line(error)}; export it again"
         ) from error
-
-
-def fingerprint(model: ir.Model) -> str:
-    """SHA-256 over nodes, names and weights: equal for equal canonical models, whatever the file's metadata."""
-    digest = hashlib.sha256()
-    for node in model.graph:
-        digest.update(
-            repr((node.domain, node.op_type, node.name, [v and v.name for v in node.inputs])).encode()
-        )
-    for name in sorted(model.graph.initializers):
-        digest.update(name.encode())
-        digest.update(constant_array(model.graph.initializers[name]).tobytes())
-    return digest.hexdigest()
 
 
 def constant_array(value: ir.Value) -> np.ndarray:

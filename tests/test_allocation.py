@@ -46,6 +46,29 @@ def test_round_trip(tmp_path: Path) -> None:
     assert load_allocation(tmp_path / "allocation.json") == allocation
 
 
+def test_edited_entries_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "allocation.json"
+    document = json.loads(json.dumps(make_allocation().document()))
+    document["nodes"][1]["weight_bits"] = [2, 4]  # written differently, and the same
+    document["settings"]["rounding"] = "nearest"  # no entry
+    path.write_text(json.dumps(document, sort_keys=True))
+    assert load_allocation(path).settings.method == "refined"
+    document["nodes"][1]["weight_bits"] = [2, 5]
+    path.write_text(json.dumps(document))
+    edited = load_allocation(path)
+    assert edited.settings.method == "edited"
+    edited.save(path)
+    assert load_allocation(path) == edited  # and stays so
+
+
+def test_documents_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "allocation.json"
+    document = json.loads(json.dumps(make_allocation().document()))
+    del document["digest"]
+    path.write_text(json.dumps(document))
+    assert load_allocation(path) == make_allocation()
+
+
 def test_budget_accounting() -> None:
     allocation = make_allocation()
     assert allocation.mean_weight_bits == (20 * 3 + 10 * 8) / 30

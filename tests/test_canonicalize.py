@@ -10,7 +10,8 @@ import pytest
 from conftest import make_cnn, make_encoder, make_model, weights
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.model_file import fingerprint, load_model, model_bytes
+from mpq_onnx.fingerprint import fingerprint
+from mpq_onnx.model_file import load_model, model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.workflows.exporting import export
 

@@ -184,7 +184,11 @@ def test_apply_reproduces_the_model_and_honours_edits(
         stored["inner.weight_quantized"].data_type == TensorProto.UINT8
     )  # all 8 bits of it: see storage/centred.py
     evaluated = run("evaluate", output, "--data", f"npz:{image_file}", "--json")
-    assert json.loads(evaluated.stdout)["allocation"]["mean_weight_bits"] > 3
+    found = json.loads(evaluated.stdout)["allocation"]
+    assert found["mean_weight_bits"] > 3 and found["method"] == "edited"
+    assert "edited by hand" in result.stdout
+    assert "edited by hand" in (tmp_path / "edited.card.md").read_text()
+    assert "edited by hand" not in (allocated / "card.md").read_text()
 
 
 def test_apply_without_data_needs_nearest_rounding(allocated: Path, exported: Path, tmp_path: Path) -> None:

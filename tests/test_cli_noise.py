@@ -184,7 +184,7 @@ def test_apply_honours_edited_energies(noisy: Path, cnn_file: Path, tmp_path: Pa
     edited.write_text(json.dumps(document))
     result = run("apply", cnn_file, edited, "-o", output)
     assert result.returncode == 0, result.stderr
-    assert "photons a MAC" in result.stdout
+    assert "photons a MAC" in result.stdout and "edited by hand" in result.stdout
     stem = next(node for node in onnx.load(output).graph.node if node.name == "stem")
     assert [list(each.floats) for each in stem.attribute if each.name == "energy_per_mac"] == [[123.0]]
 

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from mpq_onnx.allocation import Allocation, embedded_allocation
 from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
 from mpq_onnx.files import write_text
+from mpq_onnx.json_document import EDITED
 from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.reseed_noise import noisy_nodes
@@ -131,7 +132,7 @@ def _method(allocation: Allocation | None) -> dict[str, Any]:
         return {"name": UNKNOWN}
     settings = allocation.settings
     return {
-        "name": settings.method,
+        "name": method_text(settings.method),
         "sensitivity": settings.sensitivity or "none",
         "labels": settings.labels,
         "width choice": settings.width_choice,
@@ -139,6 +140,11 @@ def _method(allocation: Allocation | None) -> dict[str, Any]:
         "training examples": settings.training_examples or "all",
         "seed": settings.seed,
     }
+
+
+def method_text(method: str) -> str:
+    """A method's name for a reader."""
+    return "edited by hand" if method == EDITED else method
 
 
 def _budget(allocation: Allocation | None) -> dict[str, Any]:
@@ -163,7 +169,7 @@ def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
     return {
         **found,
         "noise": " + ".join(settings.noise),
-        "method": settings.method,
+        "method": method_text(settings.method),
         "energies by": settings.granularity,
         "levels": settings.energy_levels,
         "compat": settings.compat,

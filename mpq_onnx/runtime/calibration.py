@@ -9,7 +9,7 @@ from tqdm import tqdm
 from mpq_onnx.calibration import WIDTHS, Calibration, TensorCalibration
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_file import fingerprint
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.observers import OBSERVERS, Observer
 from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.observers.min_max import MinMaxObserver

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.model_file import external_files
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally
@@ -62,6 +63,4 @@ def evaluate_runner(
 
 def file_bytes(path: str | os.PathLike[str]) -> int:
     """Size of a model file with its external data."""
-    path = Path(path)
-    data = path.with_name(path.name + ".data")
-    return path.stat().st_size + (data.stat().st_size if data.is_file() else 0)
+    return sum(file.stat().st_size for file in (Path(path), *external_files(path)))

@@ -19,10 +19,11 @@ from mpq_onnx.configuration import configuration_text
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
-from mpq_onnx.model_file import fingerprint, save_model
+from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import DYNAMIC, QuantizedNetwork
 from mpq_onnx.report.as_json import to_json

@@ -7,8 +7,9 @@ import os
 from mpq_onnx.allocation import Allocation, Settings, embedded_allocation, make_allocation
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.errors import UsageError
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.metadata import METADATA_ENERGY
-from mpq_onnx.model_file import clone, fingerprint, load_model
+from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.placement import find_sites

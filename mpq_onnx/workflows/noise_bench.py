@@ -19,11 +19,12 @@ from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, Energ
 from mpq_onnx.energy_allocators.measured_distance import noisy_distance
 from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
-from mpq_onnx.model_file import clone, fingerprint, load_model
+from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise

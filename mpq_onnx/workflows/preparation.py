@@ -10,8 +10,9 @@ from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.equalization import EQUALIZATIONS, NONE, Factors
 from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.metadata import METADATA_ALLOCATION
-from mpq_onnx.model_file import clone, fingerprint, load_model
+from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.passes.canonicalize import canonicalize
@@ -51,8 +52,8 @@ def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: st
     own = fingerprint(float_model.model)
     if fingerprint_found != own:
         raise AllocationError(
-            f"{where}: belongs to another model than {float_model.path} (fingerprints {fingerprint_found[:12]} and"
-            f" {own[:12]}); allocate for this model"
+            f"{where}: belongs to another model than {float_model.path}, or was made by an earlier version (fingerprints"
+            f" {fingerprint_found[:12]} and {own[:12]}); allocate for this model"
         )
 
 
@@ -116,5 +117,8 @@ def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> C
     """
     calibration = load_calibration(path)
     if calibration.model != fingerprint(float_model.model):
-        raise DataError(f"{path}: was made for another model than {float_model.path}; calibrate again")
+        raise DataError(
+            f"{path}: was made for another model than {float_model.path}, or by an earlier version;"
+            " calibrate again"
+        )
     return calibration

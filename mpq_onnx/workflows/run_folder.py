@@ -9,6 +9,7 @@ from pathlib import Path
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.model_file import DATA_SUFFIX, remove_stale_data
 
 PROGRESS_FOLDER = ".progress"
 LOG_FILE = "training.log"
@@ -67,11 +68,14 @@ def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
 def publish(results: Path, folder: Path) -> None:
     """Move finished files into place: all are whole before the first one moves."""
     try:
-        for path in sorted(results.rglob("*")):
-            if path.is_file():
-                target = folder / path.relative_to(results)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
+        files = [path for path in sorted(results.rglob("*")) if path.is_file()]
+        # Weights before the models that name them.
+        for path in sorted(files, key=lambda file: file.suffix != DATA_SUFFIX):
+            target = folder / path.relative_to(results)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        for path in files:
+            remove_stale_data(folder / path.relative_to(results), {file.name for file in files})
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
 

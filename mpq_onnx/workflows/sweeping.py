@@ -27,7 +27,7 @@ from tqdm import tqdm
 from mpq_onnx.configuration import check_names
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
-from mpq_onnx.model_file import fingerprint
+from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import metric_columns
