@@ -24,7 +24,7 @@ def fingerprint(model: ir.Model) -> str:
     """
     tensors = _Tensors(model)
     functions = sorted(model.functions.items())
-    used = {_domain(node.domain) for node in _all_nodes(model)}
+    used = {_domain(node.domain) for node in all_nodes(model)}
     description = (
         sorted(
             (_domain(domain), version)
@@ -63,7 +63,7 @@ def _tensor(tensor: ir.TensorProtocol) -> Description:
         digest.update(repr([_text(item) for item in array.reshape(-1).tolist()]).encode())
     else:
         # As bytes: hashlib does not know the types that numpy lacks (bfloat16, int4).
-        digest.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return tensor.dtype.name, tuple(array.shape), digest.hexdigest()
 
 
@@ -140,7 +140,8 @@ def _domain(domain: str) -> str:
     return "" if domain == DEFAULT_DOMAIN else domain
 
 
-def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Of the graph, its subgraphs and the functions."""
-    for part in (model.graph, *model.functions.values()):
+    parts: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for part in parts:
         yield from part.all_nodes()

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import replacing, set_usual_mode
-from mpq_onnx.fingerprint import fingerprint
+from mpq_onnx.fingerprint import all_nodes, fingerprint
 from mpq_onnx.model_checks import check_loaded
 
 LARGEST_INLINE_BYTES = 1_900_000_000
@@ -93,8 +93,7 @@ def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     tensors += [
         attribute.value
-        for part in (model.graph, *model.functions.values())
-        for node in part.all_nodes()
+        for node in all_nodes(model)
         for attribute in node.attributes.values()
         if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref()
     ]
