@@ -1,7 +1,7 @@
 """The canonical float form that every later stage starts from.
 
-Opset 21, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its Conv,
-ConvTranspose or Gemm, Dropout and Identity gone, shapes inferred, every node named.
+Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
+Conv, ConvTranspose or Gemm, Dropout and Identity gone, shapes inferred, every node named.
 """
 
 import math
@@ -19,6 +19,7 @@ from onnxscript.rewriter.rules.common import (
 
 from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.model_checks import check_weights
+from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
@@ -66,6 +67,7 @@ def _canonical(model: ir.Model) -> ir.Model:
     optimizer.optimize_ir(
         model, input_size_limit=2**24, output_size_limit=LARGEST_FOLDED, should_fold=_should_fold
     )
+    ComputeInFloat32Pass()(model)
     model = rewriter.rewrite(model, REWRITE_RULES)
     _lift_constants(model)
     tidy = ir.passes.Sequential(

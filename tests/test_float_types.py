@@ -1,0 +1,137 @@
+"""float16, bfloat16 and double networks: float32 inside, the same types outside; onnxruntime on the source is the judge."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from conftest import make_cnn, make_encoder, make_model, weights
+from onnx import TensorProto, helper, numpy_helper
+
+from mpq_onnx.model_file import fingerprint, model_bytes
+from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.compute_in_float32 import converted_types
+
+ONNX_TYPES = {"float16": TensorProto.FLOAT16, "double": TensorProto.DOUBLE, "bfloat16": TensorProto.BFLOAT16}
+NUMPY_TYPES = {"float16": np.float16, "double": np.float64}
+
+
+def retyped(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """`model` with every float32 tensor in the named type."""
+    wanted = ONNX_TYPES[name]
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(helper.make_tensor(tensor.name, wanted, values.shape, values.reshape(-1)))
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = wanted
+    return model
+
+
+def run(content: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def types_inside(model: ir.Model) -> set[ir.DataType]:
+    """Of all tensors but the graph's inputs and outputs."""
+    outer = {*model.graph.inputs, *model.graph.outputs}
+    values = [v for node in model.graph.all_nodes() for v in node.outputs]
+    values += model.graph.initializers.values()
+    return {value.dtype for value in values if value not in outer}
+
+
+def perceptron() -> onnx.ModelProto:
+    """Of operators that onnxruntime computes in double too."""
+    rng = np.random.default_rng(0)
+    tensors = {"w": weights(rng, 8, 6), "b": weights(rng, 8), "v": weights(rng, 8, 4)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"], "first", transB=1),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("MatMul", ["r", "v"], ["s"], "second"),
+        helper.make_node("Softmax", ["s"], ["y"], "softmax", axis=1),
+    ]
+    return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 4])], tensors)
+
+
+def branching() -> onnx.ModelProto:
+    """An If whose branches compute, one of them with a constant of its own, and inner casts between types."""
+    half = TensorProto.FLOAT16
+    tensor = helper.make_tensor_value_info
+    constant = helper.make_tensor("k", half, [1], [0.5])
+    then = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["half"], value=constant),
+            helper.make_node("Mul", ["x", "half"], ["then_y"]),
+        ],
+        "then",
+        [],
+        [tensor("then_y", half, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["else_y"])], "else", [], [tensor("else_y", half, None)]
+    )
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["wide"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["chosen"], then_branch=then, else_branch=other),
+        helper.make_node("Exp", ["wide"], ["grown"]),
+        helper.make_node("Cast", ["grown"], ["narrow"], to=half),
+        helper.make_node("Add", ["chosen", "narrow"], ["y"]),
+        helper.make_node("Shape", ["y"], ["size"]),
+        helper.make_node(
+            "ConstantOfShape", ["size"], ["ones"], value=helper.make_tensor("v", half, [1], [1.0])
+        ),
+        helper.make_node("Sub", ["ones", "y"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "branching",
+        [tensor("x", half, ["n", 4])],
+        [tensor("y", half, ["n", 4]), tensor("z", half, ["n", 4]), tensor("narrow", half, ["n", 4])],
+        [numpy_helper.from_array(np.zeros((), np.float32), "zero")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def feeds_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for value in model.graph.input:
+        shape = [dim.dim_value or 3 for dim in value.type.tensor_type.shape.dim]
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        feeds[value.name] = (
+            rng.standard_normal(shape).astype(dtype)
+            if dtype.kind == "f"
+            else rng.integers(0, 20, shape).astype(dtype)
+        )
+    return feeds
+
+
+SOURCES = {
+    "cnn_float16": lambda: retyped(make_cnn(), "float16"),
+    "encoder_float16": lambda: retyped(make_encoder(), "float16"),
+    "perceptron_double": lambda: retyped(perceptron(), "double"),
+    "branching": branching,
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_float32_inside_and_the_same_types_outside(name: str) -> None:
+    source = SOURCES[name]()
+    canonical = canonicalize(ir.from_proto(source))
+    onnx.checker.check_model(ir.to_proto(canonical), full_check=True)
+    assert types_inside(canonical) <= {ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL}
+    assert converted_types(ir.from_proto(source)) == (("double",) if "double" in name else ("float16",))
+    assert converted_types(canonical) == ()
+    wanted = run(source.SerializeToString(), feeds_of(source))
+    found = run(model_bytes(canonical), feeds_of(source))
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.dtype == theirs.dtype
+        precision = float(np.finfo(np.float16 if "16" in name or name == "branching" else np.float32).eps)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=20 * precision * np.abs(theirs).max())
+    again = canonicalize(ir.from_proto(ir.to_proto(canonical)))
+    assert fingerprint(again) == fingerprint(canonical)
