@@ -161,6 +161,8 @@ def export(source: str, output: str, as_json: bool, **options: Any) -> None:
         f"largest difference from the source on random input: {result.largest_difference:.3g}"
         f" (outputs up to {result.largest_output:.3g})"
     )
+    for note in result.notes:
+        click.echo(f"NOTE: {note}")
     if result.fixed_batch is not None:
         click.echo(f"batch size: {result.fixed_batch} only; allocate wants a model for any")
     for key, text in result.metadata.items():

@@ -1,5 +1,7 @@
 """float16, bfloat16 and double networks: float32 inside, the same types outside; onnxruntime on the source is the judge."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -11,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mpq_onnx.model_file import fingerprint, model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.compute_in_float32 import converted_types
+from mpq_onnx.workflows.exporting import export
 
 ONNX_TYPES = {"float16": TensorProto.FLOAT16, "double": TensorProto.DOUBLE, "bfloat16": TensorProto.BFLOAT16}
 NUMPY_TYPES = {"float16": np.float16, "double": np.float64}
@@ -105,7 +108,7 @@ def feeds_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         feeds[value.name] = (
             rng.standard_normal(shape).astype(dtype)
-            if dtype.kind == "f"
+            if dtype.kind in "fV"
             else rng.integers(0, 20, shape).astype(dtype)
         )
     return feeds
@@ -125,7 +128,8 @@ def test_float32_inside_and_the_same_types_outside(name: str) -> None:
     canonical = canonicalize(ir.from_proto(source))
     onnx.checker.check_model(ir.to_proto(canonical), full_check=True)
     assert types_inside(canonical) <= {ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL}
-    assert converted_types(ir.from_proto(source)) == (("double",) if "double" in name else ("float16",))
+    wanted_types = (ir.DataType.DOUBLE,) if "double" in name else (ir.DataType.FLOAT16,)
+    assert converted_types(ir.from_proto(source)) == wanted_types
     assert converted_types(canonical) == ()
     wanted = run(source.SerializeToString(), feeds_of(source))
     found = run(model_bytes(canonical), feeds_of(source))
@@ -135,3 +139,30 @@ def test_float32_inside_and_the_same_types_outside(name: str) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=20 * precision * np.abs(theirs).max())
     again = canonicalize(ir.from_proto(ir.to_proto(canonical)))
     assert fingerprint(again) == fingerprint(canonical)
+
+
+@pytest.mark.parametrize("name", ["float16", "double", "bfloat16"])
+def test_export_checks_against_the_source_and_says_what_it_does(name: str, tmp_path: Path) -> None:
+    """bfloat16, and Erf in double, have no kernels in onnxruntime: ONNX's reference implementation judges."""
+    source = retyped(make_encoder(), name)
+    onnx.save(source, tmp_path / "source.onnx")
+    result = export(str(tmp_path / "source.onnx"), tmp_path / "float.onnx")
+    assert len(result.notes) == 1
+    assert name in result.notes[0]
+    assert "float32" in result.notes[0]
+    precision = {"float16": 2**-10, "bfloat16": 2**-7, "double": 1e-5}[name]
+    assert result.largest_difference < 20 * precision * result.largest_output
+    again = export(str(tmp_path / "float.onnx"), tmp_path / "again.onnx")
+    assert again.notes == ()
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(np.float32 if name == "bfloat16" else name))
+    assert onnx.load(tmp_path / "again.onnx").graph.output[0].type.tensor_type.elem_type == kind
+
+
+def test_values_beyond_float32_stay_finite() -> None:
+    """The lowest double, as masks have it."""
+    lowest = np.full((1, 4), np.finfo(np.float64).min)
+    nodes = [helper.make_node("Add", ["x", "mask"], ["y"], "add")]
+    source = retyped(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", ["n", 4])], {}), "double")
+    source.graph.initializer.append(numpy_helper.from_array(lowest, "mask"))
+    canonical = canonicalize(ir.from_proto(source))
+    assert canonical.graph.initializers["mask"].const_value.numpy().min() == np.finfo(np.float32).min

@@ -1,26 +1,29 @@
 """Networks in float16, bfloat16 or double compute in float32; inputs and outputs keep their type.
 
 Formulas of ranges and noise, and most kernels of onnxruntime's CPU, are float32's. Casts between the floating-point types
-inside the graph go; those at the borders of the main graph stay, so that whoever feeds the network need not change.
+inside the graph go; those at the borders of the main graph stay, so that whoever feeds the network need not change. Only
+bfloat16 inputs and outputs become float32: numpy has no such arrays to feed.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-CONVERTED = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+KEPT_OUTSIDE = frozenset({ir.DataType.FLOAT16, ir.DataType.DOUBLE})
+PRECISION = {ir.DataType.FLOAT16: 2**-10, ir.DataType.BFLOAT16: 2**-7, ir.DataType.DOUBLE: 2**-23}
+"""Of a number near 1, as float32 has it at best."""
+CONVERTED = KEPT_OUTSIDE | {ir.DataType.BFLOAT16}
 TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "stash_type"})
 """Attributes that hold an element type: of Cast, EyeLike and the random generators, windows, and normalizations."""
 
 
-def converted_types(model: ir.Model) -> tuple[str, ...]:
-    """Names of the types that ComputeInFloat32Pass would convert: none for a graph that has it behind it."""
+def converted_types(model: ir.Model) -> tuple[ir.DataType, ...]:
+    """The types that ComputeInFloat32Pass would convert: none for a graph that has it behind it."""
     graph = model.graph
-    borders = _border_casts(graph)
-    found = {value.dtype for value in graph.inputs if _reads_type(value, borders)}
-    found |= {value.dtype for value in graph.outputs if _makes_type(value, borders)}
-    kept = {*graph.inputs, *graph.outputs}
-    found |= {value.dtype for each in _graphs(model) for value in _values(each) if value not in kept}
-    return tuple(sorted(dtype.name.lower() for dtype in found & CONVERTED if dtype is not None))
+    outer = {*graph.inputs, *graph.outputs}
+    found = {value.dtype for value in _outer_values(graph) if _needs_cast(value)}
+    found |= {value.dtype for value in outer if value.dtype not in KEPT_OUTSIDE}
+    found |= {value.dtype for each in model.graphs() for value in _values(each) if value not in outer}
+    return tuple(dtype for dtype in sorted(CONVERTED) if dtype in found)
 
 
 class ComputeInFloat32Pass(ir.passes.InPlacePass):
@@ -28,26 +31,17 @@ class ComputeInFloat32Pass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
-        borders = _border_casts(graph)
         modified = False
-        constants = [value for value in graph.initializers.values() if value.is_graph_output()]
-        for value in [*graph.inputs, *constants]:
-            if value.dtype in CONVERTED and _reads_type(value, borders):
-                borders.add(_cast_input(graph, value, borders))
+        for value in _outer_values(graph):
+            if _needs_cast(value):
+                _cast_readers(graph, value)
+                if value.producer() is not None:
+                    _cast_output(graph, value)
                 modified = True
-        for value in list(graph.outputs):
-            producer = value.producer()
-            if value.dtype in CONVERTED and _makes_type(value, borders):
-                borders.add(_cast_output(graph, value))
-                modified = True
-            elif value.dtype in CONVERTED and producer is not None and value.uses():
-                for use in list(value.uses()):
-                    use.node.replace_input_with(use.idx, producer.inputs[0])
-                modified = True
-        kept = {*graph.inputs, *graph.outputs}
-        for value in [value for each in _graphs(model) for value in _values(each)]:
-            if value not in kept:
-                modified |= _retype(value)
+        kept = {value for value in (*graph.inputs, *graph.outputs) if value.dtype in KEPT_OUTSIDE}
+        for value in {*graph.outputs, *(value for each in model.graphs() for value in _values(each))} - kept:
+            modified |= _retype(value)
+        borders = {value.producer() for value in kept}
         for node in list(graph.all_nodes()):
             if node in borders:
                 continue
@@ -58,44 +52,30 @@ class ComputeInFloat32Pass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=modified)
 
 
-def _graphs(model: ir.Model) -> list[ir.Graph]:
-    """The main graph and all subgraphs."""
-    inner = [
-        graph
-        for node in model.graph.all_nodes()
-        for attribute in node.attributes.values()
-        for graph in _subgraphs(attribute)
-    ]
-    return [model.graph, *inner]
-
-
-def _subgraphs(attribute: ir.Attr) -> list[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.as_graph()]
-    return list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else []
-
-
 def _values(graph: ir.Graph) -> list[ir.Value]:
     return [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
 
 
-def _border_casts(graph: ir.Graph) -> set[ir.Node]:
-    """Casts between float32 and an input or output (or a constant that is one) of another floating-point type."""
-    return {node for node in graph if _is_input_cast(node) or _is_output_cast(node)}
+def _outer_values(graph: ir.Graph) -> list[ir.Value]:
+    """Inputs and outputs whose type stays while the graph computes in float32."""
+    return [value for value in (*graph.inputs, *graph.outputs) if value.dtype in KEPT_OUTSIDE]
+
+
+def _needs_cast(value: ir.Value) -> bool:
+    """False for what one Cast to float32 alone reads, or one Cast from float32 makes."""
+    uses, producer = tuple(value.uses()), value.producer()
+    if producer is None:
+        return bool(uses) and not (len(uses) == 1 and _is_input_cast(uses[0].node))
+    return bool(uses) or not _is_output_cast(producer)
 
 
 def _is_input_cast(node: ir.Node) -> bool:
-    source = node.inputs[0] if _cast_type(node) == ir.DataType.FLOAT else None
-    return (
-        source is not None
-        and source.dtype in CONVERTED
-        and (source.is_graph_input() or (source.is_initializer() and source.is_graph_output()))
-    )
+    return _cast_type(node) == ir.DataType.FLOAT
 
 
 def _is_output_cast(node: ir.Node) -> bool:
-    source = node.inputs[0] if _cast_type(node) in CONVERTED else None
-    return source is not None and source.dtype == ir.DataType.FLOAT and node.outputs[0].is_graph_output()
+    source = node.inputs[0] if _cast_type(node) is not None else None
+    return source is not None and source.dtype == ir.DataType.FLOAT
 
 
 def _cast_type(node: ir.Node) -> ir.DataType | None:
@@ -105,43 +85,42 @@ def _cast_type(node: ir.Node) -> ir.DataType | None:
     return ir.DataType(node.attributes.get_int("to", ir.DataType.UNDEFINED))
 
 
-def _reads_type(value: ir.Value, borders: set[ir.Node]) -> bool:
-    """True where `value` is read by anyone but a Cast at the border."""
-    return any(use.node not in borders for use in value.uses())
+def _cast_readers(graph: ir.Graph, value: ir.Value) -> None:
+    """Let all who read `value` read it in float32: its producer's float32, or behind one Cast."""
+    uses, producer = tuple(value.uses()), value.producer()
+    if producer is not None:
+        source = producer.inputs[0] if _is_output_cast(producer) else value
+    else:
+        casts = [use.node for use in uses if use.node.graph is graph and _is_input_cast(use.node)]
+        cast = casts[0] if casts else _new_cast(graph, value, f"{value.name}_float", ir.DataType.FLOAT)
+        if casts:
+            graph.remove(cast)
+        graph.insert_before(graph[0], cast) if len(graph) else graph.append(cast)
+        uses, source = tuple(use for use in uses if use.node is not cast), cast.outputs[0]
+    for use in uses:
+        use.node.replace_input_with(use.idx, source)
 
 
-def _makes_type(value: ir.Value, borders: set[ir.Node]) -> bool:
-    """True where `value` is made by anyone but a Cast at the border."""
-    producer = value.producer()
-    return producer is not None and producer not in borders
-
-
-def _cast_input(graph: ir.Graph, value: ir.Value, borders: set[ir.Node]) -> ir.Node:
-    """A Cast of `value` to float32, which all read that read `value` but those of `borders`."""
-    readers = [use for use in value.uses() if use.node not in borders]
-    cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{value.name}_to_float")
-    output = cast.outputs[0]
-    output.name = _free_name(graph, f"{value.name}_float")
-    output.dtype, output.shape = ir.DataType.FLOAT, value.shape and value.shape.copy()
-    for use in readers:
-        use.node.replace_input_with(use.idx, output)
-    graph.insert_before(graph[0], cast)
-    return cast
-
-
-def _cast_output(graph: ir.Graph, value: ir.Value) -> ir.Node:
+def _cast_output(graph: ir.Graph, value: ir.Value) -> None:
     """A Cast that gives the graph's output `value` its type; what it casts is float32 and has another name."""
-    assert value.dtype is not None
-    name, dtype = str(value.name), value.dtype
-    cast = ir.node("Cast", [value], {"to": dtype}, name=f"{name}_from_float")
-    outer = cast.outputs[0]
-    outer.dtype, outer.shape = dtype, value.shape and value.shape.copy()
+    producer = value.producer()
+    if value.dtype is None or producer is None or _is_output_cast(producer):
+        return
+    name = str(value.name)
+    value.name = _free_name(graph, f"{name}_float")
+    cast = _new_cast(graph, value, name, value.dtype)
     for position, output in enumerate(list(graph.outputs)):
         if output is value:
-            graph.outputs[position] = outer
-    value.name = _free_name(graph, f"{name}_float")
-    outer.name = name
+            graph.outputs[position] = cast.outputs[0]
     graph.append(cast)
+
+
+def _new_cast(graph: ir.Graph, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Node:
+    """A Cast of `value` that is in no graph yet; its output has the name, or one like it that is free."""
+    cast = ir.node("Cast", [value], {"to": dtype}, name=f"{name}_cast")
+    output = cast.outputs[0]
+    output.name = _free_name(graph, name)
+    output.dtype, output.shape = dtype, value.shape and value.shape.copy()
     return cast
 
 

@@ -1,13 +1,46 @@
 """An ONNX file, of any exporter."""
 
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from mpq_onnx.errors import ModelError
 from mpq_onnx.metadata import MODEL_FACTS
 from mpq_onnx.model_file import load_model
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.zoo.source import SourceModel
+from mpq_onnx.zoo.source import Reference, SourceModel
+
+NO_KERNEL = "NOT_IMPLEMENTED"
+"""What onnxruntime's error says of an operator that it has no kernel for, in this type or with these attributes."""
 
 
 def open_source(path: str) -> SourceModel:
     """The file at `path`; onnxruntime runs it as it is for the comparison."""
     model = load_model(path)
     facts = {key: text for key, text in model.metadata_props.items() if key in MODEL_FACTS}
-    return SourceModel(model, Runner(path, "cpu").run, facts)
+    return SourceModel(model, _reference(path, model), facts)
+
+
+def _reference(path: str, model: ir.Model) -> Reference:
+    """onnxruntime, or where it lacks a kernel (bfloat16, many operators in double) ONNX's own reference implementation.
+
+    Raises:
+        ModelError: neither runs the file.
+    """
+    try:
+        return Runner(path, "cpu").run
+    except ModelError as error:
+        if NO_KERNEL not in str(error):
+            raise
+        try:
+            evaluator = ReferenceEvaluator(path)
+        except Exception:  # it raises many kinds for what it does not know
+            raise error from None
+    types = {str(value.name): value.dtype.numpy() for value in model.graph.inputs if value.dtype is not None}
+
+    def run(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return list(evaluator.run(None, {name: array.astype(types[name]) for name, array in feeds.items()}))
+
+    return run
