@@ -16,6 +16,14 @@ MAXIMUM_BITS = 16
 """Widest quantizer: the widest integer that onnxruntime quantizes to is 16 bits."""
 
 
+SMALLEST_SCALE = 2.0**-63
+"""Of any quantizer. The product of two is a normal float32 still: onnxruntime takes smaller ones for zero."""
+LARGEST_SCALE = 2.0**100
+"""Of a quantizer whose scale is raised for a bias: some hundred levels of it are finite still."""
+LARGEST_END = 2.0**126
+"""Of a range: with both ends there, and a step more, float32 does not overflow."""
+
+
 def levels_of(bits: float) -> int:
     """Number of levels of a quantizer of `bits` bits, which may be fractional: round(2**bits)."""
     return round(2.0**bits)
@@ -24,18 +32,17 @@ def levels_of(bits: float) -> int:
 def asymmetric_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
     """Scale and zero point of the quantizer with `levels` levels whose range covers [low, high].
 
-    The range is first widened to hold zero. Arguments broadcast. A range of zero width gets scale 1, so that nothing
-    ever divides by zero; one level gets the scale of the whole range, where zero is the only value.
+    The range is first widened to hold zero. Arguments broadcast. No scale is below SMALLEST_SCALE, that of a range of zero
+    width; one level gets the scale of the whole range, where zero is the only value.
 
     Returns:
         (scale, zero_point), zero_point integral in 0 .. levels-1, both of the dtype of `low`.
     """
-    low = low.clip(max=0)
-    high = high.clip(min=0)
+    low = low.clip(min=-LARGEST_END, max=0)
+    high = high.clip(min=0, max=LARGEST_END)
     steps = levels - 1
     steps = steps + (steps == 0)  # one level: keep the division defined
-    scale = (high - low) / steps
-    scale = scale + (scale == 0)
+    scale = ((high - low) / steps).clip(min=SMALLEST_SCALE)
     zero_point = (-low / scale).round().clip(max=levels - 1)  # one level: zero is all there is
     return scale, zero_point
 
@@ -61,8 +68,9 @@ def _grid_around_zero(
 ) -> tuple[Array, Array]:
     """The least scale that covers [low, high] with `below` steps under zero, and that zero point."""
     above = levels - 1 - below
-    scale = (-low / (below + (below == 0))).clip(min=high / (above + (above == 0)))
-    scale = scale + (scale == 0)
+    low = low.clip(min=-LARGEST_END, max=0)
+    high = high.clip(min=0, max=LARGEST_END)
+    scale = (-low / (below + (below == 0))).clip(min=high / (above + (above == 0))).clip(min=SMALLEST_SCALE)
     return scale, below + 0 * scale
 
 
@@ -86,9 +94,18 @@ class Scheme:
     """How many of a width's levels are used."""
 
     def fit(self, low: Array, high: Array, levels: Array | int) -> tuple[Array, Array, Array | int]:
-        """(scale, zero point, used levels) of the quantizer of a width with `levels` levels that covers [low, high]."""
+        """(scale, zero point, used levels) of the quantizer of a width with `levels` levels that covers [low, high].
+
+        A range of zero width needs one level: zero.
+        """
         used = self.usable(levels)
+        used = used - (used - 1) * is_empty(low, high)
         return *self.grid(low, high, used), used
+
+
+def is_empty(low: Array, high: Array) -> Array:
+    """True where the range [low, high], widened to hold zero, has zero width."""
+    return (low >= 0) & (high <= 0)
 
 
 ASYMMETRIC = "asymmetric"

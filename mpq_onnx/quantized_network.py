@@ -6,7 +6,7 @@ import numpy as np
 
 from mpq_onnx.biases import QuantizedBias
 from mpq_onnx.calibration import Calibration
-from mpq_onnx.quantization import levels_of
+from mpq_onnx.quantization import SMALLEST_SCALE, levels_of
 from mpq_onnx.weights import QuantizedWeight
 
 STATIC, DYNAMIC = "static", "dynamic"
@@ -21,6 +21,11 @@ class ActivationQuantizer:
     zero_point: np.float32
     """A whole number, 0 .. levels-1."""
     levels: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing but zero comes out, whatever the scale."""
+        return self.levels == 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class QuantizedNetwork:
     biases: dict[str, QuantizedBias] = field(default_factory=dict)
     """By weight tensor of the node that the bias belongs to."""
     float_biases: dict[str, np.ndarray] = field(default_factory=dict)
-    """Corrected biases that stay float32 [channels] (their node's input is not quantized), by weight tensor."""
+    """Corrected biases that stay float32 [channels], by weight tensor: their node's input is not quantized, or int32 does not
+    hold them."""
 
 
 def activation_quantizer(
@@ -56,4 +62,4 @@ def activation_quantizer(
     if dynamic:
         return DynamicQuantizer(calibration.scheme, levels_of(bits))
     scale, zero_point, levels = calibration.tensors[tensor].quantizer(bits)
-    return ActivationQuantizer(np.float32(scale * range_factor), zero_point, levels)
+    return ActivationQuantizer(np.float32(max(scale * range_factor, SMALLEST_SCALE)), zero_point, levels)

@@ -47,7 +47,12 @@ class WeightGrid:
     zero_point: np.ndarray
     """float32 [channels], whole numbers."""
     levels: np.ndarray
-    """float32 [channels]; 1 for a pruned channel."""
+    """float32 [channels]; 1 for a channel that is pruned, or all zero."""
+
+    @property
+    def is_empty(self) -> np.ndarray:
+        """bool [channels]: nothing but zero can be stored there, whatever the scale."""
+        return self.levels == 1
 
     @property
     def is_per_tensor(self) -> bool:

@@ -22,6 +22,7 @@ from mpq_onnx.mirror.quantized import (
     with_quantizers,
 )
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
+from mpq_onnx.quantization import SCHEMES, levels_of
 from mpq_onnx.quantized_network import activation_quantizer
 from mpq_onnx.weights import along_axis
 
@@ -131,6 +132,9 @@ def build_learner(problem: Problem, weight_bits: np.ndarray, activation_bits: np
         scale, zero_point, levels = (
             torch.tensor(column, dtype=torch.float32) for column in zip(*quantizers, strict=True)
         )
+        if problem.dynamic_ranges:  # what is always zero in calibration may have a range in other examples
+            usable = SCHEMES[problem.calibration.scheme].usable
+            levels = torch.tensor([float(usable(levels_of(bits))) for bits in problem.activations.choices])
         table = WidthTable(_choices(problem.activations), scale, zero_point, levels)
         bits = torch.tensor(start, dtype=torch.float32)
         activations[tensor] = (

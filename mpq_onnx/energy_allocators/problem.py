@@ -47,8 +47,10 @@ class EnergyProblem:
         return Items(tuple(site.node for site in self.sites), tuple(counts), np.concatenate(sizes))
 
     def fit(self, wanted: np.ndarray) -> np.ndarray:
-        """Allowed energies [items] in the proportions of `wanted` that keep the budget."""
+        """Allowed energies [items] in the proportions of `wanted` that keep the budget; equal ones where none is wanted."""
         items = self.items
+        if not wanted.any():
+            wanted = np.ones_like(wanted)
         lifted = np.maximum(wanted, SMALLEST_SHARE * items.mean(wanted))
         # A hair below, so that sums in another order are not above it.
         total = self.energy_per_mac * items.sizes.sum() * (1 - 1e-12)

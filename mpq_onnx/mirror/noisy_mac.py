@@ -92,10 +92,11 @@ class NoisyMac(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         log_energy = self.levels.nearest(self.log_energy)
+        held = w
         if self.weight_variances:
             noise = self.unit_weight_variance(x, w).sqrt() * self._normal(w)
-            w = AddNoise.apply(w, noise, self.geometry.over_weight(log_energy, w))  # type: ignore[assignment]
-        y = self.geometry.mac(x, w, b)
+            held = AddNoise.apply(w, noise, self.geometry.over_weight(log_energy, w))  # type: ignore[assignment]
+        y = self.geometry.mac(x, held, b)
         if not self.output_variances:
             return y
         viewed = self.geometry.view(y)
@@ -105,7 +106,10 @@ class NoisyMac(nn.Module):
 
     @torch.no_grad()
     def unit_output_variance(self, x: Tensor, w: Tensor) -> Tensor:
-        """Variance of the output's noise at E = 1, broadcasting over the geometry's view of the output."""
+        """Variance of the output's noise at E = 1, broadcasting over the geometry's view of the output.
+
+        `w` is the weight without its noise: all noises together are what each does alone.
+        """
         ranges = None if self.weight_range is None else self.geometry.over_output(self.weight_range)
         return self._variance(self.output_variances, x, w, ranges) * self.geometry.gain**2
 

@@ -10,9 +10,11 @@ def noise_equivalent_bits(value_range: float, deviation: float) -> float:
     """log2(ceil(range / (sqrt(12) sigma) + 1)).
 
     Args:
-        value_range: largest minus smallest value of the signal.
+        value_range: largest minus smallest value of the signal; a signal of one value has 0 bits, noise or not.
         deviation: sigma, standard deviation of the noise; infinite bits where it is zero.
     """
+    if value_range == 0:
+        return 0.0
     if deviation == 0:
         return math.inf
     return math.log2(math.ceil(value_range / (UNIFORM_ERROR * deviation) + 1))

@@ -14,7 +14,7 @@ from onnxscript import opset21 as op
 from onnxscript.onnx_types import FLOAT
 
 from mpq_onnx.model_file import add_initializer
-from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.quantization import ASYMMETRIC, LARGEST_END, SCHEMES, SMALLEST_SCALE
 from mpq_onnx.quantized_network import DynamicQuantizer
 
 DOMAIN = "mpq_onnx.quantize"
@@ -28,10 +28,10 @@ def DynamicAsymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: N802
     one = op.Constant(value_float=1.0)
     axis = op.Constant(value_ints=[1])
     rows = op.Flatten(x, axis=1)
-    low = op.Min(op.ReduceMin(rows, axis, keepdims=1), zero)
-    high = op.Max(op.ReduceMax(rows, axis, keepdims=1), zero)
-    step = (high - low) / (levels - one)
-    scale = op.Where(op.Equal(step, zero), one, step)
+    limit = op.Constant(value_float=LARGEST_END)
+    low = op.Max(op.Min(op.ReduceMin(rows, axis, keepdims=1), zero), zero - limit)
+    high = op.Min(op.Max(op.ReduceMax(rows, axis, keepdims=1), zero), limit)
+    scale = op.Max((high - low) / (levels - one), op.Constant(value_float=SMALLEST_SCALE))
     shift = op.Min(op.Round((zero - low) / scale), levels - one)
     # Both ends are rounded, which may add up to one level too many.
     cut = op.Min(rows, (levels - one - shift) * scale)
@@ -51,10 +51,11 @@ def DynamicSymmetric(x: FLOAT["..."], levels: FLOAT, to: int):  # noqa: N802
     rows = op.Flatten(x, axis=1)
     below = op.Floor(levels / op.Constant(value_float=2.0))
     above = levels - one - below
-    low = op.ReduceMin(rows, axis, keepdims=1)
-    high = op.ReduceMax(rows, axis, keepdims=1)
+    limit = op.Constant(value_float=LARGEST_END)
+    low = op.Max(op.Min(op.ReduceMin(rows, axis, keepdims=1), zero), zero - limit)
+    high = op.Min(op.Max(op.ReduceMax(rows, axis, keepdims=1), zero), limit)
     step = op.Max((zero - low) / op.Max(below, one), high / op.Max(above, one))
-    scale = op.Where(op.Equal(step, zero), one, step)
+    scale = op.Max(step, op.Constant(value_float=SMALLEST_SCALE))
     vector = op.Constant(value_ints=[-1])
     scales = op.Reshape(scale, vector)
     zero_points = op.Cast(op.Reshape(below + scale * zero, vector), to=to)

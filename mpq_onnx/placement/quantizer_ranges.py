@@ -52,10 +52,13 @@ def _dequantized_range(node: ir.Node, stored_levels: Mapping[str, np.ndarray]) -
         return None
     scale = np.abs(scale_value.const_value.numpy().astype(np.float64)).reshape(-1)
     name = str(node.outputs[0].name)
-    if name in stored_levels:
-        return scale * (stored_levels[name] - 1)
     integers = node.inputs[0]
     assert integers is not None
+    if integers.const_value is not None:
+        steps = stored_levels[name] - 1 if name in stored_levels else _steps(integers)
+        return np.where(_is_all_zero(node, scale.size), 0.0, scale * steps)
+    if name in stored_levels:
+        return scale * (stored_levels[name] - 1)
     producer = integers.producer()
     if producer is not None and producer.op_type == "Clip":
         limits = constant_limits(producer)
@@ -69,6 +72,28 @@ def _dequantized_range(node: ir.Node, stored_levels: Mapping[str, np.ndarray]) -
             # A Clip in float before Q narrows the range, unless it is a network's own activation beyond Q's range.
             return np.minimum(limits[1] - limits[0], scale * _steps(integers))
     return scale * _steps(integers)
+
+
+def _is_all_zero(dequantize: ir.Node, scales: int) -> np.ndarray | bool:
+    """bool [scales]: all stored integers are the zero point. Such a channel may have any scale, and has no range.
+
+    One scale for a whole tensor is chosen by its other channels: it has no range where every channel is zero.
+    """
+    stored, _, zero_point = (*dequantize.inputs, None)[:3]
+    assert stored is not None and stored.const_value is not None
+    integers = stored.const_value.numpy().astype(np.int64)
+    zeros = np.zeros(1, np.int64)
+    if zero_point is not None:
+        if zero_point.const_value is None:
+            return False
+        zeros = zero_point.const_value.numpy().astype(np.int64).reshape(-1)
+    if scales == 1:
+        return bool((integers == zeros[0]).all())
+    axis = dequantize.attributes.get_int("axis", 1) if integers.ndim else 0
+    if not -integers.ndim <= axis < integers.ndim or integers.shape[axis] != scales:
+        return False  # blocks
+    rows = np.moveaxis(integers, axis, 0).reshape(scales, -1)
+    return np.asarray((rows == zeros[:, None]).all(axis=1))
 
 
 def _steps(integers: ir.Value) -> float:

@@ -121,8 +121,14 @@ def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, 
 
 
 def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+    raised = sum(layer.raised_channels for layer in facts.layers)
     return {
         "type": _distinct(layer.bias for layer in facts.layers),
+        "float beside integer products": ", ".join(
+            layer.node for layer in facts.layers if layer.bias == FLOAT and layer.weight and layer.input
+        )
+        or "none",
+        "channels with a raised weight scale": raised,
         "correction": allocation.settings.bias_correction if allocation else UNKNOWN,
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
@@ -61,6 +62,8 @@ class LayerFacts:
     """The quantizer that the output goes through, behind a fused activation."""
     bias: str
     """int32, float or none."""
+    raised_channels: int
+    """Output channels whose weight scale was raised, so that int32 holds the bias."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,14 @@ def _layer(node: ir.Node, macs: dict[str, int]) -> LayerFacts:
         input=_read(x),
         output=_written(node.outputs[0]),
         bias="none" if bias is None else ("int32" if _dequantizer(bias) is not None else "float"),
+        raised_channels=_raised_channels(bias),
     )
+
+
+def _raised_channels(bias: ir.Value | None) -> int:
+    node = None if bias is None else _dequantizer(bias)
+    integers = None if node is None or node.inputs[0] is None else node.inputs[0].const_value
+    return 0 if integers is None else count_raised(integers.numpy())
 
 
 def _weight(value: ir.Value) -> TensorFacts | None:

@@ -1,7 +1,7 @@
 """From an allocation and a calibration to the numbers of the quantized network."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -12,12 +12,25 @@ from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
 from mpq_onnx.placement import Sites, WeightSite
-from mpq_onnx.quantized_network import DYNAMIC, ActivationQuantizer, QuantizedNetwork, activation_quantizer
+from mpq_onnx.quantization import SMALLEST_SCALE
+from mpq_onnx.quantized_network import (
+    DYNAMIC,
+    ActivationQuantizer,
+    DynamicQuantizer,
+    QuantizedNetwork,
+    activation_quantizer,
+)
 from mpq_onnx.rounding.adaptive import AdaptiveRounding
+from mpq_onnx.rounding.bias_scales import (
+    BiasedProduct,
+    with_raised_scales,
+    with_scales_of_empty_channels,
+    with_scales_of_empty_inputs,
+)
 from mpq_onnx.rounding.layer import RoundingMethod
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, round_weights
 from mpq_onnx.rounding.nearest import NearestRounding
-from mpq_onnx.weights import WeightRules, channel_rows, weight_grid
+from mpq_onnx.weights import PER_TENSOR, WeightGrid, WeightRules, channel_rows, weight_grid
 
 ROUNDINGS: dict[str, RoundingMethod] = {
     "nearest": NearestRounding(),
@@ -56,17 +69,11 @@ def quantize_network(
         for node in allocation.nodes
         if node.activation is not None and node.activation_bits is not None
     }
-    rules = WeightRules(settings.weight_observer, settings.weight_scheme, settings.weight_scales)
-    grids = {}
-    for node in allocation.nodes:
-        if node.weight is not None and node.weight_bits is not None:
-            site = next(site for site in sites.weights if site.tensor == node.weight)
-            rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
-            bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
-            found = weight_grid(rows, bits, EMBEDDING_RULES if site.macs == 0 else rules)
-            grids[site.tensor] = dataclasses.replace(
-                found, scale=(found.scale * node.weight_range).astype(np.float32)
-            )
+    grids = _grids(mirror, sites, allocation)
+    products = _biased_products(mirror, sites, allocation, activations)
+    activations = with_scales_of_empty_inputs(activations, products, grids)
+    one_scale = settings.weight_scales == PER_TENSOR
+    grids = with_raised_scales(grids, products, activations, one_scale)
     rounded = round_weights(
         with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers),
         sites.weights,
@@ -75,19 +82,65 @@ def quantize_network(
         batches,
         Corrections(settings.bias_correction, settings.variance_correction),
     )
+    products = _biased_products(mirror, sites, allocation, activations, rounded.biases)
+    weights = with_scales_of_empty_channels(rounded.weights, products, activations, one_scale)
     readers = {tensor: nodes for tensor, nodes in sites.readers.items() if tensor in activations}
-    network = QuantizedNetwork(activations, readers, rounded.weights)
-    for site in sites.weights:
-        bias = rounded.biases.get(site.tensor, _bias(mirror, site))
-        if site.tensor not in grids or bias is None:
-            continue
-        source = activations.get(site.source or "")
-        if settings.bias == INT32_BIAS and isinstance(source, ActivationQuantizer):
-            scale = network.weights[site.tensor].grid.scale
-            network.biases[site.tensor] = quantize_bias(bias, source.scale, scale)
-        elif site.tensor in rounded.biases:
-            network.float_biases[site.tensor] = bias
+    network = QuantizedNetwork(activations, readers, weights)
+    for each in products:
+        source = activations[each.source]
+        assert isinstance(source, ActivationQuantizer)
+        bias = quantize_bias(each.bias, source.scale, weights[each.weight].grid.scale)
+        if bias is not None:
+            network.biases[each.weight] = bias
+    network.float_biases.update(
+        {tensor: bias for tensor, bias in rounded.biases.items() if tensor not in network.biases}
+    )
     return network
+
+
+def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, WeightGrid]:
+    """The grid of every weight that the allocation gives a width."""
+    settings = allocation.settings
+    rules = WeightRules(settings.weight_observer, settings.weight_scheme, settings.weight_scales)
+    grids = {}
+    for node in allocation.nodes:
+        if node.weight is not None and node.weight_bits is not None:
+            site = next(site for site in sites.weights if site.tensor == node.weight)
+            rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
+            bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
+            found = weight_grid(rows, bits, EMBEDDING_RULES if site.macs == 0 else rules)
+            scale = (found.scale * node.weight_range).clip(min=SMALLEST_SCALE).astype(np.float32)
+            grids[site.tensor] = dataclasses.replace(found, scale=scale)
+    return grids
+
+
+def _biased_products(
+    mirror: Mirror,
+    sites: Sites,
+    allocation: Allocation,
+    activations: Mapping[str, ActivationQuantizer | DynamicQuantizer],
+    corrected: Mapping[str, np.ndarray] | None = None,
+) -> list[BiasedProduct]:
+    """The nodes whose bias becomes int32: weight and input have static quantizers.
+
+    Args:
+        corrected: biases by weight tensor that take the place of the model's.
+    """
+    if allocation.settings.bias != INT32_BIAS:
+        return []
+    quantized = {node.weight for node in allocation.nodes if node.weight_bits is not None}
+    found = []
+    for site in sites.weights:
+        source = site.source or ""
+        bias = (corrected or {}).get(site.tensor, _bias(mirror, site))
+        if (
+            site.tensor in quantized
+            and bias is not None
+            and isinstance(activations.get(source), ActivationQuantizer)
+        ):
+            alone = len(mirror.values[site.tensor].users) == 1
+            found.append(BiasedProduct(site.tensor, source, bias, alone))
+    return found
 
 
 def _bias(mirror: Mirror, site: WeightSite) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.observers.min_max import MinMaxObserver
 from mpq_onnx.observers.range_search import squared_error
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
-from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, levels_of
+from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, is_empty, levels_of
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_SIZE = 64
@@ -92,6 +92,8 @@ class _Watcher:
             self.observer.range(levels_of(bits), scheme) if bits <= WIDEST_SEARCHED else whole
             for bits in WIDTHS
         ]
+        # Where nearly all values are zero an observer may see nothing else: a rare signal is a signal still.
+        ranges = [whole if is_empty(*map(np.float32, ends)) else ends for ends in ranges]
         return TensorCalibration(
             tuple(shape),
             *whole,

@@ -1,0 +1,88 @@
+"""Scales that int32 biases need, of weights and of inputs that are always zero (see biases). No torch here."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpq_onnx.biases import raised_scale, scale_of_empty_channels, scale_of_empty_input
+from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer
+from mpq_onnx.weights import QuantizedWeight, WeightGrid
+
+Activations = dict[str, ActivationQuantizer | DynamicQuantizer]
+
+
+@dataclass(frozen=True)
+class BiasedProduct:
+    """A node whose bias becomes int32."""
+
+    weight: str
+    source: str
+    """The activation that the weight is multiplied with; it has a static quantizer."""
+    bias: np.ndarray
+    """float32 [channels]."""
+    alone: bool = True
+    """Nobody else reads the weight."""
+
+
+def with_scales_of_empty_inputs(
+    activations: Activations, products: Sequence[BiasedProduct], grids: Mapping[str, WeightGrid]
+) -> Activations:
+    """`activations` where those that are always zero have a scale that suits the biases of who reads them."""
+    changed = dict(activations)
+    for tensor, quantizer in activations.items():
+        if isinstance(quantizer, ActivationQuantizer) and quantizer.is_empty:
+            uses = [(each.bias, grids[each.weight]) for each in products if each.source == tensor]
+            changed[tensor] = dataclasses.replace(quantizer, scale=scale_of_empty_input(uses))
+    return changed
+
+
+def with_raised_scales(
+    grids: Mapping[str, WeightGrid],
+    products: Sequence[BiasedProduct],
+    activations: Activations,
+    one_scale: bool,
+) -> dict[str, WeightGrid]:
+    """`grids` with the scale of every channel raised whose bias int32 would not hold.
+
+    Weights that others read too stay as they are, and so does one scale for a whole tensor: there the bias stays float.
+    """
+    changed = dict(grids)
+    for each in products:
+        grid = changed[each.weight]
+        if each.alone and (not one_scale or len(grid.scale) == 1):
+            scale = raised_scale(grid, each.bias, _scale(activations, each))
+            scale = np.where(grid.is_empty, grid.scale, scale)
+            changed[each.weight] = dataclasses.replace(grid, scale=scale)
+    return changed
+
+
+def with_scales_of_empty_channels(
+    weights: Mapping[str, QuantizedWeight],
+    products: Sequence[BiasedProduct],
+    activations: Activations,
+    one_scale: bool,
+) -> dict[str, QuantizedWeight]:
+    """Rounded weights whose channels of one level, zero, have the scale that their final biases need.
+
+    Args:
+        one_scale: the channels of a weight have one scale together.
+    """
+    changed = dict(weights)
+    for tensor, weight in weights.items():
+        uses = [(each.bias, _scale(activations, each)) for each in products if each.weight == tensor]
+        empty = weight.grid.is_empty
+        if not uses or not empty.any():
+            continue
+        scale = scale_of_empty_channels(weight.grid, uses)
+        if one_scale:
+            scale = np.where(empty, scale[empty].max(), scale).astype(np.float32)
+        changed[tensor] = dataclasses.replace(weight, grid=dataclasses.replace(weight.grid, scale=scale))
+    return changed
+
+
+def _scale(activations: Activations, product: BiasedProduct) -> np.float32:
+    quantizer = activations[product.source]
+    assert isinstance(quantizer, ActivationQuantizer)
+    return quantizer.scale
