@@ -14,6 +14,7 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import replacing, set_usual_mode
 from mpq_onnx.fingerprint import all_nodes, fingerprint
+from mpq_onnx.graph.zip_map import drop_zip_maps
 from mpq_onnx.model_checks import check_loaded
 
 LARGEST_INLINE_BYTES = 1_900_000_000
@@ -34,7 +35,7 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         raise ModelError(f"{path}: no such file; give the path of an ONNX file")
     try:
         onnx.checker.check_model(str(path))
-        model = ir.external_data.load_to_model(ir.load(path))
+        model = _read(path)
         check_loaded(model)
         return model
     except ModelError as error:
@@ -45,6 +46,15 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         raise ModelError(
             f"{path}: cannot be read as ONNX, perhaps truncated: {first_line(error)}; export it again"
         ) from error
+
+
+def _read(path: Path) -> ir.Model:
+    """The model of a file, weights in memory."""
+    proto = onnx.load(path, load_external_data=False)
+    drop_zip_maps(proto)
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return ir.external_data.load_to_model(model)
 
 
 def save_model(model: ir.Model, path: str | os.PathLike[str]) -> int:

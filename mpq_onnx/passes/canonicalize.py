@@ -21,6 +21,7 @@ from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.model_checks import check_weights
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
+from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.placement.mac_sites import MAC_OPS
@@ -63,6 +64,7 @@ def _canonical(model: ir.Model) -> ir.Model:
     model = ir.passes.Sequential(common.InlinePass(), common.RemoveInitializersFromInputsPass())(model).model
     model = convert_opset(model)
     _lift_constants(model)
+    MachineLearningOperatorsPass()(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
     optimizer.optimize_ir(
         model, input_size_limit=2**24, output_size_limit=LARGEST_FOLDED, should_fold=_should_fold

@@ -29,6 +29,7 @@ def convert_opset(model: ir.Model) -> ir.Model:
             version_converter.convert_version(model, target_version=CANONICAL_OPSET)
         if model.opset_imports.get("") != CANONICAL_OPSET:
             model = _convert_by_onnx(model)
+            model.opset_imports[""] = CANONICAL_OPSET  # ONNX's converter may leave the old import beside it
     except Exception as error:  # both converters raise plain RuntimeErrors
         advice = f"; export with opset {CANONICAL_OPSET}" if opset > CANONICAL_OPSET else ""
         raise ModelError(

@@ -10,7 +10,7 @@ from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
-from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK
+from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.model_file import clone, save_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.canonicalize import canonicalize
@@ -85,7 +85,8 @@ def export(
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
     model = with_free_batch(canonicalize(clone(opened.model), source), check)
-    facts = dict(opened.metadata)
+    facts = {key: model.metadata_props[key] for key in MODEL_FACTS if key in model.metadata_props}
+    facts |= opened.metadata
     if preprocess is not None:
         facts[METADATA_PREPROCESSING] = preprocess
     if task is not None:

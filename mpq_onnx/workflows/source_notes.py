@@ -3,6 +3,9 @@
 import onnx_ir as ir
 
 from mpq_onnx.passes.compute_in_float32 import KEPT_OUTSIDE, converted_types
+from mpq_onnx.passes.machine_learning.labels import class_names
+
+SHOWN_NAMES = 5
 
 
 def source_notes(model: ir.Model) -> tuple[str, ...]:
@@ -12,4 +15,8 @@ def source_notes(model: ir.Model) -> tuple[str, ...]:
         name = dtype.name.lower()
         outer = "keep their type" if dtype in KEPT_OUTSIDE else "become float32, as numpy has no such arrays"
         notes.append(f"{name} is computed in float32 inside; {name} inputs and outputs {outer}")
+    names = class_names(model)
+    if names:
+        shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+        notes.append(f"labels that are text become numbers of classes: 0 to {len(names) - 1} for {shown}")
     return tuple(notes)

@@ -9,6 +9,7 @@ from onnx.reference import ReferenceEvaluator
 from mpq_onnx.errors import ModelError
 from mpq_onnx.metadata import MODEL_FACTS
 from mpq_onnx.model_file import load_model
+from mpq_onnx.passes.machine_learning.labels import as_text, class_names
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.zoo.source import Reference, SourceModel
 
@@ -30,7 +31,10 @@ def _reference(path: str, model: ir.Model) -> Reference:
         ModelError: neither runs the file.
     """
     try:
-        return Runner(path, "cpu").run
+        runner = Runner(path, "cpu")
+        if any(not entry.type.startswith("tensor") for entry in runner.session.get_outputs()):
+            return _with_class_numbers(Runner(model, "cpu", where=path).run, model)  # without its ZipMaps
+        return _with_class_numbers(runner.run, model)
     except ModelError as error:
         if NO_KERNEL not in str(error):
             raise
@@ -42,5 +46,22 @@ def _reference(path: str, model: ir.Model) -> Reference:
 
     def run(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return list(evaluator.run(None, {name: array.astype(types[name]) for name, array in feeds.items()}))
+
+    return run
+
+
+def _with_class_numbers(reference: Reference, model: ir.Model) -> Reference:
+    """`reference` with numbers of classes where it gives their names."""
+    numbers = {name: number for number, name in enumerate(class_names(model))}
+    if not numbers:
+        return reference
+
+    def run(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return [
+            np.vectorize(lambda each: numbers[as_text(each)], [np.int64])(array)
+            if array.dtype == object
+            else array
+            for array in reference(feeds)
+        ]
 
     return run

@@ -1,0 +1,80 @@
+"""Operators of ai.onnx.ml, as scikit-learn's converters write them, in standard operators of the canonical opset.
+
+One family a file; a new operator is one function and one line in its family's OPS. onnxruntime, which runs the source, is the
+judge. Trees and support vector machines multiply no activation by a weight: they are refused by name.
+"""
+
+import json
+
+import onnx_ir as ir
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.metadata import METADATA_LABELS
+from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
+from mpq_onnx.passes.machine_learning import features, labels, linear, scaling
+from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
+from mpq_onnx.passes.machine_learning.labels import class_names
+
+DOMAIN = "ai.onnx.ml"
+REWRITERS: dict[str, Rewriter] = {**features.OPS, **labels.OPS, **linear.OPS, **scaling.OPS}
+WITHOUT_WEIGHTS = {
+    "TreeEnsemble": "decision trees", "TreeEnsembleClassifier": "decision trees",
+    "TreeEnsembleRegressor": "decision trees", "SVMClassifier": "support vector machines",
+    "SVMRegressor": "support vector machines",
+}  # fmt: skip
+
+
+class MachineLearningOperatorsPass(ir.passes.InPlacePass):
+    """Rewrite every node of ai.onnx.ml; where labels are text, they become numbers and the model's metadata their names."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        nodes = [node for node in model.graph.all_nodes() if node.domain == DOMAIN]
+        names = class_names(model)
+        for node in nodes:
+            _rewrite(node)
+        if nodes:
+            model.opset_imports.setdefault("", CANONICAL_OPSET)
+        modified = bool(nodes)
+        if names:
+            model.metadata_props.setdefault(METADATA_LABELS, json.dumps(names))
+            modified |= _text_to_numbers(model)
+        return ir.passes.PassResult(model, modified=modified)
+
+
+def _rewrite(node: ir.Node) -> None:
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    where = f"node {node.name or node.outputs[0].name}: {node.op_type} of {DOMAIN}"
+    if node.op_type in WITHOUT_WEIGHTS:
+        kind = WITHOUT_WEIGHTS[node.op_type]
+        raise ModelError(f"{where}: {kind} have no weights that multiply activations, so nothing to allocate")
+    if node.op_type not in REWRITERS:
+        raise ModelError(f"{where} has no standard form here; {', '.join(sorted(REWRITERS))} have")
+    builder = Builder(node)
+    results = REWRITERS[node.op_type](builder)
+    for value in builder.constants:
+        graph.register_initializer(value)
+    graph.insert_before(node, builder.nodes)
+    for old, new in zip(node.outputs, results, strict=False):
+        _take_over(old, new)
+    graph.remove(node, safe=True)
+
+
+def _take_over(old: ir.Value, new: ir.Value | None) -> None:
+    """Let `new` be what `old` was to its readers and to the graph's outputs."""
+    if new is None or not old.name:
+        return
+    new.shape = new.shape or old.shape
+    new.dtype = new.dtype or (ir.DataType.INT64 if old.dtype == ir.DataType.STRING else old.dtype)  # type: ignore[assignment]
+    name, old.name = old.name, None
+    new.name = name
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def _text_to_numbers(model: ir.Model) -> bool:
+    """What still carries text carries the numbers of classes now."""
+    values = [value for node in model.graph.all_nodes() for value in node.outputs]
+    texts = [value for value in values if value.dtype == ir.DataType.STRING]
+    for value in texts:
+        value.dtype = ir.DataType.INT64
+    return bool(texts)
