@@ -21,6 +21,8 @@ from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.model_checks import check_weights
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
+from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
+from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
@@ -61,8 +63,13 @@ def canonicalize(model: ir.Model, where: str = "the model") -> ir.Model:
 
 
 def _canonical(model: ir.Model) -> ir.Model:
-    model = ir.passes.Sequential(common.InlinePass(), common.RemoveInitializersFromInputsPass())(model).model
-    model = convert_opset(model)
+    prepare = ir.passes.Sequential(
+        common.InlinePass(),
+        common.RemoveInitializersFromInputsPass(),
+        EliminateIdentitiesPass(),
+        InferShapesAnewPass(),
+    )
+    model = convert_opset(prepare(model).model)
     _lift_constants(model)
     MachineLearningOperatorsPass()(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
@@ -73,14 +80,15 @@ def _canonical(model: ir.Model) -> ir.Model:
     model = rewriter.rewrite(model, REWRITE_RULES)
     _lift_constants(model)
     tidy = ir.passes.Sequential(
-        common.IdentityEliminationPass(),
+        EliminateIdentitiesPass(),
+        common.DeduplicateHashedInitializersPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.TopologicalSortPass(),
         common.NameFixPass(),
         NameNodesPass(),
         StripExporterMetadataPass(),
-        common.ShapeInferencePass(),
+        InferShapesAnewPass(),
     )
     return tidy(model).model
 

@@ -5,6 +5,7 @@ import onnx_ir as ir
 from onnxscript import version_converter
 
 from mpq_onnx.errors import ModelError, first_line
+from mpq_onnx.passes.old_operators import release_restated, restate_old_operators
 
 CANONICAL_OPSET = 21
 """Newest opset for which onnxruntime's CPU kernels are complete (random generators end here)."""
@@ -16,6 +17,8 @@ LARGEST_CONVERTED_BYTES = 2**20
 def convert_opset(model: ir.Model) -> ir.Model:
     """`model` at opset 21, by onnxscript's converter where it reaches, by ONNX's own below opset 18 and above 21.
 
+    What both get wrong is restated before (see old_operators). Shapes should have been inferred.
+
     Raises:
         ModelError: the opset is out of range, or a converter gave up.
     """
@@ -24,6 +27,7 @@ def convert_opset(model: ir.Model) -> ir.Model:
         raise ModelError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer opset")
     # From IR version 4 on, initializers need not be inputs too; ONNX's converter goes by it.
     model.ir_version = max(model.ir_version, OLDEST_IR_VERSION)
+    restate_old_operators(model, opset)
     try:
         if 18 <= opset <= CANONICAL_OPSET:
             version_converter.convert_version(model, target_version=CANONICAL_OPSET)
@@ -35,6 +39,7 @@ def convert_opset(model: ir.Model) -> ir.Model:
         raise ModelError(
             f"cannot convert opset {opset} to {CANONICAL_OPSET}: {first_line(error)}{advice}"
         ) from error
+    release_restated(model)
     model.ir_version = max(model.ir_version, 10)
     return model
 

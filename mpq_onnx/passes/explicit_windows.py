@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 ATTRIBUTES = {
     "Conv": ("kernel_shape", "strides", "pads", "dilations"),
@@ -19,7 +20,8 @@ class ExplicitWindowsPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         missing = [
             (node, attribute)
-            for node in model.graph
+            for graph in (model.graph, *model.functions.values())
+            for node in graph.all_nodes()
             if node.op_type in ATTRIBUTES and not node.domain
             for attribute in _missing(node)
         ]

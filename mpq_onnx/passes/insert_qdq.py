@@ -42,7 +42,7 @@ class InsertQdqPass(ir.passes.InPlacePass):
             original = graph.initializers[tensor]
             ir.convenience.replace_all_uses_with(original, self.write_weight(model, tensor, weight))
             del graph.initializers[tensor]
-        return ir.passes.PassResult(model, modified=True)
+        return ir.passes.PassResult(model, modified=bool(self.network.activations or self.network.weights))
 
     def _replace_bias(self, graph: ir.Graph, values: dict[str, ir.Value], tensor: str) -> None:
         """Give the node of weight `tensor` its quantized or corrected bias."""

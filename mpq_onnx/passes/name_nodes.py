@@ -4,6 +4,8 @@ import ast
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.node_names import own_name, unique_name
+
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 """torch.onnx.export's record of the module path: a list such as ['', 'layer1', 'layer1.0.conv1', 'conv2d']."""
 
@@ -12,12 +14,18 @@ class NameNodesPass(ir.passes.InPlacePass):
     """Name nodes by their weight, else by module path, else by the exporter's name, else by output tensor."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        taken: set[str] = set()
-        # Nodes with weights choose first: the module's plain path belongs to its Conv, not to a Reshape inside it.
-        nodes = sorted(model.graph, key=lambda node: not any(_is_parameter(value) for value in node.inputs))
-        for node in nodes:
-            node.name = _unique(_proposal(node), taken)
-        return ir.passes.PassResult(model, modified=True)
+        modified = [_name_nodes(graph) for graph in (model.graph, *model.functions.values())]
+        return ir.passes.PassResult(model, modified=any(modified))
+
+
+def _name_nodes(graph: ir.Graph | ir.Function) -> bool:
+    nodes = list(graph.all_nodes())
+    before = [node.name for node in nodes]
+    taken: set[str] = set()
+    # Nodes with weights choose first: the module's plain path belongs to its Conv, not to a Reshape inside it.
+    for node in sorted(nodes, key=lambda node: not any(_is_parameter(value) for value in node.inputs)):
+        node.name = unique_name(_proposal(node), taken)
+    return before != [node.name for node in nodes]
 
 
 def _proposal(node: ir.Node) -> str:
@@ -27,7 +35,7 @@ def _proposal(node: ir.Node) -> str:
     path = _module_path(node)
     if path:
         return path
-    return node.name or node.outputs[0].name or node.op_type
+    return node.name or own_name(node)
 
 
 def _module_path(node: ir.Node) -> str:
@@ -52,11 +60,3 @@ def _is_parameter(value: ir.Value | None) -> bool:
         and len(value.const_value.shape) >= 2
         and value.const_value.dtype.is_floating_point()
     )
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        candidate, count = f"{name}_{count}", count + 1
-    taken.add(candidate)
-    return candidate

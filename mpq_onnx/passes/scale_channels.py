@@ -19,10 +19,10 @@ class ScaleChannelsPass(ir.passes.InPlacePass):
         self.shapes = shapes
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        for link in find_links(model, self.shapes):
-            if link.name in self.factors:
-                scale_link(link, np.array(self.factors[link.name], np.float64))
-        return ir.passes.PassResult(model, modified=bool(self.factors))
+        links = [link for link in find_links(model, self.shapes) if link.name in self.factors]
+        for link in links:
+            scale_link(link, np.array(self.factors[link.name], np.float64))
+        return ir.passes.PassResult(model, modified=bool(links))
 
 
 def scale_link(link: Link, factors: np.ndarray) -> None:

@@ -7,12 +7,16 @@ import onnx_ir as ir
 
 
 class StripExporterMetadataPass(ir.passes.InPlacePass):
-    """Clear doc strings and metadata of the graph, its nodes and its values."""
+    """Clear doc strings and metadata of all graphs and functions, their nodes and their values."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        graph = model.graph
-        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-        for each in (graph, *graph, *values):
-            each.doc_string = None
-            each.metadata_props.clear()
-        return ir.passes.PassResult(model, modified=True)
+        noted = False
+        for graph in (*model.graphs(), *model.functions.values()):
+            values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+            if isinstance(graph, ir.Graph):
+                values += graph.initializers.values()
+            for each in (graph, *graph, *values):
+                noted |= bool(each.doc_string or each.metadata_props)
+                each.doc_string = None
+                each.metadata_props.clear()
+        return ir.passes.PassResult(model, modified=noted)

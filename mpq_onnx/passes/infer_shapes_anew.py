@@ -1,0 +1,46 @@
+"""Forget the shapes that a file states for its inner tensors and outputs, and infer them from its inputs.
+
+Exporters write wrong ones: names of axes that different lengths share (onnxruntime then reuses buffers of the wrong size),
+lengths of the example that was traced, ranks of another branch. What inference cannot tell stays open; an output keeps its rank
+and fixed lengths then, as ONNX wants a shape of it. Inputs are believed, but for a name that one input uses for two axes.
+"""
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+
+class InferShapesAnewPass(ir.passes.InPlacePass):
+    """Shapes by inference alone, in subgraphs too."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        stated = {value: value.shape for value in _computed(model)}
+        for value in model.graph.inputs:
+            if value.shape is not None:
+                value.shape = _without_repeated_names(value.shape)
+        for value in stated:
+            value.shape = None
+        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+        for value in model.graph.outputs:
+            if value.shape is None and stated.get(value) is not None:
+                value.shape = ir.Shape([size if isinstance(size, int) else None for size in stated[value]])  # type: ignore[union-attr]
+        return ir.passes.PassResult(
+            model, modified=any(value.shape != shape for value, shape in stated.items())
+        )
+
+
+def _computed(model: ir.Model) -> list[ir.Value]:
+    """All that a node computes, and what subgraphs are given; a tensor that is an initializer states its own shape."""
+    inner = [value for graph in model.graph.subgraphs() for value in graph.inputs]
+    return [*inner, *(value for node in model.graph.all_nodes() for value in node.outputs)]
+
+
+def _without_repeated_names(shape: ir.Shape) -> ir.Shape:
+    """Height and width that share a name are any two lengths."""
+    seen: set[str] = set()
+    sizes: list[int | str | None] = []
+    for size in shape:
+        name = size if isinstance(size, int) else size.value
+        sizes.append(None if isinstance(name, str) and name in seen else name)
+        if isinstance(name, str):
+            seen.add(name)
+    return ir.Shape(sizes)
