@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 ATTRIBUTES = {
     "Conv": ("kernel_shape", "strides", "pads", "dilations"),
@@ -18,9 +17,10 @@ class ExplicitWindowsPass(ir.passes.InPlacePass):
     """Give every convolution and pool all of its attributes; pads only where there is no auto_pad."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
         missing = [
             (node, attribute)
-            for graph in (model.graph, *model.functions.values())
+            for graph in graphs
             for node in graph.all_nodes()
             if node.op_type in ATTRIBUTES and not node.domain
             for attribute in _missing(node)

@@ -14,7 +14,8 @@ class NameNodesPass(ir.passes.InPlacePass):
     """Name nodes by their weight, else by module path, else by the exporter's name, else by output tensor."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = [_name_nodes(graph) for graph in (model.graph, *model.functions.values())]
+        graphs: tuple[ir.Graph | ir.Function, ...] = (model.graph, *model.functions.values())
+        modified = [_name_nodes(graph) for graph in graphs]
         return ir.passes.PassResult(model, modified=any(modified))
 
 

@@ -11,7 +11,8 @@ class StripExporterMetadataPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         noted = False
-        for graph in (*model.graphs(), *model.functions.values()):
+        graphs: list[ir.Graph | ir.Function] = [*model.graphs(), *model.functions.values()]
+        for graph in graphs:
             values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
             if isinstance(graph, ir.Graph):
                 values += graph.initializers.values()

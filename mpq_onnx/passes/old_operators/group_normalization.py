@@ -28,7 +28,7 @@ def restate(node: ir.Node, opset: int) -> Sequence[ir.Node] | None:
         )
     nodes: list[ir.Node] = []
     repeated = [_repeat(nodes, value, channels // groups) for value in (scale, bias)]
-    return [*nodes, ir.node("GroupNormalization", [data, *repeated], node.attributes.values())]
+    return [*nodes, ir.Node("", "GroupNormalization", [data, *repeated], node.attributes.values())]
 
 
 def _repeat(nodes: list[ir.Node], value: ir.Value, count: int) -> ir.Value:
