@@ -23,6 +23,7 @@ from mpq_onnx.placement.quantizer_ranges import weight_levels
 FORMAT = "mpq-onnx/allocation"
 VERSION = 1
 SCHEMA = "allocation.schema.json"
+FLOAT_BITS = 32.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class NodePrecision:
     weight_bits: float | tuple[float, ...] | None = None
     """One width for the whole tensor, or one per output channel; None leaves the weights in float."""
     weight_elements: int = 0
+    """0 for a weight that an earlier node has an entry for: it is stored, and counted, once."""
     macs: int = 0
     """Multiply-accumulates for one example."""
     input: str | None = None
     """Name of the quantized activation that the weights are multiplied with."""
+    other_input: str | None = None
+    """Of a product of two activations: the quantized one that is held."""
     activation: str | None = None
     """Name of the output tensor."""
     activation_bits: float | None = None
@@ -54,6 +58,11 @@ class NodePrecision:
     """Learned factor on the range that the observer found."""
     activation_range: float = 1.0
     """The same for the output."""
+
+    @property
+    def owns_weight(self) -> bool:
+        """The entry that the width of a weight is taken from, if several nodes share it."""
+        return self.weight is not None and self.weight_elements > 0
 
     @property
     def mean_weight_bits(self) -> float | None:
@@ -135,21 +144,25 @@ class Allocation:
     def weight_bytes(self) -> int:
         """Bytes that the weights take when every one is stored at its width (32 bits where left float)."""
         bits = sum(
-            node.weight_elements * (32.0 if node.mean_weight_bits is None else node.mean_weight_bits)
+            node.weight_elements * (FLOAT_BITS if node.mean_weight_bits is None else node.mean_weight_bits)
             for node in self.nodes
         )
         return math.ceil(bits / 8)
 
     @property
     def bit_operations(self) -> float:
-        """BOPs of one example: sum of MACs * weight bits * bits of the activation multiplied with them (32 for float)."""
+        """BOPs of one example: sum of MACs * bits of the one operand * bits of the other (32 for float), attention included."""
         activation_bits = self.activation_bits_by_tensor()
+
+        def held_bits(node: NodePrecision) -> float:
+            if node.weight is None:
+                return activation_bits.get(node.other_input or "", FLOAT_BITS)
+            return FLOAT_BITS if node.mean_weight_bits is None else node.mean_weight_bits
+
         return math.fsum(
-            node.macs
-            * (32.0 if node.mean_weight_bits is None else node.mean_weight_bits)
-            * activation_bits.get(node.input or "", 32.0)
+            node.macs * held_bits(node) * activation_bits.get(node.input or "", FLOAT_BITS)
             for node in self.nodes
-            if node.weight is not None
+            if node.macs
         )
 
     def activation_bits_by_tensor(self) -> dict[str, float]:
@@ -162,7 +175,7 @@ class Allocation:
 
     def weight_levels(self) -> dict[str, np.ndarray]:
         """Levels by dequantized weight (see placement.quantizer_ranges.weight_levels)."""
-        bits = {node.weight: node.weight_bits for node in self.nodes if node.weight is not None}
+        bits = {str(node.weight): node.weight_bits for node in self.nodes if node.owns_weight}
         return weight_levels(bits, self.settings.weight_scheme)
 
     def document(self) -> dict[str, Any]:
@@ -239,50 +252,62 @@ def make_allocation(
         range_factors: learned factors on ranges, by weight or activation tensor.
     """
     factors = range_factors or {}
-    entries: dict[str, NodePrecision] = {}
-    for weight in sites.weights:
-        entries[weight.node] = NodePrecision(
-            node=weight.node,
-            op_type=weight.op_type,
-            weight=weight.tensor,
-            weight_bits=_weight_width(weight, weight_bits),
-            weight_elements=weight.elements,
-            weight_counted=weight.fixed_bits is None,
-            weight_range=factors.get(weight.tensor, 1.0),
-            macs=weight.macs,
-            input=weight.source,
+    entries = [
+        entry
+        for site in sites.weights
+        for entry in _weight_entries(site, _weight_width(site, weight_bits), factors.get(site.tensor, 1.0))
+    ]
+    entries += [
+        NodePrecision(
+            node=product.node,
+            op_type=product.op_type,
+            macs=product.macs,
+            input=product.sources[0],
+            other_input=product.sources[1],
         )
-    extra: list[NodePrecision] = []
+        for product in sites.products
+    ]
+    first = {entry.node: index for index, entry in reversed(list(enumerate(entries)))}
     for site in sites.activations:
         bits = activation_bits.get(site.tensor)
         if site.fixed_bits is not None and activation_bits:
             bits = site.fixed_bits
-        entry = NodePrecision(
-            node=site.node,
-            op_type=site.op_type,
-            activation=site.tensor,
-            activation_bits=bits,
-            activation_elements=site.elements,
-            activation_counted=site.fixed_bits is None,
-            activation_range=factors.get(site.tensor, 1.0),
-        )
-        present = entries.get(site.node)
-        if present is None:
-            entries[site.node] = entry
-        elif present.activation is None:
-            entries[site.node] = dataclasses.replace(
-                present,
-                activation=entry.activation,
-                activation_bits=entry.activation_bits,
-                activation_elements=entry.activation_elements,
-                activation_counted=entry.activation_counted,
-                activation_range=entry.activation_range,
-            )
-        else:  # a node with several outputs, such as Split of a fresh tensor or TopK
-            extra.append(entry)
+        own: dict[str, Any] = {
+            "activation": site.tensor,
+            "activation_bits": bits,
+            "activation_elements": site.elements,
+            "activation_counted": site.fixed_bits is None,
+            "activation_range": factors.get(site.tensor, 1.0),
+        }
+        index = first.get(site.node)
+        if index is not None and entries[index].activation is None:
+            entries[index] = dataclasses.replace(entries[index], **own)
+        else:  # a node without weights, or with several outputs, such as Split of a fresh tensor or TopK
+            first.setdefault(site.node, len(entries))
+            entries.append(NodePrecision(node=site.node, op_type=site.op_type, **own))
     position = {name: index for index, name in enumerate(sites.order)}
-    nodes = sorted([*entries.values(), *extra], key=lambda entry: position.get(entry.node, len(position)))
+    nodes = sorted(entries, key=lambda entry: position.get(entry.node, len(position)))
     return Allocation(model, settings, tuple(nodes), budget)
+
+
+def _weight_entries(
+    site: WeightSite, bits: float | tuple[float, ...] | None, range_factor: float
+) -> list[NodePrecision]:
+    """An entry for every node that reads the weight; its elements count in the first."""
+    return [
+        NodePrecision(
+            node=use.node,
+            op_type=use.op_type,
+            weight=site.tensor,
+            weight_bits=bits,
+            weight_elements=0 if index else site.elements,
+            weight_counted=site.fixed_bits is None,
+            weight_range=range_factor,
+            macs=use.macs,
+            input=use.source,
+        )
+        for index, use in enumerate(site.uses)
+    ]
 
 
 def _weight_width(
@@ -297,10 +322,13 @@ def _weight_width(
 def check_against_sites(allocation: Allocation, sites: Sites) -> None:
     """Raise AllocationError unless every entry of `allocation` matches the model that `sites` came from."""
     weights = {site.tensor: site for site in sites.weights}
+    known = {(use.node, site.tensor): site for site in sites.weights for use in site.uses}
     activations = {site.tensor: site for site in sites.activations}
     for node in allocation.nodes:
         if node.weight is not None:
-            _check_weight(node, weights.pop(node.weight, None))
+            _check_weight(node, known.get((node.node, node.weight)))
+        if node.owns_weight:
+            weights.pop(str(node.weight), None)
         if node.activation is not None:
             site = activations.pop(node.activation, None)
             if site is None or site.node != node.node:
@@ -316,7 +344,7 @@ def check_against_sites(allocation: Allocation, sites: Sites) -> None:
 
 
 def _check_weight(node: NodePrecision, site: WeightSite | None) -> None:
-    if site is None or site.node != node.node or site.elements != node.weight_elements:
+    if site is None or (node.owns_weight and site.elements != node.weight_elements):
         raise AllocationError(
             f"the allocation belongs to another model: node {node.node} with {node.weight_elements} weights"
             f" named {node.weight} is not in it"

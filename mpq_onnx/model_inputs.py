@@ -1,5 +1,6 @@
-"""What a model wants to be fed: name, element type and shape of each input."""
+"""What a model wants to be fed: name, element type and shape of each input, and which axis runs over examples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +18,30 @@ class ModelInput:
     shape: tuple[int | None, ...] | None
     """None for an axis of any length; None instead of a tuple where even the rank is open."""
 
+    example_axis: int | None = 0
+    """The axis that runs over examples; None for an input that all examples of a batch share (a scalar, a sample rate)."""
+
     @property
     def fixed_batch(self) -> int | None:
         """The batch size, where the model allows just one."""
-        return self.shape[0] if self.shape else None
+        return self.shape[self.example_axis] if self.shape and self.example_axis is not None else None
+
+    @property
+    def example_shape(self) -> tuple[int | None, ...] | None:
+        """The shape of one example, its axis left out; None where even the rank is open."""
+        if self.shape is None or self.example_axis is None:
+            return self.shape
+        return (*self.shape[: self.example_axis], *self.shape[self.example_axis + 1 :])
 
     def check(self, array: np.ndarray, where: str) -> None:
-        """Raise DataError unless a batch `array` fits this input, free of NaN and infinities."""
-        if self.shape is not None:
-            fits = array.ndim == len(self.shape) and all(
+        """Raise DataError unless examples [examples, ...] fit this input, free of NaN and infinities."""
+        if self.example_shape is not None:
+            fits = array.ndim == len(self.example_shape) + 1 and all(
                 wanted is None or wanted == size
-                for wanted, size in zip(self.shape[1:], array.shape[1:], strict=True)
+                for wanted, size in zip(self.example_shape, array.shape[1:], strict=True)
             )
             if not fits:
-                wanted_text = ["any" if size is None else str(size) for size in self.shape[1:]]
+                wanted_text = ["any" if size is None else str(size) for size in self.example_shape]
                 raise DataError(
                     f"{where}: examples of shape ({', '.join(map(str, array.shape[1:]))}) do not fit model input"
                     f" {self.name} ({', '.join(wanted_text)}); set layout= or convert the data"
@@ -41,21 +52,79 @@ class ModelInput:
                 f"{where}: NaN or infinity in example {example} of this batch for input {self.name}"
             )
 
+    def place(self, examples: np.ndarray, where: str) -> np.ndarray:
+        """`examples` [examples, ...] as the model reads them: along its own axis, or once where all share the input.
+
+        Raises:
+            DataError: the examples differ in an input that a batch has only one value of.
+        """
+        if self.example_axis is None:
+            if len(examples) and (examples != examples[:1]).any():
+                raise DataError(
+                    f"{where}: examples differ in model input {self.name}, which a batch has one value of; give all the same"
+                    f" value, or fix it with `mpq-onnx export --set {self.name}=VALUE`"
+                )
+            return np.ascontiguousarray(examples[0])
+        return np.ascontiguousarray(np.moveaxis(examples, 0, self.example_axis))
+
 
 def model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
     """The inputs of `model` that are not initializers, in graph order."""
+    values = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    axes = example_axes([_dimensions(value) for value in values])
     return tuple(
-        ModelInput(str(value.name), _numpy_dtype(value), _shape(value))
-        for value in model.graph.inputs
-        if value.name not in model.graph.initializers
+        ModelInput(str(value.name), _numpy_dtype(value), _shape(value), axis)
+        for value, axis in zip(values, axes, strict=True)
     )
+
+
+Dimensions = Sequence[int | str | None] | None
+"""Of one input: a length, the name of an open axis, or None for an open axis without a name; None for an open rank."""
+BATCH_NAMES = ("batch", "n", "bs", "b")
+
+
+def example_axes(inputs: Sequence[Dimensions]) -> list[int | None]:
+    """The axis of every input that runs over examples, told from names and lengths.
+
+    Open axes: the one named like a batch, else axis 0 where it is open, else the one open axis; the same name is the same axis
+    in all inputs. Without open axes the batch is the first input's axis 0; inputs that begin otherwise have it at the axis of
+    that length.
+    """
+    ranked = [dimensions for dimensions in inputs if dimensions]
+    batch = _batch_name(ranked)
+    if batch is None and all(isinstance(each[0], int) for each in ranked):
+        size = ranked[0][0] if ranked else None
+        return [0 if each is None else list(each).index(size) if size in each else None for each in inputs]
+    return [0 if each is None else _open_axis(each, batch) for each in inputs]
+
+
+def _batch_name(ranked: Sequence[Sequence[int | str | None]]) -> str | None:
+    names = [size for dimensions in ranked for size in dimensions if isinstance(size, str)]
+    named = next((name for name in names if "batch" in name.lower() or name.lower() in BATCH_NAMES), None)
+    if named is not None:
+        return named
+    return next((each[0] for each in ranked if isinstance(each[0], str)), None)
+
+
+def _open_axis(dimensions: Sequence[int | str | None], batch: str | None) -> int | None:
+    if batch is not None and batch in dimensions:
+        return list(dimensions).index(batch)
+    opened = [axis for axis, size in enumerate(dimensions) if not isinstance(size, int)]
+    return opened[0] if opened and (opened[0] == 0 or len(opened) == 1) else None
 
 
 def _numpy_dtype(value: ir.Value) -> np.dtype:
     return np.dtype(value.dtype.numpy()) if value.dtype is not None else np.dtype(np.float32)
 
 
-def _shape(value: ir.Value) -> tuple[int | None, ...] | None:
+def _dimensions(value: ir.Value) -> Dimensions:
     if value.shape is None:
         return None
-    return tuple(size if isinstance(size, int) else None for size in value.shape)
+    return [size if isinstance(size, int) else size.value for size in value.shape]
+
+
+def _shape(value: ir.Value) -> tuple[int | None, ...] | None:
+    dimensions = _dimensions(value)
+    return (
+        None if dimensions is None else tuple(size if isinstance(size, int) else None for size in dimensions)
+    )

@@ -49,10 +49,10 @@ class QuantizedNetwork:
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
     """By weight tensor."""
     biases: dict[str, QuantizedBias] = field(default_factory=dict)
-    """By weight tensor of the node that the bias belongs to."""
+    """By name of the node that adds the bias."""
     float_biases: dict[str, np.ndarray] = field(default_factory=dict)
-    """Corrected biases that stay float32 [channels], by weight tensor: their node's input is not quantized, or int32 does not
-    hold them."""
+    """Corrected biases that stay float32 [channels], by node: its products have no scale of their own, or int32 does not hold
+    them."""
 
 
 def activation_quantizer(

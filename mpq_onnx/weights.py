@@ -1,5 +1,6 @@
 """Quantized weights: integers with one scale, zero point and number of levels per output channel. No torch here."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,10 @@ class WeightRules:
     """A name in quantization.SCHEMES."""
     scales: str = PER_CHANNEL
     """One scale an output channel, or one a tensor."""
+
+    def for_stack(self, is_stack: bool) -> "WeightRules":
+        """These rules, with one scale for a stack of matrices."""
+        return dataclasses.replace(self, scales=PER_TENSOR) if is_stack else self
 
 
 @dataclass(frozen=True)

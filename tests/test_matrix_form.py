@@ -1,24 +1,30 @@
-"""Every layer as a matrix product equals the layer itself, with stride, padding, dilation and groups."""
+"""Every layer as a matrix product equals the layer itself, with stride, padding, dilation, groups, and examples on any axis."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mpq_onnx.mirror.matrix_form import input_patches, output_matrix, weight_from_matrix, weight_matrix
+from mpq_onnx.graph.example_layout import ExampleLayout
+from mpq_onnx.mirror.matrix_form import MatrixForm
+
+FIRST = ExampleLayout(0)
 
 
-def through_matrices(op: str, x: torch.Tensor, weight: torch.Tensor, attributes: dict) -> torch.Tensor:
-    """The layer's output as [n, g, o, l]."""
-    patches = input_patches(op, x, weight, attributes)
-    return torch.einsum("gok,ngkl->ngol", weight_matrix(op, weight, attributes), patches)
+def check(form: MatrixForm, x: torch.Tensor, weight: torch.Tensor, wanted: torch.Tensor) -> None:
+    """The node's output as [n, g, o, l] is the product of its matrices, and the weight comes back from its matrix."""
+    matrix = form.weight_matrix(weight)
+    found = torch.einsum("gok,ngkl->ngol", matrix, form.patches(x, weight))
+    torch.testing.assert_close(found, form.outputs(wanted, weight), rtol=1e-4, atol=1e-4)
+    assert torch.equal(form.weight_from_matrix(matrix, weight), weight)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize(
     ("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 1, 1, 2), (1, 2, 2, 4), (2, 1, 2, 1)]
 )
-def test_convolution(stride: int, padding: int, dilation: int, groups: int) -> None:
+def test_convolution(stride: int, padding: int, dilation: int, groups: int, rows: int) -> None:
     torch.manual_seed(0)
-    x, weight = torch.randn(2, 4, 11, 9), torch.randn(8, 4 // groups, 3, 2)
+    x, weight = torch.randn(4, 4, 11, 9), torch.randn(8, 4 // groups, 3, 2)
     attributes = {
         "strides": [stride] * 2,
         "pads": [padding] * 4,
@@ -26,11 +32,10 @@ def test_convolution(stride: int, padding: int, dilation: int, groups: int) -> N
         "group": groups,
     }
     wanted = F.conv2d(x, weight, None, stride, padding, dilation, groups)
-    found = through_matrices("Conv", x, weight, attributes)
-    torch.testing.assert_close(found, output_matrix("Conv", wanted, attributes), rtol=1e-4, atol=1e-4)
-    assert torch.equal(
-        weight_from_matrix("Conv", weight_matrix("Conv", weight, attributes), weight, attributes), weight
-    )
+    layout = ExampleLayout(0, rows)
+    form = MatrixForm("Conv", attributes, layout, layout)
+    check(form, x, weight, wanted)
+    assert form.patches(x, weight).shape[0] == 4 // rows
 
 
 @pytest.mark.parametrize(
@@ -46,25 +51,30 @@ def test_transposed_convolution(stride: int, padding: int, extra: int, groups: i
         "group": groups,
     }
     wanted = F.conv_transpose2d(x, weight, None, stride, padding, extra, groups)
-    found = through_matrices("ConvTranspose", x, weight, attributes)
-    torch.testing.assert_close(
-        found, output_matrix("ConvTranspose", wanted, attributes), rtol=1e-4, atol=1e-4
-    )
-    matrix = weight_matrix("ConvTranspose", weight, attributes)
-    assert torch.equal(weight_from_matrix("ConvTranspose", matrix, weight, attributes), weight)
+    check(MatrixForm("ConvTranspose", attributes, FIRST, FIRST), x, weight, wanted)
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
-def test_gemm(transposed: int) -> None:
-    x, weight = torch.randn(3, 5), torch.randn(5, 7)
-    attributes = {"transB": transposed, "alpha": 0.5}
+@pytest.mark.parametrize("layout", [FIRST, ExampleLayout(0, 2), ExampleLayout(0, 3, outer=False)])
+def test_gemm(transposed: int, layout: ExampleLayout) -> None:
+    x, weight = torch.randn(6, 5), torch.randn(5, 7)
     stored = weight.t().contiguous() if transposed else weight
-    wanted = 0.5 * x @ weight
-    found = through_matrices("Gemm", x, stored, attributes)
-    torch.testing.assert_close(found, output_matrix("Gemm", wanted, attributes))
+    form = MatrixForm("Gemm", {"transB": transposed, "alpha": 0.5}, layout, layout)
+    check(form, x, stored, 0.5 * x @ weight)
+    patches = form.patches(x, stored)
+    second = x.reshape(6 // layout.rows, layout.rows, 5)[1] if layout.outer else x[1 :: 6 // layout.rows]
+    torch.testing.assert_close(patches[1, 0].t(), 0.5 * second)
 
 
-def test_matmul_with_leading_axes() -> None:
+@pytest.mark.parametrize("axis", [0, 1])
+def test_matmul_with_leading_axes(axis: int) -> None:
     x, weight = torch.randn(3, 4, 5), torch.randn(5, 7)
-    found = through_matrices("MatMul", x, weight, {})
-    torch.testing.assert_close(found, output_matrix("MatMul", x @ weight, {}))
+    form = MatrixForm("MatMul", {}, ExampleLayout(axis), ExampleLayout(axis))
+    check(form, x, weight, x @ weight)
+    torch.testing.assert_close(form.patches(x, weight)[2, 0].t(), x.select(axis, 2))
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 5), (3, 6, 2, 4, 5), (3, 1, 4, 5)])
+def test_matmul_with_a_stack_of_weights(shape: tuple[int, ...]) -> None:
+    x, weight = torch.randn(*shape), torch.randn(2, 5, 7)
+    check(MatrixForm("MatMul", {}, FIRST, FIRST), x, weight, x @ weight)

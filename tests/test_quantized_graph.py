@@ -41,7 +41,7 @@ def quantize(model: Path, spec: str, weights, activations, storage: str):
     )
     data = TrainingData(dataset, mirror, torch.device("cpu"))
     network = round_network(mirror, sites, allocation, calibration, data, 64)
-    graph = write_graph(float_model.model, sites, allocation, network, storage)
+    graph = write_graph(float_model.model, allocation, network, storage)
     return (
         float_model.model,
         graph,

@@ -6,8 +6,9 @@ import pytest
 import torch
 from conftest import make_cnn
 
+from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.mirror.matrix_form import input_patches, second_moment, weight_matrix
+from mpq_onnx.mirror.matrix_form import MatrixForm, second_moment
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.placement import find_sites
@@ -26,10 +27,11 @@ def layer_problem(bits: int = 3, seed: int = 0) -> tuple[Layer, Moments, torch.T
     scale, zero_point, levels = (
         torch.from_numpy(array).reshape(1, 6, 1) for array in (grid.scale, grid.zero_point, grid.levels)
     )
-    patches = input_patches("Conv", x, weight, {})
+    form = MatrixForm("Conv", {}, ExampleLayout(0), ExampleLayout(0))
+    patches = form.patches(x, weight)
     moment = second_moment(patches, patches) / (patches.shape[0] * patches.shape[3])
     return (
-        Layer(weight_matrix("Conv", weight, {}), scale, zero_point, levels),
+        Layer(form.weight_matrix(weight), scale, zero_point, levels),
         Moments(moment, moment),
         patches,
     )

@@ -106,7 +106,7 @@ class Problem:
         def search() -> list[WeightGrid]:
             rows = channel_rows(self.weight_array(site), site.channel_axis)
             return [
-                weight_grid(rows, np.full(site.channels, width), self.weight_rules)
+                weight_grid(rows, np.full(site.channels, width), self.weight_rules.for_stack(site.is_stack))
                 for width in self.weights.choices
             ]
 

@@ -4,12 +4,12 @@ A small change d of a weight changes the loss by about E[(g . d)^2] / 2, with g 
 and its label drawn from the model's own prediction (the Fisher information, which equals the Hessian of the
 Kullback-Leibler divergence from the float model). Here d is the real rounding error of an output channel, so that errors
 which cancel inside the channel are seen to cancel. For an activation the errors of its elements count as independent:
-sum E[g^2] times the mean squared error that calibration measured.
+sum E[g^2] times the mean squared error that calibration measured. A weight that nodes share gets the sum of what it does in
+each of them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from mpq_onnx.allocators.problem import Problem
 from mpq_onnx.allocators.recorder import Recorder
 from mpq_onnx.calibration import WIDTHS
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.matrix_form import input_patches, output_matrix, supports, weight_matrix
+from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form
 from mpq_onnx.mirror.quantized import with_quantizers
-from mpq_onnx.placement import WeightSite
+from mpq_onnx.placement import Shapes, WeightSite
+from mpq_onnx.placement.sites import shape_of
 from mpq_onnx.weights import quantize_to_nearest
 
 NAME = "fisher-projected"
@@ -41,13 +42,25 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class _Layer:
-    site: WeightSite
+class _Use:
+    """A node that multiplies a weight, as a matrix product."""
+
     node: fx.Node
-    attributes: Mapping[str, Any]
-    weight: Tensor
+    form: MatrixForm
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """One weight with the error of each choice."""
+
+    site: WeightSite
+    constant: fx.Node
+    value: Tensor
     errors: Tensor
     """[choices, *weight shape]."""
+    uses: tuple[_Use, ...]
+    """All of its uses, where each is a matrix product along the site's channels; empty where the gradient with respect to the
+    weight itself is taken."""
 
 
 def measure_costs(problem: Problem) -> Costs:
@@ -59,30 +72,32 @@ def measure_costs(problem: Problem) -> Costs:
 def _measure(problem: Problem) -> Costs:
     generator = torch.Generator().manual_seed(problem.training.seed)
     mirror, activations = _watched(problem)
-    layers = _layers(problem, mirror)
+    weights = _weights(problem, mirror)
     weight_costs = {
-        layer.site.tensor: torch.zeros(
-            layer.site.channels, len(layer.errors), dtype=torch.float64, device=layer.weight.device
+        weight.site.tensor: torch.zeros(
+            weight.site.channels, len(weight.errors), dtype=torch.float64, device=weight.value.device
         )
-        for layer in layers
+        for weight in weights
     }
     squared_gradients = dict.fromkeys(activations, 0.0)
+    readers = {use.node for weight in weights for use in weight.uses}
+    constants = [weight.constant for weight in weights if not weight.uses]
+    watched = list(dict.fromkeys([*readers, *constants, *activations.values()]))
     # A batch holds all its activations at once; later batches of the data set add nothing new.
     examples = min(EXAMPLES, len(problem.data))
     for batch in problem.data.batches(BATCH_SIZE, examples):
-        watched = [*(layer.node for layer in layers), *activations.values()]
-        recorder = Recorder(mirror, watched, {layer.node for layer in layers})
-        outputs = recorder.run_batch(batch.inputs)
-        found = [recorder.values[node] for node in watched]
-        gradients = torch.autograd.grad(
-            sampled_likelihood(outputs, batch.answer, generator), found, allow_unused=True
+        recorder = Recorder(mirror, watched, readers)
+        outputs = batch.by_example(recorder.run_batch(batch.inputs))
+        found = torch.autograd.grad(
+            sampled_likelihood(outputs, batch.answer, generator),
+            [recorder.values[node] for node in watched],
+            allow_unused=True,
         )
-        for layer, gradient in zip(layers, gradients, strict=False):
-            if gradient is not None:
-                weight_costs[layer.site.tensor] += _channel_costs(
-                    layer, recorder.arguments[layer.node][0], gradient
-                )
-        for tensor, gradient in zip(activations, gradients[len(layers) :], strict=True):
+        gradients = dict(zip(watched, found, strict=True))
+        for weight in weights:
+            weight_costs[weight.site.tensor] += _channel_costs(weight, recorder, gradients)
+        for tensor, node in activations.items():
+            gradient = gradients[node]
             if gradient is not None:
                 squared_gradients[tensor] += float(gradient.double().square().sum())
     return Costs(
@@ -113,40 +128,78 @@ def _watched(problem: Problem) -> tuple[Mirror, dict[str, fx.Node]]:
     return mirror, {tensor: nodes[tensor] for tensor in problem.activations.names}
 
 
-def _layers(problem: Problem, mirror: Mirror) -> list[_Layer]:
-    layers = []
+def _weights(problem: Problem, mirror: Mirror) -> list[_Weight]:
+    weights = []
     for site in problem.sites.free_weights if problem.budget.weight_bits is not None else ():
-        weight = problem.weight_array(site)
+        array = problem.weight_array(site)
         errors = [
-            quantize_to_nearest(weight, site.channel_axis, grid).dequantized() - weight
+            quantize_to_nearest(array, site.channel_axis, grid).dequantized() - array
             for grid in problem.grids(site)
         ]
-        device_weight = problem.mirror.parameter(site.tensor).detach()
-        stacked = torch.from_numpy(np.stack(errors)).to(device_weight)
-        for node in mirror.values[site.tensor].users:
-            layers.append(_Layer(site, node, dict(node.kwargs), device_weight, stacked))
-    return layers
+        value = problem.mirror.parameter(site.tensor).detach()
+        constant = mirror.values[site.tensor]
+        weights.append(
+            _Weight(
+                site,
+                constant,
+                value,
+                torch.from_numpy(np.stack(errors)).to(value),
+                _uses(site, constant, value, problem.calibration.shapes),
+            )
+        )
+    return weights
 
 
-def _channel_costs(layer: _Layer, x: Tensor, gradient: Tensor) -> Tensor:
+def _uses(site: WeightSite, constant: fx.Node, value: Tensor, shapes: Shapes) -> tuple[_Use, ...]:
+    """The readers of a weight, unless one of them is of another kind: a look-up, or along another axis."""
+    by_name = {use.node: use for use in site.uses if use.channel_axis == site.channel_axis}
+    found = []
+    for node in constant.users:
+        use = by_name.get(str(node.meta.get("onnx_name")))
+        form = matrix_form(use, value, dict(node.kwargs), len(shape_of(use.input, shapes))) if use else None
+        if form is None:
+            return ()
+        found.append(_Use(node, form))
+    return tuple(found)
+
+
+def _channel_costs(weight: _Weight, recorder: Recorder, gradients: Mapping[fx.Node, Tensor | None]) -> Tensor:
     """sum over examples of (g . d)^2, [channels, choices]."""
-    if not supports(layer.site, layer.attributes):
-        return _independent_costs(layer, x, gradient)
-    patches = input_patches(layer.site.op_type, x, layer.weight, layer.attributes)
-    slopes = output_matrix(layer.site.op_type, gradient, layer.attributes)
+    channels, choices = weight.site.channels, len(weight.errors)
+    none = torch.zeros(channels, choices, dtype=torch.float64, device=weight.value.device)
+    if not weight.uses:
+        gradient = gradients[weight.constant]
+        return none if gradient is None else _batch_costs(weight, gradient)
+    total: Tensor | None = None
+    for each in weight.uses:
+        gradient = gradients[each.node]
+        x = recorder.arguments[each.node][0]
+        if gradient is None:
+            continue
+        projected = _projected(weight, each, x, gradient)
+        total = projected if total is None else total + projected
+    return none if total is None else total.double().square().sum(0)
+
+
+def _projected(weight: _Weight, each: _Use, x: Tensor, gradient: Tensor) -> Tensor:
+    """g . d of every example, [examples, channels, choices]."""
+    form = each.form
+    patches, slopes = form.patches(x, weight.value), form.outputs(gradient, weight.value)
     per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
-    errors = torch.stack(
-        [weight_matrix(layer.site.op_type, error, layer.attributes) for error in layer.errors]
-    )
+    errors = torch.stack([form.weight_matrix(error) for error in weight.errors])
     projected = torch.einsum("ngok,bgok->ngob", per_example, errors)
-    return projected.double().square().sum(0).reshape(layer.site.channels, -1)
+    examples, groups, outputs, choices = projected.shape
+    if groups * outputs == weight.site.channels:
+        return projected.reshape(examples, -1, choices)
+    return projected.sum(1)  # the same channels in every group
 
 
-def _independent_costs(layer: _Layer, x: Tensor, gradient: Tensor) -> Tensor:
-    """For layers without a matrix form: the output's squared gradients times the input's power and the squared error."""
-    power = gradient.double().square().sum() * x.double().square().mean()
-    axes = [axis + 1 for axis in range(layer.weight.dim()) if axis != layer.site.channel_axis]
-    return layer.errors.double().square().sum(dim=axes).t() * power / layer.site.channels
+def _batch_costs(weight: _Weight, gradient: Tensor) -> Tensor:
+    """(g . d)^2 with g the gradient of a whole batch: on average the sum over its examples, which are independent."""
+    axis = weight.site.channel_axis
+    others = [place + 1 for place in range(weight.value.dim()) if place != axis]
+    product = (weight.errors * gradient).double()
+    return (product.sum(dim=others) if others else product).square().t()
 
 
 def _join_weights(problem: Problem, by_channel: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -29,7 +29,7 @@ def mean_distance(network: Callable[..., tuple[Tensor, ...]], batches: Iterable[
     """
     total, count = 0.0, 0
     for batch in batches:
-        distances = distance_from_float(network(*batch.inputs), batch)
+        distances = distance_from_float(batch.by_example(network(*batch.inputs)), batch)
         total += float(distances.double().sum())
         count += len(distances)
     return total / count

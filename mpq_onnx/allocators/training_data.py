@@ -1,6 +1,6 @@
 """Calibration data for torch: batches on the device, with labels or the float model's outputs as target."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +11,20 @@ from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.tasks import Answer, answer_of, check_classes
 
 READ_BATCH = 64
 
 
-def _forward(mirror: Mirror, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _forward(mirror: Mirror, inputs: tuple[Tensor, ...], examples: int) -> tuple[Tensor, ...]:
     try:
         return mirror.module.forward(*inputs)
     except (RuntimeError, ValueError, IndexError) as error:  # what torch raises for shapes that do not fit
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"the model's mirror cannot run a batch of {len(inputs[0])}: {reason}; if the model was exported for one batch"
+            f"the model's mirror cannot run a batch of {examples}: {reason}; if the model was exported for one batch"
             " size, export it with a free batch axis"
         ) from error
 
@@ -36,9 +37,19 @@ class TrainingBatch:
     """The model's inputs, in order."""
     labels: Tensor | None
     float_outputs: tuple[Tensor, ...]
-    """What the float model answers."""
+    """What the float model answers, [examples, ...] each."""
     answer: Answer
     """What the outputs mean."""
+    layouts: tuple[ExampleLayout | None, ...]
+    """Of the model's outputs."""
+
+    def by_example(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A network's outputs for this batch as [examples, ...] each."""
+        examples = len(self.float_outputs[0])
+        return tuple(
+            examples_first(output, layout, examples)
+            for output, layout in zip(outputs, self.layouts, strict=True)
+        )
 
 
 class TrainingData:
@@ -51,12 +62,34 @@ class TrainingData:
         parts: list[tuple[Tensor, ...]] = []
         digest = ContentDigest()
         with torch.no_grad():
+            self.layouts = self._layouts(mirror)
             for batch in dataset.batches(READ_BATCH):
                 digest.update(batch)
-                parts.append(_forward(mirror, self._tensors(batch)[0]))
+                outputs = _forward(mirror, self._tensors(batch)[0], batch.examples)
+                parts.append(
+                    tuple(
+                        examples_first(output, layout, batch.examples)
+                        for output, layout in zip(outputs, self.layouts, strict=True)
+                    )
+                )
         self.sha256 = digest.sha256
         self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
         self.answer = answer_of(dataset.task, [output.shape for output in self.float_outputs])
+
+    def _layouts(self, mirror: Mirror) -> tuple[ExampleLayout | None, ...]:
+        """Of the outputs; one whose axis cannot be told counts as having its examples first."""
+
+        def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            inputs = tuple(torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names)
+            outputs = _forward(mirror, inputs, max((len(each) for each in inputs if each.dim()), default=1))
+            return {str(index): output.cpu().numpy() for index, output in enumerate(outputs)}
+
+        fixed = next((each.fixed_batch for each in self.dataset.inputs if each.fixed_batch), None)
+        found, _ = find_layouts(
+            run, lambda positions: self.dataset.read(positions).inputs, len(self.dataset), fixed
+        )
+        count = len(mirror.outputs)
+        return tuple(found.get(str(index), ExampleLayout(0)) for index in range(count))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -88,7 +121,7 @@ class TrainingData:
         inputs, labels = self._tensors(batch)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
         exact = tuple(output[chosen] for output in self.float_outputs)
-        return TrainingBatch(inputs, labels, exact, self.answer)
+        return TrainingBatch(inputs, labels, exact, self.answer, self.layouts)
 
     def shuffled(self, size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Positions of the batches of one epoch; the same for the same seed and epoch."""

@@ -95,7 +95,7 @@ def learning(problem: Problem, learner: Learner) -> Learning:
     def loss(batch: TrainingBatch, step: int) -> Tensor:
         # Of the step alone, so that a resumed training draws what an uninterrupted one does.
         learner.rules.generator.manual_seed(problem.training.seed * STEPS_PER_SEED + step)
-        outputs = learner.mirror.module.forward(*batch.inputs)
+        outputs = batch.by_example(learner.mirror.module.forward(*batch.inputs))
         return target(outputs, batch) + problem.training.penalty * _excess(problem, learner)
 
     return Learning(learner.parameters, loss, learner.clamp_, lambda: _describe(problem, learner))

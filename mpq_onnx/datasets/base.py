@@ -18,15 +18,14 @@ class Batch:
     """Some examples."""
 
     inputs: dict[str, np.ndarray]
-    """One array a model input, examples along axis 0."""
+    """One array a model input, as the model reads it: examples along the input's own axis, shared inputs once."""
     labels: np.ndarray | None
     """int64 classes, float64 scores, or none."""
     groups: np.ndarray | None = None
     """str [examples]: which part of the data each is from, where metrics are wanted by part."""
 
-    @property
-    def size(self) -> int:
-        return len(next(iter(self.inputs.values())))
+    examples: int = 0
+    """How many."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,10 @@ class Dataset:
             array = batch.inputs[wanted.name]
             if array.dtype.kind not in "fiub":
                 raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
-            arrays[wanted.name] = np.ascontiguousarray(array, dtype=wanted.dtype)
-            wanted.check(arrays[wanted.name], self.name)
-        return Batch(arrays, batch.labels, batch.groups)
+            typed = np.ascontiguousarray(array, dtype=wanted.dtype)
+            wanted.check(typed, self.name)
+            arrays[wanted.name] = wanted.place(typed, self.name)
+        return Batch(arrays, batch.labels, batch.groups, len(positions))
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples in order, `size` at a time; the last batch may be smaller. One is read ahead while the caller works."""

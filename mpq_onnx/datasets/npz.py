@@ -29,7 +29,12 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
                 f"{spec.text}: the file has {', '.join(arrays) or 'no arrays'}, the model wants"
                 f" {', '.join(wanted.name for wanted in inputs)}"
             )
-    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    shared = [
+        wanted.name
+        for wanted in inputs
+        if wanted.example_axis is None and arrays[wanted.name].ndim == len(wanted.shape or ())
+    ]
+    lengths = {name: len(array) for name, array in arrays.items() if name not in shared and array.ndim}
     if labels is not None:
         lengths["labels"] = len(labels)
     if len(set(lengths.values())) != 1:
@@ -40,7 +45,9 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         batch = {
             name: preprocessing.apply(array[chosen]) if array.ndim == 4 else array[chosen]
             for name, array in arrays.items()
+            if name not in shared
         }
+        batch |= {name: np.broadcast_to(arrays[name], (len(chosen), *arrays[name].shape)) for name in shared}
         return Batch(batch, None if labels is None else labels[chosen].astype(np.int64))
 
     return Examples(next(iter(lengths.values())), labels is not None, read)

@@ -33,7 +33,8 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     names = list(shapes)
 
     def example(wanted: ModelInput, index: int) -> np.ndarray:
-        generator = np.random.default_rng([seed, index, names.index(wanted.name)])
+        own = index if wanted.example_axis is not None else 0  # what a batch shares is the same for all of it
+        generator = np.random.default_rng([seed, own, names.index(wanted.name)])
         if wanted.dtype.kind == "f":
             return generator.standard_normal(shapes[wanted.name]).astype(wanted.dtype)
         return generator.integers(0, 2, shapes[wanted.name]).astype(wanted.dtype)
@@ -47,8 +48,8 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
 
 def _shape(wanted: ModelInput, size: int | None, where: str) -> tuple[int, ...]:
     """The shape of one example."""
-    if wanted.shape is None:
+    if wanted.example_shape is None:
         raise DataError(f"{where}: model input {wanted.name} has no shape; export the model with shapes")
-    if any(axis is None for axis in wanted.shape[1:]) and size is None:
+    if any(axis is None for axis in wanted.example_shape) and size is None:
         raise DataError(f"{where}: model input {wanted.name} has open axes; give their length with size=")
-    return tuple(size if axis is None else axis for axis in wanted.shape[1:])  # type: ignore[misc]
+    return tuple(size if axis is None else axis for axis in wanted.example_shape)  # type: ignore[misc]

@@ -45,7 +45,7 @@ def learning(problem: EnergyProblem, noisy: NoisyMirror) -> Learning:
 
     def loss(batch: TrainingBatch, step: int) -> Tensor:
         noisy.generator.manual_seed(problem.training.seed * SEED_STRIDE + step)
-        outputs = noisy.mirror.module.forward(*batch.inputs)
+        outputs = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
         excess = torch.relu(mean_energy().log() - math.log(problem.energy_per_mac))
         return TARGETS[problem.training.labels](outputs, batch) + problem.training.penalty * excess
 

@@ -33,7 +33,8 @@ def measure_costs(problem: EnergyProblem) -> np.ndarray:
     examples = min(EXAMPLES, len(problem.data))
     for batch in problem.data.batches(BATCH_SIZE, examples):
         recorder = Recorder(problem.mirror, [*outputs, *weights], set(outputs))
-        likelihood = sampled_likelihood(recorder.run_batch(batch.inputs), batch.answer, generator)
+        outputs_found = batch.by_example(recorder.run_batch(batch.inputs))
+        likelihood = sampled_likelihood(outputs_found, batch.answer, generator)
         watched = list(dict.fromkeys([*outputs, *weights]))
         found = torch.autograd.grad(
             likelihood, [recorder.values[node] for node in watched], allow_unused=True

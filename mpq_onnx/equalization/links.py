@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.placement.sites import Shapes, channel_axis, weight_input
+from mpq_onnx.graph.mac import channel_axis, weight_input
+from mpq_onnx.placement.sites import Shapes
 
 HOMOGENEOUS = frozenset(
     {
@@ -79,7 +80,7 @@ def _consumers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
     found: list[ir.Node] = []
     for use in value.uses():
         node = use.node
-        if weight_input(node) == 1 and use.idx == 0 and node.op_type in ("Conv", "Gemm", "MatMul"):
+        if weight_input(node) == 1 and use.idx == 0 and _is_readable(node):
             if len(tuple(node.inputs[1].uses())) > 1 or node.attributes.get_int("transA", 0) == 1:  # type: ignore[union-attr]
                 return None
             found.append(node)
@@ -91,6 +92,11 @@ def _consumers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
             return None
         found += behind
     return found
+
+
+def _is_readable(node: ir.Node) -> bool:
+    """A Conv, or a product with one matrix."""
+    return node.op_type == "Conv" or (node.op_type in ("Gemm", "MatMul") and constant_weight(node).ndim == 2)
 
 
 def _keeps_channels(node: ir.Node, shapes: Shapes) -> bool:

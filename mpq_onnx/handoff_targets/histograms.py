@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpq_onnx.graph.mac import is_stored, mac_of
 from mpq_onnx.handoff_targets.bundle import Bundle
-from mpq_onnx.placement.mac_sites import is_stored
 from mpq_onnx.runtime.stored_values import stored_values
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
@@ -29,8 +29,9 @@ def layer_histograms(bundle: Bundle) -> dict[str, dict[str, ValueHistogram]]:
     roles: dict[str, dict[str, str]] = {}
     stored: list[str] = []
     for row in bundle.layers:
-        x, w = nodes[row.name].inputs[:2]
-        assert x is not None and w is not None
+        mac = mac_of(nodes[row.name])
+        assert mac is not None
+        x, w = mac.data, mac.held
         roles[row.name] = {
             "Weights": str(w.name),
             "Inputs": str(x.name),

@@ -9,9 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.energy_allocation import EnergyAllocation
+from mpq_onnx.graph.mac import is_stored, mac_of
 from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
-from mpq_onnx.placement.mac_sites import MacSite, is_stored
+from mpq_onnx.placement.mac_sites import MacSite
 from mpq_onnx.placement.sites import Shapes
 from mpq_onnx.report.graph_facts import LayerFacts
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
@@ -114,14 +115,13 @@ def _row(
     energy: EnergyAllocation | None,
     measured: NodeSignalToNoise | None,
 ) -> LayerRow:
-    x, w = node.inputs[:2]
-    assert x is not None and w is not None
+    mac = mac_of(node)
+    assert mac is not None
+    x, w = mac.data, mac.held
     weight_shape = _shape(w, shapes)
     spatial = window_attributes(node, weight_shape[2:]) if node.op_type in CONVOLUTIONS else {}
     parameters = sum(
-        math.prod(_shape(value, shapes))
-        for value in node.inputs[1:]
-        if value is not None and is_stored(value)
+        math.prod(_shape(value, shapes)) for value in node.inputs if value is not None and is_stored(value)
     )
     return LayerRow(
         name=site.node,

@@ -6,71 +6,114 @@ receptive field, l output position. Second moments of the patches and per-exampl
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.mirror.ops.sliding_window import AxisPads, pad_spatial, sliding_window
-from mpq_onnx.placement import WeightSite
+from mpq_onnx.placement import WeightUse
 
 
-def input_patches(op_type: str, x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
-    """The node's input as patches [n, g, k, l]."""
-    if op_type == "Conv":
-        return _conv_patches(x, weight, attributes)
-    if op_type == "ConvTranspose":
-        return _conv_transpose_patches(x, weight, attributes)
-    if op_type == "Gemm":
-        return (attributes.get("alpha", 1.0) * x)[:, None, :, None]
-    return (
-        x.reshape(x.shape[0], -1, x.shape[-1]).transpose(1, 2).unsqueeze(1)
-    )  # MatMul by a matrix on the right
+@dataclass(frozen=True)
+class MatrixForm:
+    """One use of a constant weight, seen as above."""
+
+    op_type: str
+    attributes: Mapping[str, Any]
+    input_layout: ExampleLayout
+    output_layout: ExampleLayout
+    """Where the examples lie in what the node reads and makes."""
+
+    def patches(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The node's input as patches [n, g, k, l]."""
+        if self.op_type == "Conv":
+            return self._by_example(_conv_patches(x, weight, self.attributes))
+        if self.op_type == "ConvTranspose":
+            return self._by_example(_conv_transpose_patches(x, weight, self.attributes))
+        scaled = self.attributes.get("alpha", 1.0) * x if self.op_type == "Gemm" else x
+        return self._columns(scaled, weight, self.input_layout)
+
+    def outputs(self, y: Tensor, weight: Tensor) -> Tensor:
+        """The node's output (or its gradient) as [n, g, o, l]."""
+        if self.op_type in ("Conv", "ConvTranspose"):
+            groups = self.attributes.get("group", 1)
+            return self._by_example(y.reshape(y.shape[0], groups, y.shape[1] // groups, -1))
+        return self._columns(y, weight, self.output_layout)
+
+    def weight_matrix(self, weight: Tensor) -> Tensor:
+        """The node's weight as [g, o, k]."""
+        groups = self.attributes.get("group", 1)
+        if self.op_type == "Conv":
+            return weight.reshape(groups, weight.shape[0] // groups, -1)
+        if self.op_type == "ConvTranspose":
+            kernel = weight.flip(list(range(2, weight.dim())))
+            split = kernel.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+            return split.transpose(1, 2).reshape(groups, weight.shape[1], -1)
+        stacked = weight.reshape(-1, *weight.shape[-2:])
+        return stacked if self._rows_are_channels else stacked.transpose(1, 2)
+
+    def weight_from_matrix(self, matrix: Tensor, weight: Tensor) -> Tensor:
+        """Inverse of weight_matrix; `weight` gives the shape."""
+        if self.op_type == "ConvTranspose":
+            groups = self.attributes.get("group", 1)
+            split = matrix.reshape(groups, weight.shape[1], weight.shape[0] // groups, *weight.shape[2:])
+            return split.transpose(1, 2).reshape(weight.shape).flip(list(range(2, weight.dim())))
+        if self.op_type == "Conv" or self._rows_are_channels:
+            return matrix.reshape(weight.shape)
+        return matrix.transpose(1, 2).reshape(weight.shape)
+
+    @property
+    def _rows_are_channels(self) -> bool:
+        return self.op_type == "Gemm" and bool(self.attributes.get("transB", 0))
+
+    def _by_example(self, items: Tensor) -> Tensor:
+        """[n * rows, g, k, l] with the rows of an example beside its positions: [n, g, k, rows * l]."""
+        rows = self.input_layout.rows
+        if rows == 1:
+            return items
+        found = examples_first(items, self.input_layout, items.shape[0] // rows)
+        return found.permute(0, 2, 3, 1, 4).reshape(found.shape[0], *items.shape[1:3], -1)
+
+    def _columns(self, x: Tensor, weight: Tensor, layout: ExampleLayout) -> Tensor:
+        """The rows of a matrix operand [..., rows, k], or of the result, as [n, g, k, l]; g runs over a stack of weights."""
+        stack = weight.shape[:-2]
+        examples = x.shape[layout.axis] // layout.rows
+        if math.prod(stack) == 1:
+            by_example = examples_first(x, layout, examples)
+            return by_example.reshape(examples, -1, x.shape[-1]).transpose(1, 2).unsqueeze(1)
+        lead = x.dim() - 2 - len(stack)
+        wide = x.expand(*x.shape[:lead], *stack, *x.shape[-2:])
+        by_example = examples_first(wide, layout, examples)
+        parted = by_example.reshape(examples, -1, math.prod(stack), *x.shape[-2:])
+        return parted.permute(0, 2, 4, 1, 3).reshape(examples, math.prod(stack), x.shape[-1], -1)
 
 
-def weight_matrix(op_type: str, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
-    """The node's weight as [g, o, k]."""
-    groups = attributes.get("group", 1)
-    if op_type == "Conv":
-        return weight.reshape(groups, weight.shape[0] // groups, -1)
-    if op_type == "ConvTranspose":
-        kernel = weight.flip(list(range(2, weight.dim())))
-        split = kernel.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-        return split.transpose(1, 2).reshape(groups, weight.shape[1], -1)
-    return (weight if _rows_are_channels(op_type, attributes) else weight.t()).unsqueeze(0)
+def matrix_form(
+    use: WeightUse, weight: Tensor, attributes: Mapping[str, Any], rank: int
+) -> MatrixForm | None:
+    """The matrix form of one use; None where there is none.
 
-
-def weight_from_matrix(op_type: str, matrix: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
-    """Inverse of weight_matrix; `weight` gives the shape."""
-    if op_type == "Conv":
-        return matrix.reshape(weight.shape)
-    if op_type == "ConvTranspose":
-        groups = attributes.get("group", 1)
-        split = matrix.reshape(groups, weight.shape[1], weight.shape[0] // groups, *weight.shape[2:])
-        return split.transpose(1, 2).reshape(weight.shape).flip(list(range(2, weight.dim())))
-    return matrix[0] if _rows_are_channels(op_type, attributes) else matrix[0].t()
-
-
-def output_matrix(op_type: str, y: Tensor, attributes: Mapping[str, Any]) -> Tensor:
-    """The node's output (or its gradient) as [n, g, o, l]."""
-    if op_type in ("Conv", "ConvTranspose"):
-        groups = attributes.get("group", 1)
-        return y.reshape(y.shape[0], groups, y.shape[1] // groups, -1)
-    return y.reshape(y.shape[0], -1, y.shape[-1]).transpose(1, 2).unsqueeze(1)
-
-
-def supports(site: WeightSite, attributes: Mapping[str, Any]) -> bool:
-    """False for a constant left factor of MatMul or Gemm, a transposed Gemm input, and sizes that ConvTranspose derives."""
-    if site.op_type == "ConvTranspose":
-        return not attributes.get("output_shape") and attributes.get("auto_pad", "NOTSET") == "NOTSET"
-    if site.op_type in ("Gemm", "MatMul"):
-        columns = 0 if attributes.get("transB", 0) else 1
-        return site.channel_axis == columns and not attributes.get("transA", 0)
-    return site.op_type == "Conv"
-
-
-def _rows_are_channels(op_type: str, attributes: Mapping[str, Any]) -> bool:
-    return op_type == "Gemm" and bool(attributes.get("transB", 0))
+    Args:
+        rank: of the operand that streams.
+    """
+    inner, outer = use.input_layout, use.output_layout
+    if inner is None or outer is None:
+        return None
+    form = MatrixForm(use.op_type, attributes, inner, outer)
+    if use.op_type == "ConvTranspose":
+        plain = not attributes.get("output_shape") and attributes.get("auto_pad", "NOTSET") == "NOTSET"
+        return form if plain and inner.axis == 0 else None
+    if use.op_type == "Conv":
+        return form if inner.axis == 0 else None
+    if use.op_type not in ("Gemm", "MatMul") or attributes.get("transA", 0) or rank < 2:
+        return None
+    columns = weight.dim() - (2 if attributes.get("transB", 0) else 1)
+    stacked = math.prod(weight.shape[:-2]) > 1
+    beyond = inner.axis >= rank - 1 or (stacked and inner.axis >= rank - weight.dim())
+    return form if use.channel_axis == columns and not beyond else None
 
 
 def _conv_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.width_choice import WidthChoice
@@ -252,16 +253,15 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
     for tensor, weight in network.weights.items():
         constant = changed.values[tensor]
         _set_parameter(changed.module, str(constant.target), weight.dequantized(), device)
-        bias = network.float_biases.get(tensor)
-        if tensor in network.biases:
-            bias = network.biases[tensor].dequantized()
+    biases = {node: bias.dequantized() for node, bias in network.biases.items()} | network.float_biases
+    for node in list(graph.nodes):
+        bias = biases.get(str(node.meta.get("onnx_name")))
         if bias is None:
             continue
-        node = next(iter(constant.users))
-        name = f"bias_of_{constant.name}"
+        name = f"bias_of_{node.name}"
         _set_parameter(changed.module, name, bias, device)
         with graph.inserting_before(node):
-            node.args = (*node.args[:2], graph.get_attr(name))
+            node.args = (*node.args[:BIAS_INPUT], graph.get_attr(name))
     changed.module.recompile()
     return changed
 

@@ -1,7 +1,8 @@
 """The canonical float form that every later stage starts from.
 
 Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
-Conv, ConvTranspose or Gemm, Dropout and Identity gone, shapes inferred, every node named.
+Conv, ConvTranspose or Gemm, Dropout and Identity gone, constants the second operand of their products, alpha and beta folded,
+shapes inferred, every node named.
 """
 
 import math
@@ -15,18 +16,22 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_conv_rule,
     fuse_batchnorm_into_conv_transpose_rule,
     fuse_batchnorm_into_gemm_rule,
+    no_op_transpose_rule,
+    transpose_transpose_rule,
 )
 
 from mpq_onnx.errors import ModelError, deepest_line
+from mpq_onnx.graph.mac import MAC_OPS
 from mpq_onnx.model_checks import check_weights
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
+from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
-from mpq_onnx.placement.mac_sites import MAC_OPS
+from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 
 LARGEST_FOLDED = 2**26
 """Elements of a constant that folding may make."""
@@ -79,6 +84,8 @@ def _canonical(model: ir.Model) -> ir.Model:
     ComputeInFloat32Pass()(model)
     model = rewriter.rewrite(model, REWRITE_RULES)
     _lift_constants(model)
+    ir.passes.Sequential(common.ShapeInferencePass(), WeightsOnTheRightPass(), FoldGemmFactorsPass())(model)
+    model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
     tidy = ir.passes.Sequential(
         EliminateIdentitiesPass(),
         common.DeduplicateHashedInitializersPass(),

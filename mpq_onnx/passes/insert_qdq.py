@@ -10,58 +10,50 @@ says, biases are int32 or float.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.model_file import add_initializer
 from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
-from mpq_onnx.placement import WeightSite
 from mpq_onnx.quantization import dequantize
 from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 from mpq_onnx.storage import WeightWriter
 from mpq_onnx.storage.dequantize import dequantize_node
 
-BIAS_INPUT = 2
-
 
 class InsertQdqPass(ir.passes.InPlacePass):
     """Quantize the tensors that a QuantizedNetwork names; all others stay as they are."""
 
-    def __init__(
-        self, network: QuantizedNetwork, sites: tuple[WeightSite, ...], write_weight: WeightWriter
-    ) -> None:
+    def __init__(self, network: QuantizedNetwork, write_weight: WeightWriter) -> None:
         super().__init__()
         self.network = network
-        self.sites = {site.tensor: site for site in sites}
         self.write_weight = write_weight
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         values = _values(graph)
+        nodes = {str(node.name): node for node in graph}
         for tensor, quantizer in self.network.activations.items():
             _quantize_activation(model, values[tensor], quantizer, self.network.readers.get(tensor))
+        for name, bias in self.network.biases.items():
+            integers = add_initializer(graph, f"{name}_bias_quantized", bias.integers)
+            dequantized = dequantize_node(graph, f"{name}_bias", integers, bias.scale, None, axis=0)
+            _replace_bias(graph, nodes[name], dequantized)
+        for name, corrected in self.network.float_biases.items():
+            _replace_bias(graph, nodes[name], add_initializer(graph, f"{name}_bias_corrected", corrected))
         for tensor, weight in self.network.weights.items():
-            self._replace_bias(graph, values, tensor)
             original = graph.initializers[tensor]
             ir.convenience.replace_all_uses_with(original, self.write_weight(model, tensor, weight))
             del graph.initializers[tensor]
         return ir.passes.PassResult(model, modified=bool(self.network.activations or self.network.weights))
 
-    def _replace_bias(self, graph: ir.Graph, values: dict[str, ir.Value], tensor: str) -> None:
-        """Give the node of weight `tensor` its quantized or corrected bias."""
-        name = f"{self.sites[tensor].node}_bias"
-        node = next(iter(graph.initializers[tensor].uses())).node
-        if tensor in self.network.biases:
-            bias = self.network.biases[tensor]
-            integers = add_initializer(graph, f"{name}_quantized", bias.integers)
-            new = dequantize_node(graph, name, integers, bias.scale, None, axis=0)
-        elif tensor in self.network.float_biases:
-            new = add_initializer(graph, f"{name}_corrected", self.network.float_biases[tensor])
-        else:
-            return
-        old = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else None
-        if len(node.inputs) <= BIAS_INPUT:
-            node.resize_inputs(BIAS_INPUT + 1)
-        node.replace_input_with(BIAS_INPUT, new)
-        if old is not None and not old.uses() and old.name in graph.initializers:
-            del graph.initializers[str(old.name)]
+
+def _replace_bias(graph: ir.Graph, node: ir.Node, new: ir.Value) -> None:
+    """Give `node` another bias; the old one goes where nobody else reads it."""
+    old = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else None
+    if len(node.inputs) <= BIAS_INPUT:
+        node.resize_inputs(BIAS_INPUT + 1)
+    node.replace_input_with(BIAS_INPUT, new)
+    if old is not None and not old.uses() and old.name in graph.initializers:
+        del graph.initializers[str(old.name)]
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:

@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.equalization.links import Link, constant_weight, find_links
-from mpq_onnx.placement.sites import Shapes, channel_axis
+from mpq_onnx.graph.mac import channel_axis
+from mpq_onnx.placement.sites import Shapes
 from mpq_onnx.weights import along_axis, channels_first
 
 

@@ -8,11 +8,22 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.placement import activation_functions, all_outputs, before_activation, mac_inputs
 from mpq_onnx.placement.embeddings import EMBEDDING_BITS, embedding_sites
 from mpq_onnx.placement.first_and_last import FIRST_LAST, INCLUDE, fix_first_and_last
 from mpq_onnx.placement.graph_roles import quantized_source
-from mpq_onnx.placement.sites import ActivationSite, Shapes, Sites, WeightSite, weight_sites
+from mpq_onnx.placement.sites import (
+    ActivationSite,
+    ProductSite,
+    Shapes,
+    Sites,
+    WeightSite,
+    WeightUse,
+    product_sites,
+    weight_sites,
+    with_sources,
+)
 
 Placement = Callable[[ir.Model, Shapes], tuple[ActivationSite, ...]]
 
@@ -30,6 +41,7 @@ def find_sites(
     placement: str = "all",
     embedding_bits: int = EMBEDDING_BITS,
     first_last: str = INCLUDE,
+    layouts: Layouts | None = None,
 ) -> Sites:
     """All weight and activation sites of a canonical float model.
 
@@ -39,16 +51,23 @@ def find_sites(
         placement: a name in PLACEMENTS.
         embedding_bits: width of embedding tables; 0 leaves them float.
         first_last: one of FIRST_LAST.
+        layouts: where the examples lie in every tensor, if known.
     """
     activations = PLACEMENTS[placement](model, shapes)
     quantized = {site.tensor for site in activations}
-    weights = [
-        dataclasses.replace(site, source=quantized_source(model, site.input, quantized))
-        for site in weight_sites(model, shapes)
-    ]
-    weights += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
+
+    def source(tensor: str | None) -> str | None:
+        return None if tensor is None else quantized_source(model, tensor, quantized)
+
+    weights = weight_sites(model, shapes, layouts or {})
+    products = tuple(
+        dataclasses.replace(site, sources=(source(site.sources[0]), source(site.sources[1])))
+        for site in product_sites(model, shapes, weights)
+    )
+    found = [with_sources(site, lambda use: source(use.input)) for site in weights]
+    found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
-    return fix_first_and_last(Sites(tuple(weights), activations, tuple(order)), first_last)
+    return fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)
 
 
 __all__ = [
@@ -58,8 +77,10 @@ __all__ = [
     "PLACEMENTS",
     "ActivationSite",
     "Placement",
+    "ProductSite",
     "Shapes",
     "Sites",
     "WeightSite",
+    "WeightUse",
     "find_sites",
 ]

@@ -6,7 +6,7 @@ budget; "float" leaves both in float.
 
 import dataclasses
 
-from mpq_onnx.placement.sites import Sites
+from mpq_onnx.placement.sites import Sites, with_sources
 
 INCLUDE = "include"
 FIRST_LAST_BITS = {"8": 8, "float": 0}
@@ -31,6 +31,6 @@ def fix_first_and_last(sites: Sites, choice: str) -> Sites:
     )
     if not bits:
         weights = tuple(
-            dataclasses.replace(site, source=None) if site.source in read else site for site in weights
+            with_sources(site, lambda use: None if use.source in read else use.source) for site in weights
         )
     return dataclasses.replace(sites, weights=weights, activations=activations)

@@ -4,7 +4,7 @@ from collections.abc import Set
 
 import onnx_ir as ir
 
-from mpq_onnx.placement.sites import weight_input
+from mpq_onnx.graph.mac import weight_input
 
 PASS_THROUGH = frozenset(
     {

@@ -8,8 +8,8 @@ from collections.abc import Set
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.mac import weight_input
 from mpq_onnx.placement.graph_roles import is_constant, is_float
-from mpq_onnx.placement.sites import weight_input
 
 TABLE_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 MASKING = frozenset({"Add", "Where"})

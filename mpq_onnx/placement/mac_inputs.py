@@ -8,10 +8,10 @@ import math
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.mac import MAC_OPS
 from mpq_onnx.placement.all_outputs import INPUT_BITS
 from mpq_onnx.placement.graph_roles import is_constant, is_float, quantized_source
 from mpq_onnx.placement.index_arithmetic import exact_values
-from mpq_onnx.placement.mac_sites import MAC_OPS
 from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
 
 FACTORS = {"Einsum": slice(None)}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.mac import is_stored
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
-from mpq_onnx.placement.mac_sites import is_stored
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,14 @@ def quantizer_range(value: ir.Value, stored_levels: Mapping[str, np.ndarray]) ->
     return None
 
 
+def quantizer_axis(value: ir.Value, rank: int) -> int | None:
+    """The axis of a stored tensor of `rank` dimensions that its scales run along; None where views lie between."""
+    node = value.producer()
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    return node.attributes.get_int("axis", 1) % rank
+
+
 def weight_levels(
     weight_bits: Mapping[str, float | tuple[float, ...] | None], scheme: str
 ) -> dict[str, np.ndarray]:

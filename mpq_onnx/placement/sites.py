@@ -1,39 +1,81 @@
 """Quantization sites: the weights and activations of a graph that a bit width can be given to."""
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.example_layout import ExampleLayout, Layouts
+from mpq_onnx.graph.mac import MAC_OPS, Mac, is_stored, macs_of, weight_input
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of every tensor for one example, by tensor name."""
 
 
 @dataclass(frozen=True)
-class WeightSite:
-    """The constant weight of one multiply-accumulate node, or an embedding table."""
+class WeightUse:
+    """One node that multiplies a constant weight, or looks rows up in it."""
 
     node: str
     op_type: str
-    tensor: str
-    """Name of the weight's initializer."""
     input: str
     """Name of the activation that the weight is multiplied with, or of the rows to be looked up."""
-    source: str | None
-    """The quantized activation that `input` is a view of (itself, or through pass-through ops); None where float."""
     bias: str | None
     """Name of the bias initializer, if the node has one."""
     output: str
     channel_axis: int
-    """Axis of the weight that runs over output channels; over the rows of an embedding table."""
-    shape: tuple[int, ...]
+    """Axis of the weight that runs over this node's output channels; over the rows of an embedding table."""
+    channels: int
+    """Of the node's output: those along the axis, once a group of a ConvTranspose."""
     macs: int
-    """Multiply-accumulates for one example."""
+    """Multiply-accumulates for one example; 0 for a look-up."""
+    alpha: float = 1.0
+    """Factor on the products."""
+    source: str | None = None
+    """The quantized activation that `input` is a view of (itself, or through pass-through ops); None where float."""
+    input_layout: ExampleLayout | None = None
+    output_layout: ExampleLayout | None = None
+    """Where the examples lie; None where that is not known."""
+
+
+@dataclass(frozen=True)
+class WeightSite:
+    """One constant weight of multiply-accumulate nodes, or an embedding table, with all nodes that read it."""
+
+    tensor: str
+    """Name of the weight's initializer."""
+    channel_axis: int
+    """Axis of the weight that has a scale an entry: that of the first node's output channels."""
+    shape: tuple[int, ...]
+    uses: tuple[WeightUse, ...]
+    """In graph order; the site is named after the first."""
     fixed_bits: int | None = None
     """A width that the allocation may not change and that the budget does not count; 0 for float."""
+
+    @property
+    def node(self) -> str:
+        return self.uses[0].node
+
+    @property
+    def op_type(self) -> str:
+        return self.uses[0].op_type
+
+    @property
+    def source(self) -> str | None:
+        return self.uses[0].source
+
+    @property
+    def is_table(self) -> bool:
+        """Rows are looked up in it, and nothing else."""
+        return self.op_type not in MAC_OPS
+
+    @property
+    def is_stack(self) -> bool:
+        """Several matrices, as in a MatMul by a constant of three axes: integer kernels take one scale for them all."""
+        return any(use.op_type in ("MatMul", "Einsum") for use in self.uses) and len(self.shape) > 2
 
     @property
     def elements(self) -> int:
@@ -42,6 +84,19 @@ class WeightSite:
     @property
     def channels(self) -> int:
         return self.shape[self.channel_axis]
+
+
+@dataclass(frozen=True)
+class ProductSite:
+    """A multiply-accumulate whose weight gets no width: a product of two activations, or one with a weight that stays float."""
+
+    node: str
+    op_type: str
+    sources: tuple[str | None, str | None]
+    """The quantized activations behind the two operands; None where float."""
+    macs: int
+    float_weight: str | None = None
+    """Name of the constant operand that stays float."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +123,8 @@ class Sites:
     activations: tuple[ActivationSite, ...]
     order: tuple[str, ...] = ()
     """Names of inputs and nodes in graph order."""
+    products: tuple[ProductSite, ...] = ()
+    """All multiply-accumulates that no weight's uses name."""
 
     @property
     def readers(self) -> dict[str, tuple[str, ...]]:
@@ -85,87 +142,89 @@ class Sites:
         return tuple(site for site in self.activations if site.fixed_bits is None)
 
 
-def weight_sites(model: ir.Model, shapes: Shapes) -> tuple[WeightSite, ...]:
-    """Conv, ConvTranspose, Gemm and MatMul with a constant floating-point weight, in graph order.
+def with_sources(site: WeightSite, source: Callable[[WeightUse], str | None]) -> WeightSite:
+    """`site` with another quantized activation for each use."""
+    uses = tuple(dataclasses.replace(use, source=source(use)) for use in site.uses)
+    return dataclasses.replace(site, uses=uses)
 
-    A weight that several nodes share is one site, named after the first node.
-    """
-    sites: dict[str, WeightSite] = {}
-    for node in model.graph:
-        weight_index = weight_input(node)
-        if weight_index is None:
+
+def weight_sites(model: ir.Model, shapes: Shapes, layouts: Layouts) -> tuple[WeightSite, ...]:
+    """The constant floating-point weights of multiply-accumulates, in graph order; a shared weight is one site."""
+    found: dict[str, list[WeightUse]] = {}
+    tensors: dict[str, ir.Value] = {}
+    for mac in macs_of(model.graph):
+        if weight_input(mac.node) is None:
             continue
-        weight = node.inputs[weight_index]
-        data = node.inputs[1 - weight_index]
-        assert weight is not None and data is not None and weight.name is not None
-        if weight.name in sites:
-            continue
-        shape = tuple(weight.const_value.shape.numpy())  # type: ignore[union-attr]
-        bias = node.inputs[2] if len(node.inputs) > 2 else None
-        sites[weight.name] = WeightSite(
-            node=str(node.name),
-            op_type=node.op_type,
-            tensor=weight.name,
-            input=str(data.name),
-            source=None,
-            bias=str(bias.name) if bias is not None and bias.const_value is not None else None,
-            output=str(node.outputs[0].name),
-            channel_axis=channel_axis(node),
-            shape=shape,
-            macs=_macs(node, shape, shapes),
+        use = _weight_use(mac, shapes, layouts)
+        if use is not None:
+            tensors[str(mac.held.name)] = mac.held
+            found.setdefault(str(mac.held.name), []).append(use)
+    return tuple(
+        WeightSite(name, uses[0].channel_axis, _constant_shape(tensors[name]), tuple(uses))
+        for name, uses in found.items()
+    )
+
+
+def product_sites(
+    model: ir.Model, shapes: Shapes, weights: tuple[WeightSite, ...]
+) -> tuple[ProductSite, ...]:
+    """All other multiply-accumulates, in graph order; `sources` not yet filled in but with the operands' own names."""
+    known = {use.node for site in weights for use in site.uses}
+    return tuple(
+        ProductSite(
+            str(mac.node.name),
+            mac.node.op_type,
+            (str(mac.data.name), None if mac.is_constant else str(mac.held.name)),
+            mac.macs(lambda value: value_shape(value, shapes)),
+            str(mac.held.name) if mac.is_constant else None,
         )
-    return tuple(sites.values())
+        for mac in macs_of(model.graph)
+        if str(mac.node.name) not in known
+    )
 
 
-def weight_input(node: ir.Node) -> int | None:
-    """Index of the constant weight among the inputs of a multiply-accumulate node, or None."""
-    if node.domain not in ("", "ai.onnx"):
+def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:
+    """None for a weight without an axis of output channels."""
+    shape = _constant_shape(mac.held)
+    axis = mac.channel_axis(shape)
+    if axis is None:
         return None
-    candidates = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (1, 0), "MatMul": (1, 0)}.get(node.op_type, ())
-    for index in candidates:
-        value, other = node.inputs[index], node.inputs[1 - index]
-        if value is None or other is None or value.const_value is None or other.const_value is not None:
-            continue
-        if value.dtype is not None and not value.dtype.is_floating_point():
-            continue
-        rank = len(value.const_value.shape)
-        if rank == 2 or (rank > 2 and node.op_type in ("Conv", "ConvTranspose")):
-            return index
-    return None
+    data, output, bias = str(mac.data.name), str(mac.node.outputs[0].name), mac.bias
+    return WeightUse(
+        node=str(mac.node.name),
+        op_type=mac.node.op_type,
+        input=data,
+        bias=str(bias.name) if bias is not None and bias.const_value is not None else None,
+        output=output,
+        channel_axis=axis,
+        channels=mac.channels(shape),
+        macs=mac.macs(lambda value: value_shape(value, shapes)),
+        alpha=mac.alpha,
+        input_layout=layouts.get(data),
+        output_layout=layouts.get(output),
+    )
 
 
-def channel_axis(node: ir.Node) -> int:
-    """Axis of the constant weight of a multiply-accumulate node that runs over output channels."""
-    index = weight_input(node)
-    assert index is not None
-    weight = node.inputs[index]
-    assert weight is not None and weight.const_value is not None
-    rank = len(weight.const_value.shape)
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":
-        return 1
-    # Gemm and MatMul: columns of the second factor, rows of the first, unless transposed.
-    last = index == 1
-    transposed = node.attributes.get("transB" if index == 1 else "transA")
-    if node.op_type == "Gemm" and transposed is not None and transposed.as_int():
-        last = not last
-    return rank - 1 if last else rank - 2
+def _constant_shape(value: ir.Value) -> tuple[int, ...]:
+    assert value.const_value is not None
+    return tuple(value.const_value.shape.numpy())
 
 
-def _macs(node: ir.Node, weight_shape: tuple[int, ...], shapes: Shapes) -> int:
-    """Multiply-accumulates of one example, from the node's output (or input) size and its fan-in."""
-    output = math.prod(shape_of(str(node.outputs[0].name), shapes))
-    if node.op_type == "Conv":
-        return output * math.prod(weight_shape[1:])
-    if node.op_type == "ConvTranspose":
-        # Each input element meets the whole kernel of its group.
-        data = node.inputs[0]
-        assert data is not None
-        elements: int = math.prod(shape_of(str(data.name), shapes))
-        return elements * math.prod(weight_shape[1:])
-    inner = weight_shape[-1] if channel_axis(node) == len(weight_shape) - 2 else weight_shape[-2]
-    return output * inner
+def value_shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:
+    """The shape of a constant, of a weight that is read back from integers, or of an activation for one example.
+
+    Raises:
+        ModelError: the tensor is not in `shapes`.
+    """
+    if value.const_value is not None:
+        return _constant_shape(value)
+    producer = value.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear" and is_stored(value):
+        assert producer.inputs[0] is not None
+        return value_shape(
+            producer.inputs[0], shapes
+        )  # weights have no examples that `shapes` could have cut
+    return shape_of(str(value.name), shapes)
 
 
 def shape_of(tensor: str, shapes: Shapes) -> tuple[int, ...]:

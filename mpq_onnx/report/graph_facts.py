@@ -13,12 +13,13 @@ from onnx_ir.passes import common
 
 from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
+from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
 from mpq_onnx.placement.graph_roles import is_pass_through
-from mpq_onnx.placement.mac_sites import MAC_OPS, is_stored, mac_sites
+from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_ranges import first_quantizer
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
@@ -98,11 +99,7 @@ def graph_facts(model: ir.Model) -> GraphFacts:
 
 def _read_graph(model: ir.Model) -> GraphFacts:
     macs = _macs(model)
-    layers = [
-        _layer(node, macs)
-        for node in model.graph
-        if node.op_type in MAC_OPS and node.domain in ("", "ai.onnx")
-    ]
+    layers = [_layer(mac, macs) for mac in macs_of(model.graph)]
     activations = [facts for node in model.graph if (facts := _activation_quantizer(node)) is not None]
     integer = [node.op_type for node in model.graph if node.op_type in INTEGER_OPS]
     return GraphFacts(
@@ -119,14 +116,9 @@ def _read_graph(model: ir.Model) -> GraphFacts:
     )
 
 
-def _layer(node: ir.Node, macs: dict[str, int]) -> LayerFacts:
-    x, w = node.inputs[:2]
-    assert x is not None and w is not None
-    if is_stored(x) and not is_stored(w):
-        x, w = w, x
-    constant = is_stored(w)
+def _layer(mac: Mac, macs: dict[str, int]) -> LayerFacts:
+    node, x, w, constant, bias = mac.node, mac.data, mac.held, mac.is_constant, mac.bias
     stored = _stored_array(w) if constant else None
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
     return LayerFacts(
         node=str(node.name),
         op_type=node.op_type,

@@ -17,13 +17,32 @@ Activations = dict[str, ActivationQuantizer | DynamicQuantizer]
 class BiasedProduct:
     """A node whose bias becomes int32."""
 
+    node: str
     weight: str
     source: str
     """The activation that the weight is multiplied with; it has a static quantizer."""
     bias: np.ndarray
-    """float32 [channels]."""
+    """float32 [output channels]."""
+    channels: int
+    """Of the weight's scales: each serves one output channel, or one in every group of a ConvTranspose."""
+    along_channels: bool = True
+    """The weight's scales run along this node's output channels."""
     alone: bool = True
-    """Nobody else reads the weight."""
+    """All who read the weight do so along its scales."""
+
+    @property
+    def largest_bias(self) -> np.ndarray:
+        """Largest magnitude by scale of the weight, [channels]; of all where the scales run along another axis."""
+        magnitude = np.abs(self.bias)
+        if not self.along_channels:
+            return np.full(self.channels, magnitude.max(initial=0))
+        return magnitude.reshape(-1, self.channels).max(axis=0)
+
+    def weight_scale(self, scale: np.ndarray) -> np.ndarray | None:
+        """The weight's scale for every output channel; None where the scales run along another axis and differ."""
+        if self.along_channels:
+            return np.tile(scale, len(self.bias) // self.channels)
+        return np.broadcast_to(scale[:1], (len(self.bias),)) if (scale == scale[0]).all() else None
 
 
 def with_scales_of_empty_inputs(
@@ -33,7 +52,7 @@ def with_scales_of_empty_inputs(
     changed = dict(activations)
     for tensor, quantizer in activations.items():
         if isinstance(quantizer, ActivationQuantizer) and quantizer.is_empty:
-            uses = [(each.bias, grids[each.weight]) for each in products if each.source == tensor]
+            uses = [(each.largest_bias, grids[each.weight]) for each in products if each.source == tensor]
             changed[tensor] = dataclasses.replace(quantizer, scale=scale_of_empty_input(uses))
     return changed
 
@@ -52,7 +71,7 @@ def with_raised_scales(
     for each in products:
         grid = changed[each.weight]
         if each.alone and (not one_scale or len(grid.scale) == 1):
-            scale = raised_scale(grid, each.bias, _scale(activations, each))
+            scale = raised_scale(grid, each.largest_bias, _scale(activations, each))
             scale = np.where(grid.is_empty, grid.scale, scale)
             changed[each.weight] = dataclasses.replace(grid, scale=scale)
     return changed
@@ -71,7 +90,7 @@ def with_scales_of_empty_channels(
     """
     changed = dict(weights)
     for tensor, weight in weights.items():
-        uses = [(each.bias, _scale(activations, each)) for each in products if each.weight == tensor]
+        uses = [(each.largest_bias, _scale(activations, each)) for each in products if each.weight == tensor]
         empty = weight.grid.is_empty
         if not uses or not empty.any():
             continue

@@ -1,27 +1,25 @@
 """Layer by layer: round the weights of each node on its data, correct its bias, go on with the quantized outputs."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 from tqdm import tqdm
 
+from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.matrix_form import (
-    input_patches,
-    second_moment,
-    supports,
-    weight_from_matrix,
-    weight_matrix,
-)
+from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form, second_moment
 from mpq_onnx.mirror.stepwise import Stepper, Streams
-from mpq_onnx.placement import WeightSite
+from mpq_onnx.placement import WeightSite, WeightUse
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, channel_rows, quantize_to_nearest
 
+Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
 CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 """Ops with a bias input of their own."""
 
@@ -44,7 +42,7 @@ class Corrections:
 
 @dataclass(frozen=True)
 class RoundingResult:
-    """Quantized weights, and the biases that make up for their mean error, by weight tensor."""
+    """Quantized weights by tensor, and the biases that make up for their mean error by node."""
 
     weights: dict[str, QuantizedWeight]
     biases: dict[str, np.ndarray]
@@ -60,6 +58,8 @@ def round_weights(
 ) -> RoundingResult:
     """Round every weight that has a grid.
 
+    A weight that several nodes share is rounded for the first that multiplies it.
+
     Args:
         quantized: a mirror whose activations have their final quantizers and whose weights are float.
         method: from ROUNDINGS.
@@ -67,26 +67,34 @@ def round_weights(
     """
     result = RoundingResult({}, {})
     stepper = Stepper(quantized, batches)
-    consumers = {user: site for site in sites for user in quantized.values[site.tensor].users}
+    readers = {
+        user: site for site in sites if site.tensor in grids for user in quantized.values[site.tensor].users
+    }
     progress = tqdm(total=len(grids), desc="round weights", disable=None, leave=False, unit="layer")
 
     def visit(node: fx.Node, streams: Streams) -> None:
-        site = consumers.get(node)
-        if site is None or site.tensor not in grids:
+        site = readers.get(node)
+        if site is None:
             return
         constant = quantized.values[site.tensor]
         weight = getattr(quantized.module, str(constant.target)).detach()
+        grid = grids[site.tensor]
+        use = next((each for each in site.uses if each.node == node.meta.get("onnx_name")), None)
         if site.tensor not in result.weights:
-            rounded = _round(node, site, streams, weight, grids[site.tensor], method)
+            rounded = None if use is None else _round(node, site, use, streams, weight, grid, method)
+            if rounded is None:  # looked up before it is multiplied
+                nearest = quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
+                stepper.replace(constant, torch.from_numpy(nearest.dequantized()).to(weight.device))
+                return
             if corrections.variance:
                 rounded = _with_variance_of(rounded, weight.cpu().numpy())
             result.weights[site.tensor] = rounded
             progress.update()
         values = torch.from_numpy(result.weights[site.tensor].dequantized()).to(weight.device)
         stepper.replace(constant, values)
-        if corrections.bias and _correctable(site, quantized):
+        if corrections.bias and use is not None and _correctable(use, node, quantized):
             bias = _corrected_bias(node, streams, values)
-            result.biases[site.tensor] = bias.cpu().numpy()
+            result.biases[use.node] = bias.cpu().numpy()
             stepper.set_bias(node, bias)
 
     with progress:
@@ -97,28 +105,30 @@ def round_weights(
 def _round(
     node: fx.Node,
     site: WeightSite,
+    use: WeightUse,
     streams: Streams,
     weight: Tensor,
     grid: WeightGrid,
     method: RoundingMethod,
 ) -> QuantizedWeight:
     """The weight on its grid, by `method` where the layer has a matrix form, else to nearest."""
-    attributes = dict(node.kwargs)
-    if not supports(site, attributes):
+    rank = streams.exact[0][0].dim() if streams.exact else 0
+    form = matrix_form(use, weight, dict(node.kwargs), rank)
+    if form is None or use.channel_axis != site.channel_axis:
         return quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
 
     def as_matrix(vector: np.ndarray) -> Tensor:
         shaped = torch.from_numpy(vector).to(weight).reshape(along_axis(weight.dim(), site.channel_axis))
-        return weight_matrix(site.op_type, shaped.expand_as(weight), attributes)[..., :1]
+        return form.weight_matrix(shaped.expand_as(weight))[..., :1]
 
     layer = Layer(
-        weight=weight_matrix(site.op_type, weight, attributes),
+        weight=form.weight_matrix(weight),
         scale=as_matrix(grid.scale),
         zero_point=as_matrix(grid.zero_point),
         levels=as_matrix(grid.levels),
     )
-    moments = _moments(site, streams, weight, attributes) if method.needs_moments else None
-    integers = weight_from_matrix(site.op_type, method(layer, moments), weight, attributes)
+    moments = _moments(form, streams, weight) if method.needs_moments else None
+    integers = form.weight_from_matrix(method(layer, moments), weight)
     return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
 
 
@@ -133,16 +143,16 @@ def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> Quantized
     return dataclasses.replace(rounded, grid=dataclasses.replace(rounded.grid, scale=scale))
 
 
-def _moments(site: WeightSite, streams: Streams, weight: Tensor, attributes: dict) -> Moments:
+def _moments(form: MatrixForm, streams: Streams, weight: Tensor) -> Moments:
     """Second moments over all examples, at as many output positions (spread at random) as the estimate needs."""
     generator = torch.Generator().manual_seed(0)
-    examples = sum(inputs[0].shape[0] for inputs in streams.exact)
+    axis, rows = form.input_layout.axis, form.input_layout.rows
+    examples = sum(inputs[0].shape[axis] // rows for inputs in streams.exact)
     quantized = torch.zeros((), device=weight.device)
     cross = torch.zeros((), device=weight.device)
     count = 0
     for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
-        x = input_patches(site.op_type, quantized_inputs[0], weight, attributes)
-        t = input_patches(site.op_type, exact_inputs[0], weight, attributes)
+        x, t = form.patches(quantized_inputs[0], weight), form.patches(exact_inputs[0], weight)
         wanted = max(-(-SAMPLES_PER_TAP * x.shape[2] // examples), FEWEST_POSITIONS)
         if wanted < x.shape[3]:
             chosen = torch.randperm(x.shape[3], generator=generator)[:wanted].to(x.device)
@@ -153,17 +163,27 @@ def _moments(site: WeightSite, streams: Streams, weight: Tensor, attributes: dic
     return Moments(quantized / count, cross / count)
 
 
-def _correctable(site: WeightSite, mirror: Mirror) -> bool:
-    """A bias of one's own: not shared with another node, and neither is the weight."""
-    if site.op_type not in CORRECTED_OPS or len(mirror.values[site.tensor].users) > 1:
+def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:
+    """A bias input that is free, or holds a constant with one value an output channel."""
+    if use.op_type not in CORRECTED_OPS:
         return False
-    return site.bias is None or len(mirror.values[site.bias].users) == 1
+    bias = node.args[BIAS_INPUT] if len(node.args) > BIAS_INPUT else None
+    if bias is None:
+        return True
+    return use.bias is not None and channel_bias(mirror.parameter(use.bias), use.channels) is not None
+
+
+def channel_bias(bias: Array, channels: int) -> Array | None:
+    """A bias that is the same for all rows, of any shape that broadcasts, as a vector [channels]; None for another."""
+    if math.prod(bias.shape) == channels and (not len(bias.shape) or bias.shape[-1] == channels):
+        return bias.reshape(channels)
+    return bias.reshape(1)[[0] * channels] if math.prod(bias.shape) == 1 else None
 
 
 def _corrected_bias(node: fx.Node, streams: Streams, weight: Tensor) -> Tensor:
-    """The bias plus the mean output error of each channel."""
+    """The bias plus the mean output error of each channel, which lie along axis 1."""
     total, count = torch.zeros((), device=weight.device), 0
-    bias = streams.exact[0][2] if len(streams.exact[0]) > 2 else None
+    bias = streams.exact[0][BIAS_INPUT] if len(streams.exact[0]) > BIAS_INPUT else None
     for exact, quantized in zip(streams.exact, streams.quantized, strict=True):
         wanted = node.target(*exact, **node.kwargs)  # type: ignore[operator]
         got = node.target(quantized[0], weight, bias, **node.kwargs)  # type: ignore[operator]
@@ -172,6 +192,5 @@ def _corrected_bias(node: fx.Node, streams: Streams, weight: Tensor) -> Tensor:
         total = total + difference.sum(dim=axes)
         count += difference.numel() // difference.shape[1]
     correction = total / count
-    if bias is None:
-        return correction
-    return (bias.detach() + correction).to(bias.dtype)
+    present = channel_bias(bias.detach(), len(correction)) if bias is not None else None
+    return correction if present is None else (present + correction).to(present.dtype)

@@ -11,7 +11,7 @@ from mpq_onnx.biases import quantize_bias
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
-from mpq_onnx.placement import Sites, WeightSite
+from mpq_onnx.placement import Sites, WeightUse
 from mpq_onnx.quantization import SMALLEST_SCALE
 from mpq_onnx.quantized_network import (
     DYNAMIC,
@@ -28,7 +28,7 @@ from mpq_onnx.rounding.bias_scales import (
     with_scales_of_empty_inputs,
 )
 from mpq_onnx.rounding.layer import RoundingMethod
-from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, round_weights
+from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
 from mpq_onnx.rounding.nearest import NearestRounding
 from mpq_onnx.weights import PER_TENSOR, WeightGrid, WeightRules, channel_rows, weight_grid
 
@@ -89,11 +89,13 @@ def quantize_network(
     for each in products:
         source = activations[each.source]
         assert isinstance(source, ActivationQuantizer)
-        bias = quantize_bias(each.bias, source.scale, weights[each.weight].grid.scale)
+        grid = weights[each.weight].grid
+        scale = each.weight_scale(grid.scale)
+        bias = None if scale is None else quantize_bias(each.bias, source.scale, scale)
         if bias is not None:
-            network.biases[each.weight] = bias
+            network.biases[each.node] = bias
     network.float_biases.update(
-        {tensor: bias for tensor, bias in rounded.biases.items() if tensor not in network.biases}
+        {node: bias for node, bias in rounded.biases.items() if node not in network.biases}
     )
     return network
 
@@ -102,13 +104,15 @@ def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, We
     """The grid of every weight that the allocation gives a width."""
     settings = allocation.settings
     rules = WeightRules(settings.weight_observer, settings.weight_scheme, settings.weight_scales)
+    by_tensor = {site.tensor: site for site in sites.weights}
     grids = {}
     for node in allocation.nodes:
-        if node.weight is not None and node.weight_bits is not None:
-            site = next(site for site in sites.weights if site.tensor == node.weight)
+        if node.owns_weight and node.weight_bits is not None:
+            site = by_tensor[str(node.weight)]
             rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
             bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
-            found = weight_grid(rows, bits, EMBEDDING_RULES if site.macs == 0 else rules)
+            own = EMBEDDING_RULES if site.is_table else rules.for_stack(site.is_stack)
+            found = weight_grid(rows, bits, own)
             scale = (found.scale * node.weight_range).clip(min=SMALLEST_SCALE).astype(np.float32)
             grids[site.tensor] = dataclasses.replace(found, scale=scale)
     return grids
@@ -124,31 +128,36 @@ def _biased_products(
     """The nodes whose bias becomes int32: weight and input have static quantizers.
 
     Args:
-        corrected: biases by weight tensor that take the place of the model's.
+        corrected: biases by node that take the place of the model's.
     """
     if allocation.settings.bias != INT32_BIAS:
         return []
     quantized = {node.weight for node in allocation.nodes if node.weight_bits is not None}
     found = []
     for site in sites.weights:
-        source = site.source or ""
-        bias = (corrected or {}).get(site.tensor, _bias(mirror, site))
-        if (
-            site.tensor in quantized
-            and bias is not None
-            and isinstance(activations.get(source), ActivationQuantizer)
-        ):
-            alone = len(mirror.values[site.tensor].users) == 1
-            found.append(BiasedProduct(site.tensor, source, bias, alone))
+        along = [use for use in site.uses if use.channel_axis == site.channel_axis]
+        alone = len(mirror.values[site.tensor].users) == len(along)
+        for use in site.uses if site.tensor in quantized else ():
+            bias = (corrected or {}).get(use.node, _bias(mirror, use))
+            source = use.source or ""
+            # onnxruntime would scale an integer bias with the products, by alpha.
+            if (
+                bias is None
+                or use.alpha != 1.0
+                or not isinstance(activations.get(source), ActivationQuantizer)
+            ):
+                continue
+            found.append(
+                BiasedProduct(use.node, site.tensor, source, bias, site.channels, use in along, alone)
+            )
     return found
 
 
-def _bias(mirror: Mirror, site: WeightSite) -> np.ndarray | None:
+def _bias(mirror: Mirror, use: WeightUse) -> np.ndarray | None:
     """The float bias as a vector over the output channels; None where there is none, or one of another form."""
-    if site.bias is None or site.op_type not in CORRECTED_OPS:
+    if use.bias is None or use.op_type not in CORRECTED_OPS:
         return None
-    bias = _array(mirror, site.bias)
-    return bias if bias.shape == (site.channels,) else None
+    return channel_bias(_array(mirror, use.bias), use.channels)
 
 
 def _array(mirror: Mirror, tensor: str) -> np.ndarray:

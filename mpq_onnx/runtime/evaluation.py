@@ -2,16 +2,20 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets import Batch, Dataset
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.model_file import external_files
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally
+from mpq_onnx.runtime.tensors import output_layouts
 
 BATCH_SIZE = 64
 
@@ -42,6 +46,8 @@ def evaluate_runner(
     """
     tally = Tally(dataset)
     seconds = 0.0
+    own = output_layouts(runner, dataset)
+    theirs = output_layouts(baseline, dataset) if baseline is not None else []
     total = -(-len(dataset) // batch_size)
     runner.run(dataset.read(range(min(batch_size, len(dataset)))).inputs)  # the first run allocates memory
     for batch in tqdm(
@@ -50,8 +56,8 @@ def evaluate_runner(
         start = time.perf_counter()
         outputs = runner.run(batch.inputs)
         seconds += time.perf_counter() - start
-        exact = baseline.run(batch.inputs) if baseline is not None else None
-        tally.update(Answers(outputs, exact, batch.labels, batch.groups))
+        exact = by_example(baseline.run(batch.inputs), theirs, batch) if baseline is not None else None
+        tally.update(Answers(by_example(outputs, own, batch), exact, batch.labels, batch.groups))
     return Evaluation(
         examples=len(dataset),
         metrics=tally.metrics,
@@ -59,6 +65,16 @@ def evaluate_runner(
         examples_per_second=len(dataset) / max(seconds, 1e-9),
         comparison=tally.comparison,
     )
+
+
+def by_example(
+    outputs: Sequence[np.ndarray], layouts: Sequence[ExampleLayout | None], batch: Batch
+) -> list[np.ndarray]:
+    """The outputs of one batch as [examples, ...]."""
+    return [
+        examples_first(output, layout, batch.examples)
+        for output, layout in zip(outputs, layouts, strict=True)
+    ]
 
 
 def file_bytes(path: str | os.PathLike[str]) -> int:

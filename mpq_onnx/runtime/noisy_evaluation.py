@@ -16,12 +16,14 @@ import onnx_ir as ir
 from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.model_file import clone
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
-from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation
+from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
 from mpq_onnx.runtime.session import Runner, providers
 from mpq_onnx.runtime.statistics import Spread
 from mpq_onnx.runtime.tally import Answers, Tally
+from mpq_onnx.runtime.tensors import output_layouts
 
 FEWEST_STREAMS = 4
 """Independent noise streams at least, so that few repeats keep several cores busy too."""
@@ -57,12 +59,16 @@ def evaluate_noisy(
     """
     exact = None
     if baseline is not None:
-        exact = [baseline.run(batch.inputs) for batch in dataset.batches(batch_size)]
+        theirs = output_layouts(baseline, dataset)
+        exact = [
+            by_example(baseline.run(batch.inputs), theirs, batch) for batch in dataset.batches(batch_size)
+        ]
     shares = -(-FEWEST_STREAMS // repeats)
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == ["CPUExecutionProvider"]
     workers = min(len(streams), _cores()) if on_cpu else 1
-    work = _Work(model, dataset, seed, device, batch_size, where, threads=1 if on_cpu else 0)
+    layouts = output_layouts(Runner(model, device, where=where), dataset)
+    work = _Work(model, dataset, seed, device, batch_size, where, 1 if on_cpu else 0, layouts)
     pooled = Tally(dataset, repeats)
     values: dict[str, list[float]] = {}
     seconds = 0.0
@@ -111,6 +117,8 @@ class _Work:
     batch_size: int
     where: str
     threads: int
+    layouts: list[ExampleLayout | None]
+    """Of the outputs."""
 
     def run(self, stream: _Stream) -> _Counted:
         reseeded = clone(self.model)
@@ -122,7 +130,8 @@ class _Work:
             start = time.perf_counter()
             outputs = runner.run(batch.inputs)
             seconds += time.perf_counter() - start
-            batches.append((index, Answers(outputs, None, batch.labels, batch.groups)))
+            answers = by_example(outputs, self.layouts, batch)
+            batches.append((index, Answers(answers, None, batch.labels, batch.groups)))
         return _Counted(batches, seconds)
 
 

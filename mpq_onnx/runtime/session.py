@@ -13,7 +13,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
+from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
+from mpq_onnx.model_inputs import example_axes
 
 DEVICES = ("auto", "cpu", "cuda")
 QUIET = 4
@@ -66,8 +68,14 @@ class Runner:
             raise ModelError(f"{self.where}: onnxruntime cannot load it: {first_line(error)}") from error
         self.inputs = tuple(entry.name for entry in self.session.get_inputs())
         self.outputs = tuple(entry.name for entry in self.session.get_outputs())
-        fixed = [entry.shape[0] for entry in self.session.get_inputs() if entry.shape]
-        self.fixed_batch = next((size for size in fixed if isinstance(size, int) and size > 0), None)
+        shapes = {entry.name: entry.shape for entry in self.session.get_inputs()}
+        self.example_axes = dict(zip(shapes, example_axes(list(shapes.values())), strict=True))
+        sizes = [
+            shapes[name][axis]
+            for name, axis in self.example_axes.items()
+            if axis is not None and shapes[name]
+        ]
+        self.fixed_batch = next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """The outputs (all of the model's by default) for a batch of any size.
@@ -85,14 +93,18 @@ class Runner:
         chosen = {name: feeds[name] for name in self.inputs}
         if not chosen:  # constants alone
             return self._run(chosen, outputs)
-        size = len(next(iter(chosen.values())))
-        if self.fixed_batch is None or size == self.fixed_batch:
+        if self.fixed_batch is None:
+            return self._run(chosen, outputs)
+        size = max(chosen[name].shape[axis] for name, axis in self.example_axes.items() if axis is not None)
+        if size == self.fixed_batch:
             return self._run(chosen, outputs)
         parts = []
         for start in range(0, size, self.fixed_batch):
             picks = np.arange(start, start + self.fixed_batch).clip(max=size - 1)
-            parts.append(self._run({name: array[picks] for name, array in chosen.items()}, outputs))
-        return [np.concatenate(arrays)[:size] for arrays in zip(*parts, strict=True)]
+            axes = self.example_axes
+            part = {name: _take(array, picks, axes[name]) for name, array in chosen.items()}
+            parts.append(self._run(part, outputs))
+        return [_join(arrays, self.fixed_batch, size) for arrays in zip(*parts, strict=True)]
 
     def _run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> list[np.ndarray]:
         try:
@@ -101,6 +113,19 @@ class Runner:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
             ) from error
+
+
+def _take(array: np.ndarray, picks: np.ndarray, axis: int | None) -> np.ndarray:
+    return array if axis is None else np.take(array, picks, axis)
+
+
+def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
+    """The outputs of several runs of a fixed batch size as those of one run of `examples`."""
+    layout = fixed_layout(parts[0].shape, batch)
+    if layout is None:
+        return parts[0]
+    joined = np.concatenate(parts, layout.axis)
+    return np.take(joined, np.arange(examples * layout.rows), layout.axis)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
-"""Run a model with inner tensors as outputs: their shapes, and their values batch by batch."""
+"""Run a model with inner tensors as outputs: their shapes, their example axes, and their values batch by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.graph.example_layout import ExampleLayout, Layouts, find_layouts
 from mpq_onnx.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
@@ -32,20 +34,46 @@ def read_tensors(runner: Runner, tensors: Sequence[str], feeds: dict[str, np.nda
     return [feeds[name] if name in feeds else computed[name] for name in tensors]
 
 
-def tensor_shapes(model: ir.Model, dataset: Dataset, device: str) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor for one example, by running one (a batch of the model's fixed size if it has one)."""
+@dataclass(frozen=True)
+class TensorFacts:
+    """What running a few examples tells of every tensor of a model."""
+
+    shapes: dict[str, tuple[int, ...]]
+    """For one example."""
+    layouts: Layouts
+
+
+def tensor_facts(model: ir.Model, dataset: Dataset, device: str) -> TensorFacts:
+    """Shapes and example axes of all tensors, by running batches of two sizes (or of the model's fixed one)."""
     names = [str(value.name) for value in model.graph.inputs]
     for node in model.graph:
         names.extend(str(value.name) for value in node.outputs if value.name)
     runner = runner_with_outputs(model, names, device, optimize=False)
-    batch = runner.fixed_batch or 1
-    feeds = dataset.read([0] * batch).inputs
-    arrays = read_tensors(runner, names, feeds)
-    return {name: _one_example(array.shape, batch) for name, array in zip(names, arrays, strict=True)}
+
+    def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, read_tensors(runner, names, dict(feeds)), strict=True))
+
+    def read(positions: Sequence[int]) -> Mapping[str, np.ndarray]:
+        return dataset.read(positions).inputs
+
+    layouts, shapes = find_layouts(run, read, len(dataset), runner.fixed_batch)
+    for wanted in dataset.inputs:  # the data says where its examples go, whatever it holds
+        layouts[wanted.name] = None if wanted.example_axis is None else ExampleLayout(wanted.example_axis)
+    return TensorFacts(shapes, layouts)
 
 
-def _one_example(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
-    """`shape` with its batch axis cut to one example (axis 0, where it is a multiple of the batch)."""
-    if batch == 1 or not shape or shape[0] % batch:
-        return shape
-    return (shape[0] // batch, *shape[1:])
+def tensor_shapes(model: ir.Model, dataset: Dataset, device: str) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor for one example."""
+    return tensor_facts(model, dataset, device).shapes
+
+
+def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | None]:
+    """The layout of each output of `runner`; one whose axis cannot be told counts as having its examples first."""
+
+    def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(runner.outputs, runner.run(feeds), strict=True))
+
+    layouts, _ = find_layouts(
+        run, lambda positions: dataset.read(positions).inputs, len(dataset), runner.fixed_batch
+    )
+    return [layouts.get(name, ExampleLayout(0)) for name in runner.outputs]

@@ -32,6 +32,7 @@ from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
@@ -170,8 +171,9 @@ def allocate(
         )
         if scaled is not float_model.model:
             mirror = bound.once("mirror", lambda: _mirror(scaled, float_model, device))
+        layouts = bound.once("layouts", lambda: tensor_facts(scaled, training_set, options.device).layouts)
         sites = find_sites(
-            scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last
+            scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last, layouts
         )
         check_covers(calibrated, sites, str(calibration or data))
         problem = Problem(
@@ -306,7 +308,7 @@ class _Bench:
         return self._graph(finished.result.allocation, finished.network)
 
     def _graph(self, allocation: Allocation, network: QuantizedNetwork) -> ir.Model:
-        return write_graph(self.model, self.problem.sites, allocation, network, self.options.storage)
+        return write_graph(self.model, allocation, network, self.options.storage)
 
     def _allocation(self, candidate: Candidate) -> Allocation:
         options, budget = self.options, self.problem.budget

@@ -13,6 +13,7 @@ from mpq_onnx.placement import PLACEMENTS, find_sites
 from mpq_onnx.report.card import make_card, write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.rounding import ROUNDINGS
+from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
 from mpq_onnx.workflows.options import AllocateOptions
@@ -97,8 +98,9 @@ def apply(
     else:
         raise UsageError(f"no {CALIBRATION_FILE} beside {allocation}: give --calibration or --data")
     scaled = equalized(float_model.model, measured.channel_factors, measured.shapes)
+    layouts = tensor_facts(scaled, dataset, device).layouts if dataset is not None else None
     sites = find_sites(
-        scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last
+        scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last, layouts
     )
     check_against_sites(wanted, sites)
     check_covers(measured, sites, str(calibration or beside))
@@ -106,7 +108,7 @@ def apply(
     mirror.module.requires_grad_(False).to(torch_device(device))
     training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
     network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
-    graph = write_graph(scaled, sites, wanted, network, storage)
+    graph = write_graph(scaled, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
     seen = (
         DataFacts(data, len(training), training.sha256) if data is not None and training is not None else None

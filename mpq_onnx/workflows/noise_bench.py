@@ -223,7 +223,7 @@ def output_signal_to_noise(bench: NoiseBench, candidate: EnergyCandidate, positi
     ratio = SignalToNoise()
     parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
     for batch in bench.validation.stream(parts):
-        found = noisy.mirror.module.forward(*batch.inputs)
+        found = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
         for got, exact in zip(found, batch.float_outputs, strict=True):
             ratio.update(exact.cpu().numpy(), got.cpu().numpy())
     return ratio.decibels

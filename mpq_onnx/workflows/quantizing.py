@@ -85,12 +85,10 @@ def _most_examples(calibration: Calibration) -> int:
     return max(ROUNDING_BYTES // (STREAMS * TENSORS_IN_FLIGHT * largest * np.dtype(np.float32).itemsize), 1)
 
 
-def write_graph(
-    model: ir.Model, sites: Sites, allocation: Allocation, network: QuantizedNetwork, storage: str
-) -> ir.Model:
+def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwork, storage: str) -> ir.Model:
     """The QDQ graph of a canonical float model, with its allocation in the metadata."""
     graph = clone(model)
-    InsertQdqPass(network, sites.weights, STORAGES[storage])(graph)
+    InsertQdqPass(network, STORAGES[storage])(graph)
     graph.metadata_props[METADATA_ALLOCATION] = json.dumps(allocation.document())
     return graph
 

@@ -1,0 +1,119 @@
+"""Which axis of a tensor runs over the examples of a batch: axis 0 mostly, but not in time-major networks or merged rows.
+
+Found by running two batch sizes on the same examples: the axis that grows is the examples' own, and where it grows by several
+rows an example, the values tell whether an example's rows lie together or one batch apart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
+Feeds = Mapping[str, np.ndarray]
+SMALL, LARGE = 2, 3
+"""Examples of the two batches."""
+
+
+@dataclass(frozen=True)
+class ExampleLayout:
+    """Where the examples lie in a tensor."""
+
+    axis: int
+    rows: int = 1
+    """Entries of the axis that one example has."""
+    outer: bool = True
+    """True where an example's rows lie together, False where they are one batch apart (as in time-major rows)."""
+
+    def one_example(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape that a tensor of `shape` has for one example."""
+        return (*shape[: self.axis], self.rows, *shape[self.axis + 1 :])
+
+
+Layouts = dict[str, ExampleLayout | None]
+"""By tensor; None for a tensor that is the same for every batch. A tensor whose axis is not known is left out."""
+
+
+def examples_first(array: Array, layout: ExampleLayout | None, examples: int) -> Array:
+    """`array` as [examples, ...]: the examples' axis moved to the front, an example's rows behind it.
+
+    A tensor without examples is repeated for each.
+    """
+    if layout is None:
+        return array.reshape((1, *array.shape))[[0] * examples]
+    axis = layout.axis
+    if layout.rows > 1:
+        parts = (examples, layout.rows) if layout.outer else (layout.rows, examples)
+        array = array.reshape((*array.shape[:axis], *parts, *array.shape[axis + 1 :]))
+        axis += 0 if layout.outer else 1
+    for place in range(axis, 0, -1):
+        array = array.swapaxes(place, place - 1)
+    return array
+
+
+def fixed_layout(shape: Sequence[int], batch: int) -> ExampleLayout | None:
+    """The layout in a model that takes one batch size: the first axis of that length, else the first if it is a multiple."""
+    for axis, size in enumerate(shape):
+        if size == batch:
+            return ExampleLayout(axis)
+    return ExampleLayout(0, shape[0] // batch) if len(shape) and shape[0] % batch == 0 and shape[0] else None
+
+
+def find_layouts(
+    run: Callable[[Feeds], Mapping[str, np.ndarray]],
+    read: Callable[[Sequence[int]], Feeds],
+    examples: int,
+    fixed_batch: int | None,
+) -> tuple[Layouts, dict[str, tuple[int, ...]]]:
+    """The layout of every tensor that `run` returns, and its shape for one example.
+
+    Args:
+        run: inputs by name -> tensors by name.
+        read: positions of examples -> the model's inputs.
+        examples: how many there are.
+        fixed_batch: the one batch size that the model takes; None for any.
+    """
+    if fixed_batch is not None:
+        arrays = run(read([index % examples for index in range(fixed_batch)]))
+        layouts: Layouts = {name: fixed_layout(array.shape, fixed_batch) for name, array in arrays.items()}
+        return layouts, {name: _one(array.shape, layouts[name]) for name, array in arrays.items()}
+    small, large = (run(read([index % examples for index in range(size)])) for size in (SMALL, LARGE))
+    layouts, shapes = {}, {}
+    for name, array in small.items():
+        shapes[name] = tuple(array.shape)
+        known, layout = _compare(array, large[name])
+        if known:
+            layouts[name] = layout
+            shapes[name] = _one(array.shape, layout)
+    return layouts, shapes
+
+
+def _one(shape: Sequence[int], layout: ExampleLayout | None) -> tuple[int, ...]:
+    return tuple(shape) if layout is None else layout.one_example(shape)
+
+
+def _compare(small: np.ndarray, large: np.ndarray) -> tuple[bool, ExampleLayout | None]:
+    """(whether the layout is known, the layout) of a tensor in two batches that begin with the same examples."""
+    if small.shape == large.shape:
+        return True, None
+    if small.ndim != large.ndim:
+        return False, None
+    grown = [axis for axis in range(small.ndim) if small.shape[axis] != large.shape[axis]]
+    if len(grown) != 1:
+        return False, None
+    (axis,) = grown
+    rows = large.shape[axis] - small.shape[axis]
+    if small.shape[axis] != SMALL * rows:
+        return False, None
+    if rows <= 0:
+        return False, None
+    candidates = [ExampleLayout(axis, rows, outer) for outer in ((True, False) if rows > 1 else (True,))]
+    return True, min(candidates, key=lambda layout: _distance(small, large, layout))
+
+
+def _distance(small: np.ndarray, large: np.ndarray, layout: ExampleLayout) -> float:
+    """How far the examples that both batches have lie apart, if `layout` is right."""
+    first, second = examples_first(small, layout, SMALL), examples_first(large, layout, LARGE)[:SMALL]
+    difference = first.astype(np.float64) - second
+    return float(np.abs(difference[np.isfinite(difference)]).sum())

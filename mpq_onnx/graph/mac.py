@@ -1,0 +1,206 @@
+"""Multiply-accumulates: which operand is the weight, along which axis its output channels lie, how much is multiplied.
+
+One analysis for quantizers, noise, sensitivities, hand-off and tables. An operand that depends on constants alone is the
+weight, whichever side it stands on; of two activations, as in attention, the second counts as the one that is held.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from mpq_onnx.errors import ModelError
+
+MAC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+BIAS_INPUT = 2
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Mac:
+    """One multiply-accumulate node."""
+
+    node: ir.Node
+    held_index: int
+    """Which input is held: the weight."""
+    is_constant: bool
+    """The held operand depends on constants alone; False for a product of two activations."""
+
+    @property
+    def held(self) -> ir.Value:
+        """The operand that is held."""
+        return self.node.inputs[self.held_index]  # type: ignore[return-value]
+
+    @property
+    def data(self) -> ir.Value:
+        """The operand that streams."""
+        return self.node.inputs[1 - self.held_index]  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> ir.Value | None:
+        """What is added; of any shape that broadcasts over the output."""
+        has_one = self.node.op_type in (*CONVOLUTIONS, "Gemm") and len(self.node.inputs) > BIAS_INPUT
+        return self.node.inputs[BIAS_INPUT] if has_one else None
+
+    @property
+    def alpha(self) -> float:
+        """Factor on the products (Gemm)."""
+        return self.node.attributes.get_float("alpha", 1.0) if self.node.op_type == "Gemm" else 1.0
+
+    @property
+    def group(self) -> int:
+        """Of a convolution; 1 elsewhere."""
+        return self.node.attributes.get_int("group", 1) if self.node.op_type in CONVOLUTIONS else 1
+
+    def channel_axis(self, held_shape: Shape) -> int | None:
+        """Axis of the held operand that runs over output channels (of a group, for ConvTranspose); None where there is none."""
+        op_type, rank = self.node.op_type, len(held_shape)
+        if op_type == "ConvTranspose":
+            # Depthwise: rows are groups, and groups are output channels.
+            return 0 if self.group > 1 and held_shape[:2] == (self.group, 1) else 1
+        if op_type == "Conv":
+            return 0
+        if op_type == "Einsum":
+            return _free_axis(self, held_shape)
+        if rank < 2:
+            return None
+        last = self.held_index == 1
+        if op_type == "Gemm" and self._flag("transB" if last else "transA"):
+            last = not last
+        return rank - 1 if last else rank - 2
+
+    def channels(self, held_shape: Shape) -> int:
+        """Output channels that a vector over `channel_axis` of the whole output has; 1 where there is no such axis."""
+        axis = self.channel_axis(held_shape)
+        return 1 if axis is None else held_shape[axis] * self.repeats(held_shape)
+
+    def repeats(self, held_shape: Shape) -> int:
+        """How often the channels along `channel_axis` occur in the output: once a group of a ConvTranspose."""
+        grouped = self.node.op_type == "ConvTranspose" and self.channel_axis(held_shape) == 1
+        return self.group if grouped else 1
+
+    def fan_in(self, shape_of: Callable[[ir.Value], Shape]) -> int:
+        """D: products summed up in one output."""
+        first, second = (shape_of(value) for value in self._operands)
+        op_type = self.node.op_type
+        if op_type == "Conv":
+            return math.prod(second[1:])
+        if op_type == "ConvTranspose":
+            # Of the kernel's k taps along an axis, those that meet in one output are s / gcd(s, d) apart.
+            kernel = second[2:]
+            strides = self.node.attributes.get_ints("strides", [1] * len(kernel))
+            dilations = self.node.attributes.get_ints("dilations", [1] * len(kernel))
+            taps = (-(-k * math.gcd(s, d) // s) for k, s, d in zip(kernel, strides, dilations, strict=True))
+            return second[0] // self.group * math.prod(taps)
+        if op_type == "Einsum":
+            result = einsum_labels(self.node)[1]
+            return math.prod(n for label, n in self._lengths(first, second).items() if label not in result)
+        return first[0] if op_type == "Gemm" and self._flag("transA") else first[-1]
+
+    def macs(self, shape_of: Callable[[ir.Value], Shape]) -> int:
+        """Multiply-accumulates; for one example where `shape_of` gives the shapes of one."""
+        if self.node.op_type == "ConvTranspose":  # each input element meets the whole kernel of its group
+            return math.prod(shape_of(self.data)) * math.prod(shape_of(self.held)[1:])
+        return math.prod(shape_of(self.node.outputs[0])) * self.fan_in(shape_of)
+
+    def _flag(self, name: str) -> bool:
+        """An integer attribute that is 0 by default."""
+        return self.node.attributes.get_int(name, 0) != 0
+
+    @property
+    def _operands(self) -> tuple[ir.Value, ir.Value]:
+        first, second = self.node.inputs[:2]
+        assert first is not None and second is not None
+        return first, second
+
+    def _lengths(self, first: Shape, second: Shape) -> dict[str, int]:
+        """Of every label of an Einsum."""
+        terms, _ = einsum_labels(self.node)
+        lengths: dict[str, int] = {}
+        for labels, shape in zip(terms, (first, second), strict=True):
+            lengths.update(zip(labels, shape, strict=True))
+        return lengths
+
+
+def mac_of(node: ir.Node) -> Mac | None:
+    """The facts of `node`; None where it multiplies no activation."""
+    if node.op_type not in MAC_OPS or node.domain not in ("", "ai.onnx"):
+        return None
+    if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
+        return None
+    if node.op_type == "Einsum" and len(node.inputs) != 2:
+        return None
+    stored = [is_stored(value) for value in node.inputs[:2] if value is not None]
+    if all(stored):
+        return None
+    swapped = stored[0] and node.op_type not in CONVOLUTIONS
+    return Mac(node, 0 if swapped else 1, stored[0 if swapped else 1])
+
+
+def macs_of(graph: ir.Graph) -> Iterator[Mac]:
+    """All multiply-accumulates of a graph in its order, subgraphs left out."""
+    for node in graph:
+        found = mac_of(node)
+        if found is not None:
+            yield found
+
+
+def weight_input(node: ir.Node) -> int | None:
+    """Index of the floating-point initializer that is the weight of a multiply-accumulate; None where there is none."""
+    found = mac_of(node)
+    if found is None or found.held.const_value is None:
+        return None
+    dtype = found.held.dtype
+    return found.held_index if dtype is None or dtype.is_floating_point() else None
+
+
+def channel_axis(node: ir.Node) -> int:
+    """Axis of the constant weight of a multiply-accumulate node that runs over output channels; the node has one."""
+    found = mac_of(node)
+    assert found is not None and found.held.const_value is not None
+    axis = found.channel_axis(tuple(found.held.const_value.shape.numpy()))
+    assert axis is not None
+    return axis
+
+
+def is_stored(value: ir.Value) -> bool:
+    """True where `value` depends on constants alone: an initializer, or one read back through DequantizeLinear and the like."""
+    waiting, seen = [value], {value}
+    while waiting:
+        current = waiting.pop()
+        if current.const_value is not None:
+            continue
+        producer = current.producer()
+        if producer is None or not any(each is not None for each in producer.inputs):
+            if producer is not None and producer.op_type == "Constant":
+                continue
+            return False
+        sources = {each for each in producer.inputs if each is not None} - seen
+        seen |= sources
+        waiting.extend(sources)
+    return True
+
+
+def einsum_labels(node: ir.Node) -> tuple[list[str], str]:
+    """(labels of every operand, labels of the result).
+
+    Raises:
+        ModelError: labels that are not written out.
+    """
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    if "." in equation or not arrow:
+        raise ModelError(
+            f"node {node.name} (Einsum {equation}): write the output's labels out, without an ellipsis"
+        )
+    return terms.split(","), result
+
+
+def _free_axis(mac: Mac, held_shape: Shape) -> int | None:
+    """Of an Einsum's held operand: the longest axis that is an axis of the result and none of the data."""
+    terms, result = einsum_labels(mac.node)
+    held, data = terms[mac.held_index], terms[1 - mac.held_index]
+    free = [axis for axis, label in enumerate(held) if label in result and label not in data]
+    return max(free, key=lambda axis: held_shape[axis], default=None)
