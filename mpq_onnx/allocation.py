@@ -42,8 +42,6 @@ class NodePrecision:
     """Multiply-accumulates for one example."""
     input: str | None = None
     """Name of the quantized activation that the weights are multiplied with."""
-    other_input: str | None = None
-    """Of a product of two activations: the quantized one that is held."""
     activation: str | None = None
     """Name of the output tensor."""
     activation_bits: float | None = None
@@ -58,6 +56,8 @@ class NodePrecision:
     """Learned factor on the range that the observer found."""
     activation_range: float = 1.0
     """The same for the output."""
+    other_input: str | None = None
+    """Of a product of two activations: the quantized one that is held."""
 
     @property
     def owns_weight(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from mpq_onnx.allocation import Allocation, NodePrecision, Settings, check_against_sites, load_allocation
 from mpq_onnx.errors import AllocationError
-from mpq_onnx.placement import ActivationSite, Sites, WeightSite
+from mpq_onnx.placement import ActivationSite, Sites, WeightSite, WeightUse
 
 SETTINGS = Settings("refined", "channel", "all", "mse", "mse", "adaptive", True, 0)
 
@@ -27,7 +27,8 @@ def make_allocation() -> Allocation:
 
 def make_sites() -> Sites:
     def weight(node: str, tensor: str, source: str, shape: tuple[int, ...]) -> WeightSite:
-        return WeightSite(node, "Gemm", tensor, source, source, None, node, 0, shape, 10)
+        use = WeightUse(node, "Gemm", source, None, node, 0, shape[0], 10, source=source)
+        return WeightSite(tensor, 0, shape, (use,))
 
     return Sites(
         weights=(
