@@ -1,17 +1,22 @@
 """Recurrent layers in the mirror: onnxruntime is the judge, over directions, gates, lengths and omitted tensors."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
+from conftest import make_model
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.ops import OP_TABLE
+from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.workflows.exporting import export
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}
@@ -119,3 +124,41 @@ def test_gradients_are_those_of_the_function(op: str) -> None:
         return OP_TABLE[op](*tensors, lengths, direction="bidirectional", hidden_size=hidden)
 
     assert torch.autograd.gradcheck(layer, (normal(4, 2, width), *weights))
+
+
+def batch_first_layer(op: str) -> onnx.ModelProto:
+    """A layer with a state from outside; its sequence and its last state are read."""
+    rng = np.random.default_rng(3)
+    tensors = {
+        "w": rng.standard_normal((1, 4 * GATES[op], 3)).astype(np.float32),
+        "r": rng.standard_normal((1, 4 * GATES[op], 4)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node(op, ["x", "w", "r", "", "", "h"], ["y", "y_h"], "layer", hidden_size=4, layout=1),
+        helper.make_node("Relu", ["y"], ["z"], "relu"),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["n", 5, 3]), ("h", TensorProto.FLOAT, ["n", 1, 4])]
+    return make_model(nodes, inputs, [("z", ["n", 5, 1, 4]), ("y_h", ["n", 1, 4])], tensors)
+
+
+@pytest.mark.parametrize("op", sorted(GATES))
+def test_layers_with_the_batch_first_become_layers_with_time_first(op: str) -> None:
+    """onnxruntime runs no others; the mirror, which ONNX's node tests judge, says what is right."""
+    source = batch_first_layer(op)
+    rng = np.random.default_rng(0)
+    feeds = {
+        "x": rng.standard_normal((2, 5, 3)).astype(np.float32),
+        "h": rng.standard_normal((2, 1, 4)).astype(np.float32),
+    }
+    expected = build_mirror(ir.from_proto(source)).run(feeds, torch.device("cpu"))
+    found = by_onnxruntime(ir.to_proto(canonicalize(ir.from_proto(source))), feeds)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_export_of_a_layer_that_onnxruntime_cannot_run(tmp_path: Path) -> None:
+    onnx.save(batch_first_layer("GRU"), tmp_path / "source.onnx")
+    result = export(str(tmp_path / "source.onnx"), tmp_path / "float.onnx")
+    assert result.largest_difference < 1e-5
+    (gru,) = [node for node in onnx.load(tmp_path / "float.onnx").graph.node if node.op_type == "GRU"]
+    assert "layout" not in {attribute.name for attribute in gru.attribute}

@@ -31,6 +31,7 @@ from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
+from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 
 LARGEST_FOLDED = 2**26
@@ -77,6 +78,7 @@ def _canonical(model: ir.Model) -> ir.Model:
     model = convert_opset(prepare(model).model)
     _lift_constants(model)
     MachineLearningOperatorsPass()(model)
+    TimeMajorRecurrencePass()(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
     optimizer.optimize_ir(
         model, input_size_limit=2**24, output_size_limit=LARGEST_FOLDED, should_fold=_should_fold

@@ -21,6 +21,7 @@ from mpq_onnx.placement import PLACEMENTS, Shapes, Sites, find_sites
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
+from mpq_onnx.workflows.source_notes import source_notes
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class FloatModel:
 
     path: str
     model: ir.Model
+    notes: tuple[str, ...] = ()
+    """What canonical form changed beyond the way the file is written."""
 
     def open_data(self, spec: str) -> Dataset:
         """The data set `spec`, read as the model's metadata says."""
@@ -44,7 +47,7 @@ def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
     model = load_model(path)
     if METADATA_ALLOCATION in model.metadata_props:
         raise UsageError(f"{path}: is quantized already; give the float model that it was made from")
-    return FloatModel(str(path), canonicalize(clone(model), str(path)))
+    return FloatModel(str(path), canonicalize(clone(model), str(path)), source_notes(model))
 
 
 def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: str) -> None:
