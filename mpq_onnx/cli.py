@@ -428,6 +428,8 @@ def _allocate_bits(
         click.echo(
             f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform"
         )
+    for note in result.notes:
+        click.echo(f"NOTE: {note}")
     _print_check(result.mirror_check)
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
 

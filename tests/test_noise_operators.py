@@ -137,9 +137,11 @@ def noisy_runs(model: ir.Model, feeds: dict[str, np.ndarray], runs: int) -> np.n
     return np.stack([session.run(None, feeds)[0] for _ in range(runs)])
 
 
-def mirror_runs(case: Case, site: MacSite, noise: str, energy: np.ndarray, runs: int) -> np.ndarray:
+def mirror_runs(
+    case: Case, site: MacSite, noises: tuple[str, ...], energy: np.ndarray, runs: int
+) -> np.ndarray:
     mirror = build_mirror(case.model())
-    noisy = with_noise(mirror, [site], (noise,), {"mac": energy}, ENERGY_LEVELS["any"])
+    noisy = with_noise(mirror, [site], noises, {"mac": energy}, ENERGY_LEVELS["any"])
     noisy.generator.manual_seed(0)
     inputs = [torch.from_numpy(case.feeds[name]) for name in mirror.inputs]
     with torch.no_grad():
@@ -173,7 +175,7 @@ def test_deviation_is_the_formula(name: str, noise: str, runtime: str) -> None:
         InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), seed=3)(model)
         draws = noisy_runs(model, case.feeds, RUNS)
     else:
-        draws = mirror_runs(case, site, noise, energy, RUNS)
+        draws = mirror_runs(case, site, (noise,), energy, RUNS)
     check_noise(case, draws, expected(case, noise, site, energy))
 
 
@@ -192,6 +194,58 @@ def test_several_noises_add_their_variances_and_fall_with_energy() -> None:
         check_noise(case, draws, wanted)
         deviations.append((draws - case.y).std())
     assert deviations[0] / deviations[1] == pytest.approx(2.0, rel=0.01)
+
+
+TOGETHER_RUNS = 800
+
+
+@pytest.mark.parametrize(
+    "noises",
+    [("thermal", "shot"), ("thermal", "weight"), ("shot", "weight"), ("thermal", "shot", "weight")],
+    ids="+".join,
+)
+@pytest.mark.parametrize(
+    "name", ["conv groups", "conv transpose groups stride", "gemm transposed alpha", "matmul", "einsum"]
+)
+def test_noises_together_are_what_each_does_alone_in_file_and_mirror(
+    name: str, noises: tuple[str, ...]
+) -> None:
+    """At energies where the noise of the weights is larger than they are: shot noise must not see it."""
+    case = CASES[name]
+    model = case.model()
+    channels = 1 if case.activation_weight else 4
+    energy = np.linspace(0.02, 0.11, channels)
+    site = case.site(model, weight_range=tuple(np.linspace(1.0, 2.5, channels)), input_range=3.0)
+    wanted = sum(expected(case, each, site, energy) ** 2 for each in noises)
+    InsertNoisePass({"mac": NodeNoise(site, energy)}, noises, seed=2)(model)
+    file_draws = noisy_runs(model, case.feeds, TOGETHER_RUNS)
+    for draws in (file_draws, mirror_runs(case, site, noises, energy, TOGETHER_RUNS)):
+        errors = draws.astype(np.float64) - case.y
+        # A variance of so many normal draws has the relative deviation sqrt(2 / draws).
+        np.testing.assert_allclose(
+            (errors**2).mean(axis=0) / wanted, 1, atol=6 * math.sqrt(2 / TOGETHER_RUNS)
+        )
+
+
+def test_beta_scales_the_bias_and_no_noise() -> None:
+    rng = np.random.default_rng(0)
+    tensors = {
+        "w": rng.standard_normal((7, 4)).astype(np.float32), "b": np.array([1, -2, 3, 4], np.float32),
+    }  # fmt: skip
+    x = rng.standard_normal((50, 7)).astype(np.float32)
+    for beta in (1.0, 4.0):
+        node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], "mac", alpha=2.0, beta=beta)
+        proto = make_model([node], [("x", TensorProto.FLOAT, ["n", 7])], [("y", ["n", 4])], tensors, opset=21)
+        proto.ir_version = 10
+        model = ir.from_proto(proto)
+        (site,) = mac_sites(model, {"x": (1, 7), "y": (1, 4)}, {})
+        InsertNoisePass({"mac": NodeNoise(site, np.array([1.0]))}, ("shot",), seed=0)(model)
+        draws = noisy_runs(model, {"x": x}, 400)
+        exact = 2 * x @ tensors["w"] + beta * tensors["b"]
+        sums = (x**2).sum(1, keepdims=True) * (tensors["w"] ** 2).sum(0)
+        wanted = 2 * np.sqrt(sums / 7)
+        assert np.abs((draws.mean(axis=0) - exact) / wanted).max() < 6 / math.sqrt(400)
+        np.testing.assert_allclose(((draws - exact) / wanted).std(), 1, rtol=0.02)
 
 
 def test_zero_padding_lowers_shot_noise_at_the_border() -> None:

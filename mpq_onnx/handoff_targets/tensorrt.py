@@ -14,11 +14,12 @@ from mpq_onnx.handoff_targets.bundle import (
     noise,
     refuse,
 )
-from mpq_onnx.handoff_targets.integer_range import exported_activation
+from mpq_onnx.handoff_targets.integer_range import ExportedActivation, exported_activation, integer_range
 from mpq_onnx.handoff_targets.qdq_nodes import quantizer_nodes, stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, replace_chain, store_float
 from mpq_onnx.model_file import save_model
 from mpq_onnx.passes.store_integers import remove_unused
+from mpq_onnx.placement.quantizer_chains import ActivationChain
 
 ACTIVATION_BITS = 8
 WEIGHT_TYPES = {8: ir.DataType.INT8, 4: ir.DataType.INT4}
@@ -34,7 +35,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     )
     model, chains = copied(bundle)
     for chain in chains.activations:
-        exported = exported_activation(chain)
+        exported = _exported(chain)
         nodes = quantizer_nodes(
             model.graph,
             chain.source,
@@ -65,10 +66,18 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     return []
 
 
+def _exported(chain: ActivationChain) -> ExportedActivation:
+    """`chain`; one level, of what is always zero, is written with all of int8: TensorRT has no Clip that would narrow it."""
+    if chain.levels > 1:
+        return exported_activation(chain)
+    all_levels = integer_range(2**ACTIVATION_BITS, symmetric=True)
+    return ExportedActivation(chain.scale, np.zeros_like(chain.zero_point), all_levels)
+
+
 def _inexpressible(bundle: Bundle) -> list[Problem]:
     problems = []
     for chain in bundle.chains.activations:
-        integers = exported_activation(chain).integers
+        integers = _exported(chain).integers
         if integers.levels != 2**ACTIVATION_BITS:
             problems.append(Problem(chain.node, "an activation of other than 8 bits"))
         elif not integers.is_signed:

@@ -88,5 +88,6 @@ def partial_sum_bits(weight_bits: int, input_bits: int, fan_in: int) -> int:
 
 
 def _whole(bits: float | tuple[float, ...] | None) -> int:
+    """A width; what is always zero still passes through memories of one bit."""
     assert not isinstance(bits, tuple)
-    return FLOAT_BITS if bits is None else int(bits)
+    return FLOAT_BITS if bits is None else max(int(bits), 1)

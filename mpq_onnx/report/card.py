@@ -25,6 +25,9 @@ from mpq_onnx.report.provenance import read_provenance
 
 UNKNOWN = "unknown"
 FLOAT = "float"
+NONE = "none"
+FLOAT_BIASES = "float beside integer products"
+RAISED_CHANNELS = "channels with a raised weight scale"
 CARD_FILES = ("card.json", "card.md")
 
 Card = dict[str, dict[str, Any]]
@@ -124,13 +127,25 @@ def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     raised = sum(layer.raised_channels for layer in facts.layers)
     return {
         "type": _distinct(layer.bias for layer in facts.layers),
-        "float beside integer products": ", ".join(
+        FLOAT_BIASES: ", ".join(
             layer.node for layer in facts.layers if layer.bias == FLOAT and layer.weight and layer.input
         )
-        or "none",
-        "channels with a raised weight scale": raised,
+        or NONE,
+        RAISED_CHANNELS: raised,
         "correction": allocation.settings.bias_correction if allocation else UNKNOWN,
     }
+
+
+def bias_notes(card: Card) -> tuple[str, ...]:
+    """What a reader of a result should know of its biases, a sentence each."""
+    biases = card["biases"]
+    kept, raised = biases[FLOAT_BIASES], biases[RAISED_CHANNELS]
+    notes = []
+    if kept != NONE:
+        notes.append(f"the bias stays float between quantized weights and inputs at {kept}")
+    if raised:
+        notes.append(f"{raised} output channels have a larger weight scale, so that int32 holds their bias")
+    return tuple(notes)
 
 
 def _method(allocation: Allocation | None) -> dict[str, Any]:

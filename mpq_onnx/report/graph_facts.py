@@ -25,6 +25,8 @@ from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
 ASYMMETRIC, SYMMETRIC, NARROW = "asymmetric", "symmetric", "symmetric, narrow"
+ZERO_ALONE = "zero alone"
+"""Of a quantizer of one level: what goes through it is always zero."""
 STATIC, DYNAMIC = "static", "dynamic"
 INTEGER_OPS = (
     "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "MatMulNBits", "QGemm",
@@ -204,6 +206,7 @@ def _activation_quantizer(node: ir.Node) -> TensorFacts | None:
         zeros = zero_point.const_value.numpy().astype(np.int64)
         odd = (limits[1] - limits[0]) % 2 == 0
         scheme = (NARROW if odd else SYMMETRIC) if (zeros == middle).all() else ASYMMETRIC
+        scheme = ZERO_ALONE if levels == 1 else scheme
     return TensorFacts(container, levels, _scales(scale, node), scheme, DYNAMIC if dynamic else STATIC)
 
 

@@ -27,8 +27,9 @@ from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import DYNAMIC, QuantizedNetwork
 from mpq_onnx.report.as_json import to_json
-from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.card import bias_notes, make_card, write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
+from mpq_onnx.rounding.network import FLOAT_BIAS
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
@@ -102,6 +103,8 @@ class AllocateResult:
     """SQNR of every node's output."""
     loses_to_uniform: bool
     """True when the asked-for method ended further from the float model than uniform."""
+    notes: tuple[str, ...] = ()
+    """What else a reader should know, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,8 @@ def allocate(
         )
         embed_provenance(graph, provenance)
         size = save_model(graph, results / MODEL_FILE)
-        write_card(make_card(graph, size), results)
+        card = make_card(graph, size)
+        write_card(card, results)
         best.result.allocation.save(results / ALLOCATION_FILE)
         write_text(
             results / CONFIGURATION_FILE,
@@ -248,6 +252,7 @@ def allocate(
             mirror_check=check,
             nodes=tuple(nodes),
             loses_to_uniform=best.result.distance > uniform.result.distance,
+            notes=() if options.bias == FLOAT_BIAS else bias_notes(card),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)

@@ -1,0 +1,237 @@
+"""int32 biases: none saturates, whatever weights, biases and inputs; onnxruntime is the judge of the files."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from conftest import make_model, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from onnx import TensorProto, helper, numpy_helper
+
+import mpq_onnx
+from mpq_onnx.biases import quantize_bias, raised_scale
+from mpq_onnx.model_file import load_model
+from mpq_onnx.quantization import LARGEST_SCALE, SMALLEST_SCALE, levels_of
+from mpq_onnx.quantized_network import ActivationQuantizer
+from mpq_onnx.report.card import bias_notes, make_card
+from mpq_onnx.rounding.bias_scales import (
+    BiasedProduct,
+    with_raised_scales,
+    with_scales_of_empty_channels,
+    with_scales_of_empty_inputs,
+)
+from mpq_onnx.weights import WeightRules, quantize_to_nearest, weight_grid
+
+FLOAT32_ERROR = 2.0**-22
+"""Of a bias: dequantized in float32."""
+any_float = st.floats(width=32, allow_nan=False, allow_infinity=False)
+CHANNELS = 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    hnp.arrays(np.float32, (CHANNELS, 4), elements=any_float),
+    hnp.arrays(np.float32, CHANNELS, elements=any_float),
+    st.floats(SMALLEST_SCALE, 2.0**120, width=32),
+    st.sampled_from((1, 2, 8, 16)),
+    st.sampled_from(("asymmetric", "symmetric", "symmetric-narrow")),
+)
+def test_no_bias_saturates(
+    rows: np.ndarray, bias: np.ndarray, input_scale: float, bits: int, scheme: str
+) -> None:
+    grids = {"w": weight_grid(rows, np.full(CHANNELS, bits), WeightRules("minmax", scheme))}
+    activations = {"x": ActivationQuantizer(np.float32(input_scale), np.float32(0), 256)}
+    products = [BiasedProduct("w", "x", bias)]
+    grids = with_raised_scales(grids, products, activations, one_scale=False)
+    rounded = {"w": quantize_to_nearest(rows, 0, grids["w"])}
+    weight = with_scales_of_empty_channels(rounded, products, activations, one_scale=False)["w"]
+    assert np.isfinite(weight.grid.scale).all()
+    assert (weight.grid.scale >= SMALLEST_SCALE).all()
+    np.testing.assert_array_equal(weight.integers, rounded["w"].integers)
+    quantized = quantize_bias(bias, np.float32(input_scale), weight.grid.scale)
+    if quantized is None:  # float32 has no scale that would hold it, or none for the products
+        needed = np.abs(bias.astype(np.float64)).max() / 2**30 / input_scale
+        assert needed > LARGEST_SCALE or float(weight.grid.scale.max()) * input_scale > 1e38
+        return
+    error = np.abs(quantized.dequantized().astype(np.float64) - bias)
+    assert (error <= quantized.scale * 0.5 + np.abs(bias) * FLOAT32_ERROR).all()
+
+
+def test_a_scale_is_raised_only_where_the_bias_needs_it() -> None:
+    rows = np.array([[1.0, -1.0], [1e-9, -1e-9], [1e-9, 1e-9]], np.float32)
+    bias = np.array([5.0, -5.0, 1e-5], np.float32)
+    grid = weight_grid(rows, np.full(3, 8), WeightRules("minmax"))
+    scale = raised_scale(grid, bias, np.float32(0.02))
+    assert (scale == grid.scale).tolist() == [True, False, True]
+    assert scale[1] == pytest.approx(5 / 2**30 / 0.02)
+
+
+def test_a_weight_that_others_read_keeps_its_scale() -> None:
+    grid = weight_grid(np.full((1, 2), 1e-12, np.float32), np.full(1, 8), WeightRules("minmax"))
+    activations = {"x": ActivationQuantizer(np.float32(0.1), np.float32(0), 256)}
+    bias = np.array([7.0], np.float32)
+    shared = BiasedProduct("w", "x", bias, alone=False)
+    assert with_raised_scales({"w": grid}, [shared], activations, False)["w"].scale == grid.scale
+    assert quantize_bias(bias, np.float32(0.1), grid.scale) is None
+    alone = BiasedProduct("w", "x", bias)
+    assert with_raised_scales({"w": grid}, [alone], activations, False)["w"].scale > grid.scale
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e3, 1e9])
+def test_an_input_that_is_always_zero_suits_the_biases_of_all_its_readers(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((4, 9)) * np.array([[1], [1], [1 / spread], [1]])).astype(np.float32)
+    grids = {name: weight_grid(rows, np.full(4, 8), WeightRules("minmax")) for name in "ab"}
+    biases = {"a": np.array([0.4, -3, 2, 1e-3], np.float32), "b": np.array([40, -300, 20, 1], np.float32)}
+    activations = {"x": ActivationQuantizer(np.float32(SMALLEST_SCALE), np.float32(0), 1)}
+    products = [BiasedProduct(name, "x", bias) for name, bias in biases.items()]
+    activations = with_scales_of_empty_inputs(activations, products, grids)
+    grids = with_raised_scales(grids, products, activations, one_scale=False)
+    for name, bias in biases.items():
+        quantized = quantize_bias(bias, activations["x"].scale, grids[name].scale)
+        assert quantized is not None
+        half_a_step = (bias.max() - bias.min()) / (levels_of(16) - 1) / 2
+        assert np.abs(quantized.dequantized() - bias).max() <= half_a_step
+
+
+def conv(weight: np.ndarray, bias: np.ndarray, size: int = 6, **attributes) -> onnx.ModelProto:
+    """One Conv or ConvTranspose (given `transpose`), ReLU and a Gemm behind it."""
+    rng = np.random.default_rng(5)
+    transpose = attributes.pop("transpose", False)
+    kind = "ConvTranspose" if transpose else "Conv"
+    channels = weight.shape[1 if transpose else 0] * (attributes.get("group", 1) if transpose else 1)
+    inputs = weight.shape[0] if transpose else weight.shape[1] * attributes.get("group", 1)
+    tensors = {"w": weight, "b": bias, "fc": weights(rng, 5, channels), "fb": np.ones(5, np.float32)}
+    nodes = [
+        helper.make_node(kind, ["x", "w", "b"], ["c"], "conv", **attributes),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], "pool"),
+        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "fc", "fb"], ["y"], "fc", transB=1),
+    ]
+    shape = ["n", inputs, size, size]
+    return make_model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", ["n", 5])], tensors)
+
+
+def depthwise_tiny() -> onnx.ModelProto:
+    """Two of four depthwise channels as BatchNormalization of a dead channel leaves them, biases of both signs."""
+    rng = np.random.default_rng(1)
+    weight, bias = weights(rng, 4, 1, 3, 3), np.array([0.3, 5.0, -2.0, 4.0], np.float32)
+    weight[1] *= 1e-10
+    weight[3] *= 1e-20
+    return conv(weight, bias, group=4)
+
+
+def transposed_tiny() -> onnx.ModelProto:
+    rng = np.random.default_rng(2)
+    weight, bias = weights(rng, 3, 4, 2, 2), np.array([0.3, 50.0, 0.2, 4.0], np.float32)
+    weight[:, 1] *= 1e-9
+    weight[:, 2] = 0
+    return conv(weight, bias, transpose=True, strides=[2, 2])
+
+
+def loud_biases() -> onnx.ModelProto:
+    """Every channel's bias is far beyond its products."""
+    rng = np.random.default_rng(3)
+    return conv(weights(rng, 4, 3, 3, 3) * 1e-8, np.array([1e3, 7.0, 3e2, 5e2], np.float32))
+
+
+SIBLINGS = {"depthwise": depthwise_tiny, "transposed": transposed_tiny, "loud": loud_biases}
+
+
+def allocated(proto: onnx.ModelProto, folder: Path, bits: float = 8, data: str = "", **options):
+    """(result, its file's model) of uniform widths rounded to nearest."""
+    onnx.save(proto, folder / "float.onnx")
+    chosen = dataclasses.replace(
+        mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", activation_bit_choices=(8.0, 16.0)),
+        **options,
+    )
+    result = mpq_onnx.allocate(
+        folder / "float.onnx",
+        data or "random?count=64",
+        folder / "out",
+        weight_bits=8,
+        activation_bits=bits,
+        options=chosen,
+    )
+    return result, onnx.load(result.model_path)
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_networks_with_biases_beyond_their_products(name: str, bits: int, tmp_path: Path) -> None:
+    result, model = allocated(SIBLINGS[name](), tmp_path, bits)
+    assert result.chosen.evaluation.comparison.output_sqnr > 30
+    # Fused kernels may round a value between two steps to the other one.
+    assert result.mirror_check.optimized_sqnr > 40
+    assert result.mirror_check.unoptimized_sqnr > 90
+    stored = constants(model)
+    assert np.abs(stored["conv_bias_quantized"].astype(np.int64)).max() <= 2**30 * (1 + FLOAT32_ERROR)
+    raised = {"depthwise": 2, "transposed": 1, "loud": 4}[name]
+    assert f"{raised} output channels" in result.notes[0]
+
+
+def test_a_raised_scale_runs_in_integer_kernels(tmp_path: Path) -> None:
+    result, _ = allocated(depthwise_tiny(), tmp_path)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(result.model_path, options, providers=["CPUExecutionProvider"])
+    assert "QLinearConv" in {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_scheme": "symmetric", "activation_scheme": "symmetric"},
+        {"weight_scheme": "symmetric-narrow", "activation_scheme": "symmetric-unsigned"},
+        {"bias_correction": False},
+        {"variance_correction": True},
+        {"storage": "packed"},
+        {"learned_ranges": True, "method": "gradient", "steps": 3},
+    ],
+    ids=lambda options: next(iter(options)) + str(next(iter(options.values()))),
+)
+def test_under_every_scheme_and_correction(options: dict, tmp_path: Path) -> None:
+    result, _ = allocated(transposed_tiny(), tmp_path, **options)
+    assert result.chosen.evaluation.comparison.output_sqnr > 30
+    assert min(result.mirror_check.optimized_sqnr, result.mirror_check.unoptimized_sqnr) > 40
+
+
+def test_one_scale_for_the_tensor_keeps_the_bias_in_float_and_says_so(tmp_path: Path) -> None:
+    result, model = allocated(loud_biases(), tmp_path, weight_scales="tensor")
+    assert result.chosen.evaluation.comparison.output_sqnr > 30
+    assert "conv_bias_quantized" not in constants(model)
+    assert result.notes == ("the bias stays float between quantized weights and inputs at conv",)
+    card = make_card(load_model(result.model_path), result.bytes)
+    assert bias_notes(card) == result.notes
+    assert card["biases"]["type"] == "1 float, 1 int32"
+
+
+@pytest.mark.parametrize("storage", ["int8", "packed"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_every_dead_channel_keeps_its_bias(bits: int, storage: str, tmp_path: Path) -> None:
+    """Channels of zero weights on pixels: each output is its bias to within half a step of the output's quantizer."""
+    rng = np.random.default_rng(4)
+    weight, bias = weights(rng, 6, 3, 3, 3) / 255, np.array([0.1, 0.4, -0.2, 1e-3, 2.0, 0.3], np.float32)
+    weight[[1, 3, 4]] = 0
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv")]
+    proto = make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", 3, 5, 5])], [("y", ["n", 6, 3, 3])], {"w": weight, "b": bias}
+    )
+    pixels = rng.integers(0, 256, (64, 3, 5, 5)).astype(np.float32)
+    np.savez(tmp_path / "pixels.npz", x=pixels)
+    result, model = allocated(proto, tmp_path, bits, f"npz:{tmp_path}/pixels.npz", storage=storage)
+    session = ort.InferenceSession(result.model_path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": pixels})
+    step = float(constants(model)["y_scale"])
+    for channel in (1, 3, 4):
+        assert np.abs(found[:, channel] - bias[channel]).max() <= step / 2 * (1 + 1e-4)
