@@ -99,8 +99,9 @@ class Scheme:
         A range of zero width needs one level: zero.
         """
         used = self.usable(levels)
-        used = used - (used - 1) * is_empty(low, high)
-        return *self.grid(low, high, used), used
+        scale, zero_point = self.grid(low, high, used)
+        empty = is_empty(low, high)
+        return scale, zero_point * ~empty, used - (used - 1) * empty
 
 
 def is_empty(low: Array, high: Array) -> Array:
