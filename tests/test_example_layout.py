@@ -1,0 +1,157 @@
+"""Which axis runs over examples: of inputs by names and lengths, of all tensors by running two batch sizes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from conftest import make_model, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+import mpq_onnx
+from mpq_onnx.datasets import open_dataset
+from mpq_onnx.errors import DataError
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.model_inputs import example_axes, model_inputs
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.tensors import tensor_facts
+from mpq_onnx.workflows.options import AllocateOptions
+
+QUICK = AllocateOptions(method="uniform", rounding="nearest")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "axes"),
+    [
+        ([["n", 3, 8, 8]], [0]),
+        ([[1, 3, 8, 8]], [0]),
+        ([["batch", 64], [2, "batch", 128], []], [0, 1, None]),
+        ([[1, 64], [2, 1, 128]], [0, 1]),
+        ([[20, "batch", 8]], [1]),
+        ([["time", "batch", 8]], [1]),
+        ([[1, 3, "height", "width"]], [0]),
+        ([["a", 21], ["b", 21]], [0, 0]),
+        ([[None, 3, None, None], [77]], [0, None]),
+        ([None], [0]),
+    ],
+)
+def test_the_axis_of_every_input(inputs: list, axes: list) -> None:
+    assert example_axes(inputs) == axes
+
+
+@given(
+    examples=st.integers(1, 4),
+    rows=st.integers(1, 3),
+    axis=st.integers(0, 2),
+    outer=st.booleans(),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_examples_come_first(examples: int, rows: int, axis: int, outer: bool, data: st.DataObject) -> None:
+    """Whatever the layout, example i of the result is what example i alone has."""
+    rest = data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=2))
+    parts = np.random.default_rng(0).standard_normal((examples, rows, *rest))
+    placed = parts if outer else parts.swapaxes(0, 1)
+    merged = placed.reshape(examples * rows, *rest)
+    stored = np.moveaxis(merged, 0, axis)
+    found = examples_first(stored, ExampleLayout(axis, rows, outer), examples)
+    for index in range(examples):
+        np.testing.assert_array_equal(np.sort(found[index].ravel()), np.sort(parts[index].ravel()))
+
+
+def time_major() -> onnx.ModelProto:
+    """x [T=4, n, 6] and a scalar gain -> y [T, n, 5], rows [T*n, 5] through Gemm, examples of a class map, a constant."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Mul", ["x", "gain"], ["scaled"], "scale"),
+        helper.make_node("Reshape", ["scaled", "rows"], ["merged"], "merge"),
+        helper.make_node("Gemm", ["merged", "w", "b"], ["hidden"], "dense"),
+        helper.make_node("Relu", ["hidden"], ["activated"], "relu"),
+        helper.make_node("Reshape", ["activated", "back"], ["y"], "split"),
+        helper.make_node("ReduceMean", ["y"], ["pooled"], "pool", axes=[0], keepdims=0),
+    ]
+    tensors = {
+        "rows": np.array([-1, 6], np.int64),
+        "back": np.array([4, -1, 5], np.int64),
+        "w": weights(rng, 6, 5),
+        "b": rng.standard_normal(5).astype(np.float32),
+    }
+    return make_model(
+        nodes,
+        [("x", TensorProto.FLOAT, [4, "batch", 6]), ("gain", TensorProto.FLOAT, [])],
+        [("y", [4, "batch", 5]), ("pooled", ["batch", 5])],
+        tensors,
+    )
+
+
+@pytest.fixture(scope="module")
+def time_major_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("time") / "time.onnx"
+    onnx.save(time_major(), path)
+    return path
+
+
+def test_layouts_of_a_time_major_network() -> None:
+    model = ir.from_proto(time_major())
+    dataset = open_dataset("random?count=8", model_inputs(model))
+    facts = tensor_facts(model, dataset, "cpu")
+    assert facts.layouts["x"] == facts.layouts["y"] == ExampleLayout(1)
+    assert facts.layouts["merged"] == facts.layouts["activated"] == ExampleLayout(0, rows=4, outer=False)
+    assert facts.layouts["pooled"] == ExampleLayout(0)
+    assert facts.layouts["gain"] is None
+    assert facts.shapes["x"] == (4, 1, 6) and facts.shapes["merged"] == (4, 6)
+
+
+def test_a_time_major_network_goes_through_every_command(time_major_file: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    data = tmp_path / "data.npz"
+    np.savez(data, x=rng.standard_normal((48, 4, 6)).astype(np.float32), gain=np.float32(1.5))
+    result = mpq_onnx.allocate(
+        time_major_file, f"npz:{data}", tmp_path / "out", weight_bits=8, activation_bits=8, options=QUICK
+    )
+    assert result.chosen.evaluation.comparison is not None
+    assert result.chosen.evaluation.comparison.output_sqnr > 25
+    (dense,) = [node for node in result.chosen.allocation.nodes if node.weight]
+    assert dense.macs == 4 * 6 * 5
+    found = mpq_onnx.evaluate(result.model_path, f"npz:{data}", baseline=time_major_file).evaluation
+    assert found.examples == 48
+    noisy = mpq_onnx.allocate_energy(
+        time_major_file,
+        f"npz:{data}",
+        tmp_path / "noisy",
+        energy_per_mac=100,
+        options=mpq_onnx.EnergyOptions(("shot",), method="closed-form"),
+    )
+    assert noisy.chosen.allocation.macs == 4 * 6 * 5
+
+
+def test_an_input_that_a_batch_shares_cannot_differ(time_major_file: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.zeros((4, 4, 6), np.float32), gain=np.arange(4, dtype=np.float32))
+    with pytest.raises(DataError, match="input gain, which a batch has one value of"):
+        mpq_onnx.evaluate(time_major_file, f"npz:{data}", baseline=time_major_file)
+
+
+def test_a_fixed_batch_runs_along_each_inputs_own_axis() -> None:
+    """x [1, 6] and a state [2, 1, 6]: five examples are five runs, joined along the outputs' own axes."""
+    nodes = [
+        helper.make_node("Add", ["x", "state"], ["next"], "add"),
+        helper.make_node("ReduceSum", ["next", "axes"], ["y"], "sum", keepdims=0),
+    ]
+    model = make_model(
+        nodes,
+        [("x", TensorProto.FLOAT, [1, 6]), ("state", TensorProto.FLOAT, [2, 1, 6])],
+        [("y", [1, 6]), ("next", [2, 1, 6])],
+        {"axes": np.array([0], np.int64)},
+    )
+    rng = np.random.default_rng(0)
+    x, state = (
+        rng.standard_normal((5, 6)).astype(np.float32),
+        rng.standard_normal((2, 5, 6)).astype(np.float32),
+    )
+    y, following = Runner(ir.from_proto(model), "cpu").run({"x": x, "state": state})
+    np.testing.assert_allclose(following, x + state, rtol=1e-6)
+    np.testing.assert_allclose(y, (x + state).sum(0), rtol=1e-5)
