@@ -48,7 +48,7 @@ class Row:
 
     source: str
     examples: int = 16
-    """Random ones; the last quarter is for validation."""
+    """Random ones; a quarter is for validation."""
     batch: int = 4
     length: int = 32
     """Tokens of a text model's input."""

@@ -190,6 +190,7 @@ def models(pattern: str, as_json: bool) -> None:
 @placement_option
 @activation_scheme_option
 @equalization_option
+@click.option("--seed", default=0, show_default=True, help="Draws the order of the examples.")
 @device_option
 def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     """Measure the activation ranges of MODEL."""
@@ -307,7 +308,9 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 )
 @click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
 @click.option("--calibration", metavar="FILE", help="Reuse a calibration.json of this model.")
-@click.option("--validation", metavar="SPEC", help="Data to choose by; default: the last quarter of --data.")
+@click.option(
+    "--validation", metavar="SPEC", help="Data to choose by; default: a quarter of --data, drawn by --seed."
+)
 @click.option(
     "--steps", type=int, help="Training steps of the gradient method.  [default: 300; with --noise 150]"
 )
@@ -424,6 +427,7 @@ def _allocate_bits(
         f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
         f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
     )
+    _print_notes(result.notes)
     if result.loses_to_uniform:
         click.echo(
             f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform"
@@ -590,6 +594,7 @@ def evaluate(
         _print_json(result)
     else:
         click.echo(result_table({Path(model).name: (result.allocation, result.evaluation)}))
+        _print_notes(result.notes)
         labels = {
             "data": "labels from the data",
             "baseline": "target: the baseline's predictions",
@@ -857,6 +862,11 @@ def _print_json(result: Any) -> None:
     from mpq_onnx.report.as_json import to_json
 
     click.echo(to_json(result))
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        click.echo(f"NOTE: {note}")
 
 
 def _print_edited(path: str, allocation: Any) -> None:

@@ -1,15 +1,22 @@
 """Data specs: what is read, and what is refused in one line."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets.class_names import label_notes
+from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
-from mpq_onnx.metadata import METADATA_PREPROCESSING
+from mpq_onnx.metadata import METADATA_LABELS, METADATA_PREPROCESSING
 from mpq_onnx.model_inputs import ModelInput
+from tests.conftest import make_model
 
 IMAGE = (ModelInput("images", np.dtype(np.float32), (None, 3, 8, 6)),)
 PIXELS = (ModelInput("pixels", np.dtype(np.float32), (None, 1, 8, 8)),)
@@ -140,3 +147,134 @@ def test_random_inputs_of_one_example_are_independent() -> None:
     inputs = tuple(ModelInput(name, np.dtype(np.int64), (None, 64)) for name in ("ids", "mask"))
     batch = open_dataset("random?count=2", inputs).read([0, 1])
     assert (batch.inputs["ids"] != batch.inputs["mask"]).any()
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """One image of one colour a class, in folders whose order is not the classes'."""
+    for name, colour in COLOURS.items():
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8), colour).save(folder / "a picture.png")
+    (tmp_path / "images" / ".hidden").mkdir()
+    (tmp_path / "classes.txt").write_text("n3 blue sky\nn9 nothing\nn1 red\nn2 green\n\n")
+    return tmp_path
+
+
+COLOURS = {"n1": (255, 0, 0), "n2": (0, 255, 0), "n3": (0, 0, 255)}
+WANTED = {(1.0, 0.0, 0.0): 2, (0.0, 1.0, 0.0): 3, (0.0, 0.0, 1.0): 0}
+SQUARE = (ModelInput("images", np.dtype(np.float32), (None, 3, 8, 8)),)
+
+
+def labels_by_colour(spec: str, facts: dict[str, str] | None = None) -> dict[tuple[float, ...], int]:
+    dataset = open_dataset(spec, SQUARE, facts)
+    batch = dataset.read(range(len(dataset)))
+    assert batch.labels is not None
+    return {
+        tuple(float(value) for value in image[:, 0, 0]): int(label)
+        for image, label in zip(batch.inputs["images"], batch.labels, strict=True)
+    }
+
+
+def test_folders_are_labelled_by_a_file_of_classes(colours: Path) -> None:
+    spec = f"imagefolder:{colours / 'images'}"
+    classes = f"classes={colours / 'classes.txt'}"
+    assert labels_by_colour(f"{spec}?{classes}") == WANTED
+    assert sorted(labels_by_colour(spec).values()) == [0, 1, 2]
+    (colours / "val").symlink_to(colours / "images")
+    assert labels_by_colour(f"imagenet:{colours}?{classes}") == WANTED
+
+
+@pytest.mark.parametrize(
+    "text", ["n3\nx\nn1\nn2", "N3, blue\nx\nN1, red\nN2, green", "n3\tblue\nn3x\nn1\tred\nn2\tred"]
+)
+def test_a_class_goes_by_its_line_or_its_first_word(colours: Path, text: str) -> None:
+    (colours / "classes.txt").write_text(text)
+    assert labels_by_colour(f"imagefolder:{colours / 'images'}?classes={colours / 'classes.txt'}") == WANTED
+
+
+def test_folders_are_labelled_by_the_models_own_names(colours: Path) -> None:
+    facts = {METADATA_LABELS: json.dumps(["n3", "n9", "N1", "n2"])}
+    assert labels_by_colour(f"imagefolder:{colours / 'images'}", facts) == WANTED
+    other = {METADATA_LABELS: json.dumps(["cat", "dog"])}
+    assert sorted(labels_by_colour(f"imagefolder:{colours / 'images'}", other).values()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", "  ", ", "])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_list_of_images(colours: Path, separator: str, named: bool) -> None:
+    label = {"n1": 2, "n2": 3, "n3": 0} if not named else {name: name for name in COLOURS}
+    lines = [f"{name}/a picture.png{separator}{label[name]}" for name in ("n3", "n1", "n2")]
+    (colours / "images" / "list.txt").write_text("# images\n" + "\n".join(lines) + "\n\n")
+    classes = f"classes={colours / 'classes.txt'}"
+    spec = f"imagelist:{colours / 'images' / 'list.txt'}"
+    assert labels_by_colour(f"{spec}?{classes}") == WANTED
+    if not named:
+        assert labels_by_colour(spec) == WANTED
+    (colours / "images" / "list.txt").rename(colours / "list.csv")
+    root = f"root={colours / 'images'}"
+    assert labels_by_colour(f"imagelist:{colours / 'list.csv'}?{root}&{classes}") == WANTED
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "classes", "complaint"),
+    [
+        ("imagefolder", "", "n1\nn2\n", "n3 is not among the classes"),
+        ("imagefolder", "", "n1\nn2\nn3\nn3\n", "n3 is not among the classes"),
+        ("imagefolder", "", "\n", "is empty"),
+        ("imagefolder", "", None, "cannot be read"),
+        ("imagelist", "n1/a picture.png two", "n1\nn2\n", "label two"),
+        ("imagelist", "n1/a picture.png 2", "n1\nn2\n", "label 2, and classes= ends at 1"),
+        ("imagelist", "n1/a picture.png -1", "n1\n", "label -1"),
+        ("imagelist", "n1/absent.png 0", "n1\n", "no such file .*root="),
+        ("imagelist", "n1/picture.png", "n1\n", "line 1: 'n1/picture.png' has no path and label"),
+        ("imagelist", "\n", "n1\n", "has no lines"),
+    ],
+)
+def test_wrong_lists_and_classes_are_refused(
+    colours: Path, kind: str, text: str, classes: str | None, complaint: str
+) -> None:
+    file = colours / "own.txt"
+    if classes is not None:
+        file.write_text(classes)
+    (colours / "images" / "list.txt").write_text(text)
+    place = colours / "images" if kind == "imagefolder" else colours / "images" / "list.txt"
+    with pytest.raises(DataError, match=complaint) as caught:
+        open_dataset(f"{kind}:{place}?classes={file}", SQUARE)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_cannot_be_the_models_classes_are_said(colours: Path) -> None:
+    def model(classes: int) -> ir.Model:
+        graph = [helper.make_node("Flatten", ["images"], ["y"], "flatten")]
+        inputs = [("images", TensorProto.FLOAT, ["n", 3, 8, 8])]
+        return ir.from_proto(make_model(graph, inputs, [("y", ["n", classes])], {}))
+
+    by_order = open_dataset(f"imagefolder:{colours / 'images'}", SQUARE)
+    (note,) = label_notes(by_order, model(1000))
+    assert "3 folders" in note and "1000 classes" in note and "classes=FILE" in note and "\n" not in note
+    assert label_notes(by_order, model(3)) == ()
+    by_name = open_dataset(f"imagefolder:{colours / 'images'}?classes={colours / 'classes.txt'}", SQUARE)
+    assert label_notes(by_name, model(1000)) == ()
+
+
+def test_the_digest_follows_content_and_setup_and_not_the_place(
+    npz: Path, tmp_path: Path, colours: Path
+) -> None:
+    def digest(spec: str, inputs: tuple[ModelInput, ...] = IMAGE) -> str:
+        return dataset_digest(open_dataset(spec, inputs))
+
+    plain = digest(f"npz:{npz}")
+    shutil.copy(npz, tmp_path / "copy.npz")
+    assert digest(f"npz:{tmp_path / 'copy.npz'}") == plain
+    assert len({plain, digest(f"npz:{npz}?mean=0.5"), digest(f"npz:{npz}?count=19")}) == 3
+    arrays = dict(np.load(npz))
+    for name in arrays:
+        changed = {**arrays, name: arrays[name] + (arrays[name] == arrays[name].max())}
+        np.savez(npz, **changed)
+        assert digest(f"npz:{npz}") != plain, name
+    folder = f"imagefolder:{colours / 'images'}"
+    before = digest(folder, SQUARE)
+    assert digest(folder, SQUARE) == before
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(colours / "images" / "n1" / "a picture.png")
+    assert digest(folder, SQUARE) != before

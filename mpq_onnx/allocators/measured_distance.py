@@ -18,7 +18,7 @@ def measure_distance(
     activation_bits: np.ndarray,
     range_factors: Mapping[str, float],
 ) -> float:
-    """Mean distance over training examples spread over the data (see task_loss).
+    """Mean distance over a sample of the training examples (see task_loss).
 
     Args:
         weight_bits: allowed widths, float64 [items]; empty where the weights stay float.
@@ -28,4 +28,4 @@ def measure_distance(
     learner = build_learner(problem, weight_bits, activation_bits)
     learner.set_range_factors(range_factors)
     network = learner.mirror.module
-    return mean_distance(network.forward, problem.data.spread(BATCH_SIZE, EXAMPLES))
+    return mean_distance(network.forward, problem.data.batches(BATCH_SIZE, EXAMPLES))

@@ -64,7 +64,7 @@ class _Weight:
 
 
 def measure_costs(problem: Problem) -> Costs:
-    """Costs of every width of every item, on the first few hundred calibration examples; measured once for all budgets."""
+    """Costs of every width of every item, on a sample of a few hundred calibration examples; measured once for all budgets."""
     sides = problem.budget.weight_bits is not None, problem.budget.activation_bits is not None
     return problem.shared.once(("costs", *sides), lambda: _measure(problem))
 

@@ -53,7 +53,7 @@ class TrainingBatch:
 
 
 class TrainingData:
-    """A data set, its hash, and the float model's answers to it, which are computed once."""
+    """A data set in drawn order (see datasets.sampling), its hash, and the float model's answers to it, computed once."""
 
     def __init__(self, dataset: Dataset, mirror: Mirror, device: torch.device) -> None:
         self.dataset = dataset
@@ -106,14 +106,9 @@ class TrainingData:
             yield self._training_batch(positions, batch)
 
     def batches(self, size: int, examples: int | None = None) -> Iterator[TrainingBatch]:
-        """All examples (or the first `examples`) in order, `size` at a time."""
+        """All examples (or the first `examples`, a sample of them) in order, `size` at a time."""
         stop = len(self) if examples is None else min(examples, len(self))
         return self.stream(range(start, min(start + size, stop)) for start in range(0, stop, size))
-
-    def spread(self, size: int, examples: int) -> Iterator[TrainingBatch]:
-        """`examples` of the examples, spread over the data, `size` at a time; the last batch may be smaller."""
-        positions = np.linspace(0, len(self) - 1, min(examples, len(self))).astype(int)
-        return self.stream(positions[start : start + size] for start in range(0, len(positions), size))
 
     def _training_batch(self, positions: Sequence[int] | np.ndarray, batch: Batch) -> TrainingBatch:
         if batch.labels is not None:

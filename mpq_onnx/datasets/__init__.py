@@ -3,6 +3,7 @@
 One kind a file; a new kind is one file and one line in KINDS.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from mpq_onnx.datasets import (
@@ -11,6 +12,7 @@ from mpq_onnx.datasets import (
     digits,
     glue_mnli,
     image_folder,
+    image_list,
     imagenet,
     npz,
     python_factory,
@@ -18,6 +20,7 @@ from mpq_onnx.datasets import (
     text_file,
 )
 from mpq_onnx.datasets.base import Batch, Dataset, Examples, Facts
+from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.datasets.spec import DataSpec, parse_spec
 from mpq_onnx.errors import DataError
 from mpq_onnx.metadata import METADATA_TASK
@@ -29,6 +32,7 @@ KINDS: dict[str, Opener] = {
     "npz": npz.open_examples,
     "imagenet": imagenet.open_examples,
     "imagefolder": image_folder.open_examples,
+    "imagelist": image_list.open_examples,
     "digits": digits.open_examples,
     "text": text_file.open_examples,
     "glue-mnli": glue_mnli.open_examples,
@@ -43,7 +47,8 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
     """Open the data set that a spec names, for a model with `inputs`.
 
     Args:
-        text: such as `npz:train.npz?layout=nhwc&start=0&count=1024`; `start` and `count` choose a part of any kind.
+        text: such as `npz:train.npz?layout=nhwc&start=0&count=1024`; `start` and `count` choose a part of any
+            kind, `shuffle` a seed that the order is drawn by before.
         facts: the model's metadata (its preprocessing, tokenizer, task, ...), which options in `text` override.
 
     Raises:
@@ -54,13 +59,18 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")
     start, count = spec.integer("start", 0), spec.integer("count", None)
+    seed = spec.integer("shuffle", None)
+    if seed is not None and seed < 0:
+        raise DataError(f"data spec {text}: shuffle={seed} is a seed, 0 or more")
     known = facts or {}
     examples = opener(spec, inputs, known)
     spec.refuse_unused()
     stop = examples.length if count is None or spec.kind == "random" else min(start + count, examples.length)
     if not 0 <= start < stop:
         raise DataError(f"data spec {text}: no examples left of {examples.length} after start and count")
-    return Dataset(text, examples, inputs, range(start, stop), known.get(METADATA_TASK, ""))
+    everything = Dataset(text, examples, inputs, range(examples.length), known.get(METADATA_TASK, ""))
+    ordered = everything if seed is None else drawn(everything, seed)
+    return dataclasses.replace(ordered, indices=ordered.indices[start:stop])
 
 
 __all__ = ["KINDS", "Batch", "DataSpec", "Dataset", "Examples", "open_dataset", "parse_spec"]

@@ -1,10 +1,11 @@
 """Data sets: examples by index, served in checked batches."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mpq_onnx.datasets.identity import Describe, array_rows, keys_of
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
@@ -35,6 +36,25 @@ class Examples:
     length: int
     has_labels: bool
     read: Callable[[Sequence[int]], Batch]
+    describe: Describe | None = None
+    """What an example is known by (see identity.py), where that is quicker to have than what `read` gives, the default."""
+    describe_version: Describe | None = None
+    """The same for a file that may change under its name; by default `describe`."""
+    setup: str = ""
+    """Whatever else the arrays depend on: preprocessing, tokenizer, columns."""
+    together: int = 1
+    """So many examples, one after the other, belong together: 2 where they are pairs."""
+    numbered_folders: int | None = None
+    """How many folders gave labels by their places alone; None where labels have another source."""
+
+    def described(self, indices: Sequence[int]) -> Iterable[bytes]:
+        """See `describe`."""
+        if self.describe is not None:
+            return self.describe(indices)
+        batch = self.read(indices)
+        others = {"labels": batch.labels, "groups": batch.groups}
+        known = {name: array for name, array in others.items() if array is not None}
+        return array_rows(batch.inputs | known, range(len(indices)))
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,15 @@ class Dataset:
         parts = (range(start, min(start + size, len(self))) for start in range(0, len(self), size))
         return read_ahead(self.read, parts)
 
-    def part(self, positions: Sequence[int]) -> "Dataset":
+    def part(self, positions: Sequence[int] | np.ndarray) -> "Dataset":
         """The examples at `positions` as a data set of their own."""
         chosen = [self.indices[position] for position in positions]
         return Dataset(self.name, self.examples, self.inputs, chosen, self.task)
+
+    def first(self, count: int | None) -> "Dataset":
+        """The first `count` examples (all, for None): a sample where the data set is in drawn order (see sampling.py)."""
+        return self if count is None or count >= len(self) else self.part(range(count))
+
+    def keys(self) -> np.ndarray:
+        """uint64 [examples]: what each is known by, whatever its place."""
+        return keys_of(self.examples.described, self.indices)

@@ -36,7 +36,13 @@ def table_examples(lines: Lines, columns: Columns, where: str) -> Examples:
         rows = _fields(lines.read([first + index for index in indices]), placed.separator)
         return Batch(placed.encode(rows, where), placed.encode_labels(rows, where))
 
-    return Examples(len(lines) - first, placed.label is not None, read)
+    return Examples(
+        len(lines) - first,
+        placed.label is not None,
+        read,
+        describe=lambda indices: (line.encode() for line in lines.read([first + index for index in indices])),
+        setup=repr(placed),
+    )
 
 
 def _fields(lines: list[str], separator: str) -> list[list[str]]:

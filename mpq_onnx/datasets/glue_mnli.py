@@ -13,7 +13,7 @@ from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.class_names import model_classes
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.datasets.text_table import read_table
-from mpq_onnx.datasets.tokens import open_tokenizer
+from mpq_onnx.datasets.tokens import open_tokenizer, tokenizer_setup
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
@@ -51,4 +51,12 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
             all_groups[chosen] if grouped else None,
         )
 
-    return Examples(len(pairs), True, read)
+    return Examples(
+        len(pairs),
+        True,
+        read,
+        describe=lambda indices: (
+            repr((pairs[index], groups[index], labels[index])).encode() for index in indices
+        ),
+        setup=tokenizer_setup(spec, facts),
+    )

@@ -1,12 +1,14 @@
-"""imagefolder:DIR - one subfolder a class, in alphabetical order, as torchvision and many data sets have it."""
+"""imagefolder:DIR - one subfolder a class, as torchvision and many data sets have it.
 
-from collections.abc import Sequence
+Labels are the places of the subfolders' names in the file of `classes=`, or among the model's own class names, or else in
+alphabetical order.
+"""
+
 from pathlib import Path
 
-import numpy as np
-from PIL import UnidentifiedImageError
-
-from mpq_onnx.datasets.base import Batch, Examples, Facts
+from mpq_onnx.datasets.base import Examples, Facts
+from mpq_onnx.datasets.class_names import class_file_numbers, model_classes, named_labels, numbers_by_name
+from mpq_onnx.datasets.image_files import ImageFile, image_examples
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
@@ -16,36 +18,37 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", 
 
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
-    """Images are opened when they are read, not before."""
+    """The images of all subfolders; hidden ones are no classes."""
     preprocessing = Preprocessing.of_model(facts, spec)
     root = Path(spec.path)
     if not root.is_dir():
         raise DataError(f"{spec.text}: no such folder {root}")
-    classes = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    files = [
-        (path, label)
-        for label, folder in enumerate(classes)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not files:
-        raise DataError(f"{spec.text}: no images in subfolders of {root}; one subfolder a class is expected")
-    stored = Preprocessing(
-        layout="nhwc", mean=preprocessing.mean, std=preprocessing.std, scale=preprocessing.scale
+    folders = sorted(
+        folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")
     )
+    images = {
+        folder.name: [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        for folder in folders
+    }
+    if not any(images.values()):
+        raise DataError(f"{spec.text}: no images in subfolders of {root}; one subfolder a class is expected")
+    labels = _labels(spec, facts, images)
+    files = [
+        ImageFile(path, path.relative_to(root).as_posix(), (labels or {name: place})[name])
+        for place, name in enumerate(images)
+        for path in images[name]
+    ]
+    numbered = None if labels is not None else len(images)
+    return image_examples(files, preprocessing, inputs[0].name, spec.text, numbered)
 
-    def read(indices: Sequence[int]) -> Batch:
-        images = [_load(preprocessing, files[index][0]) for index in indices]
-        if len({image.shape for image in images}) > 1:
-            raise DataError(f"{spec.text}: images of different sizes; set resize= and crop=")
-        labels = np.array([files[index][1] for index in indices], dtype=np.int64)
-        return Batch({inputs[0].name: stored.apply(np.stack(images))}, labels)
 
-    return Examples(len(files), True, read)
-
-
-def _load(preprocessing: Preprocessing, path: Path) -> np.ndarray:
-    try:
-        return preprocessing.load_image(str(path))
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: cannot be read as an image: {error}") from error
+def _labels(spec: DataSpec, facts: Facts, images: dict[str, list[Path]]) -> dict[str, int] | None:
+    """Class by folder, by its name; None where no names are known."""
+    given = class_file_numbers(spec)
+    used = [name for name, files in images.items() if files]
+    if given is not None:
+        return dict(zip(used, named_labels(used, given, spec.text), strict=True))
+    own = numbers_by_name(model_classes(facts))
+    if all(name.lower() in own for name in used):
+        return {name: own[name.lower()] for name in used}
+    return None

@@ -1,6 +1,7 @@
 """imagenet:DIR - ImageNet as torchvision lays it out: train/ and val/, one subfolder (n01440764, ...) a class.
 
-`split=train` or `split=val` (default). Images go through the model's own resize, crop and normalization.
+`split=train` or `split=val` (default); `classes=` as for imagefolder. Images go through the model's own resize, crop and
+normalization.
 """
 
 import dataclasses

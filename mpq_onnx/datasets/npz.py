@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpq_onnx.datasets.base import Batch, Examples, Facts
+from mpq_onnx.datasets.identity import array_rows
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
@@ -50,7 +51,19 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         batch |= {name: np.broadcast_to(arrays[name], (len(chosen), *arrays[name].shape)) for name in shared}
         return Batch(batch, None if labels is None else labels[chosen].astype(np.int64))
 
-    return Examples(next(iter(lengths.values())), labels is not None, read)
+    length = next(iter(lengths.values()))
+    by_example = {
+        name: array
+        for name, array in {**arrays, "labels": labels}.items()
+        if array is not None and array.ndim and len(array) == length
+    }
+    return Examples(
+        length,
+        labels is not None,
+        read,
+        describe=lambda indices: array_rows(by_example, indices),
+        setup=repr(preprocessing),
+    )
 
 
 def _check_inflation(spec: DataSpec) -> None:

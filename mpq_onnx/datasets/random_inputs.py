@@ -43,7 +43,13 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         arrays = {wanted.name: np.stack([example(wanted, index) for index in indices]) for wanted in inputs}
         return Batch(arrays, None)
 
-    return Examples(spec.integer("start", 0) + count, False, read)
+    return Examples(
+        spec.integer("start", 0) + count,
+        False,
+        read,
+        describe=lambda indices: (repr((seed, index)).encode() for index in indices),
+        setup=repr(shapes),
+    )
 
 
 def _shape(wanted: ModelInput, size: int | None, where: str) -> tuple[int, ...]:

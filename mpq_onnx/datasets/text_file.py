@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpq_onnx.datasets.base import Batch, Examples, Facts
-from mpq_onnx.datasets.class_names import class_numbers
+from mpq_onnx.datasets.class_names import class_numbers, model_classes
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.datasets.text_table import TextTable, read_table
-from mpq_onnx.datasets.tokens import Sentences, open_tokenizer
+from mpq_onnx.datasets.tokens import Sentences, open_tokenizer, tokenizer_setup
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
@@ -30,6 +30,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     if len(columns) > 2:
         raise DataError(f"{spec.text}: columns= takes one column or two")
     labels = _labels(spec, table, columns, facts)
+    rows = [repr(row).encode() for row in table.rows]
     texts: list[Sentences] = [
         row[columns[0]] if len(columns) == 1 else (row[columns[0]], row[columns[1]]) for row in table.rows
     ]
@@ -38,13 +39,21 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
             raise DataError(f"{spec.text}: as=pairs wants two columns")
         texts = [text for pair in texts for text in pair]
         labels = None if labels is None else labels.repeat(2)
+        rows = [row + half for row in rows for half in (b"first", b"second")]
     tokenize = open_tokenizer(spec, inputs, facts)
 
     def read(indices: Sequence[int]) -> Batch:
         arrays = tokenize([texts[index] for index in indices])
         return Batch(arrays, None if labels is None else labels[np.asarray(indices)])
 
-    return Examples(len(texts), labels is not None, read)
+    return Examples(
+        len(texts),
+        labels is not None,
+        read,
+        describe=lambda indices: (rows[index] for index in indices),
+        setup=repr((columns, tokenizer_setup(spec, facts), None if labels is None else model_classes(facts))),
+        together=len(texts) // len(table.rows),
+    )
 
 
 def _labels(spec: DataSpec, table: TextTable, texts: list[int], facts: Facts) -> np.ndarray | None:

@@ -54,6 +54,11 @@ def open_tokenizer(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts)
     return tokenize
 
 
+def tokenizer_setup(spec: DataSpec, facts: Facts) -> str:
+    """All that the tokens of a text depend on, beside the model's own length."""
+    return repr((facts.get(METADATA_TOKENIZER), spec.option("length")))
+
+
 def _padding(tokenizer: tokenizers.Tokenizer) -> dict:
     for token in PADDING_TOKENS:
         found = tokenizer.token_to_id(token)

@@ -15,8 +15,8 @@ NOISE_SEED = 1
 
 
 def measure_distance(problem: EnergyProblem, energies: np.ndarray) -> float:
-    """Mean distance over training examples spread over the data, at `energies` float64 [items]."""
-    return noisy_distance(problem.noisy(energies), problem.data.spread(BATCH_SIZE, EXAMPLES))
+    """Mean distance over a sample of the training examples, at `energies` float64 [items]."""
+    return noisy_distance(problem.noisy(energies), problem.data.batches(BATCH_SIZE, EXAMPLES))
 
 
 def noisy_distance(noisy: NoisyMirror, batches: Iterable[TrainingBatch]) -> float:

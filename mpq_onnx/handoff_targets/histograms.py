@@ -55,7 +55,7 @@ def layer_histograms(bundle: Bundle) -> dict[str, dict[str, ValueHistogram]]:
 
 def _of_activations(bundle: Bundle, names: list[str]) -> dict[str, ValueHistogram]:
     runner = runner_with_outputs(bundle.model, names, "cpu")
-    few = bundle.dataset.part(range(min(EXAMPLES, len(bundle.dataset))))
+    few = bundle.dataset.first(EXAMPLES)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in few.batches(BATCH_SIZE):
         for name, array in zip(names, read_tensors(runner, names, batch.inputs), strict=True):

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -17,6 +16,7 @@ from mpq_onnx.allocators.task_loss import mean_distance
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.configuration import configuration_text
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.fingerprint import fingerprint
@@ -136,7 +136,7 @@ def allocate(
         weight_bits: budget for the mean width of the weights; None leaves them float.
         activation_bits: the same for the activations.
         calibration: a calibration.json of this model to reuse.
-        validation: data spec for choosing between candidates; the last quarter of `data` when omitted.
+        validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         keep_candidates: write every measured candidate, uniform included, as candidates/NAME.onnx too.
         resume: go on with an interrupted run of the same request in the same folder.
         shared: what earlier allocations of the same model have made already, in this process.
@@ -155,10 +155,10 @@ def allocate(
         ("mirror", str(model), device), lambda: _mirror(float_model.model, float_model, device)
     )
     sets = shared.once(
-        ("data", str(model), data, validation),
-        lambda: split_validation(float_model.open_data, data, validation),
+        ("data", str(model), data, validation, options.seed),
+        lambda: split_validation(float_model.open_data, data, validation, options.seed),
     )
-    training_set, validation_set = _subset(sets[0], options), sets[1]
+    training_set, validation_set = sets[0].first(options.training_examples), sets[1]
     folder = Path(output)
     request = _request(float_model, data, validation, weight_bits, activation_bits, options)
     with progress_folder(folder, request, resume) as progress:
@@ -209,7 +209,7 @@ def allocate(
         best = min(finished, key=lambda each: _rank(each.result))
         graph = bench.graph(best)
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
-        few = validation_set.part(range(min(COMPARED_EXAMPLES, len(validation_set))))
+        few = validation_set.first(COMPARED_EXAMPLES)
         nodes = compare_tensors(scaled, graph, few, options.device)
         results = progress / "results"
         provenance = Provenance(
@@ -252,7 +252,10 @@ def allocate(
             mirror_check=check,
             nodes=tuple(nodes),
             loses_to_uniform=best.result.distance > uniform.result.distance,
-            notes=() if options.bias == FLOAT_BIAS else bias_notes(card),
+            notes=(
+                *label_notes(validation_set, float_model.model),
+                *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
+            ),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)
@@ -401,7 +404,7 @@ def _calibration_choices(options: AllocateOptions) -> tuple[object, ...]:
 
 def _drawn(options: AllocateOptions) -> tuple[object, ...]:
     """What the examples to train on depend on."""
-    return options.training_examples, options.seed if options.training_examples is not None else None
+    return options.training_examples, options.seed
 
 
 def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
@@ -411,14 +414,6 @@ def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
         options.weight_scales, options.placement, options.first_last, options.embedding_bits, options.granularity,
         tuple(options.bit_choices), tuple(options.activation_choices), options.seed,
     )  # fmt: skip
-
-
-def _subset(dataset: Dataset, options: AllocateOptions) -> Dataset:
-    """The examples to train on, drawn by the seed."""
-    if options.training_examples is None or options.training_examples >= len(dataset):
-        return dataset
-    order = np.random.default_rng(options.seed).permutation(len(dataset))
-    return dataset.part(np.sort(order[: options.training_examples]).tolist())
 
 
 def _budget(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> Budget:

@@ -83,7 +83,7 @@ def allocate_energy(
         output: the folder to write into; made when missing.
         energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise).
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
-        validation: data spec for choosing between candidates; the last quarter of `data` when omitted.
+        validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
 
     Raises:

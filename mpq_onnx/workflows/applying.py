@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mpq_onnx.allocation import Allocation, check_against_sites, load_allocation
 from mpq_onnx.allocators.training_data import TrainingData
+from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
@@ -83,7 +84,7 @@ def apply(
             f"{allocation}: rounding {settings.rounding} with bias correction {settings.bias_correction} needs --data;"
             ' or set "rounding" to "nearest" and "bias_correction" to false in it'
         )
-    dataset = float_model.open_data(data) if data is not None else None
+    dataset = drawn(float_model.open_data(data), settings.seed) if data is not None else None
     beside = Path(allocation).parent / CALIBRATION_FILE
     if calibration is not None or beside.is_file():
         measured = read_calibration(calibration or beside, float_model)

@@ -3,6 +3,7 @@
 import os
 
 from mpq_onnx.calibration import Calibration
+from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.equalization import NONE
 from mpq_onnx.quantization import ASYMMETRIC
 from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
@@ -18,14 +19,16 @@ def calibrate(
     activation_scheme: str = ASYMMETRIC,
     equalization: str = NONE,
     device: str = "auto",
+    seed: int = 0,
 ) -> Calibration:
-    """Stream `data` through `model` and write calibration.json to `output`.
+    """Stream `data` through `model`, in an order drawn by `seed`, and write calibration.json to `output`.
 
     Raises:
         MpqOnnxError: see its subclasses.
     """
     rules = CalibrationRules(observer, placement, activation_scheme, equalization)
     float_model = load_float_model(model)
-    calibration = measure_calibration(float_model, float_model.open_data(data), rules, device)
+    dataset = drawn(float_model.open_data(data), seed)
+    calibration = measure_calibration(float_model, dataset, rules, device)
     calibration.save(output)
     return calibration

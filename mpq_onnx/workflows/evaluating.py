@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mpq_onnx.allocation import Allocation, embedded_allocation
 from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.metadata import METADATA_TASK
@@ -33,6 +34,8 @@ class EvaluateResult:
     """From the metadata of a noisy file."""
     ratios: Ratios | None = None
     """Signal to noise of every noisy node, where asked for."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures should know."""
 
 
 def evaluate(
@@ -93,6 +96,7 @@ def evaluate(
         evaluation=found,
         energy=embedded_energy_allocation(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
+        notes=label_notes(dataset, loaded),
     )
 
 

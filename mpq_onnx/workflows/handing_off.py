@@ -15,6 +15,7 @@ import onnx_ir as ir
 import mpq_onnx
 from mpq_onnx.allocation import embedded_allocation
 from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.energy_allocation import embedded_energy_allocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
@@ -40,6 +41,8 @@ MANIFEST_FILE = "handoff.json"
 FORMAT = "mpq-onnx/handoff"
 VERSION = 1
 GOLDEN_EXAMPLES = 4
+SEED = 0
+"""Golden and measured examples are drawn by it."""
 RANDOM_DATA = f"random?count={GOLDEN_EXAMPLES}"
 
 
@@ -84,7 +87,8 @@ def handoff(
     if examples < 1:
         raise UsageError(f"--examples {examples}: must be at least 1")
     loaded = load_model(model)
-    dataset = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
+    everything = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
+    dataset = drawn(everything, SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
     target = TARGETS[to]
     golden = golden_tensors(bundle.model, dataset, examples)

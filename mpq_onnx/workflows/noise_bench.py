@@ -100,7 +100,7 @@ class NoiseBench:
 
     def __init__(self, base: FloatModel, data: str, validation: str | None, options: EnergyOptions) -> None:
         self.base, self.options = base, options
-        training_set, self.validation_set = split_validation(base.open_data, data, validation)
+        training_set, self.validation_set = split_validation(base.open_data, data, validation, options.seed)
         self.sites = find_mac_sites(base, training_set, options)
         device = torch_device(options.device)
         mirror = build_mirror(base.model, base.path)

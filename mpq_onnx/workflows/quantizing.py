@@ -70,12 +70,12 @@ def round_network(
     data: TrainingData | None,
     examples: int,
 ) -> QuantizedNetwork:
-    """The numbers of the quantized network; rounding and bias correction see `examples` of `data`, spread over it."""
+    """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`."""
     settings = allocation.settings
     batches: list[tuple[Tensor, ...]] = []
     if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
         count = min(examples, len(data), _most_examples(calibration))
-        batches = [batch.inputs for batch in data.spread(ROUNDING_BATCH, count)]
+        batches = [batch.inputs for batch in data.batches(ROUNDING_BATCH, count)]
     return quantize_network(mirror, sites, allocation, calibration, batches)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets.sampling import drawn, split
 from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import DATA_SUFFIX, remove_stale_data
@@ -14,24 +15,23 @@ from mpq_onnx.model_file import DATA_SUFFIX, remove_stale_data
 PROGRESS_FOLDER = ".progress"
 LOG_FILE = "training.log"
 VALIDATION_SHARE = 4
-"""Without a validation set, one example in so many of the data, its last ones, is kept out of calibration and training."""
+"""Without a validation set, one example in so many of the data, drawn by the seed, is kept out of calibration and training."""
 
 
 def split_validation(
-    open_data: Callable[[str], Dataset], data: str, validation: str | None
+    open_data: Callable[[str], Dataset], data: str, validation: str | None, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """(calibration and training, validation) from data specs.
+    """(calibration and training, validation) from data specs, both in an order drawn by `seed`.
 
     Raises:
         UsageError: too few examples to hold some out.
     """
     dataset = open_data(data)
     if validation is not None:
-        return dataset, open_data(validation)
-    kept = max(len(dataset) // VALIDATION_SHARE, 1)
-    if len(dataset) < 2:
+        return drawn(dataset, seed), drawn(open_data(validation), seed)
+    if len(dataset) <= dataset.examples.together:
         raise UsageError(f"{data}: one example is not enough to hold some out; give more, or --validation")
-    return dataset.part(range(len(dataset) - kept)), dataset.part(range(len(dataset) - kept, len(dataset)))
+    return split(dataset, seed, VALIDATION_SHARE)
 
 
 @contextlib.contextmanager
