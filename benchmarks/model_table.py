@@ -154,7 +154,8 @@ def losses(log: Path) -> list[float]:
 def deviations(model: str, noise: str, data: str, examples: int) -> dict:
     """Noise measured in onnxruntime over noise predicted by the formulas, at the output of every multiply-accumulate node."""
     options = mpq_onnx.EnergyOptions((noise,), method="uniform")
-    bench = NoiseBench(load_noise_free(model), data, None, options)
+    base = load_noise_free(model)
+    bench = NoiseBench(base, base.open_data(data), None, options)
     (candidate,) = bench.propose("uniform", QUIET_ENERGY, OUTPUT)
     modules = bench.noisy_mirror(candidate).modules
     outputs = [bench.mirror.values[site.output] for site in bench.sites]

@@ -1,7 +1,6 @@
 """allocate: find the widths that a budget is best spent on, and write the quantized file."""
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.files import write_text
-from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
@@ -54,6 +52,7 @@ from mpq_onnx.workflows.quantizing import (
     torch_device,
     write_graph,
 )
+from mpq_onnx.workflows.requests import contents_of, file_state, request_text
 from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish, split_validation, training_log
 
 ALLOCATION_FILE = "allocation.json"
@@ -148,27 +147,35 @@ def allocate(
     options = options or AllocateOptions()
     check_budgets(weight_bits, activation_bits, options)
     shared = shared or SharedWork()
-    float_model = shared.once(("model", str(model)), lambda: load_float_model(model))
+    source = file_state(model)
+    float_model = shared.once(("model", source), lambda: load_float_model(model))
     device = torch_device(options.device)
     # Unknown operators are refused before any work starts.
-    mirror = shared.once(
-        ("mirror", str(model), device), lambda: _mirror(float_model.model, float_model, device)
-    )
-    sets = shared.once(
-        ("data", str(model), data, validation, options.seed),
-        lambda: split_validation(float_model.open_data, data, validation, options.seed),
-    )
+    mirror = shared.once(("mirror", source, device), lambda: _mirror(float_model.model, float_model, device))
+    # Opened for every allocation, though their examples are shared: a file may have changed since.
+    dataset = float_model.open_data(data)
+    held_out_set = float_model.open_data(validation) if validation is not None else None
+    contents = contents_of(float_model, calibration, data=dataset, validation=held_out_set)
+    shared = shared.part((source, *contents.items(), data, validation))
+    sets = shared.once(("sets", options.seed), lambda: split_validation(dataset, held_out_set, options.seed))
     training_set, validation_set = sets[0].first(options.training_examples), sets[1]
     folder = Path(output)
-    request = _request(float_model, data, validation, weight_bits, activation_bits, options)
+    request = request_text(
+        contents,
+        options,
+        data=data,
+        validation=validation,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+    )
     with progress_folder(folder, request, resume) as progress:
         calibrated = shared.once(
-            ("calibration", str(model), data, validation, calibration, *_calibration_choices(options)),
+            ("calibration", *_calibration_choices(options)),
             lambda: _calibration(float_model, training_set, options, calibration, progress),
         )
         # Everything that the calibration, and with it the equalized network, depends on.
         factors = tuple(calibrated.channel_factors.items())
-        bound = shared.part((str(model), data, validation, device, factors, *_drawn(options)))
+        bound = shared.part((device, factors, *_drawn(options)))
         scaled = bound.once(
             "model", lambda: equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
         )
@@ -425,23 +432,3 @@ def _budget(weight_bits: float | None, activation_bits: float | None, options: A
         options.granularity,
         options.activation_budget,
     )
-
-
-def _request(
-    float_model: FloatModel,
-    data: str,
-    validation: str | None,
-    weight_bits: float | None,
-    activation_bits: float | None,
-    options: AllocateOptions,
-) -> str:
-    """Everything that the result depends on, as text."""
-    facts = {
-        "model": fingerprint(float_model.model),
-        "data": data,
-        "validation": validation,
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
-        **dataclasses.asdict(options),
-    }
-    return json.dumps(facts, indent=1, default=str) + "\n"

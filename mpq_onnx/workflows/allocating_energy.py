@@ -21,9 +21,9 @@ from mpq_onnx.workflows.noise_bench import (
     NoiseBench,
     load_noise_free,
     output_signal_to_noise,
-    request_of,
 )
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.requests import contents_of, request_text
 from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish
 
 ENERGY_FILE = "energy.json"
@@ -109,9 +109,17 @@ def allocate_energy(
         )
         model = quantized.model_path
     base = load_noise_free(model)
-    request = request_of(base, options, data=data, validation=validation, energy_per_mac=energy_per_mac)
+    dataset = base.open_data(data)
+    held_out = base.open_data(validation) if validation is not None else None
+    request = request_text(
+        contents_of(base, data=dataset, validation=held_out),
+        options,
+        data=data,
+        validation=validation,
+        energy_per_mac=energy_per_mac,
+    )
     with progress_folder(folder, request, resume) as progress:
-        bench = NoiseBench(base, data, validation, options)
+        bench = NoiseBench(base, dataset, held_out, options)
         (baseline,) = bench.propose("uniform", energy_per_mac, progress)
         uniform = bench.measure(baseline, energy_per_mac)
         proposed = [

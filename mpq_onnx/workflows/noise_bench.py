@@ -1,6 +1,5 @@
 """Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates proposed and measured."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, Energ
 from mpq_onnx.energy_allocators.measured_distance import noisy_distance
 from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.errors import ModelError, UsageError
-from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
@@ -98,9 +96,12 @@ def sites_of(
 class NoiseBench:
     """Proposes and measures energies for one model, data set and set of options, at any budget."""
 
-    def __init__(self, base: FloatModel, data: str, validation: str | None, options: EnergyOptions) -> None:
+    def __init__(
+        self, base: FloatModel, dataset: Dataset, validation: Dataset | None, options: EnergyOptions
+    ) -> None:
+        """Args: validation: see run_folder.split_validation."""
         self.base, self.options = base, options
-        training_set, self.validation_set = split_validation(base.open_data, data, validation, options.seed)
+        training_set, self.validation_set = split_validation(dataset, validation, options.seed)
         self.sites = find_mac_sites(base, training_set, options)
         device = torch_device(options.device)
         mirror = build_mirror(base.model, base.path)
@@ -109,7 +110,6 @@ class NoiseBench:
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
         self.baseline = Runner(base.model, options.device)
-        self.fingerprint = fingerprint(base.model)
         self._costs: np.ndarray | None = None
 
     def propose(self, method: str, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
@@ -170,7 +170,7 @@ class NoiseBench:
             seed=options.seed,
         )
         return make_energy_allocation(
-            self.fingerprint, settings, self.sites, candidate.energies, energy_per_mac
+            self.base.fingerprint, settings, self.sites, candidate.energies, energy_per_mac
         )
 
     def graph(self, allocation: EnergyAllocation) -> ir.Model:
@@ -204,12 +204,6 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
     InsertNoisePass(nodes, settings.noise, settings.seed)(graph)
     graph.metadata_props[METADATA_ENERGY] = json.dumps(allocation.document())
     return graph
-
-
-def request_of(base: FloatModel, options: EnergyOptions, **facts: object) -> str:
-    """Everything that a result depends on, as text."""
-    everything = {"model": fingerprint(base.model), **facts, **dataclasses.asdict(options)}
-    return json.dumps(everything, indent=1, default=str) + "\n"
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What calibrate, allocate and apply have in common: the canonical model, its data, its sites and its calibration."""
 
 import dataclasses
+import functools
 import os
 from dataclasses import dataclass
 
@@ -33,6 +34,11 @@ class FloatModel:
     notes: tuple[str, ...] = ()
     """What canonical form changed beyond the way the file is written."""
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """See fingerprint.fingerprint."""
+        return fingerprint(self.model)
+
     def open_data(self, spec: str) -> Dataset:
         """The data set `spec`, read as the model's metadata says."""
         return open_dataset(spec, model_inputs(self.model), self.model.metadata_props)
@@ -52,7 +58,7 @@ def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
 
 def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: str) -> None:
     """Raise AllocationError unless an allocation's model (a fingerprint) is `float_model`; `where` names the allocation."""
-    own = fingerprint(float_model.model)
+    own = float_model.fingerprint
     if fingerprint_found != own:
         raise AllocationError(
             f"{where}: belongs to another model than {float_model.path}, or was made by an earlier version (fingerprints"
@@ -90,7 +96,7 @@ def measure_calibration(
     measured = calibrate(scaled, tensors, dataset, shapes, rules.observer, device, scheme=rules.scheme)
     return dataclasses.replace(
         measured,
-        model=fingerprint(float_model.model),
+        model=float_model.fingerprint,
         equalization=rules.equalization,
         channel_factors=factors,
     )
@@ -119,7 +125,7 @@ def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> C
         DataError: not a calibration, or another model's.
     """
     calibration = load_calibration(path)
-    if calibration.model != fingerprint(float_model.model):
+    if calibration.model != float_model.fingerprint:
         raise DataError(
             f"{path}: was made for another model than {float_model.path}, or by an earlier version;"
             " calibrate again"

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from mpq_onnx.datasets import Dataset
@@ -11,6 +11,7 @@ from mpq_onnx.datasets.sampling import drawn, split
 from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import DATA_SUFFIX, remove_stale_data
+from mpq_onnx.workflows.requests import state_request
 
 PROGRESS_FOLDER = ".progress"
 LOG_FILE = "training.log"
@@ -18,19 +19,21 @@ VALIDATION_SHARE = 4
 """Without a validation set, one example in so many of the data, drawn by the seed, is kept out of calibration and training."""
 
 
-def split_validation(
-    open_data: Callable[[str], Dataset], data: str, validation: str | None, seed: int
-) -> tuple[Dataset, Dataset]:
-    """(calibration and training, validation) from data specs, both in an order drawn by `seed`.
+def split_validation(dataset: Dataset, validation: Dataset | None, seed: int) -> tuple[Dataset, Dataset]:
+    """(calibration and training, validation), both in an order drawn by `seed`.
+
+    Args:
+        validation: a data set of its own, or None to hold some of `dataset` out.
 
     Raises:
         UsageError: too few examples to hold some out.
     """
-    dataset = open_data(data)
     if validation is not None:
-        return drawn(dataset, seed), drawn(open_data(validation), seed)
+        return drawn(dataset, seed), drawn(validation, seed)
     if len(dataset) <= dataset.examples.together:
-        raise UsageError(f"{data}: one example is not enough to hold some out; give more, or --validation")
+        raise UsageError(
+            f"{dataset.name}: one example is not enough to hold some out; give more, or --validation"
+        )
     return split(dataset, seed, VALIDATION_SHARE)
 
 
@@ -43,9 +46,11 @@ def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
     """
     progress = folder / PROGRESS_FOLDER
     stated = progress / "request.json"
-    if resume and stated.is_file() and stated.read_text(encoding="utf-8") != request:
-        raise UsageError(
-            f"--resume: {folder} holds an interrupted run of another request; leave out --resume"
+    if resume:
+        state_request(
+            stated,
+            request,
+            f"--resume: {folder} holds an interrupted run of another request (other: {{differs}}); leave out --resume",
         )
     try:
         if not resume and progress.exists():

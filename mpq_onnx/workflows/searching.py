@@ -20,9 +20,10 @@ from mpq_onnx.workflows.allocating import MODEL_FILE, allocate
 from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
-from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free, request_of
+from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
+from mpq_onnx.workflows.requests import contents_of, request_text, state_request
 
 PROBES_FOLDER = "probes"
 REQUEST_FILE = "request.json"
@@ -101,10 +102,11 @@ def search_energy(
     check_energy_budget(interval.low, options)
     base = load_noise_free(model)
     folder = Path(output)
-    request = request_of(base, options, data=data, test=test, validation=validation)
-    _prepare(folder, request)
-    bench = NoiseBench(base, data, validation, options)
-    test_set = base.open_data(test)
+    training_set, test_set = base.open_data(data), base.open_data(test)
+    held_out = base.open_data(validation) if validation is not None else None
+    contents = contents_of(base, data=training_set, test=test_set, validation=held_out)
+    _prepare(folder, request_text(contents, options, data=data, test=test, validation=validation))
+    bench = NoiseBench(base, training_set, held_out, options)
 
     def probe(budget: float, place: Path) -> Evaluation:
         allocation = bench.allocation(bench.best(bench.propose(options.method, budget, place)), budget)
@@ -131,11 +133,10 @@ def search_bits(
     check_budgets(interval.low, activation_bits, options)
     float_model = load_float_model(model)
     folder = Path(output)
-    facts = {"model": str(model), "data": data, "test": test, "validation": validation}
-    _prepare(
-        folder,
-        json.dumps({**facts, "activation_bits": activation_bits, **dataclasses.asdict(options)}, default=str),
-    )
+    specs = {"data": data, "test": test, "validation": validation}
+    opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
+    contents = contents_of(float_model, **opened)
+    _prepare(folder, request_text(contents, options, activation_bits=activation_bits, **specs))
 
     def probe(budget: float, place: Path) -> Evaluation:
         result = allocate(
@@ -154,10 +155,11 @@ def search_bits(
 
 def _prepare(folder: Path, request: str) -> None:
     """Refuse to go on from another search's probes."""
-    stated = folder / PROBES_FOLDER / REQUEST_FILE
-    if stated.is_file() and stated.read_text(encoding="utf-8") != request:
-        raise UsageError(f"{folder} holds the probes of another search; choose another folder")
-    write_text(stated, request)
+    state_request(
+        folder / PROBES_FOLDER / REQUEST_FILE,
+        request,
+        f"{folder} holds the probes of another search (other: {{differs}}); choose another folder",
+    )
 
 
 def _bisect(

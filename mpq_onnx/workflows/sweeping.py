@@ -27,7 +27,6 @@ from tqdm import tqdm
 from mpq_onnx.configuration import check_names
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
-from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import metric_columns
@@ -38,6 +37,7 @@ from mpq_onnx.workflows.energy_options import ENERGY_TRAINING, EnergyOptions, ch
 from mpq_onnx.workflows.evaluating import evaluate
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
+from mpq_onnx.workflows.requests import contents_of, request_text, state_request
 
 RUNS_FOLDER = "runs"
 RUN_FILE = "sweep.json"
@@ -96,11 +96,13 @@ def sweep(
     runs = list(runs_of(configuration))
     float_model = load_float_model(model)
     folder = Path(output)
-    _check_request(folder, {"model": fingerprint(float_model.model), "configuration": dict(configuration)})
-    for run in runs:
-        for name in DATA_OPTIONS:
-            if name in run.options:
-                float_model.open_data(run.options[name])
+    specs = {run.options[name] for run in runs for name in DATA_OPTIONS if run.options.get(name) is not None}
+    contents = contents_of(float_model, **{spec: float_model.open_data(spec) for spec in sorted(specs)})
+    state_request(
+        folder / REQUEST_FILE,
+        request_text(contents, {}, configuration=dict(configuration)),
+        f"{folder}: holds another sweep (other: {{differs}}); choose another folder, or delete it",
+    )
     waiting = [run for run in runs if not (folder / RUNS_FOLDER / run.name / RUN_FILE).is_file()]
     for done in _work(str(model), waiting, folder, min(jobs, max(len(waiting), 1))):
         with tqdm.external_write_mode():
@@ -295,15 +297,6 @@ def _metrics(evaluation: Any) -> dict[str, Any]:
         found["agreement"] = None if comparison.agreement is None else comparison.agreement.value
         found["output_sqnr"] = comparison.output_sqnr if math.isfinite(comparison.output_sqnr) else None
     return found
-
-
-def _check_request(folder: Path, request: Mapping[str, Any]) -> None:
-    """Keep what is asked for, or see that the folder was made for it."""
-    text = json.dumps(request, indent=1, sort_keys=True) + "\n"
-    stated = folder / REQUEST_FILE
-    if stated.is_file() and stated.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{folder}: holds another sweep; choose another folder, or delete it")
-    write_text(stated, text)
 
 
 def _write_results(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
