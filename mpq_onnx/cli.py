@@ -161,8 +161,7 @@ def export(source: str, output: str, as_json: bool, **options: Any) -> None:
         f"largest difference from the source on random input: {result.largest_difference:.3g}"
         f" (outputs up to {result.largest_output:.3g})"
     )
-    for note in result.notes:
-        click.echo(f"NOTE: {note}")
+    _print_notes(result.notes)
     if result.fixed_batch is not None:
         click.echo(f"batch size: {result.fixed_batch} only; allocate wants a model for any")
     for key, text in result.metadata.items():
@@ -427,13 +426,11 @@ def _allocate_bits(
         f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
         f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
     )
-    _print_notes(result.notes)
     if result.loses_to_uniform:
         click.echo(
             f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform"
         )
-    for note in result.notes:
-        click.echo(f"NOTE: {note}")
+    _print_notes(result.notes)
     _print_check(result.mirror_check)
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
 
@@ -804,8 +801,7 @@ def handoff(model: str, output: str, as_json: bool, **options: Any) -> None:
         click.echo(
             f"largest difference of its outputs from the golden ones in onnxruntime: {result.largest_difference:g}"
         )
-    for note in result.notes:
-        click.echo(f"NOTE: {note}")
+    _print_notes(result.notes)
 
 
 @cli.command()
