@@ -16,7 +16,18 @@ GATE_FAILED = 1
 INTERRUPTED = 130
 LONGEST_FACT = 200
 """Characters of a fact about a model that are shown."""
-GATED_METRICS = ("top1", "top5", "accuracy", "auroc", "log_loss", "cosine", "spearman", "agreement", "bytes")
+GATED_METRICS = (
+    "top1",
+    "top5",
+    "accuracy",
+    "auroc",
+    "log_loss",
+    "cosine",
+    "spearman",
+    "agreement",
+    "sqnr",
+    "bytes",
+)
 """The first part of a name such as accuracy-matched."""
 
 
@@ -419,6 +430,7 @@ def _allocate_bits(
         + (", labels: the float model's" if chosen.evaluation.labels == "baseline" else "")
     )
     click.echo(result_table({name: (each.allocation, each.evaluation) for name, each in rows.items()}))
+    _print_parts(chosen.evaluation)
     settings = chosen.allocation.settings
     click.echo(
         f"\nkept: {chosen.name}, rounding {settings.rounding},"
@@ -480,6 +492,7 @@ def _allocate_energy(
     click.echo(
         energy_result_table({each.name: (each.allocation, each.evaluation) for each in result.candidates})
     )
+    _print_parts(chosen.evaluation)
     click.echo(f"\nkept: {chosen.name}; {energy_text(chosen.allocation)}")
     if result.loses_to_uniform:
         click.echo(
@@ -569,28 +582,16 @@ def evaluate(
 ) -> None:
     """Measure MODEL, float, quantized or noisy, on data."""
     from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
+    from mpq_onnx.workflows.gates import Reached, failures, reached
 
     result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
-    reached = {name: share.value for name, share in result.evaluation.metrics.items()}
-    if result.evaluation.comparison is not None and result.evaluation.comparison.agreement is not None:
-        reached["agreement"] = result.evaluation.comparison.agreement.value
-    reached["bytes"] = float(result.bytes)
-    for option, limits in (("--min", gates), ("--max", ceilings)):
-        for metric, _ in limits:
-            if metric not in reached:
-                raise UsageError(f"{option} {metric}: not measured here; there is {', '.join(reached)}")
-    failed = [
-        f"{metric} {reached[metric]:.6g} < {limit:.6g}" for metric, limit in gates if reached[metric] < limit
-    ]
-    failed += [
-        f"{metric} {reached[metric]:.6g} > {limit:.6g}"
-        for metric, limit in ceilings
-        if reached[metric] > limit
-    ]
+    figures = {**reached(result.evaluation), "bytes": Reached(float(result.bytes))}
+    failed = failures(figures, gates, ceilings)
     if as_json:
         _print_json(result)
     else:
-        click.echo(result_table({Path(model).name: (result.allocation, result.evaluation)}))
+        click.echo(result_table({Path(model).name: (result.allocation or result.widths, result.evaluation)}))
+        _print_parts(result.evaluation)
         _print_notes(result.notes)
         labels = {
             "data": "labels from the data",
@@ -599,7 +600,8 @@ def evaluate(
         }
         click.echo(f"\n{result.evaluation.examples} examples, {labels[result.evaluation.labels]}")
         click.echo(
-            f"{result.evaluation.examples_per_second:.0f} examples per second; model {result.bytes:,} bytes"
+            f"{result.evaluation.examples_per_second:.0f} examples per second; model {result.bytes:,} bytes,"
+            f" {result.format}"
         )
         if result.allocation is not None:
             click.echo(
@@ -874,10 +876,28 @@ def _print_edited(path: str, allocation: Any) -> None:
 
 
 def _print_check(check: Any) -> None:
+    def decibels(value: float | None) -> str:
+        return "no float output" if value is None else f"{value:.1f} dB"
+
     click.echo(
-        f"onnxruntime against the mirror, {check.examples} examples: {check.optimized_sqnr:.1f} dB optimized,"
-        f" {check.unoptimized_sqnr:.1f} dB unoptimized, {100 * check.same_predictions:.1f} % same predictions"
+        f"onnxruntime against the mirror, {check.examples} examples: every node agrees; outputs"
+        f" {decibels(check.optimized_sqnr)} optimized, {decibels(check.unoptimized_sqnr)} unoptimized,"
+        f" {100 * check.same_predictions:.1f} % same predictions"
     )
+    if check.changed_by_optimizer:
+        click.echo(
+            f"NOTE: onnxruntime's optimizer changes this file: {decibels(check.optimizer_sqnr)} between its outputs with and"
+            f" without, where rounding edges explain {decibels(check.edge_sqnr)}; compare with graph optimizations off"
+        )
+
+
+def _print_parts(evaluation: Any) -> None:
+    """A line an output and part, where there are several."""
+    from mpq_onnx.report.tables import part_table
+
+    parts = evaluation.comparison.parts if evaluation.comparison is not None else ()
+    if len(parts) > 1:
+        click.echo(f"\n{part_table(parts)}")
 
 
 def _stored(path: str, size: int, storage: str, allocation: Any) -> str:

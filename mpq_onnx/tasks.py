@@ -3,7 +3,7 @@
 A new task is one line in TASKS; a new way to answer is a file in runtime/scores/ and a case in allocators/task_loss.py.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -18,6 +18,8 @@ class Answer(Enum):
     """One output, the logit of class 1, [examples] or [examples, 1]."""
     VECTORS = "vectors"
     """One output [examples, length] whose directions are compared."""
+    LABELS = "labels"
+    """Whole numbers or truth values, as ArgMax, TopK and comparisons give them: class maps, indices, masks."""
     VALUES = "values"
     """Anything else: numbers that should stay what they were."""
 
@@ -44,19 +46,32 @@ def check_classes(labels: np.ndarray, classes: int) -> None:
         )
 
 
-def answer_of(task: str, shapes: Sequence[Sequence[int]]) -> Answer:
-    """The answers of a model: by its task, or by the shapes of its outputs where the task is unknown.
+@dataclass(frozen=True)
+class OutputForm:
+    """What a model's outputs look like: enough to tell what they mean where nobody says it."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    floats: tuple[bool, ...]
+    """False for outputs of whole numbers, truth values or text."""
+    alike: bool = True
+    """False where one output has parts of other scales, which logits of classes have not."""
+
+
+def answer_of(task: str, form: OutputForm) -> Answer:
+    """The answers of a model: by its task, or by the form of its outputs where the task is unknown.
 
     Args:
-        task: a name in TASKS; others, and outputs that do not fit the task, are told by their shape.
+        task: a name in TASKS; others, and outputs that do not fit the task, are told by their form.
     """
-    known = TASKS.get(task)
+    known, shapes = TASKS.get(task), form.shapes
+    if not any(form.floats):
+        return Answer.LABELS
     single = len(shapes) == 1
     if known is Answer.BINARY and single and (len(shapes[0]) == 1 or tuple(shapes[0][1:]) == (1,)):
         return Answer.BINARY
     matrix = single and len(shapes[0]) == 2 and shapes[0][1] > 1
     if known is Answer.VECTORS and matrix:
         return Answer.VECTORS
-    if known in (Answer.CLASSES, None) and matrix:
+    if matrix and (known is Answer.CLASSES or (known is None and form.alike)):
         return Answer.CLASSES
     return Answer.VALUES

@@ -225,7 +225,7 @@ def test_learned_widths_are_held_to_the_maximum() -> None:
 
 def batch(labels: torch.Tensor | None) -> TrainingBatch:
     exact = torch.tensor([[4.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    return TrainingBatch((torch.zeros(2, 1),), labels, (exact,), Answer.CLASSES)
+    return TrainingBatch((torch.zeros(2, 1),), labels, (exact,), Answer.CLASSES, ())
 
 
 def test_labels_are_real_generated_or_distilled() -> None:

@@ -14,7 +14,9 @@ from mpq_onnx.datasets.lines import BLOCK, Lines
 from mpq_onnx.errors import DataError
 from mpq_onnx.metadata import METADATA_LABELS, METADATA_TABLES, METADATA_TASK, METADATA_TOKENIZER
 from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.runtime.output_form import OutputMeaning
 from mpq_onnx.runtime.tally import Answers, Tally
+from mpq_onnx.tasks import Answer
 
 LENGTH = 6
 TEXT = tuple(
@@ -83,8 +85,8 @@ def test_metrics_of_parts(tmp_path: Path, facts: dict[str, str]) -> None:
     write(tmp_path / "dev_mismatched.tsv", head + "c\td\tcontradiction\n")
     dataset = open_dataset(f"glue-mnli:{tmp_path}", TEXT, facts)
     batch = dataset.read(range(3))
-    tally = Tally(dataset)
-    tally.update(Answers([np.eye(3)[[1, 1, 2]]], None, batch.labels, batch.groups))
+    tally = Tally(dataset, OutputMeaning(Answer.CLASSES, ()))
+    tally.update(Answers(3, [np.eye(3)[[1, 1, 2]]], None, batch.labels, batch.groups))
     found = {name: estimate.value for name, estimate in tally.metrics.items()}
     assert found == pytest.approx({"accuracy": 2 / 3, "accuracy-matched": 0.5, "accuracy-mismatched": 1.0})
 

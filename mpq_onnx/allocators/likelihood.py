@@ -8,28 +8,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.allocators.task_loss import class_logits
-from mpq_onnx.tasks import Answer
+from mpq_onnx.allocators.task_loss import class_logits, relative
+from mpq_onnx.allocators.training_data import TrainingBatch
 
 TEMPERATURE = 4.0
 
 
-def sampled_likelihood(outputs: tuple[Tensor, ...], answer: Answer, generator: torch.Generator) -> Tensor:
+def sampled_likelihood(
+    outputs: tuple[Tensor, ...], batch: TrainingBatch, generator: torch.Generator
+) -> Tensor:
     """Sum over the examples of -log p(label), labels drawn from the prediction; a random projection for other models.
 
     Gradients of different examples are independent and of mean zero, so that squares of their sum are, on average, the sum
-    of their squares.
+    of their squares. In the projection every part of the outputs (see output_parts) counts relative to its own power, as in
+    task_loss.distance_from_float.
     """
-    logits = class_logits(outputs, answer)
+    logits = class_logits(outputs, batch.answer)
     if logits is not None:
         softened = logits / TEMPERATURE
         probabilities = F.softmax(softened.detach().cpu(), dim=1)
         labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(softened.device)
         return F.cross_entropy(softened, labels, reduction="sum") * TEMPERATURE
     total = torch.zeros((), device=outputs[0].device)
-    for output in outputs:
-        if output.is_floating_point():
-            direction = torch.randn(output.shape, generator=generator).to(output)
-            power = output.detach().square().mean().clamp(min=1e-12) * output[0].numel()
-            total = total + (output * direction).sum() / power.sqrt()
+    for part in batch.parts:
+        if outputs[part.output].is_floating_point():
+            found = part.of(outputs[part.output])
+            direction = torch.randn(found.shape, generator=generator).to(found)
+            share = relative(found.detach().square().flatten(1).sum(1).mean())
+            total = total + (found * direction).sum() * share.sqrt()
     return total

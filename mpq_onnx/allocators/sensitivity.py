@@ -89,7 +89,7 @@ def _measure(problem: Problem) -> Costs:
         recorder = Recorder(mirror, watched, readers)
         outputs = batch.by_example(recorder.run_batch(batch.inputs))
         found = torch.autograd.grad(
-            sampled_likelihood(outputs, batch.answer, generator),
+            sampled_likelihood(outputs, batch, generator),
             [recorder.values[node] for node in watched],
             allow_unused=True,
         )

@@ -9,6 +9,9 @@ from torch import Tensor
 from mpq_onnx.allocators.training_data import TrainingBatch
 from mpq_onnx.tasks import Answer
 
+SMALLEST_POWER = 1e-12
+"""Of a part, in the units of its numbers squared."""
+
 
 def class_logits(outputs: tuple[Tensor, ...], answer: Answer) -> Tensor | None:
     """Logits [examples, classes] of a model that chooses among classes (two, for one logit), else None."""
@@ -38,16 +41,23 @@ def mean_distance(network: Callable[..., tuple[Tensor, ...]], batches: Iterable[
 def distance_from_float(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
     """For each example, how far the outputs are from the float model's.
 
-    Kullback-Leibler divergence (nats) for a choice among classes, else the squared error relative to the float outputs' power.
+    Kullback-Leibler divergence (nats) for a choice among classes, else the sum over the parts of the outputs (see output_parts)
+    of the squared error relative to the part's own power in the float model, mean over the batch. Parts that are whole numbers,
+    or always 0, are left out.
     """
     logits, exact = class_logits(outputs, batch.answer), class_logits(batch.float_outputs, batch.answer)
     if logits is not None and exact is not None:
         expected, found = F.log_softmax(exact, dim=1), F.log_softmax(logits, dim=1)
         return F.kl_div(found, expected, log_target=True, reduction="none").sum(dim=1)
-    distances = [
-        (found - wanted).square().flatten(1).sum(1)
-        / wanted.square().flatten(1).sum(1).mean().clamp(min=1e-12)
-        for found, wanted in zip(outputs, batch.float_outputs, strict=True)
-        if found.is_floating_point()
-    ]
+    distances = []
+    for part in batch.parts:
+        if outputs[part.output].is_floating_point():
+            found, wanted = part.of(outputs[part.output]), part.of(batch.float_outputs[part.output])
+            share = relative(wanted.square().flatten(1).sum(1).mean())
+            distances.append((found - wanted).square().flatten(1).sum(1) * share)
     return torch.stack(distances).sum(dim=0)
+
+
+def relative(power: Tensor) -> Tensor:
+    """1 / power, or 0 for a part that is always 0: nothing there is relative to anything."""
+    return torch.where(power > SMALLEST_POWER, 1 / power.clamp(min=SMALLEST_POWER), 0.0)

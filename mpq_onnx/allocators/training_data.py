@@ -13,7 +13,8 @@ from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.tasks import Answer, answer_of, check_classes
+from mpq_onnx.output_parts import OutputPart, output_parts
+from mpq_onnx.tasks import Answer, OutputForm, answer_of, check_classes
 
 READ_BATCH = 64
 
@@ -40,6 +41,8 @@ class TrainingBatch:
     """What the float model answers, [examples, ...] each."""
     answer: Answer
     """What the outputs mean."""
+    parts: tuple[OutputPart, ...]
+    """Of the outputs: each counts relative to its own power."""
     layouts: tuple[ExampleLayout | None, ...]
     """Of the model's outputs."""
 
@@ -74,7 +77,13 @@ class TrainingData:
                 )
         self.sha256 = digest.sha256
         self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
-        self.answer = answer_of(dataset.task, [output.shape for output in self.float_outputs])
+        self.parts = output_parts(mirror.outputs, [output.cpu().numpy() for output in self.float_outputs])
+        form = OutputForm(
+            tuple(tuple(output.shape) for output in self.float_outputs),
+            tuple(output.is_floating_point() for output in self.float_outputs),
+            alike=len(self.parts) == len(self.float_outputs) or dataset.has_labels,
+        )
+        self.answer = answer_of(dataset.task, form)
 
     def _layouts(self, mirror: Mirror) -> tuple[ExampleLayout | None, ...]:
         """Of the outputs; one whose axis cannot be told counts as having its examples first."""
@@ -116,7 +125,7 @@ class TrainingData:
         inputs, labels = self._tensors(batch)
         chosen = torch.as_tensor(np.asarray(positions), device=self.device)
         exact = tuple(output[chosen] for output in self.float_outputs)
-        return TrainingBatch(inputs, labels, exact, self.answer, self.layouts)
+        return TrainingBatch(inputs, labels, exact, self.answer, self.parts, self.layouts)
 
     def shuffled(self, size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Positions of the batches of one epoch; the same for the same seed and epoch."""

@@ -34,7 +34,7 @@ def measure_costs(problem: EnergyProblem) -> np.ndarray:
     for batch in problem.data.batches(BATCH_SIZE, examples):
         recorder = Recorder(problem.mirror, [*outputs, *weights], set(outputs))
         outputs_found = batch.by_example(recorder.run_batch(batch.inputs))
-        likelihood = sampled_likelihood(outputs_found, batch.answer, generator)
+        likelihood = sampled_likelihood(outputs_found, batch, generator)
         watched = list(dict.fromkeys([*outputs, *weights]))
         found = torch.autograd.grad(
             likelihood, [recorder.values[node] for node in watched], allow_unused=True

@@ -108,7 +108,9 @@ def _compare(small: np.ndarray, large: np.ndarray) -> tuple[bool, ExampleLayout 
         return False, None
     if rows <= 0:
         return False, None
-    candidates = [ExampleLayout(axis, rows, outer) for outer in ((True, False) if rows > 1 else (True,))]
+    if rows == 1:
+        return True, ExampleLayout(axis)
+    candidates = [ExampleLayout(axis, rows, outer) for outer in (True, False)]
     return True, min(candidates, key=lambda layout: _distance(small, large, layout))
 
 

@@ -1,6 +1,7 @@
-"""An independent graph over the same constants: what mirrors with quantizers or noise are made from."""
+"""An independent graph over the same constants: what mirrors with quantizers, noise or other outputs are made from."""
 
 import copy
+from collections.abc import Sequence
 
 from torch import fx
 
@@ -24,3 +25,16 @@ def copy_mirror(mirror: Mirror, name: str) -> Mirror:
     return Mirror(
         module, mirror.inputs, mirror.outputs, {name: mapping[node] for name, node in mirror.values.items()}
     )
+
+
+def with_outputs(mirror: Mirror, tensors: Sequence[str]) -> Mirror:
+    """A mirror that returns `tensors`, names of the ONNX graph, instead of the model's outputs; `mirror` itself if it does."""
+    if tuple(tensors) == mirror.outputs:
+        return mirror
+    changed = copy_mirror(mirror, "Mirror")
+    (output,) = (node for node in changed.module.graph.nodes if node.op == "output")
+    output.args = (tuple(changed.values[name] for name in tensors),)
+    changed.outputs = tuple(tensors)
+    changed.module.recompile()
+    changed.module.eval()
+    return changed

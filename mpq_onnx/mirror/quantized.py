@@ -180,6 +180,10 @@ class FixedQuantizer(nn.Module):
             return fake_quantize(x, self.scale, self.zero_point, self.levels)
         return StraightThrough.apply(x, self.scale, self.zero_point, self.levels)  # type: ignore[no-any-return]
 
+    def step(self, x: Tensor) -> Tensor:
+        """The distance between two levels, the same for every `x`."""
+        return self.scale
+
 
 class ExampleQuantizer(nn.Module):
     """A quantizer of one width with the range of each example."""
@@ -192,6 +196,10 @@ class ExampleQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scale, zero_point = dynamic_grid(x, self.scheme, self.levels)
         return StraightThrough.apply(x, scale, zero_point, self.levels)  # type: ignore[no-any-return]
+
+    def step(self, x: Tensor) -> Tensor:
+        """The distance between two levels for each example, shaped to broadcast over `x`."""
+        return dynamic_grid(x, self.scheme, self.levels)[0]
 
 
 @torch.no_grad()

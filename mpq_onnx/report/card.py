@@ -20,11 +20,11 @@ from mpq_onnx.json_document import EDITED
 from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.report.file_format import FLOAT, format_name, type_bits
 from mpq_onnx.report.graph_facts import GraphFacts, LayerFacts, TensorFacts, graph_facts
 from mpq_onnx.report.provenance import read_provenance
 
 UNKNOWN = "unknown"
-FLOAT = "float"
 NONE = "none"
 FLOAT_BIASES = "float beside integer products"
 RAISED_CHANNELS = "channels with a raised weight scale"
@@ -62,15 +62,11 @@ def make_card(model: ir.Model, size: int) -> Card:
 
 def _model(model: ir.Model, size: int, facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     properties = model.metadata_props
-    quantized = any(layer.weight for layer in facts.layers) or bool(facts.activations)
-    forms = ["QDQ"] if quantized else []
-    if facts.integer_operators:
-        forms.append("integer operators: " + _counts(facts.integer_operators))
     return {
         "producer": " ".join(filter(None, (model.producer_name, model.producer_version))) or UNKNOWN,
         "opset": model.opset_imports.get("", UNKNOWN),
         "bytes": size,
-        "format": ", ".join(forms) or FLOAT,
+        "format": format_name(facts),
         "source": properties.get(METADATA_SOURCE, UNKNOWN),
         "task": properties.get(METADATA_TASK, UNKNOWN),
         "float model": allocation.model if allocation else UNKNOWN,
@@ -225,7 +221,20 @@ def _measured(provenance: Mapping[str, Any]) -> dict[str, Any]:
             found["examples"] = evaluation["examples"]
             found["labels"] = evaluation["labels"]
             found["output SQNR dB"] = comparison.get("output_sqnr")
+            found |= _part_figures(comparison.get("parts") or ())
     return found
+
+
+def _part_figures(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How each part survives, where there are several."""
+    if len(parts) < 2:
+        return {}
+    return {
+        f"{part['part']}, {name}": part[figure]["value"]
+        for part in parts
+        for figure, name in (("sqnr", "SQNR dB"), ("agreement", "equal labels"))
+        if part[figure] is not None
+    }
 
 
 def _interval(estimate: Mapping[str, Any]) -> str:
@@ -236,7 +245,7 @@ def _weight_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) 
     if not tensors:
         return FLOAT
     if allocation is None:
-        return _distinct(_type_bits(tensor.container) for tensor in tensors)
+        return _distinct(_bits(tensor) for tensor in tensors)
     widths = [
         width
         for node in allocation.nodes
@@ -262,9 +271,8 @@ def _spread(widths: Sequence[Any]) -> str:
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
-def _type_bits(container: str) -> str:
-    digits = "".join(filter(str.isdigit, container))
-    return digits or UNKNOWN
+def _bits(tensor: TensorFacts) -> str:
+    return str(type_bits(tensor.container) or UNKNOWN)
 
 
 def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
@@ -274,7 +282,7 @@ def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
     (layer,) = layers
     if layer.weight is None:
         return f"{layer.node}: {FLOAT}"
-    bits = _type_bits(layer.weight.container)
+    bits = _bits(layer.weight)
     for node in allocation.nodes if allocation else ():
         if node.node == layer.node and node.weight_bits is not None:
             bits = f"{float(np.mean(node.weight_bits)):.3g}"

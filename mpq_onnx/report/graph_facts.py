@@ -33,6 +33,11 @@ INTEGER_OPS = (
     "DynamicQuantizeMatMul",
 )  # fmt: skip
 """Operators that hold integers themselves: another format than QDQ."""
+INTEGER_WEIGHTS = {
+    "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3, "ConvInteger": 1, "MatMulInteger": 1, "DynamicQuantizeMatMul": 1,
+    "MatMulNBits": 1,
+}  # fmt: skip
+"""The input of an integer operator that is its weight."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,14 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
+class IntegerWeight:
+    """The stored weight of an operator on integers."""
+
+    weights: int
+    bits: int
+
+
+@dataclass(frozen=True)
 class GraphFacts:
     """A whole graph."""
 
@@ -83,6 +96,8 @@ class GraphFacts:
     """Operators whose float outputs go into another operator without a quantizer, by type; views left out."""
     integer_operators: dict[str, int]
     """Operators of another format than QDQ."""
+    integer_weights: tuple[IntegerWeight, ...] = ()
+    """Theirs."""
 
 
 def graph_facts(model: ir.Model) -> GraphFacts:
@@ -115,7 +130,21 @@ def _read_graph(model: ir.Model) -> GraphFacts:
         outputs={str(value.name): _dequantizer(value) is not None for value in model.graph.outputs},
         float_operators=_counted(node.op_type for node in model.graph if _leaves_float(node)),
         integer_operators=_counted(integer),
+        integer_weights=tuple(
+            weight for node in model.graph if (weight := _integer_weight(node)) is not None
+        ),
     )
+
+
+def _integer_weight(node: ir.Node) -> IntegerWeight | None:
+    index = INTEGER_WEIGHTS.get(node.op_type)
+    value = node.inputs[index] if index is not None and index < len(node.inputs) else None
+    if value is None or value.const_value is None:
+        return None
+    if node.op_type == "MatMulNBits":
+        counts = [node.attributes.get_int(name, 0) for name in ("K", "N", "bits")]
+        return IntegerWeight(counts[0] * counts[1], counts[2])
+    return IntegerWeight(value.const_value.size, value.const_value.dtype.bitwidth)
 
 
 def _layer(mac: Mac, macs: dict[str, int]) -> LayerFacts:

@@ -3,7 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from tabulate import tabulate
@@ -14,6 +14,7 @@ from mpq_onnx.noise.units import attojoules
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
+from mpq_onnx.runtime.part_figures import TEXT, PartFigures
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MISSING = "-"
 CELL_WIDTH = 48
 """Characters of a card's fields side by side."""
-PLAIN = frozenset({"log_loss", "cosine", "spearman"})
+PLAIN = frozenset({"log_loss", "cosine", "spearman", "sqnr"})
 """Metrics that are no percentage."""
 
 
@@ -69,7 +70,32 @@ def noise_table(noises: Iterable[NodeNoise]) -> str:
     )
 
 
-def result_table(rows: Mapping[str, tuple[Allocation | None, Evaluation]]) -> str:
+def part_table(parts: Iterable[PartFigures]) -> str:
+    """A line an output, or part of one: how well it survives."""
+    rows = [
+        [
+            part.part,
+            _decibels(part.sqnr.value if part.sqnr else None),
+            _metric("cosine", part.cosine),
+            "text, not compared" if part.kind == TEXT else _metric("agreement", part.agreement),
+        ]
+        for part in parts
+    ]
+    headers = ["output", "SQNR dB", "cosine", "equal labels %"]
+    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "right", "right", "right"))
+
+
+class MeanWidths(Protocol):
+    """What a table shows of an allocation."""
+
+    @property
+    def mean_weight_bits(self) -> float | None: ...
+
+    @property
+    def mean_activation_bits(self) -> float | None: ...
+
+
+def result_table(rows: Mapping[str, tuple[MeanWidths | None, Evaluation]]) -> str:
     """A line a model: mean widths and what it reaches; the float baseline's own line comes first where it was measured."""
     lines: list[list[str]] = []
     names = _names(evaluation for _, evaluation in rows.values())
@@ -267,7 +293,8 @@ def spread_text(metric: str, spread: Spread) -> str:
     """Mean, deviation and interval over repeats."""
     mean, unit = _figure(metric, spread.mean), "" if metric in PLAIN else " %"
     if spread.deviation is None or spread.low is None or spread.high is None:
-        return f"{mean}{unit} in one repeat"
+        count = len(spread.values)
+        return f"{mean}{unit} in {'one repeat' if count == 1 else f'{count} repeats'}"
     return (
         f"{mean}{unit} ± {_figure(metric, spread.deviation)} between {len(spread.values)} repeats of the noise,"
         f" mean in [{_figure(metric, spread.low)}, {_figure(metric, spread.high)}]"

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.model_file import external_files
+from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally
@@ -33,7 +34,8 @@ class Evaluation:
     """Inside onnxruntime, reading and preprocessing left out."""
     comparison: Comparison | None
     noise: dict[str, Spread] | None = None
-    """Metrics over repeats with independent noise, for a noisy model; `metrics` then holds the mean of the repeats."""
+    """Every metric, agreement and the worst part's sqnr over repeats with independent noise, for a noisy model; metrics and
+    comparison then hold the means of the repeats (see statistics.Estimate.over_repeats)."""
 
 
 def evaluate_runner(
@@ -44,10 +46,10 @@ def evaluate_runner(
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
-    tally = Tally(dataset)
     seconds = 0.0
     own = output_layouts(runner, dataset)
-    theirs = output_layouts(baseline, dataset) if baseline is not None else []
+    theirs = output_layouts(baseline, dataset) if baseline is not None else own
+    tally = Tally(dataset, output_meaning(baseline or runner, theirs, dataset))
     total = -(-len(dataset) // batch_size)
     runner.run(dataset.read(range(min(batch_size, len(dataset)))).inputs)  # the first run allocates memory
     for batch in tqdm(
@@ -57,7 +59,9 @@ def evaluate_runner(
         outputs = runner.run(batch.inputs)
         seconds += time.perf_counter() - start
         exact = by_example(baseline.run(batch.inputs), theirs, batch) if baseline is not None else None
-        tally.update(Answers(by_example(outputs, own, batch), exact, batch.labels, batch.groups))
+        tally.update(
+            Answers(batch.examples, by_example(outputs, own, batch), exact, batch.labels, batch.groups)
+        )
     return Evaluation(
         examples=len(dataset),
         metrics=tally.metrics,

@@ -1,5 +1,6 @@
 """Signal to noise of every noisy node, measured on data: of the node alone, and of all noise that has reached it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from mpq_onnx.model_file import clone
 from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.placement.graph_roles import is_float
 from mpq_onnx.placement.quantizer_ranges import output_quantizer
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import runner_with_outputs
@@ -62,13 +64,20 @@ class _Node:
         self.count += noisy.size
 
 
-def measure_ratios(model: ir.Model, dataset: Dataset, device: str = "auto") -> Ratios:
-    """Run a noisy model and its noise-free form on `dataset`."""
+def measure_ratios(
+    model: ir.Model, dataset: Dataset, device: str = "auto", outputs: Sequence[str] | None = None
+) -> Ratios:
+    """Run a noisy model and its noise-free form on `dataset`.
+
+    Args:
+        outputs: tensors that count as the model's outputs; None takes those of its own that hold floats.
+    """
     noise_free = clone(model)
     RemoveNoisePass()(noise_free)
     noisy, twins = _with_twins(model)
     names = [str(node.outputs[0].name) for node in noisy_nodes(model)]
-    outputs = [str(value.name) for value in model.graph.outputs]
+    if outputs is None:
+        outputs = [str(value.name) for value in model.graph.outputs if is_float(value)]
     wanted = list(dict.fromkeys([*names, *outputs]))
     first = runner_with_outputs(noisy, [*wanted, *twins], device)
     second = runner_with_outputs(noise_free, wanted, device)

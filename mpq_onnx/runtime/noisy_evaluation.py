@@ -7,7 +7,7 @@ its own with seeds of its own, one thread a session, as many at a time as there 
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,9 +20,11 @@ from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.model_file import clone
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
+from mpq_onnx.runtime.output_form import output_meaning
+from mpq_onnx.runtime.part_figures import PartFigures
 from mpq_onnx.runtime.session import Runner, providers
-from mpq_onnx.runtime.statistics import Spread
-from mpq_onnx.runtime.tally import Answers, Tally
+from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
+from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
 from mpq_onnx.runtime.tensors import output_layouts
 
 FEWEST_STREAMS = 4
@@ -57,7 +59,7 @@ def evaluate_noisy(
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
-    exact = None
+    exact, theirs = None, []
     if baseline is not None:
         theirs = output_layouts(baseline, dataset)
         exact = [
@@ -67,33 +69,86 @@ def evaluate_noisy(
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == ["CPUExecutionProvider"]
     workers = min(len(streams), _cores()) if on_cpu else 1
-    layouts = output_layouts(Runner(model, device, where=where), dataset)
+    noisy = Runner(model, device, where=where)
+    layouts = output_layouts(noisy, dataset)
     work = _Work(model, dataset, seed, device, batch_size, where, 1 if on_cpu else 0, layouts)
-    pooled = Tally(dataset, repeats)
-    values: dict[str, list[float]] = {}
+    meaning = (
+        output_meaning(noisy, layouts, dataset)
+        if baseline is None
+        else output_meaning(baseline, theirs, dataset)
+    )
+    tallies: list[Tally] = []
     seconds = 0.0
     with ThreadPoolExecutor(workers) as pool:
         results = tqdm(
             pool.map(work.run, streams), "evaluate", len(streams), disable=None, leave=False, unit="stream"
         )
         for share in _by_repeat(results, shares):
-            once = Tally(dataset)
+            tallies.append(Tally(dataset, meaning))
             seconds += share.seconds
             for index, answers in share.batches:
                 if exact is not None:
                     answers = dataclasses.replace(answers, exact=exact[index])
-                for tally in (pooled, once):
-                    tally.update(answers)
-            for name, metric in once.metrics.items():
-                values.setdefault(name, []).append(metric.value)
+                tallies[-1].update(answers)
+    metrics = [tally.metrics for tally in tallies]
+    comparisons = [tally.comparison for tally in tallies]
+    comparison = _mean_comparison([each for each in comparisons if each is not None])
     return Evaluation(
         examples=len(dataset),
-        metrics=pooled.metrics,
-        labels=pooled.labels,
+        metrics=_means(metrics),
+        labels=tallies[0].labels,
         examples_per_second=repeats * len(dataset) * workers / max(seconds, 1e-9),
-        comparison=pooled.comparison,
-        noise={name: Spread.of(each) for name, each in values.items()},
+        comparison=comparison,
+        noise=_spreads(metrics, comparison, [each for each in comparisons if each is not None]),
     )
+
+
+def _means(repeats: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
+    """Of every metric that all repeats have."""
+    return {
+        name: Estimate.over_repeats([each[name] for each in repeats])
+        for name in repeats[0]
+        if all(name in each for each in repeats)
+    }
+
+
+def _mean_comparison(repeats: Sequence[Comparison]) -> Comparison | None:
+    """Means of all that is compared; the worst part is the one whose mean is worst."""
+    if not repeats:
+        return None
+    first = repeats[0]
+    differences = [each.top1_difference for each in repeats if each.top1_difference is not None]
+    agreements = [each.agreement for each in repeats if each.agreement is not None]
+    difference = Estimate.over_repeats(differences) if differences else None
+    assert difference is None or isinstance(difference, Difference)
+    return make_comparison(
+        first.metrics,
+        difference,
+        Estimate.over_repeats(agreements) if agreements else None,
+        [PartFigures.over_repeats(each) for each in zip(*(found.parts for found in repeats), strict=True)],
+    )
+
+
+def _spreads(
+    metrics: Sequence[dict[str, Estimate]], comparison: Comparison | None, repeats: Sequence[Comparison]
+) -> dict[str, Spread]:
+    """Of every metric, of the agreement, and of the SQNR of the part whose mean is worst."""
+    values = {
+        name: [each[name].value for each in metrics]
+        for name in metrics[0]
+        if all(name in each for each in metrics)
+    }
+    if comparison is not None:
+        agreements = [each.agreement.value for each in repeats if each.agreement is not None]
+        if agreements:
+            values["agreement"] = agreements
+        position = next(
+            (index for index, part in enumerate(comparison.parts) if part.part == comparison.worst_part), None
+        )
+        if position is not None:
+            sqnrs = [each.parts[position].sqnr for each in repeats]
+            values["sqnr"] = [sqnr.value for sqnr in sqnrs if sqnr is not None]
+    return {name: Spread.of(each) for name, each in values.items()}
 
 
 @dataclass(frozen=True)
@@ -126,12 +181,13 @@ class _Work:
         runner = Runner(reseeded, self.device, where=self.where, threads=self.threads)
         batches, seconds, size = [], 0.0, self.batch_size
         for index in range(stream.share, -(-len(self.dataset) // size), stream.shares):
-            batch = self.dataset.read(range(index * size, min((index + 1) * size, len(self.dataset))))
+            positions = range(index * size, min((index + 1) * size, len(self.dataset)))
+            batch = self.dataset.read(positions)
             start = time.perf_counter()
             outputs = runner.run(batch.inputs)
             seconds += time.perf_counter() - start
             answers = by_example(outputs, self.layouts, batch)
-            batches.append((index, Answers(answers, None, batch.labels, batch.groups)))
+            batches.append((index, Answers(len(positions), answers, None, batch.labels, batch.groups)))
         return _Counted(batches, seconds)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.stats import binomtest, norm, t
@@ -19,16 +20,15 @@ class Estimate:
     low: float
     high: float
 
-    @staticmethod
-    def share(hits: int, examples: int, repeats: int = 1) -> "Estimate":
-        """A share of examples, with Wilson's interval.
+    LIMITS: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """What the metric cannot go beyond."""
 
-        Args: hits, examples: over all `repeats` passes over the same examples, which do not narrow the interval.
-        """
-        once = binomtest(round(hits / repeats), examples // repeats)
-        interval = once.proportion_ci(CONFIDENCE, method="wilson")
+    @staticmethod
+    def share(hits: int, examples: int) -> "Share":
+        """A share of examples, with Wilson's interval."""
+        interval = binomtest(hits, examples).proportion_ci(CONFIDENCE, method="wilson")
         value = hits / examples
-        return Estimate(value, min(float(interval.low), value), max(float(interval.high), value))
+        return Share(value, min(float(interval.low), value), max(float(interval.high), value))
 
     @staticmethod
     def normal(value: float, standard_error: float) -> "Estimate":
@@ -37,27 +37,59 @@ class Estimate:
         return Estimate(value, value - margin, value + margin)
 
     @staticmethod
-    def mean(values: np.ndarray, repeats: int = 1) -> "Estimate":
-        """The mean of one value an example; repeats as for share."""
-        error = float(values.std()) / math.sqrt(max(len(values) // repeats, 1))
-        return Estimate.normal(float(values.mean()), error)
+    def mean(values: np.ndarray) -> "Estimate":
+        """The mean of one value an example."""
+        return Estimate.normal(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+
+    @staticmethod
+    def over_repeats(repeats: Sequence["Estimate"]) -> "Estimate":
+        """The mean of a metric over passes over the same examples with independent noise.
+
+        The interval covers both: examples drawn anew (the mean of the passes' own variances, which more passes do not narrow)
+        and noise drawn anew (the sample variance between passes over their number). Both variances add up; Student's t
+        has the degrees of freedom of that sum (Welch and Satterthwaite), the examples' own counting as known.
+        """
+        values = np.array([each.value for each in repeats])
+        if len(repeats) == 1:
+            return repeats[0]
+        kind = type(repeats[0])
+        mean = float(values.mean())
+        if not np.isfinite(values).all():
+            return kind(mean, min(each.low for each in repeats), max(each.high for each in repeats))
+        below = _margin(values, [each.value - each.low for each in repeats])
+        above = _margin(values, [each.high - each.value for each in repeats])
+        return kind(mean, max(mean - below, kind.LIMITS[0]), min(mean + above, kind.LIMITS[1]))
 
 
 @dataclass(frozen=True)
-class Difference:
+class Share(Estimate):
+    """A share of something."""
+
+    LIMITS: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
     """Accuracy minus the baseline's on the same examples, with the interval of a paired comparison (95 %)."""
 
-    value: float
-    low: float
-    high: float
-
     @staticmethod
-    def of(gained: float, lost: float, examples: float) -> "Difference":
-        """Args: gained, lost: examples that only the model, only the baseline gets right (means over repeated passes)."""
+    def of(gained: int, lost: int, examples: int) -> "Difference":
+        """Args: gained, lost: examples that only the model, only the baseline gets right."""
         value = (gained - lost) / examples
         variance = (gained + lost - (gained - lost) ** 2 / examples) / examples**2
         margin = NORMAL_QUANTILE * math.sqrt(max(variance, 0.0))
         return Difference(value, value - margin, value + margin)
+
+
+def _margin(values: np.ndarray, margins: Sequence[float]) -> float:
+    """Half an interval of the mean of `values`, one a repeat, each with its own half interval over the examples."""
+    examples = float(np.mean(np.square(margins))) / NORMAL_QUANTILE**2
+    noise = float(values.var(ddof=1)) / len(values)
+    total = examples + noise
+    if not total > 0:
+        return total
+    freedom = (len(values) - 1) * (total / noise) ** 2 if noise > 0 else math.inf
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
 
 
 @dataclass(frozen=True)
@@ -69,13 +101,13 @@ class Spread:
     """Sample standard deviation between repeats; None for a single one."""
     low: float | None
     high: float | None
-    """Confidence interval of the mean (95 %, Student's t): what more repeats would narrow."""
+    """Confidence interval of the mean (95 %, Student's t) for these examples: what more repeats would narrow."""
     values: tuple[float, ...]
 
     @staticmethod
     def of(values: Sequence[float]) -> "Spread":
         mean = float(np.mean(values))
-        if len(values) < 2:
+        if len(values) < 2 or not np.isfinite(values).all():
             return Spread(mean, None, None, None, tuple(values))
         deviation = float(np.std(values, ddof=1))
         margin = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
@@ -83,10 +115,9 @@ class Spread:
 
 
 class PairedCounts:
-    """Predictions of a model against those of a baseline, over one pass or several."""
+    """Predictions of a model against those of a baseline."""
 
-    def __init__(self, repeats: int = 1) -> None:
-        self.repeats = repeats
+    def __init__(self) -> None:
         self.examples = self.same = self.gained = self.lost = 0
         self.labelled = False
 
@@ -100,16 +131,14 @@ class PairedCounts:
             self.lost += int(((ours != labels) & (theirs == labels)).sum())
 
     @property
-    def agreement(self) -> Estimate:
-        """Share of equal predictions."""
-        return Estimate.share(self.same, self.examples, self.repeats)
+    def agreement(self) -> Estimate | None:
+        """Share of equal predictions, where there are any."""
+        return Estimate.share(self.same, self.examples) if self.examples else None
 
     @property
     def difference(self) -> Difference | None:
         """Share of right predictions minus the baseline's, where there are labels."""
-        if not self.labelled:
-            return None
-        return Difference.of(*(count / self.repeats for count in (self.gained, self.lost, self.examples)))
+        return Difference.of(self.gained, self.lost, self.examples) if self.labelled else None
 
 
 class SignalToNoise:
@@ -120,13 +149,35 @@ class SignalToNoise:
 
     def update(self, exact: np.ndarray, found: np.ndarray) -> None:
         """Take in one batch of the tensor in both networks."""
-        wanted = exact.astype(np.float64)
+        wanted, difference = comparable(exact, found)
         self.signal += float((wanted**2).sum())
-        self.noise += float(((wanted - found) ** 2).sum())
+        self.noise += float((difference**2).sum())
 
     @property
     def decibels(self) -> float:
         """Infinite where nothing differs, minus infinite where there is no signal."""
-        if self.noise == 0:
-            return math.inf
-        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
+        return decibels(self.signal, self.noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two powers; infinite without noise, minus infinite without signal or with endless noise."""
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 and noise < math.inf else -math.inf
+
+
+def comparable(exact: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(exact, exact minus found) in float64, where NaN and infinities are told apart.
+
+    Equal ones (masked logits are minus infinity in both) are no signal and no noise; where only one is finite, or the two
+    differ, the noise is infinite.
+    """
+    wanted, got = np.asarray(exact).astype(np.float64), np.asarray(found).astype(np.float64)
+    if np.isfinite(wanted).all() and np.isfinite(got).all():
+        return wanted, wanted - got
+    same = (wanted == got) | (np.isnan(wanted) & np.isnan(got))
+    finite = np.isfinite(wanted) & np.isfinite(got)
+    difference = np.zeros_like(wanted)
+    np.subtract(wanted, got, out=difference, where=finite)
+    difference[~finite & ~same] = np.inf
+    return np.where(np.isfinite(wanted), wanted, 0.0), difference

@@ -1,16 +1,20 @@
-"""What one evaluation counts, batch by batch, over one pass or several over the same data."""
+"""What one evaluation counts, batch by batch, over one pass over the data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
+from mpq_onnx.runtime.output_form import OutputMeaning, as_examples, comparable_shapes
+from mpq_onnx.runtime.part_figures import PartFigures, PartTally, worst
 from mpq_onnx.runtime.scores import SCORES, Scores
-from mpq_onnx.runtime.statistics import Difference, Estimate, PairedCounts, SignalToNoise
-from mpq_onnx.tasks import answer_of
+from mpq_onnx.runtime.statistics import Difference, Estimate, PairedCounts
 
 Outputs = list[np.ndarray]
+EVERYTHING = ""
+"""The group of all examples."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,20 @@ class Comparison:
     top1_difference: Difference | None
     """Of the shares of right predictions; None where outputs stand for no class."""
     agreement: Estimate | None
-    """Share of equal predictions; None where outputs stand for no class."""
-    output_sqnr: float
-    """Decibels, over all outputs."""
+    """Share of equal predictions, or of equal labels in the worst output of labels; None where there are neither."""
+    output_sqnr: float | None
+    """Decibels, of the worst part of all outputs; None where no output holds floats."""
+    worst_part: str | None
+    """Which that is."""
+    parts: tuple[PartFigures, ...]
+    """Every output, and every part of an output whose parts differ in scale (see output_parts)."""
 
 
 @dataclass(frozen=True)
 class Answers:
     """One batch: what the model, the baseline and the data say."""
 
+    examples: int
     outputs: Outputs
     exact: Outputs | None
     """The baseline's outputs; its predictions are the target where there are no labels."""
@@ -41,12 +50,13 @@ class Answers:
 class Tally:
     """Metrics of a model against labels, and against a baseline's outputs."""
 
-    def __init__(self, dataset: Dataset, repeats: int = 1) -> None:
-        """Args: repeats: how many passes over `dataset` will be counted."""
-        self.dataset, self.repeats = dataset, repeats
+    def __init__(self, dataset: Dataset, meaning: OutputMeaning) -> None:
+        self.dataset, self.meaning = dataset, meaning
+        self.make = SCORES[meaning.answer]
         self.ours: dict[str, Scores] = {}
         self.theirs: dict[str, Scores] = {}
-        self.pairs, self.noise = PairedCounts(repeats), SignalToNoise()
+        self.parts: dict[str, list[PartTally]] = {}
+        self.pairs = PairedCounts()
         self.compared = False
 
     def update(self, batch: Answers) -> None:
@@ -55,48 +65,74 @@ class Tally:
         Raises:
             DataError: labels or baseline outputs that do not fit.
         """
-        make = SCORES[answer_of(self.dataset.task, [output.shape for output in batch.outputs])]
-        output, labels = batch.outputs[0], batch.labels
-        exact = batch.exact[0] if batch.exact is not None else None
-        if batch.exact is not None and exact is not None:
+        output = as_examples(batch.outputs[0], batch.examples)
+        labels = batch.labels if len(output) == batch.examples else None
+        exact = None
+        if batch.exact is not None:
             self.compared = True
-            self._check_same_outputs(batch.outputs, batch.exact)
-            for found, wanted in zip(batch.outputs, batch.exact, strict=True):
-                self.noise.update(wanted, found)
+            exact = as_examples(batch.exact[0], batch.examples)
+            self._compare_parts(batch, batch.exact)
         try:
             for group, members in _groups(batch.groups, len(output)):
-                for kept in (self.ours, self.theirs):
-                    kept.setdefault(group, make(self.dataset.task, self.repeats))
-                own = _take(labels, members)
-                if exact is not None:
-                    self.theirs[group].update(exact[members], own, None)
-                    if own is None:
-                        own = self.ours[group].predictions(exact[members])
-                self.ours[group].update(output[members], own, _take(exact, members))
+                self._score(group, output[members], _take(labels, members), _take(exact, members))
         except ValueError as error:
             raise DataError(f"{self.dataset.name}: {error}") from error
-        predictions = self.ours[""].predictions(output)
-        if predictions is not None and exact is not None:
-            baseline = self.ours[""].predictions(exact)
-            assert baseline is not None
-            self.pairs.update(predictions, baseline, labels)
+        ours = self.ours[EVERYTHING].predictions(output)
+        theirs = self.ours[EVERYTHING].predictions(exact) if exact is not None else None
+        if ours is not None and theirs is not None and len(ours) == len(theirs):
+            own = labels.reshape(-1) if labels is not None and labels.size == len(ours) else None
+            self.pairs.update(ours, theirs, own)
+
+    def _score(
+        self, group: str, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None
+    ) -> None:
+        for kept in (self.ours, self.theirs):
+            kept.setdefault(group, self.make(self.dataset.task))
+        ours, theirs = self.ours[group], self.theirs[group]
+        if exact is not None:
+            theirs.update(exact, labels)
+            if labels is None:
+                labels = ours.targets(exact)
+        ours.update(output, labels)
+
+    def _compare_parts(self, batch: Answers, exact: Outputs) -> None:
+        if len(batch.outputs) != len(exact):
+            raise DataError(
+                f"the model has {len(batch.outputs)} outputs, the baseline {len(exact)}: not the same network"
+            )
+        both = [
+            comparable_shapes(found, wanted, batch.examples)
+            for found, wanted in zip(batch.outputs, exact, strict=True)
+        ]
+        for group, members in _groups(batch.groups, batch.examples):
+            tallies = self.parts.setdefault(group, [PartTally(part.name) for part in self.meaning.parts])
+            for part, tally in zip(self.meaning.parts, tallies, strict=True):
+                ours, theirs = both[part.output]
+                if len(ours) == batch.examples:
+                    tally.update(part.of(theirs[members]), part.of(ours[members]))
+                elif group == EVERYTHING:
+                    tally.update(theirs, ours)
 
     @property
     def metrics(self) -> dict[str, Estimate]:
         """The model's own; for a part of the data, NAME-PART."""
-        return _joined(self.ours)
+        found = {}
+        for group, scores in self.ours.items():
+            parts = [tally.figures for tally in self.parts.get(group, ())]
+            least = {name: each[0] for name in scores.compared if (each := worst(parts, name)) is not None}
+            found |= _named({**least, **scores.metrics()}, group)
+        return found
 
     @property
     def comparison(self) -> Comparison | None:
         """None where no baseline was seen."""
         if not self.compared:
             return None
-        return Comparison(
-            metrics=_joined(self.theirs),
-            top1_difference=self.pairs.difference if self.pairs.examples else None,
-            agreement=self.pairs.agreement if self.pairs.examples else None,
-            output_sqnr=self.noise.decibels,
-        )
+        metrics: dict[str, Estimate] = {}
+        for group, scores in self.theirs.items():
+            metrics |= _named(scores.metrics(), group)
+        parts = tuple(tally.figures for tally in self.parts[EVERYTHING])
+        return make_comparison(metrics, self.pairs.difference, self.pairs.agreement, parts)
 
     @property
     def labels(self) -> str:
@@ -105,18 +141,29 @@ class Tally:
             return "data"
         return "baseline" if self.compared else "none"
 
-    def _check_same_outputs(self, outputs: Outputs, exact: Outputs) -> None:
-        ours, theirs = [array.shape for array in outputs], [array.shape for array in exact]
-        if ours != theirs:
-            raise DataError(
-                f"the model gives outputs of shape {ours}, the baseline of {theirs}: not the same network"
-            )
+
+def make_comparison(
+    metrics: dict[str, Estimate],
+    difference: Difference | None,
+    agreement: Estimate | None,
+    parts: Sequence[PartFigures],
+) -> Comparison:
+    """With the worst of `parts`; `agreement` is that of predictions, where outputs stand for some."""
+    least, labels = worst(parts, "sqnr"), worst(parts, "agreement")
+    return Comparison(
+        metrics=metrics,
+        top1_difference=difference,
+        agreement=agreement if agreement is not None or labels is None else labels[0],
+        output_sqnr=None if least is None else least[0].value,
+        worst_part=None if least is None else least[1],
+        parts=tuple(parts),
+    )
 
 
 def _groups(groups: np.ndarray | None, count: int) -> list[tuple[str, np.ndarray]]:
     """All examples, under no name, and those of every part under its own."""
-    everything = ("", np.arange(count))
-    if groups is None:
+    everything = (EVERYTHING, np.arange(count))
+    if groups is None or len(groups) != count:
         return [everything]
     return [everything, *((str(name), np.flatnonzero(groups == name)) for name in np.unique(groups))]
 
@@ -125,9 +172,5 @@ def _take(array: np.ndarray | None, members: np.ndarray) -> np.ndarray | None:
     return None if array is None else array[members]
 
 
-def _joined(scores: dict[str, Scores]) -> dict[str, Estimate]:
-    return {
-        f"{name}-{group}" if group else name: estimate
-        for group, each in scores.items()
-        for name, estimate in each.metrics().items()
-    }
+def _named(metrics: dict[str, Estimate], group: str) -> dict[str, Estimate]:
+    return {f"{name}-{group}" if group else name: estimate for name, estimate in metrics.items()}

@@ -18,8 +18,10 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import find_sites
@@ -35,6 +37,7 @@ from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
+from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
@@ -46,8 +49,6 @@ from mpq_onnx.workflows.preparation import (
     read_calibration,
 )
 from mpq_onnx.workflows.quantizing import (
-    MirrorCheck,
-    check_against_mirror,
     round_network,
     torch_device,
     write_graph,
@@ -182,12 +183,13 @@ def allocate(
         if scaled is not float_model.model:
             mirror = bound.once("mirror", lambda: _mirror(scaled, float_model, device))
         layouts = bound.once("layouts", lambda: tensor_facts(scaled, training_set, options.device).layouts)
+        trained = with_outputs(mirror, differentiable_outputs(scaled))
         sites = find_sites(
             scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last, layouts
         )
         check_covers(calibrated, sites, str(calibration or data))
         problem = Problem(
-            mirror=mirror,
+            mirror=trained,
             sites=sites,
             calibration=calibrated,
             weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
@@ -202,7 +204,7 @@ def allocate(
                 options.width_choice,
                 options.learned_ranges,
             ),
-            data=bound.once("training", lambda: TrainingData(training_set, mirror, device)),
+            data=bound.once("training", lambda: TrainingData(training_set, trained, device)),
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
             dynamic_ranges=options.activation_ranges == DYNAMIC,
@@ -210,7 +212,7 @@ def allocate(
         )
         if not problem.sites.free_weights and weight_bits is not None:
             raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
-        held_out = bound.once("validation", lambda: TrainingData(validation_set, mirror, device))
+        held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
         bench = _Bench(scaled, problem, options, held_out)
         uniform, finished = bench.run()
         best = min(finished, key=lambda each: _rank(each.result))
@@ -363,7 +365,8 @@ def _choices_of(candidate: Candidate) -> tuple[object, ...]:
 def _rank(result: CandidateResult) -> tuple[float, float]:
     """Least for the candidate to keep: the distance from the float model, then the SQNR where float noise is all there is."""
     comparison = result.evaluation.comparison
-    return max(result.distance, FLOAT_NOISE), -comparison.output_sqnr if comparison is not None else 0.0
+    sqnr = comparison.output_sqnr if comparison is not None else None
+    return max(result.distance, FLOAT_NOISE), 0.0 if sqnr is None else -sqnr
 
 
 def _calibration(

@@ -137,7 +137,8 @@ def allocate_energy(
         graph = bench.graph(chosen.allocation)
         # Few examples are gone through again and again: noise has to be seen often to be known.
         positions = [index % len(bench.validation_set) for index in range(CHECKED_EXAMPLES)]
-        ratios = measure_ratios(graph, bench.validation_set.part(positions), options.device)
+        checked = bench.validation_set.part(positions)
+        ratios = measure_ratios(graph, checked, options.device, bench.mirror.outputs)
         check = NoiseCheck(len(positions), ratios.outputs, output_signal_to_noise(bench, best, positions))
         results = progress / "results"
         embed_provenance(

@@ -17,6 +17,7 @@ from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
+from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
@@ -28,8 +29,6 @@ from mpq_onnx.workflows.preparation import (
     read_calibration,
 )
 from mpq_onnx.workflows.quantizing import (
-    MirrorCheck,
-    check_against_mirror,
     round_network,
     torch_device,
     write_graph,

@@ -12,6 +12,8 @@ from mpq_onnx.metadata import METADATA_TASK
 from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.report.file_format import StoredWidths, format_text, stored_widths
+from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
@@ -30,6 +32,10 @@ class EvaluateResult:
     allocation: Allocation | None
     """From the file's metadata; None for a float file or another tool's."""
     evaluation: Evaluation
+    format: str
+    """float, or in which form and at how many bits the graph is quantized, whoever made it."""
+    widths: StoredWidths
+    """Of the types in the graph."""
     energy: EnergyAllocation | None = None
     """From the metadata of a noisy file."""
     ratios: Ratios | None = None
@@ -89,11 +95,14 @@ def evaluate(
         )
     else:
         found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
+    graph = graph_facts(loaded)
     return EvaluateResult(
         path=str(model),
         bytes=file_bytes(model),
         allocation=embedded_allocation(loaded.metadata_props, str(model)),
         evaluation=found,
+        format=format_text(graph),
+        widths=stored_widths(graph),
         energy=embedded_energy_allocation(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
         notes=label_notes(dataset, loaded),

@@ -18,8 +18,10 @@ from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, Energ
 from mpq_onnx.energy_allocators.measured_distance import noisy_distance
 from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
 from mpq_onnx.model_file import clone, load_model
@@ -104,7 +106,7 @@ class NoiseBench:
         training_set, self.validation_set = split_validation(dataset, validation, options.seed)
         self.sites = find_mac_sites(base, training_set, options)
         device = torch_device(options.device)
-        mirror = build_mirror(base.model, base.path)
+        mirror = with_outputs(build_mirror(base.model, base.path), differentiable_outputs(base.model))
         mirror.module.requires_grad_(False).to(device)
         self.mirror = straight_through(mirror)
         self.training = TrainingData(training_set, self.mirror, device)

@@ -1,30 +1,24 @@
-"""From an allocation to a checked QDQ file; what allocate and apply both end with."""
+"""From an allocation to a QDQ file; what allocate and apply have in common."""
 
 import json
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from mpq_onnx.allocation import Allocation
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.calibration import Calibration
-from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import UsageError
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import clone
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.placement import Sites
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.rounding import ROUNDINGS, quantize_network
-from mpq_onnx.runtime.session import Runner
-from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.storage import STORAGES
 
 ROUNDING_BATCH = 64
@@ -33,20 +27,6 @@ ROUNDING_BYTES = 4 * 2**30
 TENSORS_IN_FLIGHT = 3
 STREAMS = 2
 """Float and quantized."""
-CHECK_EXAMPLES = 64
-
-
-@dataclass(frozen=True)
-class MirrorCheck:
-    """How well onnxruntime and the mirror agree on the final graph."""
-
-    examples: int
-    optimized_sqnr: float
-    """Decibels between the outputs, with onnxruntime's graph optimizations."""
-    unoptimized_sqnr: float
-    """Decibels, without them."""
-    same_predictions: float
-    """Share of examples with the same largest output, the worse of the two."""
 
 
 def torch_device(device: str) -> torch.device:
@@ -91,25 +71,3 @@ def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwo
     InsertQdqPass(network, STORAGES[storage])(graph)
     graph.metadata_props[METADATA_ALLOCATION] = json.dumps(allocation.document())
     return graph
-
-
-def check_against_mirror(
-    graph: ir.Model, mirror: Mirror, network: QuantizedNetwork, dataset: Dataset, device: str
-) -> MirrorCheck:
-    """Run the final graph in onnxruntime, optimized and not, and in the mirror."""
-    simulated = quantized_mirror(mirror, network)
-    where = next(simulated.module.parameters()).device
-    examples = min(CHECK_EXAMPLES, len(dataset))
-    feeds = dataset.read(range(examples)).inputs
-    with torch.no_grad():
-        expected = [output.cpu().numpy() for output in simulated.run(feeds, where)]
-    ratios, same = [], []
-    for optimize in tqdm((True, False), desc="check", disable=None, leave=False):
-        found = Runner(graph, device, optimize, where="the quantized graph").run(feeds)
-        noise = SignalToNoise()
-        for got, wanted in zip(found, expected, strict=True):
-            noise.update(wanted, got)
-        ratios.append(noise.decibels)
-        rows = [array.reshape(examples, -1).argmax(axis=1) for array in (found[0], expected[0])]
-        same.append(float((rows[0] == rows[1]).mean()))
-    return MirrorCheck(examples, ratios[0], ratios[1], min(same))

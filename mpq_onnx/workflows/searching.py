@@ -20,6 +20,7 @@ from mpq_onnx.workflows.allocating import MODEL_FILE, allocate
 from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
+from mpq_onnx.workflows.gates import reached as figures_of
 from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
@@ -179,8 +180,9 @@ def _bisect(
             metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
         else:
             place.mkdir(parents=True, exist_ok=True)
-            found = probe(budget, place).metrics
-            metrics = {name: share.value for name, share in found.items()}
+            found = probe(budget, place)
+            wanted = {*found.metrics, *(goal.metric for goal in goals)}
+            metrics = {name: each.value for name, each in figures_of(found).items() if name in wanted}
             write_text(kept, json.dumps({"budget": budget, "metrics": metrics}) + "\n")
         for goal in goals:
             if goal.metric not in metrics:

@@ -295,7 +295,8 @@ def _metrics(evaluation: Any) -> dict[str, Any]:
     comparison = evaluation.comparison
     if comparison is not None:
         found["agreement"] = None if comparison.agreement is None else comparison.agreement.value
-        found["output_sqnr"] = comparison.output_sqnr if math.isfinite(comparison.output_sqnr) else None
+        sqnr = comparison.output_sqnr
+        found["output_sqnr"] = sqnr if sqnr is not None and math.isfinite(sqnr) else None
     return found
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 
-from mpq_onnx.runtime.scores import binary, classes, values, vectors
+from mpq_onnx.runtime.scores import binary, classes, labels, values, vectors
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.tasks import Answer
 
-SCORES: dict[Answer, Callable[[str, int], Scores]] = {
+SCORES: dict[Answer, Callable[[str], Scores]] = {
     Answer.CLASSES: classes.ClassScores,
     Answer.BINARY: binary.BinaryScores,
     Answer.VECTORS: vectors.VectorScores,
+    Answer.LABELS: labels.LabelScores,
     Answer.VALUES: values.ValueScores,
 }
 

@@ -9,16 +9,19 @@ from sklearn.metrics import roc_auc_score
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.runtime.statistics import Estimate
 
+LARGEST = float(np.finfo(np.float64).max)
+"""scikit-learn takes no infinities."""
+
 
 class BinaryScores(Scores):
     """Logits of class 1, [examples] or [examples, 1], against labels 0 and 1."""
 
-    def __init__(self, task: str, repeats: int = 1) -> None:
-        super().__init__(task, repeats)
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
         self.logits: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []
 
-    def update(self, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None) -> None:
+    def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
         if labels is None:
             return
         if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
@@ -33,19 +36,25 @@ class BinaryScores(Scores):
         logits, labels = np.concatenate(self.logits), np.concatenate(self.labels)
         losses = -np.where(labels == 1, log_expit(logits), log_expit(-logits))
         found = {
-            "log_loss": Estimate.mean(losses, self.repeats),
-            "accuracy": Estimate.share(int(((logits > 0) == (labels == 1)).sum()), len(labels), self.repeats),
+            "log_loss": Estimate.mean(losses),
+            "accuracy": Estimate.share(int(((logits > 0) == (labels == 1)).sum()), len(labels)),
         }
         positives = int(labels.sum())
         if 0 < positives < len(labels):
-            area = float(roc_auc_score(labels, logits))
-            error = auroc_error(area, positives // self.repeats, (len(labels) - positives) // self.repeats)
-            found = {"auroc": Estimate.normal(area, error), **found}
+            found = {"auroc": _area(labels, logits, positives), **found}
         return found
 
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
         return (output.ravel() > 0).astype(np.int64)
+
+
+def _area(labels: np.ndarray, logits: np.ndarray, positives: int) -> Estimate:
+    """NaN where a logit is NaN: it has no rank."""
+    if np.isnan(logits).any():
+        return Estimate(math.nan, math.nan, math.nan)
+    area = float(roc_auc_score(labels, np.clip(logits, -LARGEST, LARGEST)))
+    return Estimate.normal(area, auroc_error(area, positives, len(labels) - positives))
 
 
 def auroc_error(area: float, positives: int, negatives: int) -> float:

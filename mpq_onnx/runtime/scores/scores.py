@@ -1,6 +1,7 @@
 """What a set of metrics does."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -8,19 +9,18 @@ from mpq_onnx.runtime.statistics import Estimate
 
 
 class Scores(ABC):
-    """Metrics of one model, gathered batch by batch over one pass or several over the same examples."""
+    """Metrics of one model, gathered batch by batch over one pass."""
 
-    def __init__(self, task: str, repeats: int = 1) -> None:
-        """Args: task: the model's; repeats: how many passes will be gathered."""
-        self.task, self.repeats = task, repeats
+    compared: ClassVar[tuple[str, ...]] = ()
+    """Figures of the worst part of the outputs (see runtime.part_figures) that are metrics of such answers."""
+
+    def __init__(self, task: str) -> None:
+        """Args: task: the model's."""
+        self.task = task
 
     @abstractmethod
-    def update(self, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None) -> None:
-        """Take in one batch of the first output.
-
-        Args:
-            labels: the right answers, or None.
-            exact: the same output of a baseline, or None.
+    def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
+        """Take in one batch of the first output, and the right answers, or the baseline's, or None.
 
         Raises:
             ValueError: labels that do not fit; the text says why.
@@ -34,3 +34,8 @@ class Scores(ABC):
     def predictions(output: np.ndarray) -> np.ndarray | None:
         """int64 [examples]: the class that an output stands for; None where it stands for none."""
         return None
+
+    @classmethod
+    def targets(cls, exact: np.ndarray) -> np.ndarray | None:
+        """What stands for the labels where the data has none: the baseline's predictions, from its output."""
+        return cls.predictions(exact)

@@ -1,4 +1,4 @@
-"""Any output: how far each example still points into the baseline's direction."""
+"""Any output: nothing but a baseline says what is right, part by part (see runtime.part_figures)."""
 
 import numpy as np
 
@@ -9,25 +9,22 @@ SMALLEST_POWER = 1e-24
 
 
 class ValueScores(Scores):
-    """Cosine between an example's output and the baseline's, over all of its numbers."""
+    """The worst part's cosine with the baseline's."""
 
-    def __init__(self, task: str, repeats: int = 1) -> None:
-        super().__init__(task, repeats)
-        self.cosines: list[np.ndarray] = []
+    compared = ("cosine", "agreement")
 
-    def update(self, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None) -> None:
-        if exact is not None and output.dtype.kind == "f" and output.ndim:
-            self.cosines.append(cosines(output, exact))
+    def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
+        """Labels say nothing of such outputs."""
 
     def metrics(self) -> dict[str, Estimate]:
-        """cosine."""
-        if not self.cosines:
-            return {}
-        return {"cosine": Estimate.mean(np.concatenate(self.cosines), self.repeats)}
+        """None of its own."""
+        return {}
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """float64 [examples]: cosine of each pair of examples."""
+    """float64 [examples]: cosine of each pair of examples; 1 where both are zero."""
     a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (first, second))
-    powers = np.maximum((a**2).sum(1) * (b**2).sum(1), SMALLEST_POWER)
-    return (a * b).sum(1) / np.sqrt(powers)
+    with np.errstate(invalid="ignore"):
+        own, other = (a**2).sum(1), (b**2).sum(1)
+        found = (a * b).sum(1) / np.sqrt(np.maximum(own * other, SMALLEST_POWER))
+    return np.where((own == 0) & (other == 0), 1.0, found)

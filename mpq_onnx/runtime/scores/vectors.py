@@ -4,47 +4,57 @@ Where the data gives pairs as two examples, one after the other (text:FILE?as=pa
 The ranks are compared with the labels, or with the baseline's similarities where there are none.
 """
 
+import math
+
 import numpy as np
 from scipy.stats import spearmanr
 
-from mpq_onnx.runtime.scores.values import ValueScores, cosines
+from mpq_onnx.runtime.scores.scores import Scores
+from mpq_onnx.runtime.scores.values import cosines
 from mpq_onnx.runtime.statistics import NORMAL_QUANTILE, Estimate
 
 RANK_VARIANCE = 1.06
 """Of Fisher's z of a rank correlation, times (pairs - 3) (Fieller, Hartley and Pearson, Biometrika 44, 1957)."""
 
 
-class VectorScores(ValueScores):
+class VectorScores(Scores):
     """Vectors [examples, length]."""
 
-    def __init__(self, task: str, repeats: int = 1) -> None:
-        super().__init__(task, repeats)
+    compared = ("cosine",)
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
         self.similarities: list[np.ndarray] = []
         self.scores: list[np.ndarray] = []
 
-    def update(self, output: np.ndarray, labels: np.ndarray | None, exact: np.ndarray | None) -> None:
-        super().update(output, labels, exact)
+    def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
+        """Labels are those of each pair's first example; or, floats [examples, length], the baseline's vectors."""
         even = len(output) // 2 * 2
-        scores = _pair_scores(labels, exact, even)
-        if scores is not None and even:
-            self.similarities.append(cosines(output[0:even:2], output[1:even:2]))
-            self.scores.append(scores)
+        if labels is None or not even:
+            return
+        wanted = (
+            labels[0:even:2].astype(np.float64)
+            if labels.ndim == 1
+            else cosines(labels[0:even:2], labels[1:even:2])
+        )
+        self.similarities.append(cosines(output[0:even:2], output[1:even:2]))
+        self.scores.append(wanted)
 
     def metrics(self) -> dict[str, Estimate]:
-        """cosine, spearman."""
-        found = super().metrics()
-        if self.scores:
-            similarities, scores = np.concatenate(self.similarities), np.concatenate(self.scores)
-            pairs = len(scores) // self.repeats
-            if pairs > 3 and np.ptp(scores) > 0 and np.ptp(similarities) > 0:
-                found["spearman"] = _rank_estimate(float(spearmanr(similarities, scores).statistic), pairs)
-        return found
+        """spearman."""
+        if not self.scores:
+            return {}
+        similarities, scores = np.concatenate(self.similarities), np.concatenate(self.scores)
+        if np.isnan(similarities).any():
+            return {"spearman": Estimate(math.nan, math.nan, math.nan)}
+        if len(scores) <= 3 or not np.ptp(scores) > 0 or not np.ptp(similarities) > 0:
+            return {}
+        return {"spearman": _rank_estimate(float(spearmanr(similarities, scores).statistic), len(scores))}
 
-
-def _pair_scores(labels: np.ndarray | None, exact: np.ndarray | None, even: int) -> np.ndarray | None:
-    if labels is not None:
-        return labels[0:even:2].astype(np.float64)
-    return cosines(exact[0:even:2], exact[1:even:2]) if exact is not None else None
+    @classmethod
+    def targets(cls, exact: np.ndarray) -> np.ndarray | None:
+        """The baseline's vectors themselves."""
+        return exact
 
 
 def _rank_estimate(correlation: float, pairs: int) -> Estimate:

@@ -1,0 +1,91 @@
+"""The tensors that stand for a model's outputs where gradients are needed: the floats behind labels, nothing for constants.
+
+ArgMax, TopK's indices, comparisons, Round and casts to whole numbers let no gradient through. For an output behind such a step
+the tensors that went into it are compared instead (the logits of an ArgMax, both sides of a comparison), unless another output
+depends on them already. An output that is constant, or made of such steps on the model's inputs alone, is left out.
+"""
+
+import onnx_ir as ir
+
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
+"""Operators from which on a value depends on weights; a Gather from a constant table is one too."""
+STEPS = frozenset(
+    {
+        "ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "OneHot", "Round", "Floor", "Ceil", "Sign", "Equal",
+        "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf", "Shape", "Size",
+    }
+)  # fmt: skip
+"""Operators that are constant almost everywhere."""
+INDICES_BEHIND = frozenset({"TopK", "MaxPool", "Unique"})
+"""Operators whose first output only holds values of their input; the others are indices."""
+
+
+def differentiable_outputs(model: ir.Model) -> tuple[str, ...]:
+    """Names of what stands for the outputs, each once; their own where all, or none, of them carry gradients."""
+    flow = _Flow(model)
+    outputs = list(dict.fromkeys(model.graph.outputs))
+    chosen = [value for value in outputs if value in flow.smooth]
+    covered = _ancestors(chosen)
+    for value in outputs:
+        if value not in flow.smooth and value in flow.weighted:
+            chosen += [each for each in flow.behind(value) if each not in covered and each not in chosen]
+    return tuple(str(value.name) for value in chosen or outputs)
+
+
+class _Flow:
+    """Which values depend on weights, and which on weights or float inputs by a way that gradients can go."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.weighted: set[ir.Value] = set()
+        self.smooth: set[ir.Value] = {
+            value
+            for value in model.graph.inputs
+            if value.name not in model.graph.initializers
+            and (value.dtype is None or value.dtype.is_floating_point())
+        }
+        for node in model.graph:
+            inputs = [value for value in node.inputs if value is not None]
+            table = node.op_type == "Gather" and inputs[0].const_value is not None
+            from_weights = any(value in self.weighted for value in inputs)
+            starts = node.op_type in WEIGHTED or (table and not from_weights)
+            passes = starts or any(value in self.smooth for value in inputs)
+            for index, output in enumerate(node.outputs):
+                if starts or from_weights:
+                    self.weighted.add(output)
+                if passes and not _is_step(node, index):
+                    self.smooth.add(output)
+
+    def behind(self, value: ir.Value) -> list[ir.Value]:
+        """The nearest values that carry gradients, on every way back from `value`."""
+        found: list[ir.Value] = []
+        waiting, seen = [value], {value}
+        while waiting:
+            current = waiting.pop(0)
+            if current in self.smooth:
+                found.append(current)
+                continue
+            producer = current.producer()
+            for each in producer.inputs if producer is not None else ():
+                if each is not None and each in self.weighted and each not in seen:
+                    seen.add(each)
+                    waiting.append(each)
+        return found
+
+
+def _is_step(node: ir.Node, index: int) -> bool:
+    if node.op_type == "Cast":
+        return not ir.DataType(node.attributes.get_int("to", int(ir.DataType.FLOAT))).is_floating_point()
+    return node.op_type in STEPS or (node.op_type in INDICES_BEHIND and index > 0)
+
+
+def _ancestors(values: list[ir.Value]) -> set[ir.Value]:
+    """All that `values` are computed from, themselves included."""
+    found = set(values)
+    waiting = list(values)
+    while waiting:
+        producer = waiting.pop().producer()
+        for each in producer.inputs if producer is not None else ():
+            if each is not None and each not in found:
+                found.add(each)
+                waiting.append(each)
+    return found

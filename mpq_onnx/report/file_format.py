@@ -1,0 +1,73 @@
+"""In which form a file is quantized, and at how many bits, read from its graph: of any maker's file, in a few words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mpq_onnx.report.graph_facts import DYNAMIC, GraphFacts
+
+FLOAT = "float"
+
+
+@dataclass(frozen=True)
+class StoredWidths:
+    """Mean bits of the types that a graph stores and computes in; None where all is float.
+
+    A type's bits bound those of a file that uses fewer levels than its types have.
+    """
+
+    mean_weight_bits: float | None
+    """Over the weights of multiply-accumulate nodes that are quantized."""
+    mean_activation_bits: float | None
+    """Over the quantizers."""
+
+
+def format_name(facts: GraphFacts) -> str:
+    """QDQ, integer operators by name and count, dynamic ranges of QDQ; or float."""
+    forms = []
+    if any(layer.weight for layer in facts.layers) or facts.activations:
+        forms.append("QDQ")
+    if facts.integer_operators:
+        counts = ", ".join(f"{count} {name}" for name, count in facts.integer_operators.items())
+        forms.append(f"integer operators: {counts}")
+    if any(tensor.ranges == DYNAMIC for tensor in facts.activations):
+        forms.append("dynamic ranges")
+    return ", ".join(forms) or FLOAT
+
+
+def stored_widths(facts: GraphFacts) -> StoredWidths:
+    """The means (see StoredWidths)."""
+    weights = [
+        (layer.weights, bits)
+        for layer in facts.layers
+        if layer.constant and layer.weight is not None and (bits := type_bits(layer.weight.container))
+    ]
+    weights += [(layer.weights, layer.bits) for layer in facts.integer_weights]
+    activations = [(1, bits) for tensor in facts.activations if (bits := type_bits(tensor.container))]
+    return StoredWidths(_mean(weights), _mean(activations))
+
+
+def format_text(facts: GraphFacts) -> str:
+    """Form and widths in one line, with the layers whose weights stay float."""
+    name, widths = format_name(facts), stored_widths(facts)
+    if name == FLOAT:
+        return name
+    parts = [name]
+    if widths.mean_weight_bits is not None:
+        parts.append(f"weights in {widths.mean_weight_bits:.3g} bits")
+    if widths.mean_activation_bits is not None:
+        parts.append(f"activations in {widths.mean_activation_bits:.3g} bits")
+    left = sum(layer.constant and layer.weight is None for layer in facts.layers)
+    if left:
+        parts.append(f"weights of {left} of {len(facts.layers) + len(facts.integer_weights)} layers float")
+    return "; ".join(parts)
+
+
+def type_bits(container: str) -> int | None:
+    """The width of an integer type by its name (int8); None for what has no fixed one."""
+    digits = "".join(filter(str.isdigit, container))
+    return int(digits) if digits else None
+
+
+def _mean(counted: Sequence[tuple[int, int]]) -> float | None:
+    total = sum(count for count, _ in counted)
+    return sum(count * bits for count, bits in counted) / total if total else None

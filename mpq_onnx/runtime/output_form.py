@@ -1,0 +1,79 @@
+"""What a model's outputs mean and which parts they have, found once before an evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import DataError
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.output_parts import OutputPart, output_parts
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.tasks import Answer, OutputForm, answer_of
+
+EXAMPLES = 64
+"""Drawn by a fixed seed: more would not show other scales."""
+
+
+@dataclass(frozen=True)
+class OutputMeaning:
+    """How outputs are compared."""
+
+    answer: Answer
+    parts: tuple[OutputPart, ...]
+
+
+def output_meaning(
+    reference: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset
+) -> OutputMeaning:
+    """Of the reference's outputs (the baseline, or the model itself where there is none) on some examples of `dataset`.
+
+    Args:
+        layouts: of the reference's outputs.
+    """
+    order = np.random.default_rng(0).permutation(len(dataset))
+    batch = dataset.read(np.sort(order[:EXAMPLES]))
+    outputs = [
+        as_examples(examples_first(array, layout, batch.examples), batch.examples)
+        for array, layout in zip(reference.run(batch.inputs), layouts, strict=True)
+    ]
+    parts = output_parts(reference.outputs, outputs)
+    form = OutputForm(
+        tuple(array.shape for array in outputs),
+        tuple(array.dtype.kind == "f" for array in outputs),
+        alike=len(parts) == len(outputs) or dataset.has_labels,
+    )
+    return OutputMeaning(answer_of(dataset.task, form), parts)
+
+
+def as_examples(array: np.ndarray, examples: int) -> np.ndarray:
+    """`array` as [examples, ...]; one that has no axis of that length in front counts as a single example."""
+    return array if array.ndim and len(array) == examples else array[None]
+
+
+def comparable_shapes(found: np.ndarray, exact: np.ndarray, examples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both as [examples, ...] of equal shapes.
+
+    An output whose length depends on the data (what is left after non-maximum suppression) may differ between the two: the
+    shorter is filled up, with -1, or with 0 for floats.
+
+    Raises:
+        DataError: shapes of different networks.
+    """
+    ours, theirs = as_examples(found, examples), as_examples(exact, examples)
+    if ours.shape == theirs.shape:
+        return ours, theirs
+    whole = len(ours) == len(theirs) == 1 and found.shape[:1] != (examples,) and ours.ndim == theirs.ndim
+    if not whole:
+        raise DataError(
+            f"the model gives outputs of shape {found.shape}, the baseline of {exact.shape}: not the same network"
+        )
+    shape = tuple(max(lengths) for lengths in zip(ours.shape, theirs.shape, strict=True))
+    return _filled(ours, shape), _filled(theirs, shape)
+
+
+def _filled(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    filled = np.full(shape, -1 if array.dtype.kind == "i" else 0, array.dtype)
+    filled[tuple(slice(size) for size in array.shape)] = array
+    return filled

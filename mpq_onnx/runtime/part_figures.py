@@ -1,0 +1,107 @@
+"""How well each part of a model's outputs survives: signal to noise, cosine, agreement, a line a part."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpq_onnx.runtime.scores.values import cosines
+from mpq_onnx.runtime.statistics import NORMAL_QUANTILE, Estimate, Share, comparable, decibels
+
+FIGURES = ("sqnr", "cosine", "agreement")
+"""Of a part; in all of them more is better."""
+FLOATS, LABELS, TEXT = "floats", "labels", "text"
+
+
+@dataclass(frozen=True)
+class PartFigures:
+    """One output, or one part of it, against the baseline's."""
+
+    part: str
+    kind: str
+    """floats; labels: whole numbers and truth values; text: not compared."""
+    sqnr: Estimate | None = None
+    """Decibels, of floats: all examples' power over all examples' squared error."""
+    cosine: Estimate | None = None
+    """Of floats: mean over the examples."""
+    agreement: Estimate | None = None
+    """Of labels: the share of equal entries, mean over the examples."""
+
+    @staticmethod
+    def over_repeats(repeats: Sequence["PartFigures"]) -> "PartFigures":
+        """The mean of every figure (see Estimate.over_repeats)."""
+        first = repeats[0]
+        means = {}
+        for name in FIGURES:
+            found = [getattr(each, name) for each in repeats]
+            means[name] = None if None in found else Estimate.over_repeats(found)
+        return PartFigures(first.part, first.kind, **means)
+
+
+def worst(parts: Iterable[PartFigures], figure: str) -> tuple[Estimate, str] | None:
+    """The least of a figure (a name in FIGURES) over the parts that have it, NaN before all others, and its part; or None."""
+    found = [(each, part.part) for part in parts if (each := getattr(part, figure)) is not None]
+    return min(
+        found, key=lambda each: -math.inf if math.isnan(each[0].value) else each[0].value, default=None
+    )
+
+
+class PartTally:
+    """Gathers the figures of one part, batch by batch."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        self.kind = FLOATS
+        self.signal: list[np.ndarray] = []
+        self.noise: list[np.ndarray] = []
+        self.cosines: list[np.ndarray] = []
+        self.equal: list[np.ndarray] = []
+
+    def update(self, exact: np.ndarray, found: np.ndarray) -> None:
+        """Take in one batch, [examples, ...] of equal shapes, from both networks."""
+        kinds = {exact.dtype.kind, found.dtype.kind}
+        if not kinds <= set("fiub"):
+            self.kind = TEXT
+        elif "f" not in kinds:
+            self.kind = LABELS
+            self.equal.append(_rows(exact == found).mean(axis=1))
+        else:
+            wanted, difference = (_rows(each) for each in comparable(exact, found))
+            self.signal.append((wanted**2).sum(axis=1))
+            self.noise.append((difference**2).sum(axis=1))
+            self.cosines.append(cosines(wanted, wanted - difference))
+
+    @property
+    def figures(self) -> PartFigures:
+        """Of all that was taken in."""
+        if self.kind == LABELS:
+            equal = Estimate.mean(np.concatenate(self.equal))
+            return PartFigures(self.part, self.kind, agreement=_within(equal))
+        if self.kind == TEXT or not self.signal:
+            return PartFigures(self.part, self.kind)
+        return PartFigures(
+            self.part,
+            self.kind,
+            sqnr=_ratio(np.concatenate(self.signal), np.concatenate(self.noise)),
+            cosine=Estimate.mean(np.concatenate(self.cosines)),
+        )
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """[examples, everything of one]."""
+    return array.reshape(len(array), -1) if array.size else np.zeros((len(array), 1))
+
+
+def _within(estimate: Estimate) -> Share:
+    return Share(estimate.value, max(estimate.low, 0.0), min(estimate.high, 1.0))
+
+
+def _ratio(signal: np.ndarray, noise: np.ndarray) -> Estimate:
+    """Decibels of the two powers, one each an example, with the interval of a ratio of means (first order)."""
+    value = decibels(float(signal.sum()), float(noise.sum()))
+    if not math.isfinite(value):
+        return Estimate(value, value, value)
+    spread = (signal / signal.mean() - noise / noise.mean()).std() / math.sqrt(len(signal))
+    margin = NORMAL_QUANTILE * 10 / math.log(10) * float(spread)
+    return Estimate(value, value - margin, value + margin)
