@@ -16,7 +16,8 @@ from mpq_onnx.allocators.items import activation_items
 from mpq_onnx.allocators.targets import TARGETS
 from mpq_onnx.allocators.training_data import TrainingBatch
 from mpq_onnx.equalization import EQUALIZATIONS
-from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.errors import DataError
+from mpq_onnx.graph.example_layout import ExampleLayout, UsageError
 from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRules, WidthTable
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
@@ -225,7 +226,7 @@ def test_learned_widths_are_held_to_the_maximum() -> None:
 
 def batch(labels: torch.Tensor | None) -> TrainingBatch:
     exact = torch.tensor([[4.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    return TrainingBatch((torch.zeros(2, 1),), labels, (exact,), Answer.CLASSES, ())
+    return TrainingBatch((torch.zeros(2, 1),), labels, (exact,), Answer.CLASSES, (), (ExampleLayout(0),))
 
 
 def test_labels_are_real_generated_or_distilled() -> None:
