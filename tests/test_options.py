@@ -16,8 +16,8 @@ from mpq_onnx.allocators.items import activation_items
 from mpq_onnx.allocators.targets import TARGETS
 from mpq_onnx.allocators.training_data import TrainingBatch
 from mpq_onnx.equalization import EQUALIZATIONS
-from mpq_onnx.errors import DataError
-from mpq_onnx.graph.example_layout import ExampleLayout, UsageError
+from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRules, WidthTable
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
