@@ -21,6 +21,7 @@ from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, leve
 from mpq_onnx.placement.graph_roles import is_pass_through
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_ranges import first_quantizer
+from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
@@ -33,11 +34,6 @@ INTEGER_OPS = (
     "DynamicQuantizeMatMul",
 )  # fmt: skip
 """Operators that hold integers themselves: another format than QDQ."""
-INTEGER_WEIGHTS = {
-    "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3, "ConvInteger": 1, "MatMulInteger": 1, "DynamicQuantizeMatMul": 1,
-    "MatMulNBits": 1,
-}  # fmt: skip
-"""The input of an integer operator that is its weight."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,6 @@ class LayerFacts:
     """int32, float or none."""
     raised_channels: int
     """Output channels whose weight scale was raised, so that int32 holds the bias."""
-
-
-@dataclass(frozen=True)
-class IntegerWeight:
-    """The stored weight of an operator on integers."""
-
-    weights: int
-    bits: int
 
 
 @dataclass(frozen=True)
@@ -130,21 +118,8 @@ def _read_graph(model: ir.Model) -> GraphFacts:
         outputs={str(value.name): _dequantizer(value) is not None for value in model.graph.outputs},
         float_operators=_counted(node.op_type for node in model.graph if _leaves_float(node)),
         integer_operators=_counted(integer),
-        integer_weights=tuple(
-            weight for node in model.graph if (weight := _integer_weight(node)) is not None
-        ),
+        integer_weights=tuple(weight for node in model.graph if (weight := integer_weight(node)) is not None),
     )
-
-
-def _integer_weight(node: ir.Node) -> IntegerWeight | None:
-    index = INTEGER_WEIGHTS.get(node.op_type)
-    value = node.inputs[index] if index is not None and index < len(node.inputs) else None
-    if value is None or value.const_value is None:
-        return None
-    if node.op_type == "MatMulNBits":
-        counts = [node.attributes.get_int(name, 0) for name in ("K", "N", "bits")]
-        return IntegerWeight(counts[0] * counts[1], counts[2])
-    return IntegerWeight(value.const_value.size, value.const_value.dtype.bitwidth)
 
 
 def _layer(mac: Mac, macs: dict[str, int]) -> LayerFacts:
