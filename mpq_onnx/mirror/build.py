@@ -15,6 +15,7 @@ from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.dtypes import torch_dtype
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.ops.pooling import max_pool
+from mpq_onnx.ops.composites import is_standard
 
 SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK", "LSTM", "GRU", "RNN"})
 """Ops whose mirror function returns a tuple even where the node uses one output."""
@@ -57,9 +58,7 @@ def build_mirror(model: ir.Model, where: str = "the model") -> Mirror:
 def unsupported_nodes(model: ir.Model) -> list[ir.Node]:
     """The nodes that the op table lacks."""
     return [
-        node
-        for node in model.graph
-        if node.domain not in ("", "ai.onnx") or node.op_type not in (*OP_TABLE, "Constant")
+        node for node in model.graph if not is_standard(node) or node.op_type not in (*OP_TABLE, "Constant")
     ]
 
 

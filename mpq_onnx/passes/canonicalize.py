@@ -1,8 +1,8 @@
 """The canonical float form that every later stage starts from.
 
 Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
-Conv, ConvTranspose or Gemm, Dropout and Identity gone, constants the second operand of their products, alpha and beta folded,
-shapes inferred, every node named.
+Conv, ConvTranspose or Gemm, what exporters took apart fused (see fusing/), Dropout and Identity gone, constants the second
+operand of their products, alpha and beta folded, shapes inferred, every node named.
 """
 
 import math
@@ -23,10 +23,13 @@ from onnxscript.rewriter.rules.common import (
 from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.graph.mac import MAC_OPS
 from mpq_onnx.model_checks import check_weights
+from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
+from mpq_onnx.passes.fusing import fuse_composites
+from mpq_onnx.passes.hold_composites import HoldCompositesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
@@ -70,10 +73,11 @@ def canonicalize(model: ir.Model, where: str = "the model") -> ir.Model:
 
 def _canonical(model: ir.Model) -> ir.Model:
     prepare = ir.passes.Sequential(
-        common.InlinePass(),
+        common.InlinePass(lambda function: not is_composite(function)),
         common.RemoveInitializersFromInputsPass(),
         EliminateIdentitiesPass(),
         InferShapesAnewPass(),
+        HoldCompositesPass(),
     )
     model = convert_opset(prepare(model).model)
     _lift_constants(model)
@@ -81,10 +85,14 @@ def _canonical(model: ir.Model) -> ir.Model:
     TimeMajorRecurrencePass()(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
     optimizer.optimize_ir(
-        model, input_size_limit=2**24, output_size_limit=LARGEST_FOLDED, should_fold=_should_fold
+        model,
+        input_size_limit=2**24,
+        output_size_limit=LARGEST_FOLDED,
+        should_fold=_should_fold,
+        inline=False,
     )
     ComputeInFloat32Pass()(model)
-    model = rewriter.rewrite(model, REWRITE_RULES)
+    model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
     _lift_constants(model)
     ir.passes.Sequential(common.ShapeInferencePass(), WeightsOnTheRightPass(), FoldGemmFactorsPass())(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])

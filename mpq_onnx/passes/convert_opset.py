@@ -29,7 +29,9 @@ def convert_opset(model: ir.Model) -> ir.Model:
     model.ir_version = max(model.ir_version, OLDEST_IR_VERSION)
     restate_old_operators(model, opset)
     try:
-        if 18 <= opset <= CANONICAL_OPSET:
+        if (
+            18 <= opset < CANONICAL_OPSET
+        ):  # this converter inlines functions, also where nothing is to be done
             version_converter.convert_version(model, target_version=CANONICAL_OPSET)
         if model.opset_imports.get("") != CANONICAL_OPSET:
             model = _convert_by_onnx(model)

@@ -15,6 +15,7 @@ from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.model_file import clone
+from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
@@ -340,7 +341,9 @@ def _is_quantized(value: ir.Value) -> bool:
 
 def _leaves_float(node: ir.Node) -> bool:
     """An operator on signals whose float output some reader reads as it is."""
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Constant", *INTEGER_OPS) or node.domain:
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Constant", *INTEGER_OPS) or not is_standard(
+        node
+    ):
         return False
     value = node.outputs[0]
     if is_pass_through(node) or is_stored(value) or (value.dtype is not None and value.dtype.is_integer()):

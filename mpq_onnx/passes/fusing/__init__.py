@@ -1,0 +1,47 @@
+"""Fusing what exporters took apart: composites become one standard operator each, one family a file.
+
+Operators of later sets than the canonical one (RMSNormalization, Swish) are one node of a function of ours
+(ops/composites.py).
+A composite is left as it is where something inside it is read elsewhere or is an output, or where shapes do not fit.
+"""
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+from onnxscript import rewriter
+
+from mpq_onnx.ops.composites import declare_composites
+from mpq_onnx.passes.fusing import (
+    affine_into_weights,
+    gelu,
+    group_normalization,
+    hard_sigmoid,
+    hard_swish,
+    mish,
+    normalization,
+    sigmoid,
+    softmax,
+    swish,
+)
+
+FAMILIES = (
+    softmax.RULES,
+    normalization.RULES,
+    group_normalization.RULES,
+    affine_into_weights.RULES,
+    hard_swish.RULES,
+    hard_sigmoid.RULES,
+    gelu.RULES,
+    mish.RULES,
+    swish.RULES,
+    sigmoid.RULES,
+)
+"""In this order: a family sees what those before it made."""
+
+
+def fuse_composites(model: ir.Model) -> ir.Model:
+    """Put standard operators in place of composites; `model` is at the canonical opset, its constants are initializers."""
+    common.ShapeInferencePass()(model)
+    for rules in FAMILIES:
+        model = rewriter.rewrite(model, rules)
+    declare_composites(model)
+    return model
