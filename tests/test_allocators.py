@@ -16,6 +16,7 @@ from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import LearnedWidth
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantization import fake_quantize, levels_of
+from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
@@ -34,11 +35,12 @@ def make_problem(
     float_model = load_float_model(model)
     dataset = float_model.open_data(spec)
     calibration = measure_calibration(float_model, dataset, CalibrationRules(), "cpu")
+    layouts = tensor_facts(float_model.model, dataset, "cpu").layouts
     mirror = build_mirror(float_model.model)
     mirror.module.requires_grad_(False)
     return Problem(
         mirror,
-        find_sites(float_model.model, calibration.shapes),
+        find_sites(float_model.model, calibration.shapes, layouts=layouts),
         calibration,
         WeightRules(),
         Budget(weight_bits, activation_bits, CHOICES, CHOICES, granularity),

@@ -29,6 +29,8 @@ from mpq_onnx.weights import quantize_to_nearest
 NAME = "fisher-projected"
 EXAMPLES = 512
 BATCH_SIZE = 32
+SMALL_BATCH_SIZE = 8
+"""Where a weight has no matrix form: each batch is one sample of its cost."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def _measure(problem: Problem) -> Costs:
     watched = list(dict.fromkeys([*readers, *constants, *activations.values()]))
     # A batch holds all its activations at once; later batches of the data set add nothing new.
     examples = min(EXAMPLES, len(problem.data))
-    for batch in problem.data.batches(BATCH_SIZE, examples):
+    size = SMALL_BATCH_SIZE if constants else BATCH_SIZE
+    for batch in problem.data.batches(size, examples):
         recorder = Recorder(mirror, watched, readers)
         outputs = batch.by_example(recorder.run_batch(batch.inputs))
         found = torch.autograd.grad(
