@@ -16,6 +16,7 @@ from tabulate import tabulate
 from mpq_onnx.allocation import Allocation, embedded_allocation
 from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.json_document import EDITED
 from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
@@ -46,7 +47,7 @@ def make_card(model: ir.Model, size: int) -> Card:
     provenance = read_provenance(model)
     card: Card = {
         "model": _model(model, size, facts, allocation),
-        "weights": _weights(facts, allocation),
+        "weights": _weights(model, facts, allocation),
         "activations": _activations(facts, allocation),
         "biases": _biases(facts, allocation),
         "method": _method(allocation),
@@ -73,7 +74,7 @@ def _model(model: ir.Model, size: int, facts: GraphFacts, allocation: Allocation
     }
 
 
-def _weights(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+def _weights(model: ir.Model, facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     layers = [layer for layer in facts.layers if layer.constant]
     quantized = [layer for layer in layers if layer.weight is not None]
     tensors = [layer.weight for layer in quantized if layer.weight is not None]
@@ -92,6 +93,7 @@ def _weights(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]
         "first layer": _end(layers[:1], allocation),
         "last layer": _end(layers[-1:], allocation),
         "left in float": ", ".join(layer.node for layer in layers if layer.weight is None) or "none",
+        "not counted": ", ".join(map(str, uncounted_macs(model))) or "none",
         "embedding tables": _embeddings(allocation),
         "variance correction": settings.variance_correction if settings else _unknown_if(tensors),
         "equalization": settings.equalization if settings else _unknown_if(tensors),

@@ -37,6 +37,7 @@ from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
+from mpq_onnx.workflows.float_notes import float_notes
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import (
@@ -263,6 +264,7 @@ def allocate(
             loses_to_uniform=best.result.distance > uniform.result.distance,
             notes=(
                 *label_notes(validation_set, float_model.model),
+                *(float_notes(scaled, sites) if weight_bits is not None else ()),
                 *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             ),
         )

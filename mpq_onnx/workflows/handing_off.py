@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 
 import mpq_onnx
 from mpq_onnx.allocation import embedded_allocation
@@ -19,6 +20,8 @@ from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.energy_allocation import embedded_energy_allocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.uncounted import OWN_DOMAINS, uncounted_macs
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
@@ -125,6 +128,14 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     energy = embedded_energy_allocation(loaded.metadata_props, path)
     model = clone(loaded)
     RemoveNoisePass()(model)
+    common.InlinePass(criteria=lambda function: not function.domain.startswith(OWN_DOMAINS))(model)
+    complete_names(model)
+    uncounted = uncounted_macs(model)
+    if uncounted:
+        raise UsageError(
+            f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; export the model"
+            " first (branches with constant conditions fold, see --set)"
+        )
     computed = [
         str(chain.integers.name)
         for chain in quantizer_chains(model).weights

@@ -1,0 +1,62 @@
+"""Multiply-accumulates that nothing reaches: in branches, loops and functions, and of other operator sets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from mpq_onnx.graph.mac import MAC_OPS
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+CONTRIBUTED = frozenset(
+    {
+        "Attention", "DecoderMaskedMultiHeadAttention", "FusedConv", "FusedGemm", "FusedMatMul", "GroupQueryAttention",
+        "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "MoE", "MultiHeadAttention", "NhwcFusedConv", "PackedAttention",
+        "QAttention", "QMoE", "SparseAttention", "TransposeMatMul",
+    }
+)  # fmt: skip
+"""Operators of com.microsoft that multiply."""
+OWN_DOMAINS = "mpq_onnx."
+OTHER_STANDARD = frozenset({"DeformConv", "Attention"})
+
+
+@dataclass(frozen=True)
+class UncountedMac:
+    """One node that multiplies out of reach."""
+
+    node: str
+    op_type: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.node} ({self.op_type}, {self.reason})"
+
+
+def uncounted_macs(model: ir.Model) -> tuple[UncountedMac, ...]:
+    """All of them, in graph order, those of functions last."""
+    return tuple(_of_graph(model)) + tuple(_of_functions(model))
+
+
+def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
+    for node in model.graph.all_nodes():
+        inside = node.graph is not model.graph
+        multiplies = node.domain in ("", "ai.onnx") and node.op_type in (*MAC_OPS, *RECURRENT)
+        if inside and multiplies:
+            yield UncountedMac(str(node.name), node.op_type, "in a branch or loop")
+        elif node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
+            yield UncountedMac(str(node.name), node.op_type, "an operator of com.microsoft")
+        elif node.domain in ("", "ai.onnx") and (
+            node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) != 2)
+        ):
+            yield UncountedMac(str(node.name), node.op_type, "no product of two operands")
+
+
+def _of_functions(model: ir.Model) -> Iterator[UncountedMac]:
+    for function in model.functions.values():
+        if function.domain.startswith(OWN_DOMAINS):
+            continue
+        for node in function:
+            if node.domain in ("", "ai.onnx") and node.op_type in (*MAC_OPS, *RECURRENT):
+                yield UncountedMac(
+                    str(node.name or node.op_type), node.op_type, f"in function {function.name}"
+                )
