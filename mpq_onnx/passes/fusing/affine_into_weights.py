@@ -124,7 +124,7 @@ def _along(scale: np.ndarray, axis: int, weight: np.ndarray) -> np.ndarray:
 def _constant(op: Any, array: np.ndarray, node: ir.Node, index: int) -> ir.Value:
     """A constant under the name of the input that it stands in for."""
     given = node.inputs[index] if index < len(node.inputs) else None
-    name = str(given.name) if given is not None and given.name else f"{node.outputs[0].name}_bias"
+    name = str(given.name) if given is not None and given.name else f"{node.outputs[0].name}_offset"
     return op.Constant(value=ir.tensor(np.ascontiguousarray(array), name=name), _outputs=[name])
 
 

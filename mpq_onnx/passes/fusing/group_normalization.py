@@ -56,7 +56,7 @@ def _grouped(x: ir.Value, there: ir.Node, inner: ir.Node, back: ir.Node, root: i
 
     def build(op: Any) -> ir.Value:
         constants = []
-        for array, kind in zip(arrays, ("scale", "bias"), strict=True):
+        for array, kind in zip(arrays, ("gamma", "beta"), strict=True):
             spread = np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (channels,)), dtype)
             constants.append(op.Constant(value=ir.tensor(spread), _outputs=[f"{name}_{kind}"]))
         if groups == channels:

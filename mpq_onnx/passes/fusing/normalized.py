@@ -55,7 +55,7 @@ class Normalized:
         channels = int(self.sizes[1])  # type: ignore[arg-type]
         scale, bias = (
             self._constant(op, np.broadcast_to(array.reshape(-1), (channels,)), f"{name}_{kind}")
-            for array, kind in ((self.scale, "scale"), (self.bias, "bias"))
+            for array, kind in ((self.scale, "gamma"), (self.bias, "beta"))
         )
         return op.InstanceNormalization(self.x, scale, bias, epsilon=self.epsilon)
 
@@ -69,9 +69,9 @@ class Normalized:
         if not inside:
             scale, bias = np.array(1.0), np.array(0.0)
         sizes = [int(self.sizes[axis]) for axis in self.axes]  # type: ignore[arg-type]
-        inputs = [self._constant(op, self._spread(scale, sizes), f"{name}_scale")]
+        inputs = [self._constant(op, self._spread(scale, sizes), f"{name}_gamma")]
         if self.centred and bias.any():
-            inputs.append(self._constant(op, self._spread(bias, sizes), f"{name}_bias"))
+            inputs.append(self._constant(op, self._spread(bias, sizes), f"{name}_beta"))
         attributes = {"axis": -len(self.axes), "epsilon": self.epsilon}
         if self.centred:
             y = op.LayerNormalization(x, *inputs, **attributes)
@@ -80,9 +80,9 @@ class Normalized:
         if moved:
             y = op.Transpose(y, perm=[order.index(axis) for axis in range(self.rank)])
         if not inside:
-            y = op.Mul(y, self._constant(op, self.scale, f"{name}_scale_beside"))
+            y = op.Mul(y, self._constant(op, self.scale, f"{name}_gamma_beside"))
         if self.bias.any() and not (inside and self.centred):
-            y = op.Add(y, self._constant(op, self.bias, f"{name}_bias_beside"))
+            y = op.Add(y, self._constant(op, self.bias, f"{name}_beta_beside"))
         return y
 
     def _spread(self, array: np.ndarray, sizes: list[int]) -> np.ndarray:
