@@ -9,6 +9,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from mpq_onnx.graph.example_layout import Layouts
+from mpq_onnx.graph.roles import Role, ValueRoles, value_roles
 from mpq_onnx.placement import activation_functions, all_outputs, before_activation, mac_inputs
 from mpq_onnx.placement.embeddings import EMBEDDING_BITS, embedding_sites
 from mpq_onnx.placement.first_and_last import FIRST_LAST, INCLUDE, fix_first_and_last
@@ -25,7 +26,7 @@ from mpq_onnx.placement.sites import (
     with_sources,
 )
 
-Placement = Callable[[ir.Model, Shapes], tuple[ActivationSite, ...]]
+Placement = Callable[[ir.Model, Shapes, ValueRoles], tuple[ActivationSite, ...]]
 
 PLACEMENTS: dict[str, Placement] = {
     "all": all_outputs.activation_sites,
@@ -53,13 +54,18 @@ def find_sites(
         first_last: one of FIRST_LAST.
         layouts: where the examples lie in every tensor, if known.
     """
-    activations = PLACEMENTS[placement](model, shapes)
+    roles = value_roles(model)
+    activations = PLACEMENTS[placement](model, shapes, roles)
     quantized = {site.tensor for site in activations}
 
     def source(tensor: str | None) -> str | None:
         return None if tensor is None else quantized_source(model, tensor, quantized)
 
-    weights = weight_sites(model, shapes, layouts or {})
+    weights = [
+        site
+        for site in weight_sites(model, shapes, layouts or {})
+        if any(roles.roles[use.output] is Role.SIGNAL for use in site.uses)  # not the angles of positions
+    ]
     products = tuple(
         dataclasses.replace(site, sources=(source(site.sources[0]), source(site.sources[1])))
         for site in product_sites(model, shapes, weights)

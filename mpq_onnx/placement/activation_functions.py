@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.roles import ValueRoles
 from mpq_onnx.placement.all_outputs import output_sites
 from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
 from mpq_onnx.placement.sites import ActivationSite, Shapes
@@ -12,6 +13,6 @@ ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | {
 }  # fmt: skip
 
 
-def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, in graph order."""
-    return output_sites(model, shapes, lambda node: node.op_type not in ACTIVATION_FUNCTIONS)
+    return output_sites(model, shapes, roles, lambda node: node.op_type not in ACTIVATION_FUNCTIONS)

@@ -1,65 +1,102 @@
 """Placement "all": every op output that is not a pass-through, after the fused activation.
 
-Residual adds, concatenations, average pools, softmax, layer normalization and the model's outputs included; the model's
-floating-point inputs get a fixed 8-bit quantizer. Nothing stays in float between two nodes but index arithmetic (see there).
+Residual adds, average pools, softmax, layer normalization and the model's outputs included; inputs that are signals get a fixed
+8-bit quantizer. Nothing stays in float between two nodes but what is no signal (graph.roles), masked scores, whose softmax
+applies the mask itself, and joined tensors whose parts are quantized one by one (joined_parts).
 """
 
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable
 
 import onnx_ir as ir
 
-from mpq_onnx.placement.graph_roles import fused_into, is_float, is_pass_through
-from mpq_onnx.placement.index_arithmetic import exact_values, masks_softmax
+from mpq_onnx.graph.operators import is_float, is_pass_through, read_by_multiplier
+from mpq_onnx.graph.roles import Role, ValueRoles
+from mpq_onnx.placement.graph_roles import fused_into
+from mpq_onnx.placement.joined_parts import keeps_parts
 from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
 
 INPUT_BITS = 8
 
 
-def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, inputs first, then in graph order."""
-    return input_sites(model, shapes) + output_sites(model, shapes, lambda node: fused_into(node) is not None)
+    return input_sites(model, shapes, roles) + output_sites(
+        model, shapes, roles, lambda node: fused_into(node) is not None
+    )
 
 
-def input_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
-    """The model's floating-point inputs, at a fixed width."""
+def input_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
+    """The model's inputs that are floating-point signals, at a fixed width."""
     return tuple(
-        ActivationSite(
-            str(value.name),
-            "Input",
-            str(value.name),
-            math.prod(shape_of(str(value.name), shapes)),
-            INPUT_BITS,
-        )
+        _site(value, str(value.name), "Input", shapes, roles, INPUT_BITS)
         for value in model.graph.inputs
-        if is_float(value) and value.uses()
+        if value.uses() and roles.is_quantizable(value) and _elements(value, shapes)
     )
 
 
 def output_sites(
-    model: ir.Model, shapes: Shapes, leaves_float: Callable[[ir.Node], bool]
+    model: ir.Model, shapes: Shapes, roles: ValueRoles, leaves_float: Callable[[ir.Node], bool]
 ) -> tuple[ActivationSite, ...]:
     """The outputs of all nodes that compute a signal, in graph order.
 
     Args:
-        leaves_float: true for nodes whose output gets no quantizer.
+        leaves_float: true for nodes whose output gets no quantizer, as another one follows at once.
     """
     sites = []
-    exact = exact_values(model)
     for node in model.graph:
-        if is_pass_through(node) or leaves_float(node) or _is_static(node, exact):
-            continue
-        if masks_softmax(node, exact):
+        if keeps_parts(node) or (leaves_float(node) and not _fuses_with_mask(node, roles)):
             continue
         for output in node.outputs:
-            if output.name and is_float(output) and (output.uses() or output.is_graph_output()):
-                elements = math.prod(shape_of(output.name, shapes))
-                sites.append(ActivationSite(str(node.name), node.op_type, output.name, elements))
+            read = output.name and (output.uses() or output.is_graph_output())
+            if (
+                read
+                and roles.is_quantizable(output)
+                and _is_new(node, output, roles)
+                and _elements(output, shapes)
+            ):
+                bits = INPUT_BITS if _enters(node, roles) else None
+                sites.append(_site(output, str(node.name), node.op_type, shapes, roles, bits))
     return tuple(sites)
 
 
-def _is_static(node: ir.Node, exact: Set[str]) -> bool:
-    """True for nodes that compute no signal: shape arithmetic, constant folding left-overs, what stems from integer inputs."""
-    return node.op_type in ("Shape", "Size", "ConstantOfShape", "Range") or all(
-        value.name in exact for value in node.outputs
-    )
+def _fuses_with_mask(node: ir.Node, roles: ValueRoles) -> bool:
+    """What would be quantized after the next node is not, as that lays a mask."""
+    consumer = fused_into(node)
+    return consumer is not None and consumer.outputs[0].name in roles.masked
+
+
+def _is_new(node: ir.Node, output: ir.Value, roles: ValueRoles) -> bool:
+    """False where `output` has values of a tensor that is quantized already, or whole numbers that no multiplier reads."""
+    source = node.inputs[0] if node.inputs else None
+    if is_pass_through(node):
+        return source is not None and source.name in roles.masked
+    if node.op_type in ("Cast", "CastLike") and not is_float(source):
+        return read_by_multiplier(output)
+    return True
+
+
+def _enters(node: ir.Node, roles: ValueRoles) -> bool:
+    """True for the Cast by which an input of integers becomes a floating-point signal."""
+    source = node.inputs[0] if node.inputs else None
+    is_cast = node.op_type in ("Cast", "CastLike")
+    return is_cast and source is not None and not is_float(source) and roles.of(source) is Role.SIGNAL
+
+
+def is_input_data(value: ir.Value, roles: ValueRoles) -> bool:
+    """True for a model input's own values, perhaps behind pass-through ops or a Cast from integers."""
+    node = value.producer()
+    while node is not None and is_pass_through(node) and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node is None or _enters(node, roles)
+
+
+def _elements(value: ir.Value, shapes: Shapes) -> int:
+    return math.prod(shape_of(str(value.name), shapes))
+
+
+def _site(
+    value: ir.Value, node: str, op_type: str, shapes: Shapes, roles: ValueRoles, bits: int | None
+) -> ActivationSite:
+    name = str(value.name)
+    return ActivationSite(node, op_type, name, _elements(value, shapes), bits, roles.data_readers.get(name))

@@ -6,14 +6,15 @@ values that it throws away.
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.roles import ValueRoles
 from mpq_onnx.placement.all_outputs import input_sites, output_sites
 from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS, fused_into
 from mpq_onnx.placement.sites import ActivationSite, Shapes
 
 
-def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, inputs first, then in graph order."""
-    return input_sites(model, shapes) + output_sites(model, shapes, _leaves_float)
+    return input_sites(model, shapes, roles) + output_sites(model, shapes, roles, _leaves_float)
 
 
 def _leaves_float(node: ir.Node) -> bool:

@@ -1,19 +1,11 @@
-"""What a node means to a quantizer: does it only move values, is it an activation that fuses with its producer."""
+"""What a node means to a quantizer: is it an activation that fuses with its producer, whose values does it pass on."""
 
 from collections.abc import Set
 
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import weight_input
-
-PASS_THROUGH = frozenset(
-    {
-        "MaxPool", "GlobalMaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split",
-        "Gather", "GatherElements", "GatherND", "Identity", "Dropout", "Expand", "Tile", "Pad", "DepthToSpace",
-        "SpaceToDepth", "Cast", "CastLike", "ReduceMax", "ReduceMin",
-    }
-)  # fmt: skip
-"""Ops whose outputs are values of their first input (or zero): their quantizer is the input's."""
+from mpq_onnx.graph.operators import is_constant, is_pass_through
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 """Activations that integer hardware applies in the accumulator, before the output is quantized."""
@@ -21,24 +13,6 @@ FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 FUSING_PRODUCERS = frozenset(
     {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum"}
 )
-
-
-def is_float(value: ir.Value | None) -> bool:
-    """True for float16, bfloat16, float and double tensors; unknown types count as float."""
-    return value is not None and (value.dtype is None or value.dtype.is_floating_point())
-
-
-def is_constant(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None
-
-
-def is_pass_through(node: ir.Node) -> bool:
-    """True where every output value is an input value (a Gather from a constant table is not)."""
-    if node.op_type == "Pad" and node.attributes.get_string("mode", "constant") == "constant":
-        fill = node.inputs[2] if len(node.inputs) > 2 else None
-        if fill is not None and (fill.const_value is None or fill.const_value.numpy().any()):
-            return False
-    return node.op_type in PASS_THROUGH and not is_constant(node.inputs[0])
 
 
 def is_bias_add(node: ir.Node) -> bool:

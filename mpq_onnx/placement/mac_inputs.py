@@ -9,44 +9,44 @@ import math
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import MAC_OPS
-from mpq_onnx.placement.all_outputs import INPUT_BITS
-from mpq_onnx.placement.graph_roles import is_constant, is_float, quantized_source
-from mpq_onnx.placement.index_arithmetic import exact_values
+from mpq_onnx.graph.roles import ValueRoles
+from mpq_onnx.placement.all_outputs import INPUT_BITS, is_input_data
 from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
 
 FACTORS = {"Einsum": slice(None)}
 """Inputs that are multiplied; the first two of all other ops."""
 
 
-def activation_sites(model: ir.Model, shapes: Shapes) -> tuple[ActivationSite, ...]:
+def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, in the order of their first readers."""
-    exact = exact_values(model)
-    inputs = {str(value.name) for value in model.graph.inputs}
     readers: dict[str, list[str]] = {}
     values: dict[str, ir.Value] = {}
     for node in model.graph:
         if node.op_type not in MAC_OPS or node.domain not in ("", "ai.onnx"):
             continue
         for value in dict.fromkeys(node.inputs[FACTORS.get(node.op_type, slice(2))]):
-            if value is None or is_constant(value) or not is_float(value) or value.name in exact:
+            if (
+                value is None
+                or not roles.is_quantizable(value)
+                or not math.prod(shape_of(_name(value), shapes))
+            ):
                 continue
-            values[str(value.name)] = value
-            readers.setdefault(str(value.name), []).append(str(node.name))
-    return tuple(
-        _site(values[tensor], tuple(nodes), inputs, model, shapes) for tensor, nodes in readers.items()
-    )
+            values[_name(value)] = value
+            readers.setdefault(_name(value), []).append(str(node.name))
+    return tuple(_site(values[tensor], tuple(nodes), shapes, roles) for tensor, nodes in readers.items())
 
 
-def _site(
-    value: ir.Value, readers: tuple[str, ...], inputs: set[str], model: ir.Model, shapes: Shapes
-) -> ActivationSite:
-    tensor, producer = str(value.name), value.producer()
-    is_input = quantized_source(model, tensor, inputs) is not None
+def _name(value: ir.Value) -> str:
+    return str(value.name)
+
+
+def _site(value: ir.Value, readers: tuple[str, ...], shapes: Shapes, roles: ValueRoles) -> ActivationSite:
+    tensor, producer = _name(value), value.producer()
     return ActivationSite(
         node=tensor if producer is None else str(producer.name),
         op_type="Input" if producer is None else producer.op_type,
         tensor=tensor,
         elements=math.prod(shape_of(tensor, shapes)),
-        fixed_bits=INPUT_BITS if is_input else None,
+        fixed_bits=INPUT_BITS if is_input_data(value, roles) else None,
         readers=readers,
     )

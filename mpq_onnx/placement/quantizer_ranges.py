@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_constant, is_pass_through
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.clip_limits import constant_limits
-from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS, is_constant, is_pass_through
+from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
 from mpq_onnx.quantization import SCHEMES, levels_of
 
 STORED_SUFFIX = "_dequantized"

@@ -14,12 +14,12 @@ from onnx_ir.passes import common
 from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
+from mpq_onnx.graph.operators import is_pass_through
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
-from mpq_onnx.placement.graph_roles import is_pass_through
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_ranges import first_quantizer
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
