@@ -309,7 +309,8 @@ class _Analysis:
                 return Role.MASK
             if origin is _Origin.CONSTANTS:
                 return Role.CONSTANT
-            return Role.SIGNAL if is_float(value) and read_by_multiplier(value) else Role.SHAPE
+            multiplied = use is _Use.DATA and is_float(value) and read_by_multiplier(value)
+            return Role.SIGNAL if multiplied else Role.SHAPE
         if origin is _Origin.COMPUTED and is_float(value):
             return Role.INDEX if use is _Use.INDEX else Role.SIGNAL
         if use is _Use.NONE and is_float(value) and value.uses():

@@ -61,11 +61,11 @@ def find_sites(
     def source(tensor: str | None) -> str | None:
         return None if tensor is None else quantized_source(model, tensor, quantized)
 
-    weights = [
+    weights = tuple(
         site
         for site in weight_sites(model, shapes, layouts or {})
         if any(roles.roles[use.output] is Role.SIGNAL for use in site.uses)  # not the angles of positions
-    ]
+    )
     products = tuple(
         dataclasses.replace(site, sources=(source(site.sources[0]), source(site.sources[1])))
         for site in product_sites(model, shapes, weights)
