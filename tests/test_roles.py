@@ -256,8 +256,9 @@ def test_quantized_files_agree_whatever_the_mask_is_made_of(tmp_path: Path) -> N
         onnx.save(attention(MASKS[kind]), tmp_path / "float.onnx")
         np.savez(tmp_path / "data.npz", **feeds)
         result = mpq_onnx.allocate(
-            tmp_path / "float.onnx", f"npz:{tmp_path / 'data.npz'}", folder, weight_bits=8, activation_bits=8,
-            options=mpq_onnx.AllocateOptions(method="uniform", rounding="nearest"),
+            tmp_path / "float.onnx", f"npz:{tmp_path / 'data.npz'}", folder,
+            validation=f"npz:{tmp_path / 'data.npz'}", weight_bits=8, activation_bits=8,
+            options=mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", bias_correction=False),
         )  # fmt: skip
         assert result.mirror_check.unoptimized_sqnr > 40
         session = ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
