@@ -27,9 +27,9 @@ class QuantizedBias:
     """One bias vector, one element an output channel."""
 
     integers: np.ndarray
-    """int32 [channels]."""
+    """int32 [channels]; int8 where the bias has scales of its own."""
     scale: np.ndarray
-    """float32 [channels]: input scale times weight scale."""
+    """float32 [channels]: input scale times weight scale, or the bias's own."""
 
     def dequantized(self) -> np.ndarray:
         """float32 values, as DequantizeLinear computes them."""
@@ -47,6 +47,19 @@ def quantize_bias(
     if not np.isfinite(scale).all() or not ((integers >= limits.min) & (integers <= limits.max)).all():
         return None
     return QuantizedBias(integers.astype(np.int32), scale)
+
+
+def bias_of_its_own_scale(bias: np.ndarray) -> QuantizedBias:
+    """`bias` [channels] as the largest int8, or zero, times a scale a channel: what float32 holds, for any products.
+
+    A float bias between a quantized weight and a quantized input is no way out: onnxruntime's optimizer WeightBiasQuantization
+    makes an int32 of it that saturates. An int8 it leaves alone, and computes the node in float.
+    """
+    largest = np.iinfo(np.int8).max
+    scale = (np.abs(bias) / largest).astype(np.float32)
+    normal = scale >= np.finfo(np.float32).tiny
+    integers = np.where(normal, np.sign(bias) * largest, 0).astype(np.int8)
+    return QuantizedBias(integers, np.where(normal, scale, SMALLEST_SCALE).astype(np.float32))
 
 
 def raised_scale(grid: WeightGrid, bias: np.ndarray, input_scale: np.float32) -> np.ndarray:

@@ -94,7 +94,7 @@ def test_dynamic_ranges_of_examples_that_are_all_zero(scheme: str, levels: int) 
 
 
 def network(reader: str = "Conv") -> onnx.ModelProto:
-    """A ReLU that is always zero with a reader that has a bias, beside a branch that is alive; a dead channel in each weight."""
+    """A ReLU that is always zero, its reader with a bias, a branch that is alive; each weight has a dead channel."""
     rng = np.random.default_rng(0)
     shape = (4, 3, 3, 3)
     tensors = {

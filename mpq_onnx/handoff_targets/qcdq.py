@@ -89,7 +89,9 @@ def _write_zero_point(model: ir.Model, dequantize: ir.Node, zero_point: np.ndarr
     if len(dequantize.inputs) > 2 and dequantize.inputs[2] is not None:
         return
     zero = add_initializer(
-        model.graph, f"{dequantize.outputs[0].name}_qcdq_zero_point", zero_point.astype(np.int32)
+        model.graph,
+        f"{dequantize.outputs[0].name}_qcdq_zero_point",
+        zero_point.astype(dequantize.inputs[0].dtype.numpy()),
     )
     dequantize.resize_inputs(3)
     dequantize.replace_input_with(2, zero)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.mac import is_stored
+from mpq_onnx.graph.mac import BIAS_INPUT, CONVOLUTIONS, is_stored
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
 
@@ -75,7 +75,12 @@ class WeightChain:
 
     @property
     def is_bias(self) -> bool:
-        return self.dtype == ir.DataType.INT32
+        """Read as a bias alone, whatever its type."""
+        uses = list(self.result.uses())
+        return self.dtype == ir.DataType.INT32 or (
+            bool(uses)
+            and all(use.idx == BIAS_INPUT and use.node.op_type in (*CONVOLUTIONS, "Gemm") for use in uses)
+        )
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import FLOAT, format_name, type_bits
-from mpq_onnx.report.graph_facts import GraphFacts, LayerFacts, TensorFacts, graph_facts
+from mpq_onnx.report.graph_facts import OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
 from mpq_onnx.report.provenance import read_provenance
 
 UNKNOWN = "unknown"
 NONE = "none"
+OWN_SCALE_BIASES = "own scale beside integer products"
 FLOAT_BIASES = "float beside integer products"
 RAISED_CHANNELS = "channels with a raised weight scale"
 CARD_FILES = ("card.json", "card.md")
@@ -123,12 +124,14 @@ def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, 
 
 def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     raised = sum(layer.raised_channels for layer in facts.layers)
+    kinds = {OWN_SCALE_BIASES: OWN_SCALE, FLOAT_BIASES: FLOAT}
+    products = [layer for layer in facts.layers if layer.weight and layer.input]
     return {
         "type": _distinct(layer.bias for layer in facts.layers),
-        FLOAT_BIASES: ", ".join(
-            layer.node for layer in facts.layers if layer.bias == FLOAT and layer.weight and layer.input
-        )
-        or NONE,
+        **{
+            name: ", ".join(layer.node for layer in products if layer.bias == kind) or NONE
+            for name, kind in kinds.items()
+        },
         RAISED_CHANNELS: raised,
         "correction": allocation.settings.bias_correction if allocation else UNKNOWN,
     }
@@ -137,10 +140,15 @@ def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
 def bias_notes(card: Card) -> tuple[str, ...]:
     """What a reader of a result should know of its biases, a sentence each."""
     biases = card["biases"]
-    kept, raised = biases[FLOAT_BIASES], biases[RAISED_CHANNELS]
+    raised = biases[RAISED_CHANNELS]
     notes = []
-    if kept != NONE:
-        notes.append(f"the bias stays float between quantized weights and inputs at {kept}")
+    if biases[OWN_SCALE_BIASES] != NONE:
+        notes.append(
+            f"the bias at {biases[OWN_SCALE_BIASES]} has its own scale, as int32 does not hold it at that of the products:"
+            " onnxruntime computes the node in float"
+        )
+    if biases[FLOAT_BIASES] != NONE:
+        notes.append(f"the bias stays float between quantized weights and inputs at {biases[FLOAT_BIASES]}")
     if raised:
         notes.append(f"{raised} output channels have a larger weight scale, so that int32 holds their bias")
     return tuple(notes)

@@ -27,6 +27,7 @@ from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
 ASYMMETRIC, SYMMETRIC, NARROW = "asymmetric", "symmetric", "symmetric, narrow"
+OWN_SCALE = "own scale"
 ZERO_ALONE = "zero alone"
 """Of a quantizer of one level: what goes through it is always zero."""
 STATIC, DYNAMIC = "static", "dynamic"
@@ -66,7 +67,7 @@ class LayerFacts:
     output: TensorFacts | None
     """The quantizer that the output goes through, behind a fused activation."""
     bias: str
-    """int32, float or none."""
+    """int32, own scale (other integers), float or none."""
     raised_channels: int
     """Output channels whose weight scale was raised, so that int32 holds the bias."""
 
@@ -135,9 +136,19 @@ def _layer(mac: Mac, macs: dict[str, int]) -> LayerFacts:
         weight=_weight(w) if constant else _read(w),
         input=_read(x),
         output=_written(node.outputs[0]),
-        bias="none" if bias is None else ("int32" if _dequantizer(bias) is not None else "float"),
+        bias=_bias_kind(bias),
         raised_channels=_raised_channels(bias),
     )
+
+
+def _bias_kind(bias: ir.Value | None) -> str:
+    if bias is None:
+        return "none"
+    node = _dequantizer(bias)
+    integers = None if node is None else node.inputs[0]
+    if integers is None:
+        return "float"
+    return "int32" if integers.dtype in (None, ir.DataType.INT32) else OWN_SCALE
 
 
 def _raised_channels(bias: ir.Value | None) -> int:

@@ -27,8 +27,8 @@ class BiasedProduct:
     """Of the weight's scales: each serves one output channel, or one in every group of a ConvTranspose."""
     along_channels: bool = True
     """The weight's scales run along this node's output channels."""
-    alone: bool = True
-    """All who read the weight do so along its scales."""
+    readers: int = 1
+    """Nodes that read the weight."""
 
     @property
     def largest_bias(self) -> np.ndarray:
@@ -65,15 +65,17 @@ def with_raised_scales(
 ) -> dict[str, WeightGrid]:
     """`grids` with the scale of every channel raised whose bias int32 would not hold.
 
-    Weights that others read too stay as they are, and so does one scale for a whole tensor: there the bias stays float.
+    A weight with several readers is raised only as far as all of them need it: one whose input is nearly zero must not take
+    the weight from another. One scale for a whole tensor stays as it is. Where that is not enough the bias stays float.
     """
     changed = dict(grids)
-    for each in products:
-        grid = changed[each.weight]
-        if each.alone and (not one_scale or len(grid.scale) == 1):
-            scale = raised_scale(grid, each.largest_bias, _scale(activations, each))
-            scale = np.where(grid.is_empty, grid.scale, scale)
-            changed[each.weight] = dataclasses.replace(grid, scale=scale)
+    for tensor, grid in grids.items():
+        uses = [each for each in products if each.weight == tensor and each.along_channels]
+        if not uses or len(uses) < uses[0].readers or (one_scale and len(grid.scale) > 1):
+            continue
+        scales = [raised_scale(grid, each.largest_bias, _scale(activations, each)) for each in uses]
+        scale = np.where(grid.is_empty, grid.scale, np.min(scales, axis=0))
+        changed[tensor] = dataclasses.replace(grid, scale=scale)
     return changed
 
 

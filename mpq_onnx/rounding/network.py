@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from mpq_onnx.allocation import Allocation
-from mpq_onnx.biases import quantize_bias
+from mpq_onnx.biases import bias_of_its_own_scale, quantize_bias
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
@@ -92,8 +92,7 @@ def quantize_network(
         grid = weights[each.weight].grid
         scale = each.weight_scale(grid.scale)
         bias = None if scale is None else quantize_bias(each.bias, source.scale, scale)
-        if bias is not None:
-            network.biases[each.node] = bias
+        network.biases[each.node] = bias_of_its_own_scale(each.bias) if bias is None else bias
     network.float_biases.update(
         {node: bias for node, bias in rounded.biases.items() if node not in network.biases}
     )
@@ -136,7 +135,7 @@ def _biased_products(
     found = []
     for site in sites.weights:
         along = [use for use in site.uses if use.channel_axis == site.channel_axis]
-        alone = len(mirror.values[site.tensor].users) == len(along)
+        readers = len(mirror.values[site.tensor].users)
         for use in site.uses if site.tensor in quantized else ():
             bias = (corrected or {}).get(use.node, _bias(mirror, use))
             source = use.source or ""
@@ -148,7 +147,7 @@ def _biased_products(
             ):
                 continue
             found.append(
-                BiasedProduct(use.node, site.tensor, source, bias, site.channels, use in along, alone)
+                BiasedProduct(use.node, site.tensor, source, bias, site.channels, use in along, readers)
             )
     return found
 
