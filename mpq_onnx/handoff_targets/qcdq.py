@@ -88,10 +88,11 @@ def _write_zero_point(model: ir.Model, dequantize: ir.Node, zero_point: np.ndarr
     """Spell the zero point of a bias out: readers of QCDQ expect three inputs."""
     if len(dequantize.inputs) > 2 and dequantize.inputs[2] is not None:
         return
+    integers = dequantize.inputs[0]
+    assert integers is not None and integers.const_value is not None
+    kind = integers.const_value.numpy().dtype
     zero = add_initializer(
-        model.graph,
-        f"{dequantize.outputs[0].name}_qcdq_zero_point",
-        zero_point.astype(dequantize.inputs[0].dtype.numpy()),
+        model.graph, f"{dequantize.outputs[0].name}_qcdq_zero_point", zero_point.astype(kind)
     )
     dequantize.resize_inputs(3)
     dequantize.replace_input_with(2, zero)
