@@ -10,7 +10,8 @@ import pytest
 from conftest import make_cnn, make_encoder, make_model, weights
 from onnx import TensorProto, helper, numpy_helper
 
-from mpq_onnx.model_file import fingerprint, model_bytes
+from mpq_onnx.fingerprint import fingerprint
+from mpq_onnx.model_file import model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.compute_in_float32 import converted_types
 from mpq_onnx.workflows.exporting import export
