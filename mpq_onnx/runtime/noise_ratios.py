@@ -8,11 +8,11 @@ import onnx_ir as ir
 from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.graph.operators import is_float
 from mpq_onnx.model_file import clone
 from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
-from mpq_onnx.placement.graph_roles import is_float
 from mpq_onnx.placement.quantizer_ranges import output_quantizer
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import runner_with_outputs
