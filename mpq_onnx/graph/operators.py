@@ -97,6 +97,17 @@ def _copies_pixels(resize: ir.Node) -> bool:
     return mode == "nearest" and crops != "tf_crop_and_resize"
 
 
+def is_bookkeeping(node: ir.Node, index: int) -> bool:
+    """True where operand `index` is an index, a shape, an axis, a number of repeats, a scale or a condition."""
+    return index in BOOKKEEPING.get(node.op_type, ()) and is_standard(node)
+
+
+def is_join(node: ir.Node) -> bool:
+    """True for a node that puts values of several tensors side by side."""
+    replaces = node.attributes.get_string("reduction", "none") == "none"
+    return node.op_type in JOINS and is_standard(node) and replaces
+
+
 def is_multiplier(node: ir.Node) -> bool:
     """True for a node that multiplies and accumulates."""
     return node.op_type in MULTIPLIERS and is_standard(node)

@@ -25,13 +25,13 @@ from mpq_onnx.graph.masks import (
     magnitude_strength,
 )
 from mpq_onnx.graph.operators import (
-    BOOKKEEPING,
     COMPARISONS,
     RANDOM,
     SELECTORS,
     SHAPE_READERS,
     TABLE_LOOKUPS,
     factors,
+    is_bookkeeping,
     is_constant,
     is_float,
     is_multiplier,
@@ -252,7 +252,7 @@ class _Analysis:
         assert value is not None
         if node.op_type in SHAPE_READERS:
             return _Use.NONE
-        if index in BOOKKEEPING.get(node.op_type, ()):
+        if is_bookkeeping(node, index):
             return _Use.MASK if node.op_type in SELECTING_CONDITIONS else _Use.INDEX
         if node.outputs[0] not in self.origins or not is_standard(node) or _has_subgraph(node):
             return _Use.DATA if is_float(value) else _Use.INDEX
@@ -351,9 +351,8 @@ def _turns(node: ir.Node, index: int) -> bool:
 
 def _operands(node: ir.Node) -> Iterator[ir.Value]:
     """The inputs that are no indices, shapes or conditions."""
-    left_out = BOOKKEEPING.get(node.op_type, ())
     for index, value in enumerate(node.inputs):
-        if value is not None and index not in left_out:
+        if value is not None and not is_bookkeeping(node, index):
             yield value
 
 

@@ -6,12 +6,9 @@ what they were: the joined tensor needs no quantizer of its own, unless a multip
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import JOINS, is_standard, read_by_multiplier
+from mpq_onnx.graph.operators import is_join, read_by_multiplier
 
 
 def keeps_parts(node: ir.Node) -> bool:
     """True for a node that puts values of several tensors side by side, where no multiplier reads them as one."""
-    replaces = node.attributes.get_string("reduction", "none") == "none"
-    return (
-        node.op_type in JOINS and is_standard(node) and replaces and not read_by_multiplier(node.outputs[0])
-    )
+    return is_join(node) and not read_by_multiplier(node.outputs[0])

@@ -14,7 +14,7 @@ from onnx_ir.passes import common
 from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
-from mpq_onnx.graph.operators import is_pass_through
+from mpq_onnx.graph.operators import is_bookkeeping, is_join, is_pass_through
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
@@ -117,7 +117,7 @@ def _read_graph(model: ir.Model) -> GraphFacts:
             for value in model.graph.inputs
             if value.dtype is not None and value.dtype.is_floating_point()
         },
-        outputs={str(value.name): _dequantizer(value) is not None for value in model.graph.outputs},
+        outputs={str(value.name): _is_on_grid(value) for value in model.graph.outputs},
         float_operators=_counted(node.op_type for node in model.graph if _leaves_float(node)),
         integer_operators=_counted(integer),
         integer_weights=tuple(weight for node in model.graph if (weight := integer_weight(node)) is not None),
@@ -364,9 +364,24 @@ def _leaves_float(node: ir.Node) -> bool:
         for each in node.inputs
     ):
         return False
-    if node.op_type == "Relu" and node.inputs[0] is not None and _read(node.inputs[0]) is not None:
-        return False  # values of a quantizer still
+    if _is_on_grid(value):
+        return False
     return not _is_quantized(value) and not all(use.node.op_type == "Relu" for use in value.uses())
+
+
+def _is_on_grid(value: ir.Value) -> bool:
+    """True for values of quantizers: as they come from one, passed on, or side by side with others."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == "DequantizeLinear" or node.domain == DYNAMIC_DOMAIN:
+        return True
+    if is_pass_through(node) or node.op_type == "Relu":
+        return node.inputs[0] is not None and _is_on_grid(node.inputs[0])
+    parts = [node.inputs[index] for index in range(len(node.inputs)) if not is_bookkeeping(node, index)]
+    return is_join(node) and all(
+        part is not None and (_is_on_grid(part) or is_stored(part)) for part in parts
+    )
 
 
 def _macs(model: ir.Model) -> dict[str, int]:
