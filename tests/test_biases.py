@@ -170,6 +170,18 @@ def allocated(proto: onnx.ModelProto, folder: Path, bits: float = 8, data: str =
     return result, onnx.load(result.model_path)
 
 
+def sqnr_of(result: mpq_onnx.AllocateResult, folder: Path) -> float:
+    """Decibels of the float outputs, their mean included, over the file's error, by a plain session."""
+    float_file = onnx.load(folder / "float.onnx")
+    shape = [each.dim_value for each in float_file.graph.input[0].type.tensor_type.shape.dim[1:]]
+    x = np.random.default_rng(9).uniform(-1, 1, (32, *shape)).astype(np.float32)
+    exact, found = (
+        ort.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for content in (float_file.SerializeToString(), result.model_path)
+    )
+    return float(10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()))
+
+
 def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
 
@@ -178,10 +190,9 @@ def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", SIBLINGS)
 def test_networks_with_biases_beyond_their_products(name: str, bits: int, tmp_path: Path) -> None:
     result, model = allocated(SIBLINGS[name](), tmp_path, bits)
-    assert result.chosen.evaluation.comparison.output_sqnr > 30
-    # Fused kernels may round a value between two steps to the other one.
-    assert result.mirror_check.optimized_sqnr > 40
-    assert result.mirror_check.unoptimized_sqnr > 90
+    assert sqnr_of(result, tmp_path) > 30
+    # A value between two steps may be rounded to either.
+    assert min(result.mirror_check.optimized_sqnr, result.mirror_check.unoptimized_sqnr) > 40
     stored = constants(model)
     assert np.abs(stored["conv_bias_quantized"].astype(np.int64)).max() <= 2**30 * (1 + FLOAT32_ERROR)
     raised = {"depthwise": 2, "transposed": 1, "loud": 4}[name]
@@ -210,13 +221,13 @@ def test_a_raised_scale_runs_in_integer_kernels(tmp_path: Path) -> None:
 )
 def test_under_every_scheme_and_correction(options: dict, tmp_path: Path) -> None:
     result, _ = allocated(transposed_tiny(), tmp_path, **options)
-    assert result.chosen.evaluation.comparison.output_sqnr > 30
+    assert sqnr_of(result, tmp_path) > 30
     assert min(result.mirror_check.optimized_sqnr, result.mirror_check.unoptimized_sqnr) > 40
 
 
 def test_one_scale_for_the_tensor_gives_the_bias_its_own_and_says_so(tmp_path: Path) -> None:
     result, model = allocated(loud_biases(), tmp_path, weight_scales="tensor")
-    assert result.chosen.evaluation.comparison.output_sqnr > 30
+    assert sqnr_of(result, tmp_path) > 30
     stored = constants(model)
     assert stored["conv_bias_quantized"].dtype == np.int8
     assert stored["w_scale"].size == 1
