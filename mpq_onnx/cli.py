@@ -156,14 +156,23 @@ def cli() -> None:
     show_default=True,
     help="Data for the numeric check.",
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Make an input a constant (a number, a list with commas, a file.npy), or give an open axis its length. Repeatable.",
+)
 @json_option
-def export(source: str, output: str, as_json: bool, **options: Any) -> None:
+def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write SOURCE as canonical float ONNX.
 
     SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
     python:package.module:factory. `mpq-onnx models` lists the names.
     """
-    result = mpq_onnx.export(source, output, **options)
+    from mpq_onnx.workflows.fixed_values import split_settings
+
+    result = mpq_onnx.export(source, output, values=split_settings(settings), **options)
     if as_json:
         _print_json(result)
         return

@@ -5,7 +5,9 @@ Conv, ConvTranspose or Gemm, what exporters took apart fused (see fusing/), Drop
 operand of their products, alpha and beta folded, shapes inferred, every node named.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
@@ -28,6 +30,7 @@ from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
+from mpq_onnx.passes.free_batch import FreeBatchPass
 from mpq_onnx.passes.fusing import fuse_composites
 from mpq_onnx.passes.hold_composites import HoldCompositesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
@@ -61,21 +64,49 @@ def canonicalize(model: ir.Model, where: str = "the model") -> ir.Model:
     Raises:
         ModelError: the opset cannot be converted, the graph breaks ONNX's rules, or weights are no numbers.
     """
+    with _errors_of(where):
+        return _simplified(_modern(model))
+
+
+def canonicalize_for_any_batch(
+    model: ir.Model, where: str = "the model"
+) -> tuple[ir.Model | None, str | None]:
+    """The canonical form of a model that was exported for one batch size, with the batch axis opened.
+
+    That comes before constants are folded, which would write the batch size into many more of them.
+
+    Returns:
+        The model, whose outputs are to be compared with the source's, or None where its batch is open already or cannot be
+        opened; and what keeps the batch, where that is known.
+
+    Raises:
+        ModelError: as canonicalize.
+    """
+    free = FreeBatchPass()
+    with _errors_of(where):
+        modern = _modern(model)
+        if not free(modern).modified or free.reason is not None:
+            return None, free.reason
+        return _simplified(modern), None
+
+
+@contextlib.contextmanager
+def _errors_of(where: str) -> Iterator[None]:
     try:
-        canonical = _canonical(model)
-        check_weights(canonical, MAC_OPS)
+        yield
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
     except Exception as error:  # onnx_ir and onnxscript raise many kinds for graphs that make no sense
         raise ModelError(f"{where}: cannot be brought into canonical form: {deepest_line(error)}") from error
-    return canonical
 
 
-def _canonical(model: ir.Model) -> ir.Model:
+def _modern(model: ir.Model) -> ir.Model:
+    """At opset 21, one graph, no Identity, constants as initializers, inferred shapes."""
     prepare = ir.passes.Sequential(
         common.InlinePass(lambda function: not is_composite(function)),
         common.RemoveInitializersFromInputsPass(),
         EliminateIdentitiesPass(),
+        common.TopologicalSortPass(),
         InferShapesAnewPass(),
         HoldCompositesPass(),
     )
@@ -83,6 +114,12 @@ def _canonical(model: ir.Model) -> ir.Model:
     _lift_constants(model)
     MachineLearningOperatorsPass()(model)
     TimeMajorRecurrencePass()(model)
+    return model
+
+
+def _simplified(model: ir.Model) -> ir.Model:
+    """A modern model folded, rewritten, named."""
+    _lift_constants(model)
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
     optimizer.optimize_ir(
         model,
@@ -107,11 +144,15 @@ def _canonical(model: ir.Model) -> ir.Model:
         StripExporterMetadataPass(),
         InferShapesAnewPass(),
     )
-    return tidy(model).model
+    model = tidy(model).model
+    check_weights(model, MAC_OPS)
+    return model
 
 
 def _should_fold(node: ir.Node) -> bool | None:
     """Nothing that would outgrow memory; weights that a file keeps as the value that fills them; None for the usual rule."""
+    if node.op_type == "Identity":
+        return False  # it would copy a weight that others read
     size = _folded_size(node)
     if size is None:
         return False if node.op_type in GROWING else None

@@ -1,57 +1,95 @@
-"""Open the batch axis of a graph that was exported for one batch size.
+"""Open the batch axis of a graph that was exported for one batch size, before anything of it is folded.
 
-Inputs, outputs and the targets of Reshape name the batch size where exporters write it down. Whether the graph then computes
-the same for any batch is for the caller to check: a Reshape may have meant something else.
+Exporters write the batch size into targets of Reshape and Expand, starts and ends of Slice, first states, learned tokens. Every
+tensor's shape is followed for the size that is written and for a multiple of it; where a constant holds the batch, it is taken
+out. Whether the graph then computes the same for any batch is for the caller to check: a Reshape may have meant something else.
 """
 
-import numpy as np
-import onnx_ir as ir
-import onnx_ir.passes.common as common
+from collections.abc import Sequence
+from typing import TypeVar
 
-from mpq_onnx.model_file import add_initializer
+import onnx_ir as ir
+
+from mpq_onnx.passes.batch_constants import FREED
+from mpq_onnx.passes.followed_shapes import FollowedShapes
 
 BATCH = "batch"
-COPIED = 0
-"""In a Reshape's target: the input's own length along this axis."""
+MULTIPLE = 7
+"""Of the batch size that is written, to be followed beside it; few axes have such a length by chance."""
+
+Element = TypeVar("Element")
+
+
+def batch_axes(shapes: Sequence[ir.Shape | None]) -> tuple[int, list[int | None]] | None:
+    """(The batch size that inputs of these shapes are written for, its axis in each); None where it is open.
+
+    It is the first input's first length; another input's batch axis is the first one of that length, None if it has none.
+    """
+    first = next((shape for shape in shapes if shape), None)
+    size = first[0] if first else None
+    if not isinstance(size, int):
+        return None
+    return size, [
+        list(shape).index(size) if shape is not None and size in shape else None for shape in shapes
+    ]
 
 
 class FreeBatchPass(ir.passes.InPlacePass):
-    """Make the first axis of every input `batch`; leaves a graph alone whose inputs do not share one fixed first axis."""
+    """Name the batch axis of every input `batch` and free the constants that hold its length.
+
+    Leaves a graph alone whose batch is open already, or that takes its batch axis away; `reason` says then why.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason: str | None = None
+        """What keeps the batch fixed; None where nothing is known to."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-        sizes = {value.shape[0] if value.shape else None for value in inputs}
-        size = sizes.pop() if len(sizes) == 1 else None
-        if not isinstance(size, int):
+        found = batch_axes([value.shape for value in inputs])
+        if found is None:
             return ir.passes.PassResult(model, modified=False)
-        for value in inputs:
-            value.shape = ir.Shape([BATCH, *value.shape[1:]])  # type: ignore[index]
-        for node in graph:
-            if node.op_type == "Reshape" and not node.attributes.get_int("allowzero", 0):
-                _free_target(graph, node, size)
-        outputs = set(graph.outputs)
-        for node in graph:
+        size, axes = found
+        written, followed = FollowedShapes(model), FollowedShapes(model)
+        for value, axis in zip(inputs, axes, strict=True):
+            if value.shape is not None:
+                written.shapes[value] = _lengths(value.shape)
+                followed.shapes[value] = _replaced(_lengths(value.shape), axis, size * MULTIPLE)
+        seen: set[ir.Node] = set()
+        for node in list(graph):
+            free = FREED.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            reason = free(node, written, followed, size) if free is not None else None
+            self.reason = self.reason or reason
+            for each in [*_new_before(node, seen), node]:
+                written.follow(each)
+                followed.follow(each)
+                seen.add(each)
+        for value, axis in zip(inputs, axes, strict=True):
+            if value.shape is not None and axis is not None:
+                value.shape = ir.Shape(_replaced(list(value.shape), axis, BATCH))  # type: ignore[type-var]
+        for node in graph.all_nodes():
             for value in node.outputs:
-                if value in outputs and value.shape and value.shape[0] == size:
-                    value.shape = ir.Shape([BATCH, *value.shape[1:]])
-                elif value not in outputs:
-                    value.shape = None
-        common.ShapeInferencePass()(model)
+                value.shape = (
+                    ir.Shape([None] * len(value.shape)) if value.is_graph_output() and value.shape else None
+                )
         return ir.passes.PassResult(model, modified=True)
 
 
-def _free_target(graph: ir.Graph, node: ir.Node, size: int) -> None:
-    data, target = node.inputs
-    if (
-        data is None
-        or target is None
-        or target.const_value is None
-        or not data.shape
-        or data.shape[0] != size
-    ):
-        return
-    wanted = target.const_value.numpy()
-    if len(wanted) and wanted[0] == size:
-        free = np.array([COPIED, *wanted[1:]], np.int64)
-        node.replace_input_with(1, add_initializer(graph, f"{node.name}_free_shape", free))
+def _new_before(node: ir.Node, seen: set[ir.Node]) -> list[ir.Node]:
+    """The nodes that were put in for `node`, in order."""
+    found: list[ir.Node] = []
+    for value in node.inputs:
+        producer = value.producer() if value is not None else None
+        if producer is not None and producer not in seen and producer.graph is node.graph:
+            found += [*_new_before(producer, seen), producer]
+    return found
+
+
+def _lengths(shape: ir.Shape) -> list[int | None]:
+    return [size if isinstance(size, int) else None for size in shape]
+
+
+def _replaced(sizes: list[Element], axis: int | None, size: Element) -> list[Element]:
+    return [size if place == axis else each for place, each in enumerate(sizes)]

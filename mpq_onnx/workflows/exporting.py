@@ -1,9 +1,10 @@
 """export: any source -> one canonical float ONNX file, checked against the source."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import open_dataset
@@ -13,16 +14,19 @@ from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.model_file import clone, save_model
 from mpq_onnx.model_inputs import model_inputs
-from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
-from mpq_onnx.passes.free_batch import FreeBatchPass
+from mpq_onnx.runtime.agreement import Agreement, agreement
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
+from mpq_onnx.workflows.fixed_values import fixed_values
 from mpq_onnx.workflows.source_notes import source_notes
 from mpq_onnx.zoo import SourceOptions, open_source
-from mpq_onnx.zoo.source import SEQUENCE_LENGTH
+from mpq_onnx.zoo.source import SEQUENCE_LENGTH, SourceModel
 
 CHECK = "random?count=2&size=32"
+BATCHES = 3
+"""Of the source's size that a form for any batch is compared on, all at once."""
 LARGEST_DIFFERENCE = 1e-3
 """Relative to the largest output: above this the export is refused as wrong."""
 ROUNDINGS = 32
@@ -58,6 +62,7 @@ def export(
     sequence_length: int = SEQUENCE_LENGTH,
     preprocess: str | None = None,
     check: str = CHECK,
+    values: Mapping[str, Any] | None = None,
 ) -> ExportResult:
     """Write the canonical form of `source` to `output`.
 
@@ -73,6 +78,8 @@ def export(
         preprocess: how stored images become inputs, such as "layout=nhwc&mean=0.5&std=0.25"; kept in the file for every
             later command. None keeps what the source says.
         check: data spec for the comparison of source and file.
+        values: numbers, arrays or files (.npy) by the name of an input, which becomes a constant, or lengths by the name of an
+            open axis; what hangs on them alone folds away.
 
     Raises:
         MpqOnnxError: see its subclasses.
@@ -84,7 +91,10 @@ def export(
     if sequence_length < 1:
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
-    model = with_free_batch(canonicalize(clone(opened.model), source), check)
+    if values:
+        opened = opened.with_values(fixed_values(values))
+    checked = _canonical(opened, source, check)
+    model = checked.model
     facts = {key: model.metadata_props[key] for key in MODEL_FACTS if key in model.metadata_props}
     facts |= opened.metadata
     if preprocess is not None:
@@ -93,27 +103,16 @@ def export(
         facts[METADATA_TASK] = task
     model.metadata_props.update(facts)
     model.metadata_props[METADATA_SOURCE] = source
-    runner = Runner(model, "cpu", where=f"the canonical form of {source}")
-    feeds = open_dataset(check, model_inputs(model)).read([0, 1]).inputs
-    difference, largest = 0.0, 0.0
-    for found, wanted in zip(runner.run(feeds), opened.reference(feeds), strict=True):
-        numbers = wanted.astype(np.float64)
-        difference = max(difference, float(np.abs(found.astype(np.float64) - numbers).max(initial=0)))
-        largest = max(largest, float(np.abs(numbers).max(initial=0)))
-    if not difference <= _tolerance(opened.model) * max(largest, 1.0):
-        raise ModelError(
-            f"{source}: the canonical form differs by {difference:.3g} (outputs up to {largest:.3g}); please report it"
-        )
     size = save_model(model, output)
     return ExportResult(
         path=str(output),
         nodes=len(list(model.graph)),
         bytes=size,
-        largest_difference=difference,
-        largest_output=largest,
+        largest_difference=checked.agreement.difference,
+        largest_output=checked.agreement.largest,
         fixed_batch=model_inputs(model)[0].fixed_batch,
         metadata=facts,
-        notes=source_notes(opened.model),
+        notes=(*source_notes(opened.model), *checked.notes),
     )
 
 
@@ -122,22 +121,56 @@ def _tolerance(source: ir.Model) -> float:
     return max([LARGEST_DIFFERENCE, *(ROUNDINGS * PRECISION[dtype] for dtype in converted_types(source))])
 
 
-def with_free_batch(model: ir.Model, check: str) -> ir.Model:
-    """A model exported for one batch size, opened to any where it then still computes the same; else as it was."""
-    size = model_inputs(model)[0].fixed_batch
-    if size is None:
-        return model
-    opened = clone(model)
-    if not FreeBatchPass()(opened).modified:
-        return model
-    feeds = open_dataset(check, model_inputs(model)).read([index % 2 for index in range(2 * size)]).inputs
-    wanted = Runner(model, "cpu").run(feeds)
-    try:
-        found = Runner(opened, "cpu").run(feeds)
-    except MpqOnnxError:  # onnxruntime cannot run another number of examples
-        return model
-    same = all(
-        ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=LARGEST_DIFFERENCE, atol=1e-6)
-        for ours, theirs in zip(found, wanted, strict=True)
+@dataclass(frozen=True)
+class _Checked:
+    """A canonical form that was compared with its source."""
+
+    model: ir.Model
+    agreement: Agreement
+    notes: tuple[str, ...]
+
+
+def _canonical(source: SourceModel, where: str, check: str) -> _Checked:
+    """The canonical form for any batch where the source computes the same then, else for the source's own.
+
+    Raises:
+        ModelError: the form differs from the source, or one of the two does not run.
+    """
+    opened, reason = canonicalize_for_any_batch(clone(source.model), where)
+    if opened is not None:
+        try:
+            compared = _compared(source, opened, where, check, BATCHES)
+            fault = _fault(compared, source.model)
+            if fault is None:
+                return _Checked(opened, compared, ())
+            reason = f"with another one {fault}"
+        except MpqOnnxError as error:  # onnxruntime cannot run another number of examples
+            reason = f"with another one onnxruntime stops: {error}"
+    model = canonicalize(clone(source.model), where)
+    compared = _compared(source, model, where, check, 1)
+    fault = _fault(compared, source.model)
+    if fault is not None:
+        raise ModelError(f"{where}: the canonical form does not compute the same: {fault}; please report it")
+    return _Checked(
+        model, compared, () if reason is None else (f"the batch size stays as exported: {reason}",)
     )
-    return opened if same else model
+
+
+def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batches: int) -> Agreement:
+    """Outputs on `batches` batches of the source's size, or two examples where that is open."""
+    inputs = model_inputs(source.model)
+    size = next((each.fixed_batch for each in inputs if each.fixed_batch), None)
+    count = max(2, (size or 1) * batches)
+    dataset = open_dataset(check, inputs)
+    feeds = dataset.read([index % len(dataset) for index in range(count)]).inputs
+    runner = Runner(model, "cpu", where=f"the canonical form of {where}")
+    return agreement(runner.run(feeds), source.reference(feeds), runner.outputs)
+
+
+def _fault(found: Agreement, source: ir.Model) -> str | None:
+    """What is wrong about the outputs, in words; None where they agree."""
+    if found.fault is not None:
+        return found.fault
+    if found.difference <= _tolerance(source) * max(found.largest, 1.0):
+        return None
+    return f"an output differs by {found.difference:.3g} (outputs up to {found.largest:.3g})"

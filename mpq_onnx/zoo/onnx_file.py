@@ -1,5 +1,6 @@
 """An ONNX file, of any exporter."""
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,7 +22,7 @@ def open_source(path: str) -> SourceModel:
     """The file at `path`; onnxruntime runs it as it is for the comparison."""
     model = load_model(path)
     facts = {key: text for key, text in model.metadata_props.items() if key in MODEL_FACTS}
-    return SourceModel(model, _reference(path, model), facts)
+    return SourceModel(model, _reference(path, model), facts, functools.partial(_reference, path))
 
 
 def _reference(path: str, model: ir.Model) -> Reference:
