@@ -36,6 +36,7 @@ from mpq_onnx.passes.hold_composites import HoldCompositesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
+from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
@@ -128,6 +129,7 @@ def _simplified(model: ir.Model) -> ir.Model:
         should_fold=_should_fold,
         inline=False,
     )
+    RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
     _lift_constants(model)
@@ -137,6 +139,7 @@ def _simplified(model: ir.Model) -> ir.Model:
         EliminateIdentitiesPass(),
         common.DeduplicateHashedInitializersPass(),
         common.RemoveUnusedNodesPass(),
+        RemoveUnreadPass(),
         common.RemoveUnusedOpsetsPass(),
         common.TopologicalSortPass(),
         common.NameFixPass(),

@@ -5,11 +5,11 @@ tensor's shape is followed for the size that is written and for a multiple of it
 out. Whether the graph then computes the same for any batch is for the caller to check: a Reshape may have meant something else.
 """
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 import onnx_ir as ir
 
+from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.batch_constants import FREED
 from mpq_onnx.passes.followed_shapes import FollowedShapes
 
@@ -18,20 +18,6 @@ MULTIPLE = 7
 """Of the batch size that is written, to be followed beside it; few axes have such a length by chance."""
 
 Element = TypeVar("Element")
-
-
-def batch_axes(shapes: Sequence[ir.Shape | None]) -> tuple[int, list[int | None]] | None:
-    """(The batch size that inputs of these shapes are written for, its axis in each); None where it is open.
-
-    It is the first input's first length; another input's batch axis is the first one of that length, None if it has none.
-    """
-    first = next((shape for shape in shapes if shape), None)
-    size = first[0] if first else None
-    if not isinstance(size, int):
-        return None
-    return size, [
-        list(shape).index(size) if shape is not None and size in shape else None for shape in shapes
-    ]
 
 
 class FreeBatchPass(ir.passes.InPlacePass):
@@ -48,10 +34,11 @@ class FreeBatchPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-        found = batch_axes([value.shape for value in inputs])
-        if found is None:
+        wanted = model_inputs(model)
+        axes = [each.example_axis for each in wanted]
+        size = next((each.fixed_batch for each in wanted if each.fixed_batch), None)
+        if size is None:
             return ir.passes.PassResult(model, modified=False)
-        size, axes = found
         written, followed = FollowedShapes(model), FollowedShapes(model)
         for value, axis in zip(inputs, axes, strict=True):
             if value.shape is not None:

@@ -25,6 +25,8 @@ from mpq_onnx.zoo import SourceOptions, open_source
 from mpq_onnx.zoo.source import SEQUENCE_LENGTH, SourceModel
 
 CHECK = "random?count=2&size=32"
+CHECKS = (CHECK, "random?count=2&size=128", "random?count=2&size=576")
+"""Tried one after the other where the user gives none: some networks cannot run on short inputs."""
 BATCHES = 3
 """Of the source's size that a form for any batch is compared on, all at once."""
 LARGEST_DIFFERENCE = 1e-3
@@ -61,7 +63,7 @@ def export(
     task: str | None = None,
     sequence_length: int = SEQUENCE_LENGTH,
     preprocess: str | None = None,
-    check: str = CHECK,
+    check: str | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> ExportResult:
     """Write the canonical form of `source` to `output`.
@@ -77,7 +79,7 @@ def export(
         sequence_length: tokens of a transformer's input.
         preprocess: how stored images become inputs, such as "layout=nhwc&mean=0.5&std=0.25"; kept in the file for every
             later command. None keeps what the source says.
-        check: data spec for the comparison of source and file.
+        check: data spec for the comparison of source and file; None takes random inputs, longer ones where 32 is too short.
         values: numbers, arrays or files (.npy) by the name of an input, which becomes a constant, or lengths by the name of an
             open axis; what hangs on them alone folds away.
 
@@ -93,7 +95,7 @@ def export(
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
     if values:
         opened = opened.with_values(fixed_values(values))
-    checked = _canonical(opened, source, check)
+    checked = _canonical(opened, source, check or _usable_check(opened))
     model = checked.model
     facts = {key: model.metadata_props[key] for key in MODEL_FACTS if key in model.metadata_props}
     facts |= opened.metadata
@@ -110,7 +112,7 @@ def export(
         bytes=size,
         largest_difference=checked.agreement.difference,
         largest_output=checked.agreement.largest,
-        fixed_batch=model_inputs(model)[0].fixed_batch,
+        fixed_batch=_fixed_batch(model),
         metadata=facts,
         notes=(*source_notes(opened.model), *checked.notes),
     )
@@ -158,13 +160,26 @@ def _canonical(source: SourceModel, where: str, check: str) -> _Checked:
 
 def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batches: int) -> Agreement:
     """Outputs on `batches` batches of the source's size, or two examples where that is open."""
-    inputs = model_inputs(source.model)
-    size = next((each.fixed_batch for each in inputs if each.fixed_batch), None)
-    count = max(2, (size or 1) * batches)
-    dataset = open_dataset(check, inputs)
+    count = max(2, (_fixed_batch(source.model) or 1) * batches)
+    dataset = open_dataset(check, model_inputs(source.model))
     feeds = dataset.read([index % len(dataset) for index in range(count)]).inputs
     runner = Runner(model, "cpu", where=f"the canonical form of {where}")
     return agreement(runner.run(feeds), source.reference(feeds), runner.outputs)
+
+
+def _usable_check(source: SourceModel) -> str:
+    """The first of CHECKS that the source runs on, or the first of all, which then says what is wrong."""
+    for spec in CHECKS:
+        try:
+            source.reference(open_dataset(spec, model_inputs(source.model)).read([0, 1]).inputs)
+        except MpqOnnxError:
+            continue
+        return spec
+    return CHECK
+
+
+def _fixed_batch(model: ir.Model) -> int | None:
+    return next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None)
 
 
 def _fault(found: Agreement, source: ir.Model) -> str | None:
