@@ -19,6 +19,7 @@ from mpq_onnx.json_document import entries_digest, method_of, parse_document, re
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.placement import Sites, WeightSite
 from mpq_onnx.placement.quantizer_ranges import weight_levels
+from mpq_onnx.quantization import counted_bits
 
 FORMAT = "mpq-onnx/allocation"
 VERSION = 1
@@ -66,8 +67,15 @@ class NodePrecision:
 
     @property
     def mean_weight_bits(self) -> float | None:
-        """Mean over the channels, which all have the same number of elements."""
-        return None if self.weight_bits is None else float(np.mean(self.weight_bits))
+        """Mean over the channels, which all have the same number of elements; each width counts log2 of its levels."""
+        if self.weight_bits is None:
+            return None
+        return float(np.mean([counted_bits(width) for width in np.atleast_1d(self.weight_bits)]))
+
+    @property
+    def counted_activation_bits(self) -> float | None:
+        """log2 of the levels of the output's quantizer."""
+        return None if self.activation_bits is None else counted_bits(self.activation_bits)
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,9 @@ class Allocation:
     def mean_activation_bits(self) -> float | None:
         """sum(bits * elements) / sum(elements) over the activations that the budget counts."""
         return _weighted_mean(
-            (node.activation_bits, node.activation_elements) for node in self.nodes if node.activation_counted
+            (node.counted_activation_bits, node.activation_elements)
+            for node in self.nodes
+            if node.activation_counted
         )
 
     @property
@@ -138,7 +148,7 @@ class Allocation:
         largest = max((node.activation_elements for node in counted), default=0)
         if not largest:
             return None
-        return max((node.activation_bits or 0.0) * node.activation_elements for node in counted) / largest
+        return max((node.counted_activation_bits or 0.0) * node.activation_elements for node in counted) / largest
 
     @property
     def weight_bytes(self) -> int:
@@ -166,11 +176,11 @@ class Allocation:
         )
 
     def activation_bits_by_tensor(self) -> dict[str, float]:
-        """Width of every quantized activation, by tensor name."""
+        """Width of every quantized activation as it counts, by tensor name."""
         return {
-            node.activation: node.activation_bits
+            node.activation: bits
             for node in self.nodes
-            if node.activation is not None and node.activation_bits is not None
+            if node.activation is not None and (bits := node.counted_activation_bits) is not None
         }
 
     def weight_levels(self) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 from mpq_onnx.errors import DataError
 from mpq_onnx.files import write_text
 from mpq_onnx.json_document import read_document
-from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, levels_of
+from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
 
 FORMAT = "mpq-onnx/calibration"
 VERSION = 2
@@ -47,6 +47,16 @@ class TensorCalibration:
         share = (levels_of(bits) - levels_of(lower)) / (levels_of(upper) - levels_of(lower))
         (low_a, high_a), (low_b, high_b) = self.ranges[lower - 1], self.ranges[upper - 1]
         return low_a + share * (low_b - low_a), high_a + share * (high_b - high_a)
+
+    def error(self, bits: float) -> float:
+        """The mean squared error at `bits`; between two whole widths its logarithm is linear in log2 of the levels."""
+        bits = min(max(counted_bits(bits), 1.0), float(MAXIMUM_BITS))
+        lower = math.floor(bits)
+        fine, coarse = self.errors[min(lower + 1, MAXIMUM_BITS) - 1], self.errors[lower - 1]
+        share = bits - lower
+        if min(fine, coarse) <= 0:  # values that one of the grids holds exactly: no logarithm
+            return coarse + share * (fine - coarse)
+        return math.exp(math.log(coarse) + share * (math.log(fine) - math.log(coarse)))
 
     def quantizer(self, bits: float) -> tuple[np.float32, np.float32, int]:
         """(scale, zero_point, levels) of the quantizer of `bits` bits."""

@@ -6,6 +6,7 @@ q = clip(round(x / scale) + zero_point, 0, L-1), rounding halves to even as ONNX
 zero stands among the levels; a new one is one line in SCHEMES.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,14 @@ LARGEST_END = 2.0**126
 def levels_of(bits: float) -> int:
     """Number of levels of a quantizer of `bits` bits, which may be fractional: round(2**bits)."""
     return round(2.0**bits)
+
+
+def counted_bits(bits: float) -> float:
+    """What a width counts in means, budgets and sums of bits: log2 of its levels, so that 2.5 bits, 6 levels, count 2.585.
+
+    levels_of gives the same levels back.
+    """
+    return math.log2(levels_of(bits))
 
 
 def asymmetric_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:

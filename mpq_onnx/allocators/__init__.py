@@ -8,7 +8,7 @@ from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.allocators.training_settings import TrainingSettings
 
 Allocator = Callable[[Problem], list[Candidate]]
-"""Every candidate keeps the budget; the caller measures them and keeps the best."""
+"""Every candidate keeps the budget; the caller measures them and uniform, and keeps the best."""
 
 ALLOCATORS: dict[str, Allocator] = {
     "uniform": uniform.propose,

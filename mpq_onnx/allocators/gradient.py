@@ -5,19 +5,18 @@ through, for values and for widths. Loss: task + lambda * (max(0, mean weight bi
 budget)), Adam. The weights themselves are never touched.
 """
 
-import numpy as np
-
-from mpq_onnx.allocators.problem import BudgetSide, Candidate, Problem, make_candidate
+from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
+from mpq_onnx.allocators.uniform import uniform_bits
 from mpq_onnx.allocators.width_training import train_widths
 
 
 def propose(problem: Problem) -> list[Candidate]:
     """Widths learned from a uniform start at the budget."""
-    learned = train_widths(problem, _at_budget(problem.weight_side), _at_budget(problem.activation_side))
+    learned = train_widths(
+        problem,
+        uniform_bits(problem.weights, problem.budget.weight_bits),
+        uniform_bits(problem.activations, problem.budget.activation_bits),
+    )
     weight_bits = problem.weight_side.project(learned.weight_bits)
     activation_bits = problem.activation_side.project(learned.activation_bits)
     return [make_candidate(problem, "gradient", weight_bits, activation_bits, learned.range_factors)]
-
-
-def _at_budget(side: BudgetSide) -> np.ndarray:
-    return np.full(len(side.items.sizes), 0.0 if side.budget is None else side.budget)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.placement import ActivationSite, WeightSite
+from mpq_onnx.quantization import counted_bits
 
 Widths = dict[str, float | tuple[float, ...]]
 """Chosen width, or one per output channel, by tensor."""
@@ -42,7 +43,7 @@ class WidthItems(Items):
     """Items that get a bit width."""
 
     choices: np.ndarray
-    """float64 [choices], ascending: the widths that may be chosen."""
+    """float64 [choices], ascending: the widths that may be chosen, log2 of their levels."""
 
 
 def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granularity: str) -> WidthItems:
@@ -72,4 +73,4 @@ def _items(
     tensors: Sequence[str], counts: Sequence[int], sizes: Sequence[np.ndarray], choices: Sequence[float]
 ) -> WidthItems:
     joined = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
-    return WidthItems(tuple(tensors), tuple(counts), joined, np.array(sorted(choices), np.float64))
+    return WidthItems(tuple(tensors), tuple(counts), joined, np.unique([counted_bits(width) for width in choices]))

@@ -1,4 +1,4 @@
-"""Method "refined", the default: water-filling, corrected by the gradient method; the best of them and uniform is kept.
+"""Method "refined", the default: water-filling, corrected by the gradient method.
 
 Training starts from the closed form's widths. Where it moves an item from b0 to b, the item matters more (or less) than its
 measured costs say, by the factor 4^(b - b0) that so many bits take off a quantization error. The costs are corrected by it
@@ -20,7 +20,7 @@ SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)
 
 
 def propose(problem: Problem) -> list[Candidate]:
-    """Uniform, the closed form, and what training makes of the closed form."""
+    """The closed form, and what training makes of it."""
     if _allows_everything(problem):
         return uniform.propose(problem)  # there is nothing to choose
     costs = measure_costs(problem)
@@ -29,7 +29,6 @@ def propose(problem: Problem) -> list[Candidate]:
     refined = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
     best = min(refined, key=lambda bits: measure_distance(problem, bits[0], bits[1], learned.range_factors))
     return [
-        *uniform.propose(problem),
         make_candidate(problem, water_filling.NAME, *start),
         make_candidate(problem, NAME, *best, learned.range_factors),
     ]

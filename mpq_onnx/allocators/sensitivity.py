@@ -18,7 +18,6 @@ from torch import Tensor, fx, nn
 from mpq_onnx.allocators.likelihood import sampled_likelihood
 from mpq_onnx.allocators.problem import Problem
 from mpq_onnx.allocators.recorder import Recorder
-from mpq_onnx.calibration import WIDTHS
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form
 from mpq_onnx.mirror.quantized import with_quantizers
@@ -222,8 +221,10 @@ def _join_activations(problem: Problem, squared_gradients: Mapping[str, float]) 
     items = problem.activations
     if not items.names:
         return np.zeros((0, len(items.choices)))
-    rows = []
-    for tensor in items.names:
-        measured = problem.calibration.tensors[tensor].errors
-        rows.append(squared_gradients[tensor] * np.interp(items.choices, list(WIDTHS), measured))
-    return np.stack(rows)
+    tensors = problem.calibration.tensors
+    return np.stack(
+        [
+            squared_gradients[name] * np.array([tensors[name].error(bits) for bits in items.choices])
+            for name in items.names
+        ]
+    )

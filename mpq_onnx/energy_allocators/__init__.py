@@ -6,7 +6,7 @@ from mpq_onnx.energy_allocators import closed_form, gradient, refined, uniform
 from mpq_onnx.energy_allocators.problem import EnergyCandidate, EnergyProblem
 
 EnergyAllocator = Callable[[EnergyProblem], list[EnergyCandidate]]
-"""Every candidate keeps the budget; the caller measures them and keeps the best."""
+"""Every candidate keeps the budget; the caller measures them and uniform, and keeps the best."""
 
 ENERGY_ALLOCATORS: dict[str, EnergyAllocator] = {
     "uniform": uniform.propose,

@@ -9,6 +9,7 @@ import numpy as np
 from mpq_onnx.allocators.items import Items
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.allocators.training_settings import TrainingSettings
+from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
 from mpq_onnx.noise.energy_levels import EnergyLevels
@@ -47,10 +48,15 @@ class EnergyProblem:
         return Items(tuple(site.node for site in self.sites), tuple(counts), np.concatenate(sizes))
 
     def fit(self, wanted: np.ndarray) -> np.ndarray:
-        """Allowed energies [items] in the proportions of `wanted` that keep the budget; equal ones where none is wanted."""
+        """Allowed energies [items] in the proportions of `wanted` that keep the budget; equal ones where it is 0 everywhere.
+
+        Raises:
+            ModelError: not finite numbers.
+        """
         items = self.items
-        if not wanted.any():
-            wanted = np.ones_like(wanted)
+        if not np.isfinite(wanted).all():
+            raise ModelError("the energies wanted are not finite: the model or its data hold NaN or infinity")
+        wanted = wanted if wanted.max(initial=0.0) > 0 else np.ones(len(wanted))
         lifted = np.maximum(wanted, SMALLEST_SHARE * items.mean(wanted))
         # A hair below, so that sums in another order are not above it.
         total = self.energy_per_mac * items.sizes.sum() * (1 - 1e-12)

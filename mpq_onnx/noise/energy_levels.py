@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 BISECTIONS = 100
+LEAST_SHARE = 1e-6
+"""Of the largest energy wanted: an item that wants none still takes what nobody else can use."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,32 @@ class Repeats(EnergyLevels):
         That minimum has costs / sizes proportional to E^2. A step up from E gains cost / E - cost / (E + 1), so
         (costs / sizes) / (E (E + 1)) for each unit of energy; steps are taken down to one price that spends the total.
         """
-        costs = wanted**2  # for each unit of size
+        costs = np.maximum(wanted / wanted.max(), LEAST_SHARE) ** 2  # for each unit of size
         energies = np.full(len(wanted), self.smallest)
-        low, high = 0.0, float(costs.max())
-        for _ in range(BISECTIONS):
-            price = (low + high) / 2
-            candidate = _at_price(costs, price)
-            if (candidate * sizes).sum() <= total:
-                energies, high = candidate, price
-            else:
-                low = price
         spare = total - (energies * sizes).sum()
-        for item in np.argsort(-costs / (energies * (energies + 1)), kind="stable"):
-            if sizes[item] <= spare:
-                energies[item] += 1
-                spare -= sizes[item]
+        while (able := np.flatnonzero(sizes <= spare)).size:
+            # What is left after a price for all goes to the items whose steps still fit, at a price of their own.
+            before = energies[able]
+            energies[able] = _priced(costs[able], sizes[able], before, spare)
+            spare -= ((energies[able] - before) * sizes[able]).sum()
+            for item in able[np.argsort(-costs[able] / (energies[able] * (energies[able] + 1)), kind="stable")]:
+                if sizes[item] <= spare:
+                    energies[item] += 1
+                    spare -= sizes[item]
         return energies
+
+
+def _priced(costs: np.ndarray, sizes: np.ndarray, energies: np.ndarray, spare: float) -> np.ndarray:
+    """The energies at the lowest price at which the steps above the present ones fit into `spare`."""
+    low, high = 0.0, float(costs.max())
+    for _ in range(BISECTIONS):
+        price = (low + high) / 2
+        candidate = np.maximum(_at_price(costs, price), energies)
+        if ((candidate - energies) * sizes).sum() <= spare:
+            high = price
+        else:
+            low = price
+    return np.maximum(_at_price(costs, high), energies)
 
 
 def _at_price(costs: np.ndarray, price: float) -> np.ndarray:

@@ -1,8 +1,8 @@
 """allocate's options: one typed record, checked before any work starts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from mpq_onnx.allocators import ALLOCATORS
 from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES, MEAN
@@ -12,7 +12,7 @@ from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.placement import EMBEDDING_BITS, FIRST_LAST, INCLUDE, PLACEMENTS
-from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES
+from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
 from mpq_onnx.quantized_network import ACTIVATION_RANGES, STATIC
 from mpq_onnx.rounding import BIASES, INT32_BIAS, ROUNDINGS
 from mpq_onnx.runtime.session import DEVICES
@@ -100,7 +100,8 @@ class AllocateOptions:
                 " either sign; choose symmetric for dynamic ranges"
             )
         _check_widths("bit-choices", self.bit_choices, smallest=0)
-        _check_widths("activation-bit-choices", self.activation_choices, smallest=1)
+        if self.activation_bit_choices is not None:
+            _check_widths("activation-bit-choices", self.activation_bit_choices, smallest=1)
         if not 0 <= self.embedding_bits <= MAXIMUM_BITS:
             raise UsageError(f"--embedding-bits {self.embedding_bits}: choose 0 (float) to {MAXIMUM_BITS}")
         for name in ("rounding_examples", "steps", "batch_size", "training_examples"):
@@ -117,7 +118,10 @@ class AllocateOptions:
 
 
 def check_budgets(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> None:
-    """Raise UsageError for budgets that no choice of widths keeps; says the smallest that can be reached."""
+    """Raise UsageError for budgets that no choice of widths keeps; says the smallest that can be reached.
+
+    A budget above the widest choice is kept, but cannot be spent (see beyond_choices).
+    """
     if weight_bits is None and activation_bits is None:
         raise UsageError("give --weight-bits, --activation-bits or both: there is nothing to quantize")
     for name, budget, choices in (
@@ -126,16 +130,50 @@ def check_budgets(weight_bits: float | None, activation_bits: float | None, opti
     ):
         if budget is None:
             continue
-        if not math.isfinite(budget) or budget < min(choices):
+        if not choices:
+            raise UsageError(f"--{name} {budget:g}: none of --bit-choices is 1 or more; give --activation-bit-choices")
+        _check_number(name, budget)
+        if not 0 <= budget <= MAXIMUM_BITS:
+            raise UsageError(f"--{name} {budget:g}: a mean width is a number from 0 to {MAXIMUM_BITS}")
+        least = min(counted_bits(width) for width in choices)
+        if budget < least:
             raise UsageError(
                 f"--{name} {budget:g}: cannot be reached; the smallest mean with widths"
-                f" {', '.join(f'{width:g}' for width in sorted(choices))} is {min(choices):g}"
+                f" {', '.join(f'{width:g}' for width in sorted(choices))} is {least:.5g}"
             )
 
 
+def beyond_choices(
+    weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
+) -> tuple[str, ...]:
+    """A line for each budget above the widest choice, which cannot be spent."""
+    return tuple(
+        f"--{name} {budget:g}: cannot be spent; the widest choice is {max(choices):g}, and that is what every tensor gets"
+        for name, budget, choices in (
+            ("weight-bits", weight_bits, options.bit_choices),
+            ("activation-bits", activation_bits, options.activation_choices),
+        )
+        if budget is not None and budget > max(map(counted_bits, choices))
+    )
+
+
 def _check_widths(name: str, widths: Sequence[float], smallest: int) -> None:
+    """Raise UsageError for widths out of range, and for two that are one."""
     if not widths:
         raise UsageError(f"--{name}: give at least one width")
+    by_levels: dict[int, float] = {}
     for width in widths:
+        _check_number(name, width)
         if not smallest <= width <= MAXIMUM_BITS:
             raise UsageError(f"--{name}: {width:g} is not a width from {smallest} to {MAXIMUM_BITS}")
+        levels = levels_of(width)
+        if levels in by_levels:
+            raise UsageError(
+                f"--{name}: {by_levels[levels]:g} and {width:g} are both {levels} levels; give each width once"
+            )
+        by_levels[levels] = width
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"--{name}: {value!r} is no number")
