@@ -148,7 +148,10 @@ class Allocation:
         largest = max((node.activation_elements for node in counted), default=0)
         if not largest:
             return None
-        return max((node.counted_activation_bits or 0.0) * node.activation_elements for node in counted) / largest
+        return (
+            max((node.counted_activation_bits or 0.0) * node.activation_elements for node in counted)
+            / largest
+        )
 
     @property
     def weight_bytes(self) -> int:

@@ -54,6 +54,8 @@ class TensorCalibration:
         lower = math.floor(bits)
         fine, coarse = self.errors[min(lower + 1, MAXIMUM_BITS) - 1], self.errors[lower - 1]
         share = bits - lower
+        if not share:
+            return coarse
         if min(fine, coarse) <= 0:  # values that one of the grids holds exactly: no logarithm
             return coarse + share * (fine - coarse)
         return math.exp(math.log(coarse) + share * (math.log(fine) - math.log(coarse)))

@@ -431,7 +431,7 @@ def _allocate_bits(
         return
     chosen = result.chosen
     click.echo(node_table(chosen.allocation, result.nodes))
-    rows = {"uniform": result.uniform, **{each.name: each for each in result.candidates}}
+    rows = {each.name: each for each in result.candidates}
     click.echo(
         "\nvalidation data"
         + (", labels: the float model's" if chosen.evaluation.labels == "baseline" else "")
@@ -445,10 +445,6 @@ def _allocate_bits(
         f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
         f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
     )
-    if result.loses_to_uniform:
-        click.echo(
-            f"NOTE: {chosen.name} is further from the float model than uniform at the same budget; use --method uniform"
-        )
     _print_notes(result.notes)
     _print_check(result.mirror_check)
     click.echo(_stored(result.model_path, result.bytes, result.storage, chosen.allocation))
@@ -501,10 +497,7 @@ def _allocate_energy(
     )
     _print_parts(chosen.evaluation)
     click.echo(f"\nkept: {chosen.name}; {energy_text(chosen.allocation)}")
-    if result.loses_to_uniform:
-        click.echo(
-            f"NOTE: {chosen.name} is further from the noise-free model than uniform at the same energy; use --method uniform"
-        )
+    _print_notes(result.notes)
     check = result.noise_check
     click.echo(
         f"noise at the outputs, {check.examples} examples: {check.onnxruntime_sqnr:.1f} dB in onnxruntime,"

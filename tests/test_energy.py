@@ -142,7 +142,8 @@ def test_costs_foretell_the_distance(noise: str, cnn_file: Path, image_file: Pat
 
 def test_allocated_is_nearer_than_uniform(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", ("shot",), energy=3.0)
-    uniform, closed, refined = ENERGY_ALLOCATORS["refined"](problem)
+    (uniform,) = ENERGY_ALLOCATORS["uniform"](problem)
+    closed, refined = ENERGY_ALLOCATORS["refined"](problem)
 
     def distance(candidate) -> float:
         noisy = problem.noisy(problem.items.join(problem_items(candidate)))

@@ -1,7 +1,8 @@
 """The multiple-choice knapsack with choices that may be mixed: solved by one sort, a lower bound of the exact one.
 
-Mixing lets each item go along the lower convex hull of its choices, in steps; the best mixture takes the steepest steps of all
-items until the capacity is full. The slope of the step that no longer fits is the price of capacity (the Lagrangian multiplier).
+Mixing lets each item go along the lower convex hull of its choices, in steps; the best mixture takes the steepest steps of
+all items until the capacity is full. The slope of the step that no longer fits is the price of capacity (the Lagrangian
+multiplier).
 """
 
 from dataclasses import dataclass

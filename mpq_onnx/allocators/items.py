@@ -73,4 +73,6 @@ def _items(
     tensors: Sequence[str], counts: Sequence[int], sizes: Sequence[np.ndarray], choices: Sequence[float]
 ) -> WidthItems:
     joined = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
-    return WidthItems(tuple(tensors), tuple(counts), joined, np.unique([counted_bits(width) for width in choices]))
+    return WidthItems(
+        tuple(tensors), tuple(counts), joined, np.unique([counted_bits(width) for width in choices])
+    )

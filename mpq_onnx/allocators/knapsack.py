@@ -65,7 +65,9 @@ def allocate_widths(items: WidthItems, costs: np.ndarray, budget: float) -> np.n
 def check_costs(costs: np.ndarray) -> None:
     """Raise ModelError for costs that say nothing."""
     if not np.isfinite(costs).all():
-        raise ModelError("the cost of a width is not a finite number: the model or its data hold NaN or infinity")
+        raise ModelError(
+            "the cost of a width is not a finite number: the model or its data hold NaN or infinity"
+        )
 
 
 def select(amounts: np.ndarray, costs: np.ndarray, capacity: float) -> Selection:
@@ -76,10 +78,7 @@ def select(amounts: np.ndarray, costs: np.ndarray, capacity: float) -> Selection
         costs: float64 [items, choices].
     """
     mixture = best_mixture(amounts, costs, _usable(amounts, capacity))
-    if mixture.is_whole:
-        found = Selection(mixture.chosen, 0.0)
-    else:
-        found = _Search(amounts, costs, mixture).run()
+    found = Selection(mixture.chosen, 0.0) if mixture.is_whole else _Search(amounts, costs, mixture).run()
     return Selection(_more_for_nothing(amounts, costs, found.chosen, capacity), found.gap)
 
 

@@ -1,7 +1,7 @@
 """Method "uniform": the same width everywhere, the baseline that stands beside every result, at the same budget.
 
-Where no whole width meets the budget, it has the most levels L with log2(L) <= budget, 5 for 2.5 bits, whatever the choices; the
-whole width below it is measured as well.
+Where no whole width meets the budget, it has the most levels L with log2(L) <= budget, 5 for 2.5 bits, whatever the choices:
+fewer levels than a choice has are stored like it. The whole width below it is measured as well.
 """
 
 import math

@@ -61,7 +61,9 @@ class Repeats(EnergyLevels):
             before = energies[able]
             energies[able] = _priced(costs[able], sizes[able], before, spare)
             spare -= ((energies[able] - before) * sizes[able]).sum()
-            for item in able[np.argsort(-costs[able] / (energies[able] * (energies[able] + 1)), kind="stable")]:
+            for item in able[
+                np.argsort(-costs[able] / (energies[able] * (energies[able] + 1)), kind="stable")
+            ]:
                 if sizes[item] <= spare:
                     energies[item] += 1
                     spare -= sizes[item]

@@ -217,11 +217,14 @@ def _accuracy(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measured(provenance: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in ("accuracy", "uniform"):
+    for name, label in (
+        ("accuracy", ""),
+        ("uniform", "uniform, "),
+        ("uniform_whole", "uniform whole width, "),
+    ):
         evaluation = provenance.get(name)
         if not evaluation:
             continue
-        label = "" if name == "accuracy" else "uniform, "
         for metric, estimate in evaluation["metrics"].items():
             found[f"{label}{metric}"] = _interval(estimate)
         comparison = evaluation.get("comparison") or {}

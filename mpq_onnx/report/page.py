@@ -51,6 +51,7 @@ def make_page(results: FolderResults, drawing: Drawing, title: str) -> str:
     columns += [
         name for name in RESULTS if name not in columns and any(row.get(name) is not None for row in rows)
     ]
+    columns += dict.fromkeys(name for row in rows for name in row if name.startswith("uniform_"))
     environment = jinja2.Environment(loader=jinja2.PackageLoader("mpq_onnx", "report"), autoescape=True)
     return environment.get_template("page.html.j2").render(
         title=title,

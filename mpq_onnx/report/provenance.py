@@ -36,12 +36,14 @@ class Provenance:
     accuracy: Evaluation | None
     uniform: Evaluation | None = None
     """Of the uniform allocation at the same budget."""
+    uniform_whole: Evaluation | None = None
+    """Of the whole width below it, where that allocation has a fractional one."""
 
 
 def embed_provenance(model: ir.Model, provenance: Provenance) -> None:
     """Keep it in the model's metadata, with the versions of today."""
     document = json.loads(to_json(provenance))
-    for evaluation in filter(None, (document["accuracy"], document["uniform"])):
+    for evaluation in filter(None, (document["accuracy"], document["uniform"], document["uniform_whole"])):
         del evaluation["examples_per_second"]  # the same request makes the same file
     model.metadata_props[METADATA_PROVENANCE] = json.dumps({**document, "versions": versions()})
 

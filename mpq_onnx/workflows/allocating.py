@@ -1,17 +1,18 @@
 """allocate: find the widths that a budget is best spent on, and write the quantized file."""
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
-from mpq_onnx.allocation import Allocation, Settings, make_allocation
-from mpq_onnx.allocators import ALLOCATORS, Budget, Candidate, Problem, TrainingData, TrainingSettings
-from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
-from mpq_onnx.allocators.task_loss import mean_distance
+from mpq_onnx.allocators import Budget, Problem, TrainingData, TrainingSettings
+from mpq_onnx.allocators.uniform import NAME as UNIFORM
+from mpq_onnx.allocators.uniform import WHOLE_NAME as WHOLE_UNIFORM
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.configuration import configuration_text
 from mpq_onnx.datasets import Dataset
@@ -22,24 +23,23 @@ from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
-from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import find_sites
-from mpq_onnx.quantized_network import DYNAMIC, QuantizedNetwork
+from mpq_onnx.quantization import levels_of, stored_bits
+from mpq_onnx.quantized_network import DYNAMIC
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.card import bias_notes, make_card, write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.rounding.network import FLOAT_BIAS
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
-from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
-from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
 from mpq_onnx.workflows.float_notes import float_notes
+from mpq_onnx.workflows.keeping import best_of
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
-from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
     FloatModel,
@@ -50,12 +50,11 @@ from mpq_onnx.workflows.preparation import (
     read_calibration,
 )
 from mpq_onnx.workflows.quantizing import (
-    round_network,
     torch_device,
-    write_graph,
 )
 from mpq_onnx.workflows.requests import contents_of, file_state, request_text
 from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish, split_validation, training_log
+from mpq_onnx.workflows.width_bench import CandidateResult, WidthBench
 
 ALLOCATION_FILE = "allocation.json"
 MODEL_FILE = "model.onnx"
@@ -63,27 +62,7 @@ RESULT_FILE = "result.json"
 CONFIGURATION_FILE = "config.yaml"
 CANDIDATES_FOLDER = "candidates"
 COMPARED_EXAMPLES = 256
-SCORE_BATCH = 64
-RECORDED_OPTIONS = (
-    "weight_scheme", "weight_scales", "activation_scheme", "activation_ranges", "first_last", "embedding_bits", "bias",
-    "variance_correction", "equalization", "activation_budget", "labels", "width_choice", "learned_ranges",
-    "training_examples",
-)  # fmt: skip
-"""Options of AllocateOptions that an allocation's settings repeat under the same name."""
-FLOAT_NOISE = 1e-6
-"""Distances below it say nothing: log-probabilities near 1 are rounded to 1e-7 in float32."""
-
-
-@dataclass(frozen=True)
-class CandidateResult:
-    """One set of widths, rounded, written and measured."""
-
-    name: str
-    allocation: Allocation
-    distance: float
-    """Mean distance of the outputs from the float model's on validation data (see task_loss.distance_from_float)."""
-    evaluation: Evaluation
-    """By onnxruntime, on validation data, against the float model."""
+UNIFORMS = (UNIFORM, WHOLE_UNIFORM)
 
 
 @dataclass(frozen=True)
@@ -96,22 +75,18 @@ class AllocateResult:
     storage: str
     chosen: CandidateResult
     uniform: CandidateResult
-    """The baseline at the same budget, with the same rounding."""
+    """The baseline at the same budget, with the same rounding: the most levels that the budget allows."""
+    uniform_whole: CandidateResult | None
+    """The whole width below it, where it has a fractional one."""
     candidates: tuple[CandidateResult, ...]
-    """All that were measured."""
+    """All that were measured, these first; `chosen` is the best of them (see workflows.keeping)."""
     mirror_check: MirrorCheck
     nodes: tuple[NodeNoise, ...]
     """SQNR of every node's output."""
     loses_to_uniform: bool
-    """True when the asked-for method ended further from the float model than uniform."""
+    """True when what the asked-for method found was worse than uniform, which is kept instead."""
     notes: tuple[str, ...] = ()
-    """What else a reader should know, a sentence each."""
-
-
-@dataclass(frozen=True)
-class _Finished:
-    result: CandidateResult
-    network: QuantizedNetwork
+    """What is not as it was asked for, one line each."""
 
 
 def allocate(
@@ -214,9 +189,14 @@ def allocate(
         if not problem.sites.free_weights and weight_bits is not None:
             raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
         held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
-        bench = _Bench(scaled, problem, options, held_out)
-        uniform, finished = bench.run()
-        best = min(finished, key=lambda each: _rank(each.result))
+        bench = WidthBench(scaled, problem, options, held_out)
+        finished = bench.run()
+        measured = tuple(each.result for each in finished)
+        uniform = measured[0]
+        whole = next((each for each in measured if each.name == WHOLE_UNIFORM), None)
+        kept = best_of(measured)
+        others = [each.name for each in measured if each.name not in UNIFORMS]
+        best = next(each for each in finished if each.result is kept)
         graph = bench.graph(best)
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
         few = validation_set.first(COMPARED_EXAMPLES)
@@ -226,7 +206,8 @@ def allocate(
             training=DataFacts(data, len(problem.data), problem.data.sha256),
             validation=DataFacts(validation or data, len(held_out), held_out.sha256),
             accuracy=best.result.evaluation,
-            uniform=uniform.result.evaluation,
+            uniform=uniform.evaluation,
+            uniform_whole=whole.evaluation if whole is not None else None,
         )
         embed_provenance(graph, provenance)
         size = save_model(graph, results / MODEL_FILE)
@@ -247,7 +228,7 @@ def allocate(
             ),
         )
         calibrated.save(results / CALIBRATION_FILE)
-        for each in (uniform, *finished) if keep_candidates else ():
+        for each in finished if keep_candidates else ():
             save_model(bench.graph(each), results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
         if (progress / LOG_FILE).is_file():
             (progress / LOG_FILE).replace(results / LOG_FILE)
@@ -257,12 +238,14 @@ def allocate(
             bytes=size,
             storage=options.storage,
             chosen=best.result,
-            uniform=uniform.result,
-            candidates=tuple(each.result for each in finished),
+            uniform=uniform,
+            uniform_whole=whole,
+            candidates=measured,
             mirror_check=check,
             nodes=tuple(nodes),
-            loses_to_uniform=best.result.distance > uniform.result.distance,
+            loses_to_uniform=kept.name in UNIFORMS and bool(others),
             notes=(
+                *_notes(weight_bits, activation_bits, options, kept, others),
                 *label_notes(validation_set, float_model.model),
                 *(float_notes(scaled, sites) if weight_bits is not None else ()),
                 *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
@@ -273,102 +256,37 @@ def allocate(
     return result
 
 
-class _Bench:
-    """Rounds, writes and measures candidates, all in the same way."""
-
-    def __init__(
-        self, model: ir.Model, problem: Problem, options: AllocateOptions, validation: TrainingData
-    ) -> None:
-        self.model = model
-        self.problem = problem
-        self.options = options
-        self.validation = validation
-        self.baseline = Runner(model, options.device)
-
-    def run(self) -> tuple[_Finished, list[_Finished]]:
-        """(uniform, all candidates of the method); equal widths are measured once."""
-        (baseline,) = ALLOCATORS["uniform"](self.problem)
-        measured = [(baseline, self.finish(baseline))]
-        finished: list[_Finished] = []
-        for candidate in ALLOCATORS[self.options.method](self.problem):
-            widths = _choices_of(candidate)
-            same = [each for done, each in measured if _choices_of(done) == widths]
-            finished.append(self._renamed(same[0], candidate) if same else self.finish(candidate))
-            measured.append((candidate, finished[-1]))
-        return measured[0][1], finished
-
-    def finish(self, candidate: Candidate) -> _Finished:
-        allocation = self._allocation(candidate)
-        network = round_network(
-            self.problem.mirror,
-            self.problem.sites,
-            allocation,
-            self.problem.calibration,
-            self.problem.data,
-            self.options.rounding_examples,
-        )
-        graph = self._graph(allocation, network)
-        evaluation = evaluate_runner(
-            Runner(graph, self.options.device), self.validation.dataset, self.baseline
-        )
-        return _Finished(
-            CandidateResult(candidate.name, allocation, self._distance(network), evaluation), network
-        )
-
-    def _renamed(self, finished: _Finished, candidate: Candidate) -> _Finished:
-        """What was measured at the candidate's widths, under the candidate's name."""
-        allocation = self._allocation(candidate)
-        return dataclasses.replace(
-            finished, result=dataclasses.replace(finished.result, name=candidate.name, allocation=allocation)
-        )
-
-    def graph(self, finished: _Finished) -> ir.Model:
-        """The QDQ graph of a finished candidate."""
-        return self._graph(finished.result.allocation, finished.network)
-
-    def _graph(self, allocation: Allocation, network: QuantizedNetwork) -> ir.Model:
-        return write_graph(self.model, allocation, network, self.options.storage)
-
-    def _allocation(self, candidate: Candidate) -> Allocation:
-        options, budget = self.options, self.problem.budget
-        asked = {"weight_bits": budget.weight_bits, "activation_bits": budget.activation_bits}
-        return make_allocation(
-            self.problem.calibration.model,
-            Settings(
-                method=candidate.name,
-                granularity=options.granularity,
-                placement=options.placement,
-                activation_observer=self.problem.calibration.observer,
-                weight_observer=options.weight_observer,
-                rounding=options.rounding,
-                bias_correction=options.bias_correction,
-                seed=options.seed,
-                sensitivity=SENSITIVITY if candidate.name in ("water-filling", "refined") else None,
-                **{name: getattr(options, name) for name in RECORDED_OPTIONS},
-            ),
-            self.problem.sites,
-            candidate.weights,
-            candidate.activations,
-            {name: float(value) for name, value in asked.items() if value is not None},
-            candidate.range_factors,
-        )
-
-    def _distance(self, network: QuantizedNetwork) -> float:
-        """Mean distance from the float outputs over the validation data, in the mirror."""
-        simulated = quantized_mirror(self.problem.mirror, network)
-        return mean_distance(simulated.module.forward, self.validation.batches(SCORE_BATCH))
-
-
-def _choices_of(candidate: Candidate) -> tuple[object, ...]:
-    """All that a candidate chooses."""
-    return candidate.weights, candidate.activations, candidate.range_factors
-
-
-def _rank(result: CandidateResult) -> tuple[float, float]:
-    """Least for the candidate to keep: the distance from the float model, then the SQNR where float noise is all there is."""
-    comparison = result.evaluation.comparison
-    sqnr = comparison.output_sqnr if comparison is not None else None
-    return max(result.distance, FLOAT_NOISE), 0.0 if sqnr is None else -sqnr
+def _notes(
+    weight_bits: float | None,
+    activation_bits: float | None,
+    options: AllocateOptions,
+    kept: CandidateResult,
+    others: list[str],
+) -> tuple[str, ...]:
+    """What is not as it was asked for; `others` are the names of what was measured beside uniform."""
+    notes = [*beyond_choices(weight_bits, activation_bits, options)]
+    if kept.name not in UNIFORMS:
+        return tuple(notes)
+    if others:
+        notes.append(f"{kept.name} is kept: {', '.join(others)} did no better on the validation data")
+    elif options.method != UNIFORM:
+        notes.append(f"{kept.name} is kept: {options.method} found the same widths")
+    nodes = kept.allocation.nodes
+    weights = {
+        width for node in nodes if node.weight_counted for width in np.atleast_1d(node.weight_bits or ())
+    }
+    activations = {node.activation_bits for node in nodes if node.activation_counted}
+    for name, widths, choices in (
+        ("bit-choices", weights, options.bit_choices),
+        ("activation-bit-choices", activations, options.activation_choices),
+    ):
+        found = {levels_of(width) for width in widths if width is not None} - {levels_of(c) for c in choices}
+        notes += [
+            f"{levels} levels ({math.log2(levels):.3f} bits) are none of --{name}: they are uniform at this budget,"
+            f" and take {stored_bits(levels)} bits where whole bits are stored"
+            for levels in sorted(found)
+        ]
+    return tuple(notes)
 
 
 def _calibration(

@@ -4,9 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from mpq_onnx.energy_allocators import EnergyCandidate
 from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
@@ -16,6 +13,7 @@ from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 from mpq_onnx.workflows.allocating import MODEL_FILE, RESULT_FILE, allocate
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.workflows.keeping import best_of
 from mpq_onnx.workflows.noise_bench import (
     EnergyCandidateResult,
     NoiseBench,
@@ -59,7 +57,9 @@ class AllocateEnergyResult:
     nodes: tuple[NodeSignalToNoise, ...]
     """Signal to noise of every noisy node."""
     loses_to_uniform: bool
-    """True when the asked-for method ended further from the noise-free model than uniform."""
+    """True when what the asked-for method found was worse than uniform, which is kept instead."""
+    notes: tuple[str, ...] = ()
+    """What is not as it was asked for, one line each."""
 
 
 def allocate_energy(
@@ -120,20 +120,10 @@ def allocate_energy(
     )
     with progress_folder(folder, request, resume) as progress:
         bench = NoiseBench(base, dataset, held_out, options)
-        (baseline,) = bench.propose("uniform", energy_per_mac, progress)
-        uniform = bench.measure(baseline, energy_per_mac)
-        proposed = [
-            each
-            for each in bench.propose(options.method, energy_per_mac, progress)
-            if each.name != baseline.name
-        ]
-        finished = [
-            uniform if _same(each, baseline) else bench.measure(each, energy_per_mac) for each in proposed
-        ]
-        candidates = [(baseline, uniform), *zip(proposed, finished, strict=True)]
-        # uniform is one of refined's candidates; a method asked for by name stands for itself.
-        eligible = candidates if options.method in ("refined", "uniform") else candidates[1:]
-        best, chosen = min(eligible, key=lambda pair: pair[1].distance)
+        candidates = bench.candidates(energy_per_mac, progress)
+        measured = [bench.measure(each, energy_per_mac) for each in candidates]
+        uniform, chosen = measured[0], best_of(measured)
+        best = candidates[measured.index(chosen)]
         graph = bench.graph(chosen.allocation)
         # Few examples are gone through again and again: noise has to be seen often to be known.
         positions = [index % len(bench.validation_set) for index in range(CHECKED_EXAMPLES)]
@@ -161,15 +151,34 @@ def allocate_energy(
             bytes=size,
             chosen=chosen,
             uniform=uniform,
-            candidates=tuple(each for _, each in candidates),
+            candidates=tuple(measured),
             noise_check=check,
             nodes=ratios.nodes,
-            loses_to_uniform=chosen.distance > uniform.distance,
+            loses_to_uniform=chosen is uniform and len(measured) > 1,
+            notes=_notes(energy_per_mac, options, chosen, measured),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)
     return result
 
 
-def _same(a: EnergyCandidate, b: EnergyCandidate) -> bool:
-    return all(np.array_equal(a.energies[node], b.energies[node]) for node in a.energies)
+def _notes(
+    energy_per_mac: float,
+    options: EnergyOptions,
+    chosen: EnergyCandidateResult,
+    measured: list[EnergyCandidateResult],
+) -> tuple[str, ...]:
+    """What is not as it was asked for."""
+    notes = []
+    uniform, *others = measured
+    if chosen is uniform and others:
+        names = ", ".join(each.name for each in others)
+        notes.append(f"{uniform.name} is kept: {names} did no better on the validation data")
+    elif chosen is uniform and options.method != uniform.name:
+        notes.append(f"{uniform.name} is kept: {options.method} found the same energies")
+    spent = uniform.allocation.mean_energy_per_mac
+    if spent < energy_per_mac * (1 - 1e-9):
+        notes.append(
+            f"uniform spends {spent:g} of the {energy_per_mac:g} repeats: equal whole repeats cannot spend the rest"
+        )
+    return tuple(notes)

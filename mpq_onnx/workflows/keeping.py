@@ -1,9 +1,9 @@
 """Which of the measured results is kept: one rule for widths and for energies, for every method, search and sweep.
 
-Beside what the method asked for proposes, uniform at the same budget is always measured, on the same validation data. Kept is the
-result nearest to the float model (mean distance of the outputs in the mirror) among those that are no worse than uniform in either
-figure: that distance, and the SQNR of the outputs of the written file in onnxruntime. Uniform itself is one of them, so that what
-is kept is never the worse of the two, however bad the method's proposals are.
+Beside what the method asked for proposes, uniform at the same budget is always measured, on the same validation data. Kept is
+the result nearest to the float model (mean distance of the outputs in the mirror) among those that are no worse than uniform in
+either figure: that distance, and the SQNR of the worst output of the written file in onnxruntime. Uniform itself is one of them, so
+that what is kept is never the worse of the two, however bad the method's proposals are.
 """
 
 import math
@@ -41,8 +41,10 @@ def best_of(results: Sequence[Result]) -> Result:
 def _shortfalls(result: Measured) -> tuple[float, float]:
     """(distance, -SQNR): less is better, what is no number is worst."""
     comparison = result.evaluation.comparison
-    sqnr = -math.inf if comparison is None else comparison.output_sqnr
+    sqnr = comparison.output_sqnr if comparison is not None else None
     distance = math.inf if math.isnan(result.distance) else max(result.distance, FLOAT_NOISE)
+    if sqnr is None:  # no output holds floats: the distance alone says
+        return distance, 0.0
     return distance, math.inf if math.isnan(sqnr) else -sqnr
 
 

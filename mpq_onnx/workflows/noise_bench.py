@@ -17,6 +17,7 @@ from mpq_onnx.energy_allocation import EnergyAllocation, EnergySettings, make_en
 from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, EnergyProblem
 from mpq_onnx.energy_allocators.measured_distance import noisy_distance
 from mpq_onnx.energy_allocators.sensitivity import measure_costs
+from mpq_onnx.energy_allocators.uniform import NAME as UNIFORM
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
@@ -37,6 +38,7 @@ from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.workflows.energy_options import COMPAT_GARG2021, EnergyOptions
+from mpq_onnx.workflows.keeping import best_of
 from mpq_onnx.workflows.preparation import FloatModel
 from mpq_onnx.workflows.quantizing import torch_device
 from mpq_onnx.workflows.run_folder import LOG_FILE, split_validation, training_log
@@ -149,9 +151,21 @@ class NoiseBench:
             self._costs = measure_costs(problem)
         return self._costs
 
-    def best(self, candidates: list[EnergyCandidate]) -> EnergyCandidate:
-        """The one nearest to the noise-free model."""
-        return candidates[0] if len(candidates) == 1 else min(candidates, key=self.distance)
+    def candidates(self, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
+        """Uniform first, then what the asked-for method proposes; equal energies once, under the first name."""
+        found: list[EnergyCandidate] = []
+        for method in dict.fromkeys((UNIFORM, self.options.method)):
+            for candidate in self.propose(method, energy_per_mac, progress):
+                if not any(_same(candidate, known) for known in found):
+                    found.append(candidate)
+        return found
+
+    def best(self, candidates: list[EnergyCandidate], energy_per_mac: float) -> EnergyCandidate:
+        """The one to keep (see keeping)."""
+        if len(candidates) == 1:
+            return candidates[0]
+        measured = [self.measure(candidate, energy_per_mac) for candidate in candidates]
+        return candidates[measured.index(best_of(measured))]
 
     def distance(self, candidate: EnergyCandidate) -> float:
         """Mean distance from the noise-free outputs over the validation data, in the mirror."""
@@ -195,6 +209,11 @@ class NoiseBench:
             seed=options.seed,
             device=options.device,
         )
+
+
+def _same(a: EnergyCandidate, b: EnergyCandidate) -> bool:
+    """Equal energies everywhere; one for a node stands for all of its channels."""
+    return all(bool(np.all(a.energies[node] == b.energies[node])) for node in a.energies)
 
 
 def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: EnergyAllocation) -> ir.Model:

@@ -131,7 +131,9 @@ def check_budgets(weight_bits: float | None, activation_bits: float | None, opti
         if budget is None:
             continue
         if not choices:
-            raise UsageError(f"--{name} {budget:g}: none of --bit-choices is 1 or more; give --activation-bit-choices")
+            raise UsageError(
+                f"--{name} {budget:g}: none of --bit-choices is 1 or more; give --activation-bit-choices"
+            )
         _check_number(name, budget)
         if not 0 <= budget <= MAXIMUM_BITS:
             raise UsageError(f"--{name} {budget:g}: a mean width is a number from 0 to {MAXIMUM_BITS}")

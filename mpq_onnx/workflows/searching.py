@@ -110,7 +110,7 @@ def search_energy(
     bench = NoiseBench(base, training_set, held_out, options)
 
     def probe(budget: float, place: Path) -> Evaluation:
-        allocation = bench.allocation(bench.best(bench.propose(options.method, budget, place)), budget)
+        allocation = bench.allocation(bench.best(bench.candidates(budget, place), budget), budget)
         allocation.save(place / ENERGY_FILE)
         save_model(bench.graph(allocation), place / MODEL_FILE)
         return bench.evaluate(allocation, test_set)

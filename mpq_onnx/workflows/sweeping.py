@@ -35,9 +35,11 @@ from mpq_onnx.workflows.allocating import allocate
 from mpq_onnx.workflows.allocating_energy import allocate_energy
 from mpq_onnx.workflows.energy_options import ENERGY_TRAINING, EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
+from mpq_onnx.workflows.noise_bench import EnergyCandidateResult
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
 from mpq_onnx.workflows.requests import contents_of, request_text, state_request
+from mpq_onnx.workflows.width_bench import CandidateResult
 
 RUNS_FOLDER = "runs"
 RUN_FILE = "sweep.json"
@@ -45,6 +47,7 @@ RESULT_FILES = ("results.jsonl", "results.csv")
 REQUEST_FILE = "sweep-request.json"
 CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
+SPENT = ("mean_weight_bits", "mean_activation_bits", "mean_energy_per_mac")
 BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
 LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise"})
 """Options whose value is a list itself: a list of lists runs over several."""
@@ -260,6 +263,8 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
         "weight_bytes": allocation.weight_bytes,
         "bit_operations": allocation.bit_operations,
         "loses_to_uniform": result.loses_to_uniform,
+        **_beside("uniform", result.uniform),
+        **(_beside("uniform_whole", result.uniform_whole) if result.uniform_whole is not None else {}),
         **_metrics(result.chosen.evaluation),
     }
 
@@ -282,8 +287,22 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str
         "mean_energy_per_mac": result.chosen.allocation.mean_energy_per_mac,
         "unit": result.chosen.allocation.unit,
         "loses_to_uniform": result.loses_to_uniform,
+        **_beside("uniform", result.uniform),
         **_metrics(result.chosen.evaluation),
     }
+
+
+def _beside(name: str, result: CandidateResult | EnergyCandidateResult) -> dict[str, Any]:
+    """What the baseline spends and reaches on the validation data, in columns that begin with its name."""
+    allocation = json.loads(to_json(result.allocation))
+    spent = {column: allocation[column] for column in SPENT if allocation.get(column) is not None}
+    found = _metrics(result.evaluation)
+    reached = {
+        f"validation_{column}": found[column]
+        for column in (*result.evaluation.metrics, "agreement", "output_sqnr")
+        if found.get(column) is not None
+    }
+    return {f"{name}_{column}": value for column, value in {**spent, **reached}.items()}
 
 
 def _metrics(evaluation: Any) -> dict[str, Any]:
