@@ -111,6 +111,10 @@ def show() -> None:
     headers = ["choice", "value", "top-1", "deviation", "difference", ""]
     print(tabulate(rows, headers, disable_numparse=True, tablefmt="pipe"))
     print(f"float: {100 * runs[0]['float_top1']:.2f}")
+    kept = [run for run in runs if run.get("method") != "uniform" and run.get("loses_to_uniform")]
+    print(
+        f"uniform at the same budget is what {len(kept)} of {len(runs)} runs kept though another method was asked for"
+    )
 
 
 def main() -> None:

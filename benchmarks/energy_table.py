@@ -116,6 +116,7 @@ def measure(cell: Cell, kept: Kept) -> dict:
         "top1": spread.mean,
         "deviation": spread.deviation,
         "kept": allocated.chosen.name,
+        "uniform_energy": allocated.uniform.allocation.mean_energy_per_mac,
     }
 
 

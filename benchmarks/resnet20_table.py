@@ -63,7 +63,7 @@ def measure(run: Run) -> list[dict]:
         ),
     )
     lines = []
-    for candidate in {each.name: each for each in (result.uniform, *result.candidates)}.values():
+    for candidate in result.candidates:
         found = mpq_onnx.evaluate(folder / "candidates" / f"{candidate.name}.onnx", TEST, baseline=model)
         comparison = found.evaluation.comparison
         assert (
@@ -105,13 +105,17 @@ def show(kept: Kept) -> None:
         cells.setdefault(key, {"float": f"{100 * line['float_top1']:.2f}"})
         if line["method"] == "refined":
             cells[key][line["candidate"]] = f"{100 * line['top1']:.2f}{mark}"
+            levels = 2 ** line["mean_weight_bits"]
+            if line["candidate"] == "uniform" and levels != 2 ** round(line["mean_weight_bits"]):
+                cells[key]["uniform"] += f" ({levels:.0f} levels)"
         elif line["candidate"] == line["method"]:
             cells[key][line["method"]] = f"{100 * line['top1']:.2f}"
-    columns = ("float", "uniform", "water-filling", "gradient", "refined")
+    columns = ("float", "uniform", "uniform-whole", "water-filling", "gradient", "refined")
     rows = [[*key, *(row.get(column, "") for column in columns)] for key, row in cells.items()]
     print(tabulate(rows, ["budget", "widths by", "rounding", "file", *columns], disable_numparse=True))
     print(
-        "top-1 in percent on the test images; * is what the default method keeps, chosen on held-out train images"
+        "top-1 in percent on the test images; * is what the default method keeps, chosen on held-out train images;"
+        " uniform has the most levels that the budget allows, uniform-whole the whole width below where that is fractional"
     )
 
 

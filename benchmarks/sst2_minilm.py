@@ -93,7 +93,7 @@ def measure(work: Work, kept: Kept) -> list[dict]:
                 "spent": candidate.allocation.mean_weight_bits,
                 "kept": candidate.name == result.chosen.name,
             }
-            for candidate in {each.name: each for each in (result.uniform, *result.candidates)}.values()
+            for candidate in result.candidates
         ]
     energy_options = mpq_onnx.EnergyOptions(
         (work.kind,), method=work.method, granularity=work.granularity, repeats=REPEATS, steps=STEPS

@@ -195,8 +195,9 @@ def allocate(
         uniform = measured[0]
         whole = next((each for each in measured if each.name == WHOLE_UNIFORM), None)
         kept = best_of(measured)
-        others = [each.name for each in measured if each.name not in UNIFORMS]
         best = next(each for each in finished if each.result is kept)
+        others = [each.result.name for each in finished if each.network is not best.network]
+        others = [name for name in others if name not in UNIFORMS]
         graph = bench.graph(best)
         check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
         few = validation_set.first(COMPARED_EXAMPLES)

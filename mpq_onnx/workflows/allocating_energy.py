@@ -121,9 +121,9 @@ def allocate_energy(
     with progress_folder(folder, request, resume) as progress:
         bench = NoiseBench(base, dataset, held_out, options)
         candidates = bench.candidates(energy_per_mac, progress)
-        measured = [bench.measure(each, energy_per_mac) for each in candidates]
+        measured = bench.measure_all(candidates, energy_per_mac)
         uniform, chosen = measured[0], best_of(measured)
-        best = candidates[measured.index(chosen)]
+        best = next(each for each, result in zip(candidates, measured, strict=True) if result is chosen)
         graph = bench.graph(chosen.allocation)
         # Few examples are gone through again and again: noise has to be seen often to be known.
         positions = [index % len(bench.validation_set) for index in range(CHECKED_EXAMPLES)]
@@ -154,12 +154,17 @@ def allocate_energy(
             candidates=tuple(measured),
             noise_check=check,
             nodes=ratios.nodes,
-            loses_to_uniform=chosen is uniform and len(measured) > 1,
+            loses_to_uniform=chosen is uniform and bool(_others(measured)),
             notes=_notes(energy_per_mac, options, chosen, measured),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)
     return result
+
+
+def _others(measured: list[EnergyCandidateResult]) -> list[str]:
+    """Names of what has other energies than uniform, the first."""
+    return [each.name for each in measured if each.evaluation is not measured[0].evaluation]
 
 
 def _notes(
@@ -170,10 +175,9 @@ def _notes(
 ) -> tuple[str, ...]:
     """What is not as it was asked for."""
     notes = []
-    uniform, *others = measured
+    uniform, others = measured[0], _others(measured)
     if chosen is uniform and others:
-        names = ", ".join(each.name for each in others)
-        notes.append(f"{uniform.name} is kept: {names} did no better on the validation data")
+        notes.append(f"{uniform.name} is kept: {', '.join(others)} did no better on the validation data")
     elif chosen is uniform and options.method != uniform.name:
         notes.append(f"{uniform.name} is kept: {options.method} found the same energies")
     spent = uniform.allocation.mean_energy_per_mac

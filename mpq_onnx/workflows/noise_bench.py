@@ -152,20 +152,33 @@ class NoiseBench:
         return self._costs
 
     def candidates(self, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
-        """Uniform first, then what the asked-for method proposes; equal energies once, under the first name."""
-        found: list[EnergyCandidate] = []
-        for method in dict.fromkeys((UNIFORM, self.options.method)):
-            for candidate in self.propose(method, energy_per_mac, progress):
-                if not any(_same(candidate, known) for known in found):
-                    found.append(candidate)
-        return found
+        """Uniform first, then what the asked-for method proposes."""
+        methods = dict.fromkeys((UNIFORM, self.options.method))
+        return [each for method in methods for each in self.propose(method, energy_per_mac, progress)]
 
     def best(self, candidates: list[EnergyCandidate], energy_per_mac: float) -> EnergyCandidate:
         """The one to keep (see keeping)."""
         if len(candidates) == 1:
             return candidates[0]
-        measured = [self.measure(candidate, energy_per_mac) for candidate in candidates]
-        return candidates[measured.index(best_of(measured))]
+        measured = self.measure_all(candidates, energy_per_mac)
+        kept = best_of(measured)
+        return next(each for each, result in zip(candidates, measured, strict=True) if result is kept)
+
+    def measure_all(
+        self, candidates: Sequence[EnergyCandidate], energy_per_mac: float
+    ) -> list[EnergyCandidateResult]:
+        """Every candidate measured, equal energies once."""
+        done: list[EnergyCandidateResult] = []
+        for candidate in candidates:
+            same = [
+                result for known, result in zip(candidates, done, strict=False) if _same(known, candidate)
+            ]
+            if same:
+                allocation = self.allocation(candidate, energy_per_mac)
+                done.append(dataclasses.replace(same[0], name=candidate.name, allocation=allocation))
+            else:
+                done.append(self.measure(candidate, energy_per_mac))
+        return done
 
     def distance(self, candidate: EnergyCandidate) -> float:
         """Mean distance from the noise-free outputs over the validation data, in the mirror."""

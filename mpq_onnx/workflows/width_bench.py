@@ -1,5 +1,6 @@
 """Candidates of a width allocation proposed, rounded, written and measured, all in the same way."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -30,7 +31,7 @@ class CandidateResult:
     """One set of widths, rounded, written and measured."""
 
     name: str
-    """Of the method that found the widths; of several that found the same ones, the first."""
+    """Of the method that found the widths."""
     allocation: Allocation
     distance: float
     """Mean distance of the outputs from the float model's on validation data (see task_loss.distance_from_float)."""
@@ -59,13 +60,15 @@ class WidthBench:
         self.baseline = Runner(model, options.device)
 
     def run(self) -> list[Finished]:
-        """Uniform first, then what the method proposes; equal widths are measured once, under the first name."""
-        candidates: list[Candidate] = []
+        """Uniform first, then what the method proposes; equal widths are measured once, and share their network."""
+        measured: list[tuple[Candidate, Finished]] = []
         for method in dict.fromkeys((UNIFORM, self.options.method)):
             for candidate in ALLOCATORS[method](self.problem):
-                if all(_choices_of(candidate) != _choices_of(known) for known in candidates):
-                    candidates.append(candidate)
-        return [self.finish(candidate) for candidate in candidates]
+                same = [done for known, done in measured if _choices_of(known) == _choices_of(candidate)]
+                if all(done.result.name != candidate.name for done in same):
+                    done = self._renamed(same[0], candidate) if same else self.finish(candidate)
+                    measured.append((candidate, done))
+        return [done for _, done in measured]
 
     def finish(self, candidate: Candidate) -> Finished:
         allocation = self._allocation(candidate)
@@ -84,6 +87,12 @@ class WidthBench:
         return Finished(
             CandidateResult(candidate.name, allocation, self._distance(network), evaluation), network
         )
+
+    def _renamed(self, finished: Finished, candidate: Candidate) -> Finished:
+        """What was measured at the candidate's widths, under the candidate's name."""
+        allocation = self._allocation(candidate)
+        result = dataclasses.replace(finished.result, name=candidate.name, allocation=allocation)
+        return Finished(result, finished.network)
 
     def graph(self, finished: Finished) -> ir.Model:
         """The QDQ graph of a finished candidate."""
