@@ -68,6 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: Pa
             result = mpq_onnx.allocate(
                 cnn_file, f"npz:{image_file}", tmp_path_factory.mktemp("options") / "out",
                 weight_bits=weight_bits, activation_bits=activation_bits, options=mpq_onnx.AllocateOptions(**settings),
+                keep_candidates=True,
             )  # fmt: skip
             done[key] = result, Graph(Path(result.model_path))
             check = result.mirror_check
@@ -297,9 +298,11 @@ def test_the_range_gradient_is_the_slope_of_the_loss() -> None:
 
 
 def test_learned_ranges_end_in_the_file(run) -> None:
-    result, graph = run(3.0, 3.0, method="gradient", learned_ranges=True, steps=40, observer="minmax")
+    result, _ = run(3.0, 3.0, method="gradient", learned_ranges=True, steps=40, observer="minmax")
     plain = run(3.0, 3.0, method="gradient", steps=40, observer="minmax")
-    by_node = {node.node: node for node in result.chosen.allocation.nodes}
+    learned = next(each for each in result.candidates if each.name == "gradient")
+    graph = Graph(Path(result.folder) / "candidates" / "gradient.onnx")
+    by_node = {node.node: node for node in learned.allocation.nodes}
     factor = by_node["relu0"].activation_range
     assert 0.5 < factor < 1  # clipping outliers pays at three bits
     assert {node.activation_range for node in plain[0].chosen.allocation.nodes} == {1.0}

@@ -232,7 +232,7 @@ class Figures:
 
     @staticmethod
     def of(distance: float, sqnr: float) -> "Figures":
-        return Figures(distance, Evaluation(1, {}, "none", 1.0, Comparison({}, None, None, sqnr)))
+        return Figures(distance, Evaluation(1, {}, "none", 1.0, Comparison({}, None, None, sqnr, None, ())))
 
 
 def test_what_is_kept_is_no_worse_than_uniform_in_either_figure() -> None:

@@ -2,8 +2,8 @@
 
 Beside what the method asked for proposes, uniform at the same budget is always measured, on the same validation data. Kept is
 the result nearest to the float model (mean distance of the outputs in the mirror) among those that are no worse than uniform in
-either figure: that distance, and the SQNR of the worst output of the written file in onnxruntime. Uniform itself is one of them, so
-that what is kept is never the worse of the two, however bad the method's proposals are.
+either figure: that distance, and the SQNR of the worst output of the written file in onnxruntime. Uniform itself is one of
+them, so that what is kept is never the worse of the two, however bad the method's proposals are.
 """
 
 import math

@@ -1,5 +1,6 @@
 """Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates proposed and measured."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
