@@ -141,7 +141,7 @@ def _words() -> tuple[dict[str, str], tuple[ModelInput, ...]]:
 def test_too_few_examples_to_hold_some_out() -> None:
     one = in_memory(np.ones(1, np.float32), np.zeros(1, int))
     with pytest.raises(UsageError, match="one example"):
-        split_validation(lambda spec: one, "data", None, 0)
+        split_validation(one, None, 0)
 
 
 @pytest.mark.parametrize("observer", ["ema", "mse"])
