@@ -19,7 +19,7 @@ from mpq_onnx.handoff_targets.bundle import (
 )
 from mpq_onnx.handoff_targets.integer_range import exported_activation
 from mpq_onnx.handoff_targets.qdq_nodes import CLIPPED_BITS, WIDEST_BITS, quantizer_nodes
-from mpq_onnx.handoff_targets.replacing import copied, replace_chain
+from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain
 from mpq_onnx.model_file import add_initializer, save_model
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
@@ -64,6 +64,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
         )
         replace_chain(model, weight, nodes)
     ExplicitWindowsPass()(model)
+    inline_composites(model)
     remove_unused(model)
     save_model(model, folder / MODEL_FILE)
     return []

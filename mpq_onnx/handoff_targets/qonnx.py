@@ -19,7 +19,13 @@ from mpq_onnx.handoff_targets.bundle import (
     refuse,
 )
 from mpq_onnx.handoff_targets.integer_range import IntegerRange, exported_activation
-from mpq_onnx.handoff_targets.replacing import copied, fix_shapes, replace_chain, store_float
+from mpq_onnx.handoff_targets.replacing import (
+    copied,
+    fix_shapes,
+    inline_composites,
+    replace_chain,
+    store_float,
+)
 from mpq_onnx.model_file import add_initializer, save_model
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
@@ -71,6 +77,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
         shifted += [name] if stored.zero_point.any() else []
     ExplicitWindowsPass()(model)
     fix_shapes(model.graph, bundle.shapes)
+    inline_composites(model)
     remove_unused(model)
     save_model(model, folder / MODEL_FILE)
     if not shifted:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.model_file import add_initializer, clone
+from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.placement.quantizer_chains import ActivationChain, Chains, WeightChain, quantizer_chains
 from mpq_onnx.placement.sites import Shapes
 
@@ -15,6 +17,11 @@ def copied(bundle: Bundle) -> tuple[ir.Model, Chains]:
     """A copy of the model that may be changed, and its quantizers."""
     model = clone(bundle.model)
     return model, quantizer_chains(model)
+
+
+def inline_composites(model: ir.Model) -> None:
+    """Standard operators in place of our functions, for tools that know no functions in a file."""
+    InlinePass(is_composite)(model)
 
 
 def replace_chain(model: ir.Model, chain: ActivationChain | WeightChain, nodes: Sequence[ir.Node]) -> None:

@@ -16,7 +16,7 @@ from mpq_onnx.handoff_targets.bundle import (
 )
 from mpq_onnx.handoff_targets.integer_range import ExportedActivation, exported_activation, integer_range
 from mpq_onnx.handoff_targets.qdq_nodes import quantizer_nodes, stored_weight_node
-from mpq_onnx.handoff_targets.replacing import copied, replace_chain, store_float
+from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain, store_float
 from mpq_onnx.model_file import save_model
 from mpq_onnx.passes.store_integers import remove_unused
 from mpq_onnx.placement.quantizer_chains import ActivationChain
@@ -61,6 +61,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
             str(weight.result.name),
         )
         replace_chain(model, weight, [node])
+    inline_composites(model)
     remove_unused(model)
     save_model(model, folder / MODEL_FILE)
     return []

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, mixed_channel_widths, refuse
 from mpq_onnx.handoff_targets.layers import LayerRow
-from mpq_onnx.handoff_targets.replacing import bypass, copied, fix_shapes, store_float
+from mpq_onnx.handoff_targets.replacing import bypass, copied, fix_shapes, inline_composites, store_float
 from mpq_onnx.model_file import save_model
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
@@ -41,6 +41,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
         ir.convenience.replace_all_uses_with(node.outputs[0], source, replace_graph_outputs=True)
     for weight in chains.weights:
         store_float(model, weight, bundle.exported_weight(weight).dequantized())
+    inline_composites(model)
     remove_unused(model)
     ExplicitWindowsPass()(model)
     fix_shapes(model.graph, bundle.shapes)

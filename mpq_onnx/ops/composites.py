@@ -19,10 +19,12 @@ COMPOSITE_OPSET = onnxscript.values.Opset(DOMAIN, VERSION)
 @onnxscript.script(COMPOSITE_OPSET, default_opset=op)
 def RMSNormalization(x: FLOAT["..."], scale: FLOAT["..."], axis: int = -1, epsilon: float = 1e-5):  # noqa: N802
     """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
-    axes = op.Range(op.Constant(value_int=axis), op.Constant(value_int=0), op.Constant(value_int=1))
-    mean_square = op.ReduceMean(op.Mul(x, x), axes, keepdims=1)
+    # Flatten: with axes computed by Range, ONNX infers no shape of anything behind.
+    rows = op.Flatten(x, axis=axis)
+    mean_square = op.ReduceMean(op.Mul(rows, rows), op.Constant(value_ints=[1]), keepdims=1)
     small = op.CastLike(op.Constant(value_float=epsilon), x)
-    return op.Mul(op.Div(x, op.Sqrt(op.Add(mean_square, small))), scale)
+    normalized = op.Div(rows, op.Sqrt(op.Add(mean_square, small)))
+    return op.Mul(op.Reshape(normalized, op.Shape(x)), scale)
 
 
 @onnxscript.script(COMPOSITE_OPSET, default_opset=op)
