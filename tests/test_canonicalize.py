@@ -8,6 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from conftest import make_cnn, make_encoder, make_model, weights
+from onnx import TensorProto, helper
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.fingerprint import fingerprint
@@ -150,3 +151,18 @@ def test_weights_given_by_their_value_are_weights() -> None:
     canonical = canonicalize(ir.from_proto(make_model(nodes, inputs, [("y", ["n", 4, 3, 3])], tensors)))
     assert [node.op_type for node in canonical.graph] == ["Conv"]
     assert canonical.graph[0].inputs[1].const_value.numpy().shape == (4, 3, 3, 3)
+
+
+def test_a_weight_that_a_folded_transpose_makes_is_stored_in_order() -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["wt"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "wt"], ["y"]),
+    ]
+    model = make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", 8])], [("y", ["n", 4])], {"w": weight}, opset=18
+    )
+    canonical = canonicalize(ir.from_proto(model))
+    assert [node.op_type for node in canonical.graph] == ["MatMul"]
+    (stored,) = canonical.graph.initializers.values()
+    np.testing.assert_array_equal(stored.const_value.numpy(), weight.T)

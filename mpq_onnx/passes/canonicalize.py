@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer, rewriter
@@ -177,4 +178,11 @@ def _folded_size(node: ir.Node) -> int | None:
 
 
 def _lift_constants(model: ir.Model) -> None:
+    """Constants become initializers, in memory as files hold them: a folded Transpose leaves a view that cannot be hashed."""
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.Tensor) and not tensor.numpy().flags.c_contiguous:
+                array = np.ascontiguousarray(tensor.numpy())
+                value.const_value = ir.Tensor(array, dtype=tensor.dtype, name=tensor.name)
