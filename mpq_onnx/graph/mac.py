@@ -12,15 +12,18 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
 
-MAC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
+RECURRENT_OPS = ("LSTM", "GRU", "RNN")
+MAC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", *RECURRENT_OPS)
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 BIAS_INPUT = 2
+INPUT_WEIGHT, STATE_WEIGHT, GATE_BIAS = 1, 2, 3
+"""Inputs of a recurrent layer: W [directions, gates * hidden, input], R [directions, gates * hidden, hidden] and B."""
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Mac:
-    """One multiply-accumulate node."""
+    """One multiply-accumulate: a node, or one of the two weights of a recurrent layer (see RecurrentMac)."""
 
     node: ir.Node
     held_index: int
@@ -37,6 +40,23 @@ class Mac:
     def data(self) -> ir.Value:
         """The operand that streams."""
         return self.node.inputs[1 - self.held_index]  # type: ignore[return-value]
+
+    @property
+    def is_weight(self) -> bool:
+        """The held operand is a floating-point initializer."""
+        dtype = self.held.dtype
+        return self.held.const_value is not None and (dtype is None or dtype.is_floating_point())
+
+    @property
+    def is_fed_back(self) -> bool:
+        """The operand that streams is the layer's own state, which stays in float inside the kernel."""
+        return False
+
+    @property
+    def output(self) -> ir.Value:
+        """What the node makes: the first output that anyone reads."""
+        read = (value for value in self.node.outputs if value.uses() or value.is_graph_output())
+        return next(read, self.node.outputs[0])
 
     @property
     def bias(self) -> ir.Value | None:
@@ -103,7 +123,7 @@ class Mac:
         """Multiply-accumulates; for one example where `shape_of` gives the shapes of one."""
         if self.node.op_type == "ConvTranspose":  # each input element meets the whole kernel of its group
             return math.prod(shape_of(self.data)) * math.prod(shape_of(self.held)[1:])
-        return math.prod(shape_of(self.node.outputs[0])) * self.fan_in(shape_of)
+        return math.prod(shape_of(self.output)) * self.fan_in(shape_of)
 
     def _flag(self, name: str) -> bool:
         """An integer attribute that is 0 by default."""
@@ -124,9 +144,56 @@ class Mac:
         return lengths
 
 
+@dataclass(frozen=True)
+class RecurrentMac(Mac):
+    """One weight of an LSTM, GRU or RNN: W meets the input of every time, R the hidden state of the time before.
+
+    Its output channels are rows of gates: the layer's own output has other axes, and its bias goes to the sum of both products.
+    """
+
+    @property
+    def data(self) -> ir.Value:
+        return self.output if self.is_fed_back else self.node.inputs[0]  # type: ignore[return-value]
+
+    @property
+    def is_fed_back(self) -> bool:
+        return self.held_index == STATE_WEIGHT
+
+    @property
+    def bias(self) -> ir.Value | None:
+        """Both biases in one tensor [directions, 2 * gates * hidden]; it counts with W."""
+        has_one = self.held_index == INPUT_WEIGHT and len(self.node.inputs) > GATE_BIAS
+        return self.node.inputs[GATE_BIAS] if has_one else None
+
+    def channel_axis(self, held_shape: Shape) -> int | None:
+        return 1
+
+    def channels(self, held_shape: Shape) -> int:
+        return held_shape[1]
+
+    def fan_in(self, shape_of: Callable[[ir.Value], Shape]) -> int:
+        return shape_of(self.held)[2]
+
+    def macs(self, shape_of: Callable[[ir.Value], Shape]) -> int:
+        """The whole weight at every time."""
+        times = math.prod(shape_of(self.node.inputs[0])[:2])  # type: ignore[arg-type]
+        return times * math.prod(shape_of(self.held))
+
+
+def macs_of_node(node: ir.Node) -> tuple[Mac, ...]:
+    """The multiply-accumulates of `node`: none, one, or the two of a recurrent layer."""
+    if node.op_type in RECURRENT_OPS and node.domain in ("", "ai.onnx"):
+        weights = ((index, node.inputs[index]) for index in (INPUT_WEIGHT, STATE_WEIGHT))
+        return tuple(
+            RecurrentMac(node, index, is_stored(held)) for index, held in weights if held is not None
+        )
+    found = mac_of(node)
+    return () if found is None else (found,)
+
+
 def mac_of(node: ir.Node) -> Mac | None:
-    """The facts of `node`; None where it multiplies no activation."""
-    if node.op_type not in MAC_OPS or node.domain not in ("", "ai.onnx"):
+    """The facts of a node that multiplies two operands; None where `node` is another, or multiplies no activation."""
+    if node.op_type not in MAC_OPS or node.op_type in RECURRENT_OPS or node.domain not in ("", "ai.onnx"):
         return None
     if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
         return None
@@ -142,18 +209,13 @@ def mac_of(node: ir.Node) -> Mac | None:
 def macs_of(graph: ir.Graph) -> Iterator[Mac]:
     """All multiply-accumulates of a graph in its order, subgraphs left out."""
     for node in graph:
-        found = mac_of(node)
-        if found is not None:
-            yield found
+        yield from macs_of_node(node)
 
 
 def weight_input(node: ir.Node) -> int | None:
     """Index of the floating-point initializer that is the weight of a multiply-accumulate; None where there is none."""
     found = mac_of(node)
-    if found is None or found.held.const_value is None:
-        return None
-    dtype = found.held.dtype
-    return found.held_index if dtype is None or dtype.is_floating_point() else None
+    return found.held_index if found is not None and found.is_weight else None
 
 
 def channel_axis(node: ir.Node) -> int:

@@ -7,7 +7,6 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.mac import MAC_OPS
 
-RECURRENT = ("LSTM", "GRU", "RNN")
 CONTRIBUTED = frozenset(
     {
         "Attention", "DecoderMaskedMultiHeadAttention", "FusedConv", "FusedGemm", "FusedMatMul", "GroupQueryAttention",
@@ -40,7 +39,7 @@ def uncounted_macs(model: ir.Model) -> tuple[UncountedMac, ...]:
 def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
     for node in model.graph.all_nodes():
         inside = node.graph is not model.graph
-        multiplies = node.domain in ("", "ai.onnx") and node.op_type in (*MAC_OPS, *RECURRENT)
+        multiplies = node.domain in ("", "ai.onnx") and node.op_type in MAC_OPS
         if inside and multiplies:
             yield UncountedMac(str(node.name), node.op_type, "in a branch or loop")
         elif node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
@@ -56,7 +55,7 @@ def _of_functions(model: ir.Model) -> Iterator[UncountedMac]:
         if function.domain.startswith(OWN_DOMAINS):
             continue
         for node in function:
-            if node.domain in ("", "ai.onnx") and node.op_type in (*MAC_OPS, *RECURRENT):
+            if node.domain in ("", "ai.onnx") and node.op_type in MAC_OPS:
                 yield UncountedMac(
                     str(node.name or node.op_type), node.op_type, f"in function {function.name}"
                 )

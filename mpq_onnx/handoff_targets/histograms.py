@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.graph.mac import is_stored, mac_of
+from mpq_onnx.graph.mac import is_stored, macs_of_node
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.runtime.stored_values import stored_values
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
@@ -29,8 +29,7 @@ def layer_histograms(bundle: Bundle) -> dict[str, dict[str, ValueHistogram]]:
     roles: dict[str, dict[str, str]] = {}
     stored: list[str] = []
     for row in bundle.layers:
-        mac = mac_of(nodes[row.name])
-        assert mac is not None
+        mac = next(each for each in macs_of_node(nodes[row.name]) if each.held.name == row.weight)
         x, w = mac.data, mac.held
         roles[row.name] = {
             "Weights": str(w.name),

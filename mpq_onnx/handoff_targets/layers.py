@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.energy_allocation import EnergyAllocation
-from mpq_onnx.graph.mac import is_stored, mac_of
+from mpq_onnx.graph.mac import is_stored, macs_of_node
 from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
 from mpq_onnx.placement.mac_sites import MacSite
@@ -24,10 +24,12 @@ SCHEMA = "handoff.schema.json"
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One multiply-accumulate node. Documented in docs/handoff.md; None where something does not apply or is not known."""
+    """One multiply-accumulate. Documented in docs/handoff.md; None where something does not apply or is not known."""
 
     name: str
     op: str
+    weight: str
+    """Name of the operand that is held: a recurrent layer has two, and a row for each."""
     input_shape: tuple[int, ...]
     """Of the operand that streams, for one example."""
     weight_shape: tuple[int, ...]
@@ -83,25 +85,25 @@ def layer_rows(
 
     Args:
         model: noise-free.
+        facts: of the same multiply-accumulates as `sites`.
         stored_levels: see quantizer_ranges.weight_levels.
         energy: of the noisy file.
         ratios: measured noise by node; empty where nothing was measured.
     """
     nodes = {str(node.name): node for node in model.graph}
-    by_node = {each.node: each for each in facts}
     energies = {} if energy is None else {each.node: each.energy_per_mac for each in energy.nodes}
     return tuple(
         _row(
             site,
             nodes[site.node],
-            by_node[site.node],
+            layer,
             shapes,
             stored_levels,
             energies.get(site.node),
             energy,
             ratios.get(site.node),
         )
-        for site in sites
+        for site, layer in zip(sites, facts, strict=True)
     )
 
 
@@ -115,20 +117,20 @@ def _row(
     energy: EnergyAllocation | None,
     measured: NodeSignalToNoise | None,
 ) -> LayerRow:
-    mac = mac_of(node)
-    assert mac is not None
+    mac = next(each for each in macs_of_node(node) if each.held.name == site.weight)
     x, w = mac.data, mac.held
     weight_shape = _shape(w, shapes)
     spatial = window_attributes(node, weight_shape[2:]) if node.op_type in CONVOLUTIONS else {}
     parameters = sum(
-        math.prod(_shape(value, shapes)) for value in node.inputs if value is not None and is_stored(value)
+        math.prod(_shape(value, shapes)) for value in (w, mac.bias) if value is not None and is_stored(value)
     )
     return LayerRow(
         name=site.node,
         op=site.op_type,
+        weight=site.weight,
         input_shape=_shape(x, shapes),
         weight_shape=weight_shape,
-        output_shape=_shape(node.outputs[0], shapes),
+        output_shape=_shape(mac.output, shapes),
         weight_is_constant=is_stored(w),
         groups=node.attributes.get_int("group", 1),
         kernel_shape=spatial.get("kernel_shape"),

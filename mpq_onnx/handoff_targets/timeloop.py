@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.mac import RECURRENT_OPS
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, refuse
 from mpq_onnx.handoff_targets.histograms import ValueHistogram, layer_histograms
 from mpq_onnx.handoff_targets.layers import LayerRow
@@ -47,7 +48,7 @@ def _inexpressible(rows: tuple[LayerRow, ...]) -> list[Problem]:
     return [
         Problem(row.name, f"a {row.op}" + (f" over {len(row.kernel_shape)} axes" if row.kernel_shape else ""))
         for row in rows
-        if row.op in ("ConvTranspose", "Einsum")
+        if row.op in ("ConvTranspose", "Einsum", *RECURRENT_OPS)
         or (row.kernel_shape is not None and len(row.kernel_shape) > SPATIAL_AXES)
     ]
 

@@ -70,7 +70,9 @@ def find_sites(
         dataclasses.replace(site, sources=(source(site.sources[0]), source(site.sources[1])))
         for site in product_sites(model, shapes, weights)
     )
-    found = [with_sources(site, lambda use: source(use.input)) for site in weights]
+    found = [
+        with_sources(site, lambda use: None if use.is_fed_back else source(use.input)) for site in weights
+    ]
     found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
     return fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)

@@ -19,8 +19,8 @@ def fix_first_and_last(sites: Sites, choice: str) -> Sites:
     if choice == INCLUDE or not free:
         return sites
     bits = FIRST_LAST_BITS[choice]
-    ends = {free[0].tensor, free[-1].tensor}
-    read = {site.source for site in (free[0], free[-1])}
+    own = [site for site in free if site.node in (free[0].node, free[-1].node)]  # a recurrent layer has two
+    ends, read = {site.tensor for site in own}, {site.source for site in own}
     weights = tuple(
         dataclasses.replace(site, fixed_bits=bits) if site.tensor in ends else site for site in sites.weights
     )

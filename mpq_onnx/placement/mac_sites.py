@@ -69,7 +69,7 @@ def _site(mac: Mac, shapes: Shapes, stored_levels: Mapping[str, np.ndarray], ign
         op_type=mac.node.op_type,
         input=str(mac.data.name),
         weight=str(mac.held.name),
-        output=str(mac.node.outputs[0].name),
+        output=str(mac.output.name),
         channels=channels,
         fan_in=mac.fan_in(shape) * (mac.group if ignore_groups else 1),
         macs=mac.macs(shape),

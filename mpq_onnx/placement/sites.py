@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, Layouts
-from mpq_onnx.graph.mac import MAC_OPS, Mac, is_stored, macs_of, weight_input
+from mpq_onnx.graph.mac import MAC_OPS, Mac, is_stored, macs_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of every tensor for one example, by tensor name."""
@@ -34,6 +34,8 @@ class WeightUse:
     """Multiply-accumulates for one example; 0 for a look-up."""
     alpha: float = 1.0
     """Factor on the products."""
+    is_fed_back: bool = False
+    """`input` is the layer's own state, which is in float where the weight meets it, whatever its readers see."""
     source: str | None = None
     """The quantized activation that `input` is a view of (itself, or through pass-through ops); None where float."""
     input_layout: ExampleLayout | None = None
@@ -153,7 +155,7 @@ def weight_sites(model: ir.Model, shapes: Shapes, layouts: Layouts) -> tuple[Wei
     found: dict[str, list[WeightUse]] = {}
     tensors: dict[str, ir.Value] = {}
     for mac in macs_of(model.graph):
-        if weight_input(mac.node) is None:
+        if not mac.is_weight:
             continue
         use = _weight_use(mac, shapes, layouts)
         if use is not None:
@@ -169,7 +171,7 @@ def product_sites(
     model: ir.Model, shapes: Shapes, weights: tuple[WeightSite, ...]
 ) -> tuple[ProductSite, ...]:
     """All other multiply-accumulates, in graph order; `sources` not yet filled in but with the operands' own names."""
-    known = {use.node for site in weights for use in site.uses}
+    known = {(use.node, site.tensor) for site in weights for use in site.uses}
     return tuple(
         ProductSite(
             str(mac.node.name),
@@ -179,7 +181,7 @@ def product_sites(
             str(mac.held.name) if mac.is_constant else None,
         )
         for mac in macs_of(model.graph)
-        if str(mac.node.name) not in known
+        if (str(mac.node.name), str(mac.held.name)) not in known
     )
 
 
@@ -189,7 +191,7 @@ def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:
     axis = mac.channel_axis(shape)
     if axis is None:
         return None
-    data, output, bias = str(mac.data.name), str(mac.node.outputs[0].name), mac.bias
+    data, output, bias = str(mac.data.name), str(mac.output.name), mac.bias
     return WeightUse(
         node=str(mac.node.name),
         op_type=mac.node.op_type,
@@ -200,6 +202,7 @@ def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:
         channels=mac.channels(shape),
         macs=mac.macs(lambda value: value_shape(value, shapes)),
         alpha=mac.alpha,
+        is_fed_back=mac.is_fed_back,
         input_layout=layouts.get(data),
         output_layout=layouts.get(output),
     )

@@ -57,6 +57,8 @@ class LayerFacts:
 
     node: str
     op_type: str
+    held: str
+    """Name of the operand that is held; a recurrent layer has two weights."""
     constant: bool
     """False for a product of two activations."""
     weights: int
@@ -124,18 +126,19 @@ def _read_graph(model: ir.Model) -> GraphFacts:
     )
 
 
-def _layer(mac: Mac, macs: dict[str, int]) -> LayerFacts:
+def _layer(mac: Mac, macs: dict[tuple[str, str], int]) -> LayerFacts:
     node, x, w, constant, bias = mac.node, mac.data, mac.held, mac.is_constant, mac.bias
     stored = _stored_array(w) if constant else None
     return LayerFacts(
         node=str(node.name),
         op_type=node.op_type,
+        held=str(w.name),
         constant=constant,
         weights=0 if stored is None else stored.size,
-        macs=macs.get(str(node.name)),
+        macs=macs.get((str(node.name), str(w.name))),
         weight=_weight(w) if constant else _read(w),
         input=_read(x),
-        output=_written(node.outputs[0]),
+        output=_written(mac.output),
         bias=_bias_kind(bias),
         raised_channels=_raised_channels(bias),
     )
@@ -384,8 +387,8 @@ def _is_on_grid(value: ir.Value) -> bool:
     )
 
 
-def _macs(model: ir.Model) -> dict[str, int]:
-    """Multiply-accumulates of one example by node, where the file's shapes allow to tell."""
+def _macs(model: ir.Model) -> dict[tuple[str, str], int]:
+    """Multiply-accumulates of one example by node and held operand, where the file's shapes allow to tell."""
     shaped = clone(model)
     try:
         common.ShapeInferencePass()(shaped)
@@ -394,7 +397,7 @@ def _macs(model: ir.Model) -> dict[str, int]:
         for value in values:
             if value.shape is not None:
                 shapes[str(value.name)] = tuple(each if isinstance(each, int) else 1 for each in value.shape)
-        return {site.node: site.macs for site in mac_sites(shaped, shapes, {})}
+        return {(site.node, site.weight): site.macs for site in mac_sites(shaped, shapes, {})}
     except (ModelError, ValueError, IndexError, RuntimeError):  # shapes that cannot be inferred
         return {}
 

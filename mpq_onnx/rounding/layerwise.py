@@ -67,15 +67,17 @@ def round_weights(
     """
     result = RoundingResult({}, {})
     stepper = Stepper(quantized, batches)
-    readers = {
-        user: site for site in sites if site.tensor in grids for user in quantized.values[site.tensor].users
-    }
+    readers: dict[fx.Node, list[WeightSite]] = {}
+    for site in sites:
+        for user in quantized.values[site.tensor].users if site.tensor in grids else ():
+            readers.setdefault(user, []).append(site)
     progress = tqdm(total=len(grids), desc="round weights", disable=None, leave=False, unit="layer")
 
     def visit(node: fx.Node, streams: Streams) -> None:
-        site = readers.get(node)
-        if site is None:
-            return
+        for site in readers.get(node, ()):  # a recurrent layer has two
+            visit_weight(node, site, streams)
+
+    def visit_weight(node: fx.Node, site: WeightSite, streams: Streams) -> None:
         constant = quantized.values[site.tensor]
         weight = getattr(quantized.module, str(constant.target)).detach()
         grid = grids[site.tensor]

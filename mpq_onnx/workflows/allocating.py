@@ -187,7 +187,7 @@ def allocate(
             shared=bound.part(_problem_key(options)),
         )
         if not problem.sites.free_weights and weight_bits is not None:
-            raise ModelError(f"{model}: no Conv, Gemm or MatMul with a constant weight to quantize")
+            raise ModelError(f"{model}: no layer with a constant weight to quantize")
         held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
         bench = WidthBench(scaled, problem, options, held_out)
         finished = bench.run()

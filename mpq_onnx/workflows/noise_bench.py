@@ -21,6 +21,7 @@ from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.energy_allocators.uniform import NAME as UNIFORM
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.mac import RECURRENT_OPS
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.copying import with_outputs
@@ -93,6 +94,14 @@ def sites_of(
     sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
     if not sites:
         raise ModelError(f"{where}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to add noise to")
+    recurrent = dict.fromkeys(
+        f"{site.node} ({site.op_type})" for site in sites if site.op_type in RECURRENT_OPS
+    )
+    if recurrent:
+        raise ModelError(
+            f"{where}: noise inside recurrent layers is not simulated: {', '.join(recurrent)}; allocate widths alone, or"
+            " export the network with its layers unrolled"
+        )
     for site in sites:
         check_ranges(site, options.noises)
     return sites
