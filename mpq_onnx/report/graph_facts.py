@@ -15,6 +15,7 @@ from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.graph.operators import is_bookkeeping, is_join, is_pass_through
+from mpq_onnx.graph.quantized_already import QDQ_OPS, is_integer_operator
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
@@ -31,11 +32,6 @@ OWN_SCALE = "own scale"
 ZERO_ALONE = "zero alone"
 """Of a quantizer of one level: what goes through it is always zero."""
 STATIC, DYNAMIC = "static", "dynamic"
-INTEGER_OPS = (
-    "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "MatMulNBits", "QGemm",
-    "DynamicQuantizeMatMul",
-)  # fmt: skip
-"""Operators that hold integers themselves: another format than QDQ."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def _read_graph(model: ir.Model) -> GraphFacts:
     macs = _macs(model)
     layers = [_layer(mac, macs) for mac in macs_of(model.graph)]
     activations = [facts for node in model.graph if (facts := _activation_quantizer(node)) is not None]
-    integer = [node.op_type for node in model.graph if node.op_type in INTEGER_OPS]
+    integer = [node.op_type for node in model.graph if is_integer_operator(node)]
     return GraphFacts(
         layers=tuple(layers),
         activations=tuple(activations),
@@ -355,9 +351,7 @@ def _is_quantized(value: ir.Value) -> bool:
 
 def _leaves_float(node: ir.Node) -> bool:
     """An operator on signals whose float output some reader reads as it is."""
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Constant", *INTEGER_OPS) or not is_standard(
-        node
-    ):
+    if node.op_type in (*QDQ_OPS, "Constant") or is_integer_operator(node) or not is_standard(node):
         return False
     value = node.outputs[0]
     if is_pass_through(node) or is_stored(value) or (value.dtype is not None and value.dtype.is_integer()):

@@ -11,6 +11,8 @@ from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
+from mpq_onnx.graph.quantized_already import check_not_quantized
+from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.model_file import clone, save_model
 from mpq_onnx.model_inputs import model_inputs
@@ -93,6 +95,7 @@ def export(
     if sequence_length < 1:
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
+    check_not_quantized(opened.model, source)
     if values:
         opened = opened.with_values(fixed_values(values))
     checked = _canonical(opened, source, check or _usable_check(opened))
@@ -114,7 +117,7 @@ def export(
         largest_output=checked.agreement.largest,
         fixed_batch=_fixed_batch(model),
         metadata=facts,
-        notes=(*source_notes(opened.model), *checked.notes),
+        notes=(*source_notes(opened.model), *checked.notes, *_unreached(model)),
     )
 
 
@@ -165,6 +168,16 @@ def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batc
     feeds = dataset.read([index % len(dataset) for index in range(count)]).inputs
     runner = Runner(model, "cpu", where=f"the canonical form of {where}")
     return agreement(runner.run(feeds), source.reference(feeds), runner.outputs)
+
+
+def _unreached(model: ir.Model) -> tuple[str, ...]:
+    nodes = uncounted_macs(model)
+    if not nodes:
+        return ()
+    return (
+        f"stay float and uncounted in every later command: {', '.join(map(str, nodes))}; --set gives an input that a branch"
+        " hangs on its value",
+    )
 
 
 def _usable_check(source: SourceModel) -> str:

@@ -22,6 +22,7 @@ from mpq_onnx.energy_allocators.uniform import NAME as UNIFORM
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.mac import RECURRENT_OPS
+from mpq_onnx.graph.quantized_already import check_no_integer_operators
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.copying import with_outputs
@@ -65,12 +66,14 @@ def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
 
     Raises:
         UsageError: noisy already, or packed weights, which the mirror cannot read.
+        ModelError: operators that hold integers themselves.
     """
     model = load_model(path)
     if METADATA_ENERGY in model.metadata_props:
         raise UsageError(f"{path}: is noisy already; give the model that it was made from")
     if any(domain == PACKED_DOMAIN for domain, *_ in model.functions):
         raise UsageError(f"{path}: has packed weights; allocate it with --storage int8 for noise")
+    check_no_integer_operators(model, str(path))
     if METADATA_ALLOCATION not in model.metadata_props:
         model = canonicalize(clone(model), str(path))
     return FloatModel(str(path), model)

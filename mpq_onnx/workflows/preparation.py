@@ -10,9 +10,9 @@ import onnx_ir as ir
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.equalization import EQUALIZATIONS, NONE, Factors
-from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
+from mpq_onnx.errors import AllocationError, DataError, check_choice
 from mpq_onnx.fingerprint import fingerprint
-from mpq_onnx.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.observers import OBSERVERS
@@ -51,8 +51,7 @@ def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
         ModelError: not a model, or one that is quantized already.
     """
     model = load_model(path)
-    if METADATA_ALLOCATION in model.metadata_props:
-        raise UsageError(f"{path}: is quantized already; give the float model that it was made from")
+    check_not_quantized(model, str(path))
     return FloatModel(str(path), canonicalize(clone(model), str(path)), source_notes(model))
 
 
