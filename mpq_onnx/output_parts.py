@@ -44,7 +44,8 @@ class OutputPart:
             return array
         first, last = self.entries[0], self.entries[-1]
         chosen = slice(first, last + 1) if len(self.entries) == last - first + 1 else list(self.entries)
-        return array[(*[slice(None)] * self.axis, chosen)]
+        before: list[Any] = [slice(None)] * self.axis
+        return array[(*before, chosen)]
 
 
 def output_parts(names: Sequence[str], outputs: Sequence[np.ndarray]) -> tuple[OutputPart, ...]:

@@ -1,5 +1,6 @@
 """What stands for outputs in training, and the check that ends a command where onnxruntime and the mirror part."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx.workflows.allocating as allocating
+import mpq_onnx.workflows.allocating_energy as allocating_energy
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -161,3 +163,26 @@ def test_a_file_that_parts_from_its_mirror_ends_the_command(
     )  # fmt: skip
     assert_one_line(found, 3, "part at", place)
     assert not (tmp_path / "out").exists()
+
+
+def test_noise_that_is_not_the_mirrors_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(CASES["a constant beside"][0], tmp_path / "model.onnx")
+    measured = allocating_energy.measure_ratios
+
+    def louder(*arguments):
+        found = measured(*arguments)
+        powers = tuple(2 * power for power in found.output_noises)
+        return dataclasses.replace(found, outputs=found.outputs - 3, output_noises=powers)
+
+    def allocate(folder: str):
+        return run_inside(
+            "allocate", tmp_path / "model.onnx", "--data", "random?count=32", "--noise", "shot", "--energy-per-mac", 20,
+            "-o", tmp_path / folder, "--method", "uniform", "--repeats", 1,
+        )  # fmt: skip
+
+    assert allocate("right").returncode == 0
+    monkeypatch.setattr(allocating_energy, "measure_ratios", louder)
+    assert_one_line(allocate("wrong"), 3, "noisy graph fails its check", "dB")
+    assert not (tmp_path / "wrong").exists()

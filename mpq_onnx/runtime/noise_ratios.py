@@ -49,6 +49,8 @@ class Ratios:
     nodes: tuple[NodeSignalToNoise, ...]
     outputs: float
     """Decibels of the model's outputs against the noise-free network's."""
+    output_noises: tuple[float, ...] = ()
+    """Sum of the outputs' squared noise, batch by batch."""
 
 
 class _Node:
@@ -83,6 +85,7 @@ def measure_ratios(
     second = runner_with_outputs(noise_free, wanted, device)
     measured = {name: _Node() for name in names}
     whole = SignalToNoise()
+    powers: list[float] = []
     total = -(-len(dataset) // BATCH_SIZE)
     for batch in tqdm(dataset.batches(BATCH_SIZE), "signal to noise", total, disable=None, leave=False):
         found = dict(zip(first.outputs, first.run(batch.inputs), strict=True))
@@ -91,12 +94,13 @@ def measure_ratios(
             measured[name].update(found[name], found[twin], exact[name])
         for name in outputs:
             whole.update(exact[name], found[name])
+        powers.append(whole.noise - sum(powers))
     plain = {str(node.name): node for node in noise_free.graph}
     nodes = tuple(
         _result(node, plain[str(node.name)], measured[name])
         for node, name in zip(noisy_nodes(model), names, strict=True)
     )
-    return Ratios(nodes, whole.decibels)
+    return Ratios(nodes, whole.decibels, tuple(powers))
 
 
 def _with_twins(model: ir.Model) -> tuple[ir.Model, list[str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.runtime.scores.values import cosines
-from mpq_onnx.runtime.statistics import NORMAL_QUANTILE, Estimate, Share, comparable, decibels
+from mpq_onnx.runtime.statistics import NORMAL_QUANTILE, Cosine, Estimate, Share, comparable, decibels
 
 FIGURES = ("sqnr", "cosine", "agreement")
 """Of a part; in all of them more is better."""
@@ -76,25 +76,20 @@ class PartTally:
     def figures(self) -> PartFigures:
         """Of all that was taken in."""
         if self.kind == LABELS:
-            equal = Estimate.mean(np.concatenate(self.equal))
-            return PartFigures(self.part, self.kind, agreement=_within(equal))
+            return PartFigures(self.part, self.kind, agreement=Share.bounded_mean(np.concatenate(self.equal)))
         if self.kind == TEXT or not self.signal:
             return PartFigures(self.part, self.kind)
         return PartFigures(
             self.part,
             self.kind,
             sqnr=_ratio(np.concatenate(self.signal), np.concatenate(self.noise)),
-            cosine=Estimate.mean(np.concatenate(self.cosines)),
+            cosine=Cosine.bounded_mean(np.concatenate(self.cosines)),
         )
 
 
 def _rows(array: np.ndarray) -> np.ndarray:
     """[examples, everything of one]."""
     return array.reshape(len(array), -1) if array.size else np.zeros((len(array), 1))
-
-
-def _within(estimate: Estimate) -> Share:
-    return Share(estimate.value, max(estimate.low, 0.0), min(estimate.high, 1.0))
 
 
 def _ratio(signal: np.ndarray, noise: np.ndarray) -> Estimate:

@@ -41,6 +41,12 @@ class Estimate:
         """The mean of one value an example."""
         return Estimate.normal(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
 
+    @classmethod
+    def bounded_mean(cls, values: np.ndarray) -> "Estimate":
+        """The same, with an interval within the limits of such figures."""
+        mean = Estimate.mean(values)
+        return cls(mean.value, max(mean.low, cls.LIMITS[0]), min(mean.high, cls.LIMITS[1]))
+
     @staticmethod
     def over_repeats(repeats: Sequence["Estimate"]) -> "Estimate":
         """The mean of a metric over passes over the same examples with independent noise.
@@ -66,6 +72,13 @@ class Share(Estimate):
     """A share of something."""
 
     LIMITS: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Cosine(Estimate):
+    """The cosine of an angle."""
+
+    LIMITS: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class Tally:
     @property
     def metrics(self) -> dict[str, Estimate]:
         """The model's own; for a part of the data, NAME-PART."""
-        found = {}
+        found: dict[str, Estimate] = {}
         for group, scores in self.ours.items():
             parts = [tally.figures for tally in self.parts.get(group, ())]
             least = {name: each[0] for name in scores.compared if (each := worst(parts, name)) is not None}

@@ -20,6 +20,7 @@ from mpq_onnx.workflows.noise_bench import (
     load_noise_free,
     output_signal_to_noise,
 )
+from mpq_onnx.workflows.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.requests import contents_of, request_text
 from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish
@@ -29,16 +30,6 @@ DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
 TRAINABLE_STORAGES = ("int8",)
 """Forms of stored weights that noise can be allocated on."""
-
-
-@dataclass(frozen=True)
-class NoiseCheck:
-    """How well onnxruntime and the mirror agree on the noise at the outputs (two independent draws)."""
-
-    examples: int
-    onnxruntime_sqnr: float
-    """Decibels of the noisy outputs against the noise-free ones."""
-    mirror_sqnr: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +120,8 @@ def allocate_energy(
         positions = [index % len(bench.validation_set) for index in range(CHECKED_EXAMPLES)]
         checked = bench.validation_set.part(positions)
         ratios = measure_ratios(graph, checked, options.device, bench.mirror.outputs)
-        check = NoiseCheck(len(positions), ratios.outputs, output_signal_to_noise(bench, best, positions))
+        found = OutputNoise(ratios.outputs, ratios.output_noises)
+        check = check_noise(len(positions), found, output_signal_to_noise(bench, best, positions))
         results = progress / "results"
         embed_provenance(
             graph,

@@ -42,6 +42,7 @@ from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.workflows.energy_options import COMPAT_GARG2021, EnergyOptions
 from mpq_onnx.workflows.keeping import best_of
+from mpq_onnx.workflows.noise_check import OutputNoise
 from mpq_onnx.workflows.preparation import FloatModel
 from mpq_onnx.workflows.quantizing import torch_device
 from mpq_onnx.workflows.run_folder import LOG_FILE, split_validation, training_log
@@ -254,17 +255,21 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
 
 
 @torch.no_grad()
-def output_signal_to_noise(bench: NoiseBench, candidate: EnergyCandidate, positions: Sequence[int]) -> float:
-    """Decibels of the mirror's noisy outputs against the noise-free ones, on validation examples.
+def output_signal_to_noise(
+    bench: NoiseBench, candidate: EnergyCandidate, positions: Sequence[int]
+) -> OutputNoise:
+    """The mirror's noisy outputs against the noise-free ones, on validation examples.
 
     In the batches of runtime.noise_ratios: weight noise is drawn once a batch.
     """
     noisy = bench.noisy_mirror(candidate)
     noisy.generator.manual_seed(bench.options.seed)
     ratio = SignalToNoise()
+    powers: list[float] = []
     parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
     for batch in bench.validation.stream(parts):
         found = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
         for got, exact in zip(found, batch.float_outputs, strict=True):
             ratio.update(exact.cpu().numpy(), got.cpu().numpy())
-    return ratio.decibels
+        powers.append(ratio.noise - sum(powers))
+    return OutputNoise(ratio.decibels, tuple(powers))

@@ -24,7 +24,7 @@ class ClassScores(Scores):
         self.classes = output.shape[1]
         check_classes(labels, self.classes)
         self.examples += len(labels)
-        self.top1 += int((self.predictions(output) == labels).sum())
+        self.top1 += int(np.count_nonzero(self.predictions(output) == labels))
         if self.classes > FEW:
             # Of equal logits the last counts as the larger, as in scikit-learn's top_k_accuracy_score (which takes no NaN).
             first = np.argsort(output, axis=1, kind="stable")[:, ::-1][:, :FEW]
@@ -38,7 +38,7 @@ class ClassScores(Scores):
         first = Estimate.share(self.top1, self.examples)
         if self.task not in ("", IMAGES):
             return {"accuracy": first}
-        found = {"top1": first}
+        found: dict[str, Estimate] = {"top1": first}
         if self.classes > FEW:
             found["top5"] = Estimate.share(self.top5, self.examples)
         return found

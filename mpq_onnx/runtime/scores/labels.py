@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpq_onnx.runtime.scores.scores import Scores
-from mpq_onnx.runtime.statistics import Estimate
+from mpq_onnx.runtime.statistics import Estimate, Share
 
 
 class LabelScores(Scores):
@@ -27,7 +27,7 @@ class LabelScores(Scores):
         right = np.concatenate(self.right)
         if np.isin(right, (0, 1)).all():
             return {"accuracy": Estimate.share(int(right.sum()), len(right))}
-        return {"accuracy": Estimate.mean(right)}
+        return {"accuracy": Share.bounded_mean(right)}
 
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
