@@ -876,18 +876,19 @@ def _print_edited(path: str, allocation: Any) -> None:
 
 
 def _print_check(check: Any) -> None:
-    def decibels(value: float | None) -> str:
-        return "no float output" if value is None else f"{value:.1f} dB"
-
+    outputs = ""
+    if check.optimized_sqnr is not None:
+        outputs = (
+            f" outputs {check.optimized_sqnr:.1f} dB optimized, {check.unoptimized_sqnr:.1f} dB unoptimized,"
+        )
     click.echo(
-        f"onnxruntime against the mirror, {check.examples} examples: every node agrees; outputs"
-        f" {decibels(check.optimized_sqnr)} optimized, {decibels(check.unoptimized_sqnr)} unoptimized,"
+        f"onnxruntime against the mirror, {check.examples} examples: every node agrees;{outputs}"
         f" {100 * check.same_predictions:.1f} % same predictions"
     )
     if check.changed_by_optimizer:
         click.echo(
-            f"NOTE: onnxruntime's optimizer changes this file: {decibels(check.optimizer_sqnr)} between its outputs with and"
-            f" without, where rounding edges explain {decibels(check.edge_sqnr)}; compare with graph optimizations off"
+            f"NOTE: onnxruntime's optimizer changes this file: {check.optimizer_sqnr:.1f} dB between its outputs with and"
+            f" without, where rounding edges explain {check.edge_sqnr:.1f} dB; compare with graph optimizations off"
         )
 
 

@@ -202,20 +202,19 @@ def energy_result_table(rows: Mapping[str, tuple[EnergyAllocation, Evaluation]])
     """A line a set of energies and what it reaches; the noise-free model's own line comes first."""
     lines: list[list[str]] = []
     names = _names(evaluation for _, evaluation in rows.values())
+    shown = names[0] if names else "agreement"
     for name, (allocation, evaluation) in rows.items():
         comparison = evaluation.comparison
         if comparison is not None and comparison.metrics and not lines:
             top = (_metric(key, comparison.metrics.get(key)) for key in names)
             lines.append(["noise-free", MISSING, *top, *[MISSING] * 4])
-        spread = (evaluation.noise or {}).get(names[0]) if names else None
+        spread = (evaluation.noise or {}).get(shown)
         lines.append(
             [
                 name,
                 f"{allocation.mean_energy_per_mac:.4g}",
                 *(_metric(key, evaluation.metrics.get(key)) for key in names),
-                MISSING
-                if spread is None or spread.deviation is None
-                else _figure(names[0], spread.deviation),
+                MISSING if spread is None or spread.deviation is None else _figure(shown, spread.deviation),
                 _difference(comparison.top1_difference if comparison else None),
                 _metric("agreement", comparison.agreement if comparison else None),
                 _decibels(comparison.output_sqnr if comparison else None),
@@ -344,8 +343,9 @@ def _figure(metric: str, value: float) -> str:
 
 
 def _names(evaluations: Iterable[Evaluation]) -> list[str]:
-    """Of all metrics, each once."""
-    return list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
+    """Of all metrics, each once; the agreement has a column of its own."""
+    found = dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics)
+    return [name for name in found if name != "agreement"]
 
 
 def _difference(difference: Difference | None) -> str:
