@@ -63,6 +63,11 @@ def is_float(value: ir.Value | None) -> bool:
     return value is not None and (value.dtype is None or value.dtype.is_floating_point())
 
 
+def is_float32(value: ir.Value | None) -> bool:
+    """True for the type that canonical graphs compute and quantize in; inputs and outputs may have others (float16, double)."""
+    return value is not None and value.dtype in (None, ir.DataType.FLOAT)
+
+
 def is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.const_value is not None
 
@@ -70,12 +75,13 @@ def is_constant(value: ir.Value | None) -> bool:
 def is_pass_through(node: ir.Node) -> bool:
     """True where every output value is a value of the first input, or zero.
 
-    Not so: a Gather from a constant table, a Pad with another fill, a Resize that interpolates, a Cast from or to integers.
+    Not so: a Gather from a constant table, a Pad with another fill, a Resize that interpolates, a Cast from or to another
+    type than float32.
     """
     if node.op_type not in PASS_THROUGH or not is_standard(node) or is_constant(node.inputs[0]):
         return False
     if node.op_type in ("Cast", "CastLike"):
-        return is_float(node.inputs[0]) and is_float(node.outputs[0])
+        return is_float32(node.inputs[0]) and is_float32(node.outputs[0])
     if node.op_type == "Resize":
         return _copies_pixels(node)
     return node.op_type != "Pad" or pad_fill(node) == 0

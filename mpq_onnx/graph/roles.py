@@ -34,6 +34,7 @@ from mpq_onnx.graph.operators import (
     is_bookkeeping,
     is_constant,
     is_float,
+    is_float32,
     is_multiplier,
     is_pass_through,
     is_standard,
@@ -109,7 +110,7 @@ class ValueRoles:
 
     def is_quantizable(self, value: ir.Value) -> bool:
         """True for floating-point signals without a mask's entries."""
-        return is_float(value) and self.of(value) is Role.SIGNAL and value.name not in self.masked
+        return is_float32(value) and self.of(value) is Role.SIGNAL and value.name not in self.masked
 
 
 def value_roles(model: ir.Model) -> ValueRoles:

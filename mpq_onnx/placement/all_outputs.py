@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import is_float, is_pass_through, read_by_multiplier
+from mpq_onnx.graph.operators import is_float, is_float32, is_pass_through, read_by_multiplier
 from mpq_onnx.graph.roles import Role, ValueRoles
 from mpq_onnx.placement.graph_roles import fused_into
 from mpq_onnx.placement.joined_parts import keeps_parts
@@ -77,14 +77,14 @@ def _is_new(node: ir.Node, output: ir.Value, roles: ValueRoles) -> bool:
 
 
 def _enters(node: ir.Node, roles: ValueRoles) -> bool:
-    """True for the Cast by which an input of integers becomes a floating-point signal."""
+    """True for the Cast by which an input of another type (integers, float16) becomes a float32 signal."""
     source = node.inputs[0] if node.inputs else None
     is_cast = node.op_type in ("Cast", "CastLike")
-    return is_cast and source is not None and not is_float(source) and roles.of(source) is Role.SIGNAL
+    return is_cast and source is not None and not is_float32(source) and roles.of(source) is Role.SIGNAL
 
 
 def is_input_data(value: ir.Value, roles: ValueRoles) -> bool:
-    """True for a model input's own values, perhaps behind pass-through ops or a Cast from integers."""
+    """True for a model input's own values, perhaps behind pass-through ops or a Cast from another type."""
     node = value.producer()
     while node is not None and is_pass_through(node) and node.inputs[0] is not None:
         node = node.inputs[0].producer()
