@@ -1,5 +1,6 @@
 """float16, bfloat16 and double networks: float32 inside, the same types outside; onnxruntime on the source is the judge."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from conftest import make_cnn, make_encoder, make_model, weights
 from onnx import TensorProto, helper, numpy_helper
+from test_cli import run_inside
 
 from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.model_file import model_bytes
@@ -167,3 +169,41 @@ def test_values_beyond_float32_stay_finite() -> None:
     source.graph.initializer.append(numpy_helper.from_array(lowest, "mask"))
     canonical = canonicalize(ir.from_proto(source))
     assert canonical.graph.initializers["mask"].const_value.numpy().min() == np.finfo(np.float32).min
+
+
+@pytest.mark.parametrize("name", ["float16", "double"])
+def test_every_stage_takes_the_source_itself(name: str, tmp_path: Path) -> None:
+    """Quantized, judged against the source, handed off, made noisy; the arrays keep the source's type all along."""
+    source, quantized = tmp_path / "source.onnx", tmp_path / "out" / "model.onnx"
+    onnx.save(retyped(perceptron(), name), source)
+    data = ("--data", "random?count=48")
+    allocate = ("--method", "uniform", "--rounding", "nearest", "--steps", 1)
+    done = run_inside(
+        "allocate",
+        source,
+        *data,
+        "--weight-bits",
+        8,
+        "--activation-bits",
+        8,
+        *allocate,
+        "-o",
+        tmp_path / "out",
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{name} is computed in float32" in done.stdout
+    model = onnx.load(quantized)
+    kinds = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    assert kinds == {ONNX_TYPES[name]}
+    entries = json.loads((tmp_path / "out" / "allocation.json").read_text())["nodes"]
+    assert [entry["op_type"] for entry in entries if entry["input"]] == ["Gemm", "MatMul"]
+    judged = run_inside("evaluate", quantized, *data, "--baseline", source, "--json")
+    assert judged.returncode == 0, judged.stderr
+    assert float(json.loads(judged.stdout)["evaluation"]["comparison"]["output_sqnr"]) > 20
+    handed = run_inside("handoff", quantized, "--to", "json", *data, "-o", tmp_path / "json")
+    assert handed.returncode == 0, handed.stderr
+    noisy = run_inside(
+        "allocate", quantized, *data, "--noise", "shot", "--energy-per-mac", 500, "--method", "uniform",
+        "-o", tmp_path / "noisy",
+    )  # fmt: skip
+    assert noisy.returncode == 0, noisy.stderr

@@ -246,6 +246,7 @@ def allocate(
             nodes=tuple(nodes),
             loses_to_uniform=kept.name in UNIFORMS and bool(others),
             notes=(
+                *float_model.notes,
                 *_notes(weight_bits, activation_bits, options, kept, others),
                 *label_notes(validation_set, float_model.model),
                 *(float_notes(scaled, sites) if weight_bits is not None else ()),
