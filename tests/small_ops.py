@@ -100,14 +100,16 @@ class SmallOps:
             return self.unsqueezed(self.reduced("ReduceMean", a, axes, keepdims=0), axes)
         return self.reduced("ReduceMean", a, axes)
 
-    def model(self, output: str, shape: Sequence[int], others: Sequence[str] = ()) -> onnx.ModelProto:
-        """A model of input x, [n, *shape[1:]], and of `output` (and `others`)."""
-        dims = ["n", *shape[1:]]
+    def model(
+        self, output: str, shape: Sequence[int], result: Sequence[int] | None = None
+    ) -> onnx.ModelProto:
+        """A model of input x, [n, *shape[1:]], and of `output`, [n, *result[1:]], where its shape is stated."""
+        made = None if result is None else ["n", *result[1:]]
         graph = helper.make_graph(
             self.nodes,
             "test",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
-            [helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in (output, *others)],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape[1:]])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, made)],
             [numpy_helper.from_array(array, name) for name, array in self.initializers.items()],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)

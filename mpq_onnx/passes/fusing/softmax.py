@@ -25,7 +25,7 @@ class SoftmaxRule(RootRule):
             interior.add(node)
             x = without_maximum(node.inputs[0], found, interior)
             if x is not None and is_closed(root, interior):
-                return lambda op: op.Softmax(x, axis=found)
+                return lambda op: op.Softmax(x, axis=_from_the_end(found, x))
         return None
 
 
@@ -39,6 +39,12 @@ class LogSoftmaxRule(RootRule):
         if shifted is None or total is None:
             return None
         return _minus_log_sum(root, shifted, total) or _minus_maximum_and_log_sum(root, shifted, total)
+
+
+def _from_the_end(axis: int, x: ir.Value) -> int:
+    """`axis` as most exporters write it: -1 for the last."""
+    assert x.shape is not None
+    return axis - len(x.shape)
 
 
 def _log_of_softmax(root: ir.Node) -> Build | None:
@@ -57,7 +63,7 @@ def _minus_log_sum(root: ir.Node, shifted: ir.Value, total: ir.Value) -> Build |
     x = without_maximum(shifted, axis, interior)
     if x is None or not is_closed(root, interior):
         return None
-    return lambda op: op.LogSoftmax(x, axis=axis)
+    return lambda op: op.LogSoftmax(x, axis=_from_the_end(axis, x))
 
 
 def _minus_maximum_and_log_sum(root: ir.Node, x: ir.Value, total: ir.Value) -> Build | None:
@@ -76,7 +82,7 @@ def _minus_maximum_and_log_sum(root: ir.Node, x: ir.Value, total: ir.Value) -> B
                 and _is_maximum(maximum, x, axis, interior)
                 and is_closed(root, interior)
             ):
-                return lambda op: op.LogSoftmax(x, axis=axis)
+                return lambda op: op.LogSoftmax(x, axis=_from_the_end(axis, x))
     return None
 
 
