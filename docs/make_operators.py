@@ -15,9 +15,10 @@ HEAD = """# Operators of the mirror
 
 Made from the op table by `python docs/make_operators.py`; do not edit by hand.
 
-The mirror turns these ONNX operators (default domain, at the canonical opset 21; RMSNormalization and Swish as functions
-of the domain mpq_onnx.composite) into torch functions. ONNX's own node tests judge them (tests/test_mirror_node_tests.py). An operator that is missing stops `allocate` with one line that names it, its node
-and the file; adding one is a function and a line in the table of its family, `mpq_onnx/mirror/ops/<family>.py`.
+The mirror turns these ONNX operators (default domain, at the canonical opset 21; RMSNormalization and Swish as functions of
+the domain mpq_onnx.composite) into torch functions. ONNX's own node tests judge them (tests/test_mirror_node_tests.py). An
+operator that is missing stops `allocate` with one line that names it, its node and the file; adding one is a function and a
+line in the table of its family, `mpq_onnx/mirror/ops/<family>.py`.
 
 | family | operators |
 |---|---|
