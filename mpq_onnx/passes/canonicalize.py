@@ -31,6 +31,7 @@ from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
+from mpq_onnx.passes.fold_lengths import FoldLengthsPass
 from mpq_onnx.passes.free_batch import FreeBatchPass
 from mpq_onnx.passes.fusing import fuse_composites
 from mpq_onnx.passes.hold_composites import HoldCompositesPass
@@ -122,14 +123,10 @@ def _modern(model: ir.Model) -> ir.Model:
 def _simplified(model: ir.Model) -> ir.Model:
     """A modern model folded, rewritten, named."""
     _lift_constants(model)
-    # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
-    optimizer.optimize_ir(
-        model,
-        input_size_limit=2**24,
-        output_size_limit=LARGEST_FOLDED,
-        should_fold=_should_fold,
-        inline=False,
-    )
+    _fold(model)
+    # What folding found out of shapes lets more of them fold.
+    if FoldLengthsPass()(InferShapesAnewPass()(model).model).modified:
+        _fold(model)
     RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
@@ -151,6 +148,17 @@ def _simplified(model: ir.Model) -> ir.Model:
     model = tidy(model).model
     check_weights(model, MAC_OPS)
     return model
+
+
+def _fold(model: ir.Model) -> None:
+    # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
+    optimizer.optimize_ir(
+        model,
+        input_size_limit=2**24,
+        output_size_limit=LARGEST_FOLDED,
+        should_fold=_should_fold,
+        inline=False,
+    )
 
 
 def _should_fold(node: ir.Node) -> bool | None:

@@ -53,7 +53,7 @@ def _compare(found: np.ndarray, wanted: np.ndarray, name: str) -> Agreement:
             0.0, 0.0, f"output {name} has NaN or infinity where the source has none, or the other way"
         )
     return Agreement(
-        float(np.abs(ours - theirs)[finite].max(initial=0)),
+        float(np.abs(ours[finite] - theirs[finite]).max(initial=0)),
         float(np.abs(theirs[finite]).max(initial=0)),
         None,
     )
