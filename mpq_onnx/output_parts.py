@@ -44,8 +44,8 @@ class OutputPart:
             return array
         first, last = self.entries[0], self.entries[-1]
         chosen = slice(first, last + 1) if len(self.entries) == last - first + 1 else list(self.entries)
-        before: list[Any] = [slice(None)] * self.axis
-        return array[(*before, chosen)]
+        place: tuple[Any, ...] = (*[slice(None)] * self.axis, chosen)
+        return array[place]
 
 
 def output_parts(names: Sequence[str], outputs: Sequence[np.ndarray]) -> tuple[OutputPart, ...]:
