@@ -11,8 +11,8 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
-import mpq_onnx.workflows.allocating as allocating
 import mpq_onnx.workflows.allocating_energy as allocating_energy
+import mpq_onnx.workflows.width_bench as width_bench
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -147,7 +147,7 @@ def test_labels_under_noise(tmp_path: Path) -> None:
 def test_a_file_that_parts_from_its_mirror_ends_the_command(
     constant: str, factor: float, place: str, tmp_path: Path, cnn_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = allocating.write_graph
+    written = width_bench.write_graph
 
     def corrupted(*arguments):
         graph = written(*arguments)
@@ -156,7 +156,7 @@ def test_a_file_that_parts_from_its_mirror_ends_the_command(
         value.const_value = ir.tensor((array * factor).astype(array.dtype), name=constant)
         return graph
 
-    monkeypatch.setattr(allocating, "write_graph", corrupted)
+    monkeypatch.setattr(width_bench, "write_graph", corrupted)
     found = run_inside(
         "allocate", cnn_file, "--data", "random?count=32", "--weight-bits", 8, "--activation-bits", 8,
         "-o", tmp_path / "out", *FAST,
