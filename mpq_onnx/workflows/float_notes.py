@@ -22,7 +22,7 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
     }
     if recurrent:
         notes.append(
-            f"biases, and the state from one time to the next, stay in float inside {_named(list(recurrent.values()))}"
+            f"the state from one time to the next stays in float inside {_named(list(recurrent.values()))}"
         )
     uncounted = [str(each) for each in uncounted_macs(model)]
     if uncounted:
