@@ -454,7 +454,7 @@ def detector(
     return make_model(nodes, [("image", FLOAT, ["n", 3, 8, 8])], list(outputs.items()), tensors, 20)
 
 
-HEADS = {"image", "relu", "boxes", "logits", "scores"}
+HEADS = {"image", "relu", "boxes", "scores"}
 
 
 def test_joined_outputs_have_the_quantizers_of_their_parts(tmp_path: Path) -> None:

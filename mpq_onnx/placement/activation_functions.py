@@ -4,13 +4,8 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.roles import ValueRoles
 from mpq_onnx.placement.all_outputs import output_sites
-from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
+from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS
 from mpq_onnx.placement.sites import ActivationSite, Shapes
-
-ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | {
-    "Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh",
-    "ThresholdedRelu",
-}  # fmt: skip
 
 
 def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.roles import ValueRoles
 from mpq_onnx.placement.all_outputs import input_sites, output_sites
-from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS, fused_into
+from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS, FUSED_ACTIVATIONS, fused_into
 from mpq_onnx.placement.sites import ActivationSite, Shapes
 
 
@@ -18,9 +18,9 @@ def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tupl
 
 
 def _leaves_float(node: ir.Node) -> bool:
-    """A fused activation, or a node whose bias is added by the next."""
+    """A fused activation that keeps levels apart, or a node whose bias is added by the next."""
     consumer = fused_into(node)
     if consumer is not None:
-        return consumer.op_type not in FUSED_ACTIVATIONS
+        return consumer.op_type not in ACTIVATION_FUNCTIONS
     producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
     return producer is not None and node.op_type in FUSED_ACTIVATIONS and fused_into(producer) is node

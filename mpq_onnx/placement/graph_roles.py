@@ -8,7 +8,13 @@ from mpq_onnx.graph.mac import weight_input
 from mpq_onnx.graph.operators import is_constant, is_pass_through
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
-"""Activations that integer hardware applies in the accumulator, before the output is quantized."""
+"""Activations by pieces of straight lines."""
+
+ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | {
+    "Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh",
+    "ThresholdedRelu",
+}  # fmt: skip
+"""What hardware applies in the accumulator, before the output is quantized."""
 
 FUSING_PRODUCERS = frozenset(
     {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum"}
@@ -16,7 +22,7 @@ FUSING_PRODUCERS = frozenset(
 
 
 def is_bias_add(node: ir.Node) -> bool:
-    """An Add of a constant vector right after a MatMul: the MatMul's bias, written as exporters write it."""
+    """An Add of a constant vector right after a MatMul, or a Mul by a constant: a bias, written as exporters write it."""
     if node.op_type != "Add":
         return False
     constants = [value for value in node.inputs if is_constant(value)]
@@ -24,7 +30,15 @@ def is_bias_add(node: ir.Node) -> bool:
     if len(constants) != 1 or len(producers) != 1 or producers[0] is None:
         return False
     vector = len([size for size in constants[0].const_value.shape.numpy() if size != 1]) <= 1  # type: ignore[union-attr]
-    return vector and producers[0].op_type == "MatMul" and weight_input(producers[0]) is not None
+    return vector and (_scales_by_constant(producers[0]) or _multiplies_weight(producers[0]))
+
+
+def _scales_by_constant(node: ir.Node) -> bool:
+    return node.op_type == "Mul" and any(is_constant(value) for value in node.inputs)
+
+
+def _multiplies_weight(node: ir.Node) -> bool:
+    return node.op_type == "MatMul" and weight_input(node) is not None
 
 
 def fused_into(node: ir.Node) -> ir.Node | None:
@@ -35,9 +49,9 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     if len(uses) != 1:
         return None
     consumer = uses[0].node
-    if node.op_type in FUSING_PRODUCERS and consumer.op_type in FUSED_ACTIVATIONS and uses[0].idx == 0:
+    if node.op_type in FUSING_PRODUCERS and consumer.op_type in ACTIVATION_FUNCTIONS and uses[0].idx == 0:
         return consumer
-    if node.op_type == "MatMul" and is_bias_add(consumer):
+    if node.op_type in ("MatMul", "Mul") and is_bias_add(consumer):
         return consumer
     return None
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import is_constant, is_pass_through
+from mpq_onnx.graph.mac import is_stored
+from mpq_onnx.graph.operators import is_bookkeeping, is_constant, is_join, is_pass_through
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.clip_limits import constant_limits
 from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
@@ -148,6 +149,19 @@ def first_quantizer(value: ir.Value) -> ir.Node | None:
         if readers[0].op_type == "Add" and not _adds_constant(readers[0]):
             return None
         value = readers[0].outputs[0]
+
+
+def is_on_grid(value: ir.Value) -> bool:
+    """True for values of quantizers: as they come from one, passed on, or side by side with others."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == "DequantizeLinear" or node.domain == DYNAMIC_DOMAIN:
+        return True
+    if is_pass_through(node) or node.op_type == "Relu":
+        return node.inputs[0] is not None and is_on_grid(node.inputs[0])
+    parts = [node.inputs[index] for index in range(len(node.inputs)) if not is_bookkeeping(node, index)]
+    return is_join(node) and all(part is not None and (is_on_grid(part) or is_stored(part)) for part in parts)
 
 
 def _adds_constant(node: ir.Node) -> bool:

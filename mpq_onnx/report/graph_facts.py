@@ -14,15 +14,16 @@ from onnx_ir.passes import common
 from mpq_onnx.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
-from mpq_onnx.graph.operators import is_bookkeeping, is_join, is_pass_through
+from mpq_onnx.graph.operators import is_pass_through
 from mpq_onnx.graph.quantized_already import QDQ_OPS, is_integer_operator
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
+from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS
 from mpq_onnx.placement.mac_sites import mac_sites
-from mpq_onnx.placement.quantizer_ranges import first_quantizer
+from mpq_onnx.placement.quantizer_ranges import first_quantizer, is_on_grid
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
@@ -115,7 +116,7 @@ def _read_graph(model: ir.Model) -> GraphFacts:
             for value in model.graph.inputs
             if value.dtype is not None and value.dtype.is_floating_point()
         },
-        outputs={str(value.name): _is_on_grid(value) for value in model.graph.outputs},
+        outputs={str(value.name): is_on_grid(value) for value in model.graph.outputs},
         float_operators=_counted(node.op_type for node in model.graph if _leaves_float(node)),
         integer_operators=_counted(integer),
         integer_weights=tuple(weight for node in model.graph if (weight := integer_weight(node)) is not None),
@@ -196,7 +197,10 @@ def _read(value: ir.Value) -> TensorFacts | None:
 
 def _written(value: ir.Value) -> TensorFacts | None:
     """The first quantizer after a node, if only bias additions and fused activations lie between."""
+    uses = value.uses()
     found = first_quantizer(value)
+    if found is None and len(uses) == 1 and uses[0].node.op_type in ACTIVATION_FUNCTIONS:
+        found = first_quantizer(uses[0].node.outputs[0])
     return None if found is None else _activation_quantizer(found)
 
 
@@ -342,7 +346,7 @@ def _is_quantized(value: ir.Value) -> bool:
         node.op_type == "QuantizeLinear"
         or node.domain == DYNAMIC_DOMAIN
         or (
-            (is_pass_through(node) or node.op_type in ("Relu", "Clip", "Add"))
+            (is_pass_through(node) or node.op_type in (*ACTIVATION_FUNCTIONS, "Add"))
             and _is_quantized(node.outputs[0])
         )
         for node in uses
@@ -361,24 +365,9 @@ def _leaves_float(node: ir.Node) -> bool:
         for each in node.inputs
     ):
         return False
-    if _is_on_grid(value):
+    if is_on_grid(value):
         return False
     return not _is_quantized(value) and not all(use.node.op_type == "Relu" for use in value.uses())
-
-
-def _is_on_grid(value: ir.Value) -> bool:
-    """True for values of quantizers: as they come from one, passed on, or side by side with others."""
-    node = value.producer()
-    if node is None:
-        return False
-    if node.op_type == "DequantizeLinear" or node.domain == DYNAMIC_DOMAIN:
-        return True
-    if is_pass_through(node) or node.op_type == "Relu":
-        return node.inputs[0] is not None and _is_on_grid(node.inputs[0])
-    parts = [node.inputs[index] for index in range(len(node.inputs)) if not is_bookkeeping(node, index)]
-    return is_join(node) and all(
-        part is not None and (_is_on_grid(part) or is_stored(part)) for part in parts
-    )
 
 
 def _macs(model: ir.Model) -> dict[tuple[str, str], int]:

@@ -59,7 +59,7 @@ def noise_to_bits(
         if node.name in bits:
             quantizer = output_quantizer(node.outputs[0])
             final = node
-            while embedded is None and (following := fused_into(final)) is not None:
+            while quantizer is None and (following := fused_into(final)) is not None:
                 final = following
             tensor = quantizer.tensor if quantizer is not None else str(final.outputs[0].name)
             by_tensor[tensor.removesuffix("_float")] = bits[str(node.name)]
