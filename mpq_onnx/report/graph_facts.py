@@ -197,7 +197,7 @@ def _read(value: ir.Value) -> TensorFacts | None:
 
 def _written(value: ir.Value) -> TensorFacts | None:
     """The first quantizer after a node, if only bias additions and fused activations lie between."""
-    uses = value.uses()
+    uses = tuple(value.uses())
     found = first_quantizer(value)
     if found is None and len(uses) == 1 and uses[0].node.op_type in ACTIVATION_FUNCTIONS:
         found = first_quantizer(uses[0].node.outputs[0])
