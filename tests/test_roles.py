@@ -577,3 +577,22 @@ def test_a_maximum_behind_a_pad_that_it_never_picks(fill: float, tmp_path: Path)
     found = sites(chain(*steps, p=PADS, fill=number(fill)), tmp_path)
     assert {site.node for site in found.activations} == {"image", "first", "top", "second"}
     assert found.weights[1].source == "b"
+
+
+@pytest.mark.parametrize("function", ["Sigmoid", "HardSwish", "Gelu"])
+def test_one_quantizer_after_an_activation_function(function: str, tmp_path: Path) -> None:
+    model = chain(node(function, ["a"], ["b"], "act"))
+    assert quantized(model, tmp_path) == {"image", "act", "second"}
+    assert quantized(model, tmp_path, "before-activation") == {"image", "first", "act", "second"}
+
+
+def test_one_quantizer_after_a_scale_and_a_shift(tmp_path: Path) -> None:
+    vector = np.linspace(0.5, 2, 4, dtype=np.float32).reshape(1, 4, 1, 1)
+    steps = [
+        node("MaxPool", ["a"], ["top"], "top", kernel_shape=[2, 2]),
+        node("Concat", ["top", "top"], ["twice"], "join", axis=2),
+        node("Mul", ["twice", "by"], ["scaled"], "scale"),
+        node("Add", ["scaled", "to"], ["b"], "shift"),
+    ]
+    found = quantized(chain(*steps, by=vector, to=vector), tmp_path)
+    assert found == {"image", "first", "shift", "second"}
