@@ -51,11 +51,12 @@ def weight_levels(path: Path) -> dict[str, int]:
 
 
 def no_worse(result: dict, than: dict) -> bool:
+    """Not further from the float model; the SQNR no less, or no less than half where classes are chosen."""
     kept, other = result["chosen"], than
-    return kept["distance"] <= max(other["distance"], 1e-6) and (
-        float(kept["evaluation"]["comparison"]["output_sqnr"])
-        >= float(other["evaluation"]["comparison"]["output_sqnr"])
-    )
+    comparisons = [each["evaluation"]["comparison"] for each in (kept, other)]
+    sqnr, limit = (float(each["output_sqnr"]) for each in comparisons)
+    slack = 3.02 if comparisons[0]["agreement"] else 0.0
+    return kept["distance"] <= max(other["distance"], 1e-6) and sqnr >= limit - slack
 
 
 def test_a_fractional_budget_has_two_uniform_rows(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_what_is_kept_is_no_worse_than_uniform_in_either_figure() -> None:
         for pair in itertools.product((0.1, 0.2, math.nan), (10.0, 20.0, -math.inf, math.nan))
     ]
     for uniform, *others in itertools.permutations(values, 3):
-        kept = best_of([uniform, *others])
+        kept = best_of(uniform, [uniform, *others])
         assert kept in (uniform, *others)
         if kept is uniform:
             continue
@@ -250,9 +251,9 @@ def test_what_is_kept_is_no_worse_than_uniform_in_either_figure() -> None:
         assert math.isnan(uniform.distance) or kept.distance <= uniform.distance
         assert not theirs.output_sqnr < limit.output_sqnr  # no number stands below all
     better = Figures.of(0.05, 30.0)
-    assert best_of([values[0], values[1], better]) is better
+    assert best_of(values[0], [values[0], values[1], better]) is better
     # Log-probabilities say nothing below a millionth: there the SQNR decides.
-    assert best_of([Figures.of(1e-8, 50.0), Figures.of(2e-8, 60.0)]).distance == 2e-8
+    assert best_of(Figures.of(1e-8, 50.0), [Figures.of(1e-8, 50.0), Figures.of(2e-8, 60.0)]).distance == 2e-8
 
 
 def test_errors_between_whole_widths_fall_geometrically() -> None:

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -37,7 +36,7 @@ from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
 from mpq_onnx.workflows.float_notes import float_notes
-from mpq_onnx.workflows.keeping import best_of
+from mpq_onnx.workflows.keeping import best_of, chosen_widths, is_storable
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
 from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets
 from mpq_onnx.workflows.preparation import (
@@ -194,7 +193,9 @@ def allocate(
         measured = tuple(each.result for each in finished)
         uniform = measured[0]
         whole = next((each for each in measured if each.name == WHOLE_UNIFORM), None)
-        kept = best_of(measured)
+        kept = best_of(
+            uniform, [each for each in measured if is_storable(each.allocation, options)] or measured
+        )
         best = next(each for each in finished if each.result is kept)
         others = [each.result.name for each in finished if each.network is not best.network]
         others = [name for name in others if name not in UNIFORMS]
@@ -247,7 +248,7 @@ def allocate(
             loses_to_uniform=kept.name in UNIFORMS and bool(others),
             notes=(
                 *float_model.notes,
-                *_notes(weight_bits, activation_bits, options, kept, others),
+                *_notes(weight_bits, activation_bits, options, uniform, kept, others),
                 *label_notes(validation_set, float_model.model),
                 *(float_notes(scaled, sites) if weight_bits is not None else ()),
                 *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
@@ -262,27 +263,24 @@ def _notes(
     weight_bits: float | None,
     activation_bits: float | None,
     options: AllocateOptions,
+    uniform: CandidateResult,
     kept: CandidateResult,
     others: list[str],
 ) -> tuple[str, ...]:
     """What is not as it was asked for; `others` are the names of what was measured beside uniform."""
     notes = [*beyond_choices(weight_bits, activation_bits, options)]
+    if not is_storable(uniform.allocation, options):
+        notes.append(
+            "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
+        )
     if kept.name not in UNIFORMS:
         return tuple(notes)
     if others:
         notes.append(f"{kept.name} is kept: {', '.join(others)} did no better on the validation data")
     elif options.method != UNIFORM:
         notes.append(f"{kept.name} is kept: {options.method} found the same widths")
-    nodes = kept.allocation.nodes
-    weights = {
-        width for node in nodes if node.weight_counted for width in np.atleast_1d(node.weight_bits or ())
-    }
-    activations = {node.activation_bits for node in nodes if node.activation_counted}
-    for name, widths, choices in (
-        ("bit-choices", weights, options.bit_choices),
-        ("activation-bit-choices", activations, options.activation_choices),
-    ):
-        found = {levels_of(width) for width in widths if width is not None} - {levels_of(c) for c in choices}
+    for name, widths, choices in chosen_widths(kept.allocation, options):
+        found = {levels_of(width) for width in widths} - {levels_of(each) for each in choices}
         notes += [
             f"{levels} levels ({math.log2(levels):.3f} bits) are none of --{name}: they are uniform at this budget,"
             f" and take {stored_bits(levels)} bits where whole bits are stored"

@@ -113,7 +113,7 @@ def allocate_energy(
         bench = NoiseBench(base, dataset, held_out, options)
         candidates = bench.candidates(energy_per_mac, progress)
         measured = bench.measure_all(candidates, energy_per_mac)
-        uniform, chosen = measured[0], best_of(measured)
+        uniform, chosen = measured[0], best_of(measured[0], measured)
         best = next(each for each, result in zip(candidates, measured, strict=True) if result is chosen)
         graph = bench.graph(chosen.allocation)
         # Few examples are gone through again and again: noise has to be seen often to be known.

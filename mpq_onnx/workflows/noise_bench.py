@@ -175,7 +175,7 @@ class NoiseBench:
         if len(candidates) == 1:
             return candidates[0]
         measured = self.measure_all(candidates, energy_per_mac)
-        kept = best_of(measured)
+        kept = best_of(measured[0], measured)
         return next(each for each, result in zip(candidates, measured, strict=True) if result is kept)
 
     def measure_all(
