@@ -190,7 +190,7 @@ def parameters(draw_from: np.random.Generator, shape: Sequence[int]) -> np.ndarr
     return draw_from.uniform(0.5, 1.5, shape).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(g=small_ops(), epsilon=EPSILONS, affine=st.integers(0, 3), many=st.booleans(), seed=st.integers(0, 99))
 def test_layer_normalization(g: SmallOps, epsilon: float, affine: int, many: bool, seed: int) -> None:
     shape, axes = ((2, 3, 4, 6), [2, 3]) if many else ((2, 5, 8), [2])
@@ -215,7 +215,7 @@ def test_layer_normalization(g: SmallOps, epsilon: float, affine: int, many: boo
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     g=small_ops(), epsilon=EPSILONS, affine=st.integers(0, 3), rank=st.integers(3, 5), seed=st.integers(0, 99)
 )
@@ -241,7 +241,7 @@ def test_layer_normalization_over_channels_first(g: SmallOps, epsilon: float, af
     check(g.model(written_norm(g, [1], shape, epsilon, scale, bias), shape), shape, {"LayerNormalization": 1})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(g=small_ops(), epsilon=EPSILONS, scaled=st.booleans(), first=st.booleans(), seed=st.integers(0, 99))
 def test_rms_normalization(g: SmallOps, epsilon: float, scaled: bool, first: bool, seed: int) -> None:
     shape, axis = ((2, 6, 5), 1) if first else ((2, 5, 6), 2)
@@ -265,7 +265,7 @@ def test_variance_over_n_minus_one(g: SmallOps, epsilon: float) -> None:
     check(g.model(y, shape), shape, {"LayerNormalization": 1})
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(
     g=small_ops(),
     epsilon=EPSILONS,
@@ -293,7 +293,7 @@ def test_group_normalization(g: SmallOps, epsilon: float, groups: int, instance:
     check(g.model(y, shape), shape, {wanted: 1})
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(g=small_ops(), axis=st.integers(1, 2), shifted=st.booleans(), kept=st.booleans())
 def test_softmax(g: SmallOps, axis: int, shifted: bool, kept: bool) -> None:
     shape = (2, 5, 4)
@@ -307,7 +307,7 @@ def test_softmax(g: SmallOps, axis: int, shifted: bool, kept: bool) -> None:
     check(g.model(g.over(exponential, reduced("ReduceSum", exponential)), shape), shape, {"Softmax": 1})
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(g=small_ops(), axis=st.integers(1, 2), way=st.integers(0, 4), kept=st.booleans())
 def test_log_softmax(g: SmallOps, axis: int, way: int, kept: bool) -> None:
     shape = (2, 5, 4)
