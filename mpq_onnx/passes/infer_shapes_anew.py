@@ -5,8 +5,13 @@ lengths of the example that was traced, ranks of another branch. What inference 
 and fixed lengths then, as ONNX wants a shape of it. Inputs are believed, but for a name that one input uses for two axes.
 """
 
+import math
+
 import onnx_ir as ir
 from onnx_ir.passes import common
+
+LARGEST_FILLED = 2**20
+"""Elements."""
 
 
 class InferShapesAnewPass(ir.passes.InPlacePass):
@@ -19,13 +24,23 @@ class InferShapesAnewPass(ir.passes.InPlacePass):
                 value.shape = _without_repeated_names(value.shape)
         for value in stated:
             value.shape = None
-        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=not _fills_memory(model))(
+            model
+        )
         for value in model.graph.outputs:
             if value.shape is None and stated.get(value) is not None:
                 value.shape = ir.Shape([size if isinstance(size, int) else None for size in stated[value]])  # type: ignore[union-attr]
         return ir.passes.PassResult(
             model, modified=any(value.shape != shape for value, shape in stated.items())
         )
+
+
+def _fills_memory(model: ir.Model) -> bool:
+    """ONNX's propagation of values writes a ConstantOfShape out, however large it is."""
+    targets = [node.inputs[0] for node in model.graph.all_nodes() if node.op_type == "ConstantOfShape"]
+    tensors = [ir.convenience.get_const_tensor(value) for value in targets if value is not None]
+    sizes = [math.prod(tensor.numpy().reshape(-1).tolist()) for tensor in tensors if tensor is not None]
+    return any(size > LARGEST_FILLED for size in sizes)
 
 
 def _computed(model: ir.Model) -> list[ir.Value]:

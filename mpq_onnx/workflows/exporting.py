@@ -181,14 +181,21 @@ def _unreached(model: ir.Model) -> tuple[str, ...]:
 
 
 def _usable_check(source: SourceModel) -> str:
-    """The first of CHECKS that the source runs on, or the first of all, which then says what is wrong."""
+    """The first of CHECKS that the source runs on.
+
+    Raises:
+        MpqOnnxError: it runs on none; what it said of the first.
+    """
+    first: MpqOnnxError | None = None
     for spec in CHECKS:
         try:
             source.reference(open_dataset(spec, model_inputs(source.model)).read([0, 1]).inputs)
-        except MpqOnnxError:
-            continue
-        return spec
-    return CHECK
+        except MpqOnnxError as error:
+            first = first or error
+        else:
+            return spec
+    assert first is not None
+    raise first
 
 
 def _fixed_batch(model: ir.Model) -> int | None:
