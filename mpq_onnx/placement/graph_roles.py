@@ -4,8 +4,7 @@ from collections.abc import Set
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.mac import weight_input
-from mpq_onnx.graph.operators import is_constant, is_pass_through
+from mpq_onnx.graph.operators import is_constant, is_multiplier, is_pass_through, is_standard
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 """Activations by pieces of straight lines."""
@@ -16,29 +15,30 @@ ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | {
 }  # fmt: skip
 """What hardware applies in the accumulator, before the output is quantized."""
 
-FUSING_PRODUCERS = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum"}
-)
+CHANNEL_NORMALIZATIONS = frozenset({"InstanceNormalization", "GroupNormalization"})
+"""They bring every channel to one scale. Ahead of them channels differ by orders of magnitude: one step for all leaves the
+small ones no levels, and the normalization makes their errors large."""
+
+FUSING_PRODUCERS = CHANNEL_NORMALIZATIONS | {
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum",
+}  # fmt: skip
 
 
-def is_bias_add(node: ir.Node) -> bool:
-    """An Add of a constant vector right after a MatMul, or a Mul by a constant: a bias, written as exporters write it."""
-    if node.op_type != "Add":
+CASTS = frozenset({"Cast", "CastLike"})
+"""An input that enters the float graph has its own width."""
+
+
+def is_constant_affine(node: ir.Node) -> bool:
+    """A sum or product with a constant, one number for all or one a channel: bias, temperature, learned scale and shift.
+
+    It is part of how the operator before it is rounded: integer hardware has it in that operator's scale and offset.
+    """
+    if node.op_type not in ("Add", "Sub", "Mul", "Div") or not is_standard(node):
         return False
     constants = [value for value in node.inputs if is_constant(value)]
-    producers = [value.producer() for value in node.inputs if value is not None and not is_constant(value)]
-    if len(constants) != 1 or len(producers) != 1 or producers[0] is None:
+    if len(constants) != 1 or (node.op_type == "Div" and is_constant(node.inputs[0])):
         return False
-    vector = len([size for size in constants[0].const_value.shape.numpy() if size != 1]) <= 1  # type: ignore[union-attr]
-    return vector and (_scales_by_constant(producers[0]) or _multiplies_weight(producers[0]))
-
-
-def _scales_by_constant(node: ir.Node) -> bool:
-    return node.op_type == "Mul" and any(is_constant(value) for value in node.inputs)
-
-
-def _multiplies_weight(node: ir.Node) -> bool:
-    return node.op_type == "MatMul" and weight_input(node) is not None
+    return len([size for size in constants[0].const_value.shape.numpy() if size != 1]) <= 1  # type: ignore[union-attr]
 
 
 def fused_into(node: ir.Node) -> ir.Node | None:
@@ -49,9 +49,12 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     if len(uses) != 1:
         return None
     consumer = uses[0].node
-    if node.op_type in FUSING_PRODUCERS and consumer.op_type in ACTIVATION_FUNCTIONS and uses[0].idx == 0:
+    computes = node.op_type in FUSING_PRODUCERS or is_constant_affine(node)
+    if computes and consumer.op_type in ACTIVATION_FUNCTIONS and uses[0].idx == 0:
         return consumer
-    if node.op_type in ("MatMul", "Mul") and is_bias_add(consumer):
+    if is_multiplier(node) and consumer.op_type in CHANNEL_NORMALIZATIONS and uses[0].idx == 0:
+        return consumer
+    if is_constant_affine(consumer) and not is_pass_through(node) and node.op_type not in CASTS:
         return consumer
     return None
 
