@@ -4,7 +4,7 @@ from collections.abc import Set
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import is_constant, is_multiplier, is_pass_through, is_standard
+from mpq_onnx.graph.operators import SHAPE_READERS, is_constant, is_multiplier, is_pass_through, is_standard
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 """Activations by pieces of straight lines."""
@@ -45,7 +45,7 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     """The single consumer that applies this node's output before anything is stored, or None."""
     if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
         return None
-    uses = tuple(node.outputs[0].uses())
+    uses = [use for use in node.outputs[0].uses() if use.node.op_type not in SHAPE_READERS]
     if len(uses) != 1:
         return None
     consumer = uses[0].node
