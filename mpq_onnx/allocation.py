@@ -187,7 +187,7 @@ class Allocation:
         }
 
     def weight_levels(self) -> dict[str, np.ndarray]:
-        """Levels by dequantized weight (see placement.quantizer_ranges.weight_levels)."""
+        """Levels by weight tensor (see placement.quantizer_ranges.weight_levels)."""
         bits = {str(node.weight): node.weight_bits for node in self.nodes if node.owns_weight}
         return weight_levels(bits, self.settings.weight_scheme)
 

@@ -14,7 +14,9 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import replacing, set_usual_mode
 from mpq_onnx.fingerprint import all_nodes, fingerprint
+from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.quantized_tensors import mark_earlier_file
 from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
 from mpq_onnx.graph.zip_map import drop_zip_maps
 from mpq_onnx.model_checks import check_loaded
@@ -46,6 +48,7 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         open_unknown_lengths(model)
         check_loaded(model)
         complete_names(model)
+        mark_earlier_file(model)
         return model
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -175,7 +178,11 @@ def constant_array(value: ir.Value) -> np.ndarray:
 def add_initializer(
     graph: ir.Graph, name: str, array: np.ndarray, dtype: ir.DataType | None = None
 ) -> ir.Value:
-    """Register `array` (of `dtype` where numpy lacks it, such as UINT4) as initializer `name` of `graph`."""
+    """Register `array` (of `dtype` where numpy lacks it, such as UINT4) as an initializer of `graph`.
+
+    It is called `name`, or something like it where the model has a value of that name.
+    """
+    name = fresh_name(graph, name)
     tensor = ir.Tensor(array, name=name, dtype=dtype) if dtype is not None else ir.tensor(array, name=name)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor

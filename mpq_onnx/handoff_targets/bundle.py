@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.handoff_targets.integer_range import ExportedWeight, exported_weight
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.placement.quantizer_chains import Chains, WeightChain
@@ -27,7 +28,7 @@ class Bundle:
     chains: Chains
     """Of `model`."""
     stored_levels: Mapping[str, np.ndarray]
-    """Levels of every stored weight by its dequantized name, one number or one per channel: as the file's allocation tells
+    """Levels by stored weight (see graph.quantized_tensors), one number or one per channel: as the file's allocation tells
     them, else all that the integers' type has."""
     layers: tuple[LayerRow, ...]
     """A row a multiply-accumulate node."""
@@ -42,7 +43,7 @@ class Bundle:
 
     def weight_levels(self, chain: WeightChain) -> np.ndarray:
         """Levels of a weight, one number or one per channel."""
-        return self.stored_levels[str(chain.result.name)]
+        return self.stored_levels[quantized_tensor(chain.dequantize)]
 
     def exported_weight(self, chain: WeightChain) -> ExportedWeight:
         """A weight whose channels all have the same width."""

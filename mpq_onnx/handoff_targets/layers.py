@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from mpq_onnx.energy_allocation import EnergyAllocation
 from mpq_onnx.graph.mac import is_stored, macs_of_node
+from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
 from mpq_onnx.placement.mac_sites import MacSite
@@ -140,7 +141,7 @@ def _row(
         fan_in=site.fan_in,
         macs=site.macs,
         parameters=parameters,
-        weight_bits=_weight_bits(str(w.name), facts, stored_levels),
+        weight_bits=_weight_bits(w, facts, stored_levels),
         input_bits=_bits(facts.input.levels if facts.input is not None else None),
         output_bits=_bits(facts.output.levels if facts.output is not None else None),
         energy_per_mac=energy_per_mac,
@@ -161,11 +162,12 @@ def _shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:
 
 
 def _weight_bits(
-    name: str, facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]
+    held: ir.Value, facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]
 ) -> float | tuple[float, ...] | None:
     if facts.weight is None:
         return None
-    known = stored_levels.get(name)
+    producer = held.producer()
+    known = None if producer is None else stored_levels.get(quantized_tensor(producer))
     if known is None:
         return _bits(facts.weight.levels)
     bits = tuple(width_of(int(levels)) for levels in known.tolist())

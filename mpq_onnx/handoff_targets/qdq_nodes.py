@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.handoff_targets.integer_range import IntegerRange
 from mpq_onnx.model_file import add_initializer
 
@@ -30,19 +31,20 @@ def quantizer_nodes(
     shape = scale.shape if axis is not None else ()
     steps = add_initializer(graph, f"{name}_qdq_scale", scale.reshape(shape))
     zero = add_initializer(graph, f"{name}_qdq_zero_point", zero_point.reshape(shape).astype(dtype))
-    nodes = [_node("QuantizeLinear", [value, steps, zero], axis, f"{name}_quantize_linear")]
+    nodes = [_node(graph, "QuantizeLinear", [value, steps, zero], axis, f"{name}_quantize_linear")]
     if integers.levels < 2 ** (8 * dtype.itemsize):
         limits = np.array([integers.lowest, integers.highest], dtype)
         ends = [
             add_initializer(graph, f"{name}_qdq_{end}", limits[i]) for i, end in enumerate(("low", "high"))
         ]
-        nodes.append(ir.node("Clip", [nodes[-1].outputs[0], *ends], name=f"{name}_clip"))
+        clip = fresh_node_name(graph, f"{name}_clip")
+        nodes.append(ir.node("Clip", [nodes[-1].outputs[0], *ends], name=clip))
     for node in nodes:
         result = node.outputs[0]
-        result.name, result.shape = f"{node.name}_integers", value.shape
+        result.name, result.shape = fresh_name(graph, f"{node.name}_integers"), value.shape
         result.type = ir.TensorType(ir.DataType.from_numpy(dtype))
     last = nodes[-1].outputs[0]
-    return [*nodes, _node("DequantizeLinear", [last, steps, zero], axis, f"{name}_dequantize_linear")]
+    return [*nodes, _node(graph, "DequantizeLinear", [last, steps, zero], axis, f"{name}_dequantize_linear")]
 
 
 def stored_weight_node(
@@ -60,8 +62,9 @@ def stored_weight_node(
         add_initializer(graph, f"{name}_qdq_scale", scale),
         add_initializer(graph, f"{name}_qdq_zero_point", zero_point.astype(dtype.numpy()), dtype),
     ]
-    return _node("DequantizeLinear", inputs, axis, f"{name}_dequantize_linear")
+    return _node(graph, "DequantizeLinear", inputs, axis, f"{name}_dequantize_linear")
 
 
-def _node(op_type: str, inputs: list[ir.Value], axis: int | None, name: str) -> ir.Node:
-    return ir.node(op_type, inputs, {} if axis is None else {"axis": axis}, name=name)
+def _node(graph: ir.Graph, op_type: str, inputs: list[ir.Value], axis: int | None, name: str) -> ir.Node:
+    attributes = {} if axis is None else {"axis": axis}
+    return ir.node(op_type, inputs, attributes, name=fresh_node_name(graph, name))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_node_name
 from mpq_onnx.handoff_targets.bundle import (
     MODEL_FILE,
     Bundle,
@@ -104,4 +105,6 @@ def _quant(
     ]
     signed, narrow = int(integers.is_signed), int(integers.is_narrow)
     attributes: dict[str, int | str] = {"signed": signed, "narrow": narrow, "rounding_mode": "ROUND"}
-    return ir.node("Quant", inputs, attributes, domain=DOMAIN, name=f"{name}_quant")
+    return ir.node(
+        "Quant", inputs, attributes, domain=DOMAIN, name=fresh_node_name(model.graph, f"{name}_quant")
+    )

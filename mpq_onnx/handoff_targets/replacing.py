@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
+from mpq_onnx.graph.fresh_names import take_name
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.model_file import add_initializer, clone
 from mpq_onnx.ops.composites import is_composite
@@ -27,28 +28,25 @@ def inline_composites(model: ir.Model) -> None:
 def replace_chain(model: ir.Model, chain: ActivationChain | WeightChain, nodes: Sequence[ir.Node]) -> None:
     """Insert `nodes`; who read the result of `chain` reads the last one's, which takes its name."""
     old, new = chain.result, nodes[-1].outputs[0]
-    name = old.name
-    old.name = f"{name}_before"
+    take_name(model.graph, new, old, f"{old.name}_before")
     shape = chain.integers.shape if isinstance(chain, WeightChain) else old.shape
-    new.name, new.type, new.shape = name, old.type, shape
+    new.type, new.shape = old.type, shape
     model.graph.insert_after(chain.dequantize, nodes)
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
 
 
-def bypass(chain: ActivationChain) -> None:
+def bypass(model: ir.Model, chain: ActivationChain) -> None:
     """Let the readers of `chain` read what it quantizes; an output of the model keeps its name."""
     if chain.result.is_graph_output():
-        name = chain.result.name
-        chain.result.name = f"{name}_before"
-        chain.source.name = name
+        take_name(model.graph, chain.source, chain.result, f"{chain.result.name}_before")
     ir.convenience.replace_all_uses_with(chain.result, chain.source, replace_graph_outputs=True)
 
 
 def store_float(model: ir.Model, chain: WeightChain, values: np.ndarray) -> None:
     """Let the readers of a stored tensor read `values`, a float initializer of its name."""
     name = str(chain.result.name)
-    chain.result.name = f"{name}_before"
-    new = add_initializer(model.graph, name, np.ascontiguousarray(values, np.float32))
+    new = add_initializer(model.graph, f"{name}_stored", np.ascontiguousarray(values, np.float32))
+    take_name(model.graph, new, chain.result, f"{name}_before")
     ir.convenience.replace_all_uses_with(chain.result, new)
 
 

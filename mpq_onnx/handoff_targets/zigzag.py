@@ -34,7 +34,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     )
     model, chains = copied(bundle)
     for chain in chains.activations:
-        bypass(chain)
+        bypass(model, chain)
     for node in [each for each in model.graph if each.domain == DYNAMIC_DOMAIN]:
         source = node.inputs[0]
         assert source is not None

@@ -43,7 +43,9 @@ class Mirror:
 
 
 def build_mirror(model: ir.Model, where: str = "the model") -> Mirror:
-    """Mirror `model`; fx nodes carry the ONNX node's name in meta["onnx_name"], and, made an identifier, as their name.
+    """Mirror `model`; fx nodes carry the ONNX node's name in meta["onnx_name"].
+
+    Any legal name of a value or node will do: what fx and torch see are names of ours, and Mirror.values knows which is which.
 
     Args:
         model: any ONNX model, best a canonical one.
@@ -69,6 +71,7 @@ class _Builder:
         self.root = torch.nn.Module()
         self.graph = fx.Graph()
         self.values: dict[str, fx.Node] = {}
+        self.constants = 0
 
     def build(self) -> Mirror:
         missing = unsupported_nodes(self.model)
@@ -81,7 +84,10 @@ class _Builder:
         graph = self.model.graph
         inputs = [value for value in graph.inputs if value.name not in graph.initializers]
         for value in inputs:
-            self.values[str(value.name)] = self.graph.placeholder(_identifier(str(value.name)))
+            # fx writes an input's name into code as it is: two that are cleaned to the same must differ.
+            self.values[str(value.name)] = self.graph.placeholder(
+                f"input_{len(self.values)}_{_cleaned(str(value.name))}"
+            )
         for name, value in graph.initializers.items():
             assert value.const_value is not None
             self.values[name] = self._constant(name, value.const_value)
@@ -112,7 +118,11 @@ class _Builder:
         if node.op_type == "MaxPool" and any(output is not node.outputs[0] for output in used):
             function = max_pool
         result = self.graph.create_node(
-            "call_function", function, arguments, attributes, name=_identifier(str(node.name or node.op_type))
+            "call_function",
+            function,
+            arguments,
+            attributes,
+            f"node_{_cleaned(str(node.name or node.op_type))}",
         )
         result.meta["onnx_name"] = node.name
         result.meta["onnx_op"] = node.op_type
@@ -156,9 +166,8 @@ class _Builder:
         )
 
     def _constant(self, name: str, tensor: ir.TensorProtocol) -> fx.Node:
-        attribute = _identifier(name)
-        while hasattr(self.root, attribute):
-            attribute += "_"
+        self.constants += 1
+        attribute = f"constant_{self.constants}_{_cleaned(name)}"
         try:
             dtype = torch_dtype(tensor.dtype)
         except NotImplementedError as error:
@@ -174,7 +183,10 @@ class _Builder:
         return self.graph.get_attr(attribute)
 
 
-def _identifier(name: str) -> str:
-    """`name` as a Python identifier."""
-    cleaned = re.sub(r"\W", "_", name)
-    return f"_{cleaned}" if not cleaned or cleaned[0].isdigit() else cleaned
+def _cleaned(name: str) -> str:
+    """What of `name` may stand behind a prefix of ours in an identifier.
+
+    Without the prefix it could be a keyword, `self`, or an attribute that every module has. Letters beyond ASCII go: Python
+    takes some of them for others.
+    """
+    return re.sub(r"\W", "_", name, flags=re.ASCII)

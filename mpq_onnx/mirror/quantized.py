@@ -263,7 +263,7 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
         _set_parameter(changed.module, str(constant.target), weight.dequantized(), device)
     biases = {node: bias.dequantized() for node, bias in network.biases.items()} | network.float_biases
     for node in list(graph.nodes):
-        bias = biases.get(str(node.meta.get("onnx_name")))
+        bias = biases.get(node.meta.get("onnx_name", ""))
         if bias is None:
             continue
         name = f"bias_of_{node.name}"

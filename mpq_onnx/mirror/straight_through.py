@@ -48,7 +48,7 @@ def _fold_constants(mirror: Mirror) -> None:
         )
         if not isinstance(result, Tensor):
             continue
-        attribute = f"constant_{node.name}"
+        attribute = f"folded_{node.name}"
         if result.is_floating_point():
             module.register_parameter(attribute, nn.Parameter(result, requires_grad=False))
         else:

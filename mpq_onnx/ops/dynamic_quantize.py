@@ -13,6 +13,7 @@ import onnxscript
 from onnxscript import opset21 as op
 from onnxscript.onnx_types import FLOAT
 
+from mpq_onnx.graph.fresh_names import fresh_node_name
 from mpq_onnx.model_file import add_initializer
 from mpq_onnx.quantization import ASYMMETRIC, LARGEST_END, SCHEMES, SMALLEST_SCALE
 from mpq_onnx.quantized_network import DynamicQuantizer
@@ -77,5 +78,5 @@ def dynamic_quantizer_node(model: ir.Model, value: ir.Value, quantizer: DynamicQ
         [value, count],
         {"to": int(ir.DataType.from_numpy(container))},
         domain=DOMAIN,
-        name=f"{value.name}_dynamic_quantize",
+        name=fresh_node_name(model.graph, f"{value.name}_dynamic_quantize"),
     )

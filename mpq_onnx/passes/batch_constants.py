@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.passes.followed_shapes import FollowedShapes, Lengths
 
 COPIED, REST = 0, -1
@@ -232,10 +233,9 @@ def _constant(node: ir.Node, numbers: Sequence[int]) -> ir.Value:
 def _insert(node: ir.Node, nodes: Sequence[ir.Node]) -> None:
     graph = node.graph
     assert graph is not None
-    taken = len(graph)
-    for count, each in enumerate(nodes):
-        each.name = f"{node.name}_{each.op_type.lower()}_{taken + count}"
-        each.outputs[0].name = f"{each.name}_output"
+    for each in nodes:
+        each.name = fresh_node_name(graph, f"{node.name}_{each.op_type.lower()}")
+        each.outputs[0].name = fresh_name(graph, f"{each.name}_output")
     graph.insert_before(node, nodes)
 
 

@@ -8,6 +8,8 @@ bfloat16 inputs and outputs become float32: numpy has no such arrays to feed.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+
 KEPT_OUTSIDE = frozenset({ir.DataType.FLOAT16, ir.DataType.DOUBLE})
 PRECISION = {ir.DataType.FLOAT16: 2**-10, ir.DataType.BFLOAT16: 2**-7, ir.DataType.DOUBLE: 2**-23}
 """Of a number near 1, as float32 has it at best."""
@@ -106,9 +108,8 @@ def _cast_output(graph: ir.Graph, value: ir.Value) -> None:
     producer = value.producer()
     if value.dtype is None or producer is None or _is_output_cast(producer):
         return
-    name = str(value.name)
-    value.name = _free_name(graph, f"{name}_float")
-    cast = _new_cast(graph, value, name, value.dtype)
+    cast = _new_cast(graph, value, f"{value.name}_outside", value.dtype)
+    take_name(graph, cast.outputs[0], value, f"{value.name}_float")
     for position, output in enumerate(list(graph.outputs)):
         if output is value:
             graph.outputs[position] = cast.outputs[0]
@@ -117,19 +118,11 @@ def _cast_output(graph: ir.Graph, value: ir.Value) -> None:
 
 def _new_cast(graph: ir.Graph, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Node:
     """A Cast of `value` that is in no graph yet; its output has the name, or one like it that is free."""
-    cast = ir.node("Cast", [value], {"to": dtype}, name=f"{name}_cast")
+    cast = ir.node("Cast", [value], {"to": dtype}, name=fresh_node_name(graph, f"{name}_cast"))
     output = cast.outputs[0]
-    output.name = _free_name(graph, name)
+    output.name = fresh_name(graph, name)
     output.dtype, output.shape = dtype, value.shape and value.shape.copy()
     return cast
-
-
-def _free_name(graph: ir.Graph, name: str) -> str:
-    taken = {value.name for value in _values(graph)}
-    taken |= {value.name for node in graph.all_nodes() for value in node.outputs}
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _retype(value: ir.Value) -> bool:

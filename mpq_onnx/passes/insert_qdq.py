@@ -10,7 +10,9 @@ says, biases are int32 or float.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import BIAS_INPUT
+from mpq_onnx.graph.quantized_tensors import mark_quantized
 from mpq_onnx.model_file import add_initializer
 from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
 from mpq_onnx.quantization import dequantize
@@ -36,14 +38,23 @@ class InsertQdqPass(ir.passes.InPlacePass):
         for name, bias in self.network.biases.items():
             integers = add_initializer(graph, f"{name}_bias_quantized", bias.integers)
             dequantized = dequantize_node(graph, f"{name}_bias", integers, bias.scale, None, axis=0)
+            mark_quantized(_producer(dequantized), str(dequantized.name))
             _replace_bias(graph, nodes[name], dequantized)
         for name, corrected in self.network.float_biases.items():
             _replace_bias(graph, nodes[name], add_initializer(graph, f"{name}_bias_corrected", corrected))
         for tensor, weight in self.network.weights.items():
             original = graph.initializers[tensor]
-            ir.convenience.replace_all_uses_with(original, self.write_weight(model, tensor, weight))
+            written = self.write_weight(model, tensor, weight)
+            mark_quantized(_producer(written), tensor)
+            ir.convenience.replace_all_uses_with(original, written)
             del graph.initializers[tensor]
         return ir.passes.PassResult(model, modified=bool(self.network.activations or self.network.weights))
+
+
+def _producer(value: ir.Value) -> ir.Node:
+    node = value.producer()
+    assert node is not None
+    return node
 
 
 def _replace_bias(graph: ir.Graph, node: ir.Node, new: ir.Value) -> None:
@@ -76,7 +87,9 @@ def _quantize_activation(
     else:
         nodes = _quantizer_nodes(graph, value, quantizer)
     result = nodes[-1].outputs[0]
-    result.name, result.type, result.shape = f"{name}_dequantized", value.type, value.shape
+    result.name = fresh_name(graph, f"{name}_dequantized")
+    result.type, result.shape = value.type, value.shape
+    mark_quantized(nodes[-1], name)
     producer = value.producer()
     if producer is None:
         graph.insert_before(graph[0], nodes)
@@ -86,7 +99,7 @@ def _quantize_activation(
         user.replace_input_with(index, result)
     for position, output in enumerate(graph.outputs):
         if output is value and readers is None:
-            value.name, result.name = f"{name}_float", name
+            take_name(graph, result, value, f"{name}_float")
             graph.outputs[position] = result
 
 
@@ -97,7 +110,9 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
     container = np.dtype(np.uint8 if bytewide else np.uint16)
     scale = add_initializer(graph, f"{name}_scale", np.array(quantizer.scale, np.float32))
     zero_point = add_initializer(graph, f"{name}_zero_point", np.array(quantizer.zero_point, container))
-    quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}_quantize")
+    quantize = ir.node(
+        "QuantizeLinear", [value, scale, zero_point], name=fresh_node_name(graph, f"{name}_quantize")
+    )
     nodes = [quantize]
     if quantizer.levels <= np.iinfo(container).max:
         limits = np.array([0, quantizer.levels - 1], container)
@@ -106,11 +121,9 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
         else:
             nodes.insert(0, _clip(graph, name, value, _real_limits(quantizer)))
             quantize.replace_input_with(0, nodes[0].outputs[0])
-    quantize.outputs[0].name = f"{name}_quantized"
-    return [
-        *nodes,
-        ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=f"{name}_dequantize"),
-    ]
+    quantize.outputs[0].name = fresh_name(graph, f"{name}_quantized")
+    back = fresh_node_name(graph, f"{name}_dequantize")
+    return [*nodes, ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=back)]
 
 
 def _is_softmax(value: ir.Value) -> bool:
@@ -121,8 +134,8 @@ def _is_softmax(value: ir.Value) -> bool:
 def _clip(graph: ir.Graph, name: str, value: ir.Value, limits: np.ndarray) -> ir.Node:
     low = add_initializer(graph, f"{name}_lowest", limits[0])
     high = add_initializer(graph, f"{name}_highest", limits[1])
-    node = ir.node("Clip", [value, low, high], name=f"{name}_narrow")
-    node.outputs[0].name = f"{name}_narrowed"
+    node = ir.node("Clip", [value, low, high], name=fresh_node_name(graph, f"{name}_narrow"))
+    node.outputs[0].name = fresh_name(graph, f"{name}_narrowed")
     return node
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from mpq_onnx.graph.fresh_names import take_name
 from mpq_onnx.model_file import add_initializer
 
 
@@ -22,8 +23,8 @@ class StoreIntegersPass(ir.passes.InPlacePass):
         computed = {str(value.name): value for node in model.graph for value in node.outputs}
         for name, array in self.values.items():
             old = computed[name]
-            old.name = f"{name}_computed"
-            new = add_initializer(model.graph, name, array)
+            new = add_initializer(model.graph, f"{name}_stored", array)
+            take_name(model.graph, new, old, f"{name}_computed")
             ir.convenience.replace_all_uses_with(old, new)
         remove_unused(model)
         return ir.passes.PassResult(model, modified=True)

@@ -2,6 +2,8 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+
 RECURRENT_OPS = ("LSTM", "GRU", "RNN")
 TRANSPOSED_INPUTS = (0, 5, 6)
 """X, initial_h, initial_c."""
@@ -23,11 +25,11 @@ class TimeMajorRecurrencePass(ir.passes.InPlacePass):
             and node.attributes.get_int("layout", 0) == 1
         ]
         for node in nodes:
-            _make_time_major(node)
+            _make_time_major(model.graph, node)
         return ir.passes.PassResult(model, modified=bool(nodes))
 
 
-def _make_time_major(node: ir.Node) -> None:
+def _make_time_major(main: ir.Graph, node: ir.Node) -> None:
     graph = node.graph
     assert graph is not None
     del node.attributes["layout"]
@@ -35,8 +37,9 @@ def _make_time_major(node: ir.Node) -> None:
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is None or not value.name:
             continue
-        before = ir.node("Transpose", [value], {"perm": SWAPPED}, name=f"{node.name}_input_{index}")
-        before.outputs[0].name = f"{node.outputs[0].name}_{node.name}_input_{index}"
+        name = fresh_node_name(main, f"{node.name}_input_{index}")
+        before = ir.node("Transpose", [value], {"perm": SWAPPED}, name=name)
+        before.outputs[0].name = fresh_name(main, name)
         before.outputs[0].dtype = value.dtype  # type: ignore[assignment]
         graph.insert_before(node, before)
         node.replace_input_with(index, before.outputs[0])
@@ -44,11 +47,12 @@ def _make_time_major(node: ir.Node) -> None:
         if not output.name:
             continue
         perm = SWAPPED if index else FROM_TIME_FIRST
-        after = ir.node("Transpose", [output], {"perm": perm}, name=f"{node.name}_output_{index}")
+        name = fresh_node_name(main, f"{node.name}_output_{index}")
+        after = ir.node("Transpose", [output], {"perm": perm}, name=name)
         result = after.outputs[0]
         result.type, result.shape = output.type, output.shape
-        name, output.name, output.shape = output.name, f"{output.name}_{node.name}_time_first", None
-        result.name = name
+        output.shape = None
+        take_name(main, result, output, f"{output.name}_time_first")
         readers = [use for use in output.uses() if use.node is not after]
         for use in readers:
             use.node.replace_input_with(use.idx, result)

@@ -8,6 +8,7 @@ An Einsum's operands change places with their labels.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import Mac, einsum_labels, mac_of
 from mpq_onnx.model_file import add_initializer
 
@@ -141,16 +142,16 @@ def _column(graph: ir.Graph, node: ir.Node, weight: ir.Value) -> ir.Value:
     if weight.const_value is not None:
         return add_initializer(graph, f"{weight.name}_column", weight.const_value.numpy().reshape(-1, 1))
     axes = add_initializer(graph, f"{node.name or node.outputs[0].name}_column_axis", np.array([1], np.int64))
-    column = ir.node("Unsqueeze", [weight, axes], name=f"{weight.name}_column")
+    column = ir.node("Unsqueeze", [weight, axes], name=fresh_node_name(graph, f"{weight.name}_column"))
+    column.outputs[0].name = fresh_name(graph, f"{weight.name}_column")
     graph.insert_before(node, column)
     return column.outputs[0]
 
 
 def _transposed_before(graph: ir.Graph, node: ir.Node, value: ir.Value, rank: int) -> ir.Value:
-    turn = ir.node(
-        "Transpose", [value], {"perm": _order(rank)}, name=f"{node.name or 'product'}_turn_{value.name}"
-    )
-    turn.outputs[0].name = f"{value.name}_turned_for_{node.outputs[0].name}"
+    name = fresh_node_name(graph, f"{node.name or 'product'}_turn_{value.name}")
+    turn = ir.node("Transpose", [value], {"perm": _order(rank)}, name=name)
+    turn.outputs[0].name = fresh_name(graph, f"{value.name}_turned_for_{node.outputs[0].name}")
     turn.outputs[0].type = value.type
     graph.insert_before(node, turn)
     return turn.outputs[0]
@@ -158,9 +159,8 @@ def _transposed_before(graph: ir.Graph, node: ir.Node, value: ir.Value, rank: in
 
 def _squeeze_behind(graph: ir.Graph, node: ir.Node) -> None:
     axes = add_initializer(graph, f"{node.outputs[0].name}_last_axis", np.array([-1], np.int64))
-    _put_behind(
-        graph, node, lambda value: ir.node("Squeeze", [value, axes], name=f"{node.outputs[0].name}_squeeze")
-    )
+    name = fresh_node_name(graph, f"{node.outputs[0].name}_squeeze")
+    _put_behind(graph, node, lambda value: ir.node("Squeeze", [value, axes], name=name))
 
 
 def _transpose_behind(graph: ir.Graph, node: ir.Node, rank: int) -> None:
@@ -169,14 +169,8 @@ def _transpose_behind(graph: ir.Graph, node: ir.Node, rank: int) -> None:
     while (following := _passable(last)) is not None:
         _turn_constants(graph, following, rank)
         last = following
-    order = _order(rank)
-    _put_behind(
-        graph,
-        last,
-        lambda value: ir.node(
-            "Transpose", [value], {"perm": order}, name=f"{last.outputs[0].name}_turn_back"
-        ),
-    )
+    order, name = _order(rank), fresh_node_name(graph, f"{last.outputs[0].name}_turn_back")
+    _put_behind(graph, last, lambda value: ir.node("Transpose", [value], {"perm": order}, name=name))
     stale = node
     while stale is not last:
         stale.outputs[0].shape = None
@@ -187,11 +181,10 @@ def _put_behind(graph: ir.Graph, node: ir.Node, make) -> None:  # type: ignore[n
     """Let the readers of `node` read what `make` makes of its output; an output of the model keeps its name."""
     old = node.outputs[0]
     uses = list(old.uses())
-    name = old.name
     added = make(old)
     new = added.outputs[0]
     new.type, new.shape, old.shape = old.type, old.shape, None
-    old.name, new.name = f"{name}_turned", name
+    take_name(graph, new, old, f"{old.name}_turned")
     for use in uses:
         use.node.replace_input_with(use.idx, new)
     for position, output in enumerate(graph.outputs):

@@ -8,20 +8,18 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.mac import is_stored
 from mpq_onnx.graph.operators import is_bookkeeping, is_constant, is_join, is_pass_through
+from mpq_onnx.graph.quantized_tensors import marked_tensor, quantized_tensor
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.clip_limits import constant_limits
 from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
 from mpq_onnx.quantization import SCHEMES, levels_of
-
-STORED_SUFFIX = "_dequantized"
-"""What storage/ adds to the name of a weight that is read back from integers."""
 
 
 def quantizer_range(value: ir.Value, stored_levels: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """float64 [1], or one per channel; None where no quantizer is found behind `value` and pass-through ops.
 
     Args:
-        stored_levels: levels by name of the dequantized weight, where fewer than the integer type has (see weight_levels).
+        stored_levels: levels by weight, where fewer than the integer type has (see weight_levels).
     """
     current: ir.Value | None = value
     while current is not None:
@@ -47,10 +45,10 @@ def quantizer_axis(value: ir.Value, rank: int) -> int | None:
 def weight_levels(
     weight_bits: Mapping[str, float | tuple[float, ...] | None], scheme: str
 ) -> dict[str, np.ndarray]:
-    """Levels by dequantized weight, from the widths by weight tensor of an allocation and its scheme (a name in SCHEMES)."""
+    """Levels by weight tensor, from the widths by weight tensor of an allocation and its scheme (a name in SCHEMES)."""
     usable = SCHEMES[scheme].usable
     return {
-        f"{tensor}{STORED_SUFFIX}": np.array([usable(levels_of(width)) for width in np.atleast_1d(bits)])
+        tensor: np.array([usable(levels_of(width)) for width in np.atleast_1d(bits)])
         for tensor, bits in weight_bits.items()
         if bits is not None
     }
@@ -61,7 +59,7 @@ def _dequantized_range(node: ir.Node, stored_levels: Mapping[str, np.ndarray]) -
     if scale_value is None or scale_value.const_value is None:
         return None
     scale = np.abs(scale_value.const_value.numpy().astype(np.float64)).reshape(-1)
-    name = str(node.outputs[0].name)
+    name = quantized_tensor(node)
     integers = node.inputs[0]
     assert integers is not None
     if integers.const_value is not None:
@@ -134,7 +132,8 @@ def output_quantizer(value: ir.Value) -> OutputQuantizer | None:
     measured = None if found is None else _dequantized_range(found, {})
     if node is None or measured is None or node.inputs[0] is None:
         return None
-    return OutputQuantizer(str(node.inputs[0].name), float(measured.max()))
+    tensor = None if found is None else marked_tensor(found)
+    return OutputQuantizer(tensor or str(node.inputs[0].name), float(measured.max()))
 
 
 def first_quantizer(value: ir.Value) -> ir.Node | None:

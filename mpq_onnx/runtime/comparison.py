@@ -7,12 +7,10 @@ from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.quantized_tensors import marked_tensor
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
-
-SUFFIX = "_dequantized"
-"""What passes.insert_qdq adds to the name of a tensor that went through its quantizer."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,13 @@ def compare_tensors(
         ModelError: the two models share no tensor.
     """
     nodes = {str(value.name): node for node in exact.graph for value in node.outputs if _is_float(value)}
-    available = {str(value.name) for node in changed.graph for value in node.outputs}
-    pairs = {
-        name: name + SUFFIX if name + SUFFIX in available else name
-        for name in nodes
-        if name in available or name + SUFFIX in available
+    available = {str(value.name): str(value.name) for node in changed.graph for value in node.outputs}
+    available |= {
+        tensor: str(node.outputs[0].name)
+        for node in changed.graph
+        if (tensor := marked_tensor(node)) is not None
     }
+    pairs = {name: available[name] for name in nodes if name in available}
     if not pairs:
         raise ModelError("the two models have no tensor name in common: export both from the same source")
     first = runner_with_outputs(exact, list(pairs), device)

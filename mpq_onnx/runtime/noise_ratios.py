@@ -8,6 +8,7 @@ import onnx_ir as ir
 from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.operators import is_float
 from mpq_onnx.model_file import clone
 from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
@@ -19,7 +20,6 @@ from mpq_onnx.runtime.tensors import runner_with_outputs
 
 BATCH_SIZE = 16
 """All nodes' outputs are held at once, three times over."""
-TWIN_SUFFIX = "_noise_free"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _with_twins(model: ir.Model) -> tuple[ir.Model, list[str]]:
     opened = clone(model)
     twins = []
     for node in noisy_nodes(opened):
-        name = f"{node.outputs[0].name}{TWIN_SUFFIX}"
+        name = fresh_name(opened.graph, f"{node.outputs[0].name}_noise_free")
         twin = plain_node(node, name)
         opened.graph.insert_after(node, twin)
         twins.append(name)

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.model_file import add_initializer
 
 
@@ -38,8 +39,10 @@ def dequantize_node(
         "DequantizeLinear",
         inputs,
         attributes,
-        outputs=[ir.Value(name=f"{tensor}_dequantized", type=ir.TensorType(ir.DataType.FLOAT))],
-        name=f"{tensor}_dequantize",
+        outputs=[
+            ir.Value(name=fresh_name(graph, f"{tensor}_dequantized"), type=ir.TensorType(ir.DataType.FLOAT))
+        ],
+        name=fresh_node_name(graph, f"{tensor}_dequantize"),
     )
     after = integers.producer()
     if after is None:

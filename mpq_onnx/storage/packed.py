@@ -7,6 +7,7 @@ model-local function of standard operators (see bit_stream.py), which onnxruntim
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.model_file import add_initializer
 from mpq_onnx.quantization import stored_bits
 from mpq_onnx.storage import int8
@@ -49,17 +50,21 @@ def _write_stream(model: ir.Model, tensor: str, weight: QuantizedWeight, widths:
         add_initializer(graph, f"{tensor}_packed", pack(moved.reshape(len(widths), -1), widths)),
         add_initializer(graph, f"{tensor}_widths", widths.astype(np.uint8)),
         add_initializer(graph, f"{tensor}_shape", np.array(moved.shape, np.int64)),
-        name=f"{tensor}_unpack",
+        name=fresh_node_name(graph, f"{tensor}_unpack"),
     )
     shift = ir.node(
-        "Sub", [read.outputs[0], add_initializer(graph, f"{tensor}_offset", offset)], name=f"{tensor}_shift"
+        "Sub",
+        [read.outputs[0], add_initializer(graph, f"{tensor}_offset", offset)],
+        name=fresh_node_name(graph, f"{tensor}_shift"),
     )
     container = ir.DataType.from_numpy(centred.integers.dtype)
-    nodes = [read, shift, ir.node("Cast", shift.outputs, {"to": int(container)}, name=f"{tensor}_cast")]
+    cast = fresh_node_name(graph, f"{tensor}_cast")
+    nodes = [read, shift, ir.node("Cast", shift.outputs, {"to": int(container)}, name=cast)]
     if axis:
         order = list(range(1, weight.integers.ndim))
         order.insert(axis, 0)
-        nodes.append(ir.node("Transpose", nodes[-1].outputs, {"perm": order}, name=f"{tensor}_transpose"))
-    nodes[-1].outputs[0].name = f"{tensor}_quantized"
+        turn = fresh_node_name(graph, f"{tensor}_transpose")
+        nodes.append(ir.node("Transpose", nodes[-1].outputs, {"perm": order}, name=turn))
+    nodes[-1].outputs[0].name = fresh_name(graph, f"{tensor}_quantized")
     graph.insert_before(graph[0], nodes)
     return dequantize_node(graph, tensor, nodes[-1].outputs[0], weight.grid.scale, centred.zero_point, axis)

@@ -62,7 +62,7 @@ def noise_to_bits(
             while quantizer is None and (following := fused_into(final)) is not None:
                 final = following
             tensor = quantizer.tensor if quantizer is not None else str(final.outputs[0].name)
-            by_tensor[tensor.removesuffix("_float")] = bits[str(node.name)]
+            by_tensor[tensor] = bits[str(node.name)]
     if embedded is not None:
         nodes = tuple(
             dataclasses.replace(

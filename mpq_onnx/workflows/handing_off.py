@@ -21,6 +21,7 @@ from mpq_onnx.energy_allocation import embedded_energy_allocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.uncounted import OWN_DOMAINS, uncounted_macs
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
@@ -170,7 +171,9 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
 
 def _type_levels(chains: Chains) -> dict[str, np.ndarray]:
     """All levels of the integers' type, for every stored tensor."""
-    return {str(chain.result.name): np.array([2**chain.dtype.bitwidth]) for chain in chains.weights}
+    return {
+        quantized_tensor(chain.dequantize): np.array([2**chain.dtype.bitwidth]) for chain in chains.weights
+    }
 
 
 def _manifest(result: HandoffResult, model: Path) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.passes.fusing.affine import AFFINE, Affine, affine_behind, is_followed_by_affine
 from mpq_onnx.passes.fusing.reading import ARITHMETIC, ancestors, constant_array, is_closed, producer
 from mpq_onnx.passes.fusing.root_rule import Build, RootRule
@@ -125,6 +126,8 @@ def _constant(op: Any, array: np.ndarray, node: ir.Node, index: int) -> ir.Value
     """A constant under the name of the input that it stands in for."""
     given = node.inputs[index] if index < len(node.inputs) else None
     name = str(given.name) if given is not None and given.name else f"{node.outputs[0].name}_offset"
+    if given is None and isinstance(node.graph, ir.Graph):
+        name = fresh_name(node.graph, name)
     return op.Constant(value=ir.tensor(np.ascontiguousarray(array), name=name), _outputs=[name])
 
 

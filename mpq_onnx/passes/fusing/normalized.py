@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.ops.composites import DOMAIN, VERSION
 from mpq_onnx.passes.fusing.axes import varying_axes
 from mpq_onnx.passes.fusing.root_rule import Build
@@ -33,11 +34,11 @@ class Normalized:
         if over_space and self.centred and isinstance(self.sizes[1], int):
             per_channel = varying == {1}
             if per_channel or (self.rank > 3 and not varying):
-                return lambda op: self._instance(op, str(output.name))
+                return lambda op: self._instance(op, output)
         if not all(isinstance(self.sizes[axis], int) for axis in self.axes):
             return None
         inside = varying <= set(self.axes)
-        return lambda op: self._layer(op, str(output.name), inside)
+        return lambda op: self._layer(op, output, inside)
 
     @property
     def rank(self) -> int:
@@ -51,15 +52,15 @@ class Normalized:
     def _varying(self, array: np.ndarray) -> tuple[int, ...]:
         return varying_axes(array, self.rank)
 
-    def _instance(self, op: Any, name: str) -> ir.Value:
+    def _instance(self, op: Any, output: ir.Value) -> ir.Value:
         channels = int(self.sizes[1])  # type: ignore[arg-type]
         scale, bias = (
-            self._constant(op, np.broadcast_to(array.reshape(-1), (channels,)), f"{name}_{kind}")
+            self._constant(op, np.broadcast_to(array.reshape(-1), (channels,)), output, kind)
             for array, kind in ((self.scale, "gamma"), (self.bias, "beta"))
         )
         return op.InstanceNormalization(self.x, scale, bias, epsilon=self.epsilon)
 
-    def _layer(self, op: Any, name: str, inside: bool) -> ir.Value:
+    def _layer(self, op: Any, output: ir.Value, inside: bool) -> ir.Value:
         """LayerNormalization or RMSNormalization, between Transposes where the axes are not the last ones."""
         rest = [axis for axis in range(self.rank) if axis not in self.axes]
         order = [*rest, *self.axes]
@@ -69,9 +70,9 @@ class Normalized:
         if not inside:
             scale, bias = np.array(1.0), np.array(0.0)
         sizes = [int(self.sizes[axis]) for axis in self.axes]  # type: ignore[arg-type]
-        inputs = [self._constant(op, self._spread(scale, sizes), f"{name}_gamma")]
+        inputs = [self._constant(op, self._spread(scale, sizes), output, "gamma")]
         if self.centred and bias.any():
-            inputs.append(self._constant(op, self._spread(bias, sizes), f"{name}_beta"))
+            inputs.append(self._constant(op, self._spread(bias, sizes), output, "beta"))
         attributes = {"axis": -len(self.axes), "epsilon": self.epsilon}
         if self.centred:
             y = op.LayerNormalization(x, *inputs, **attributes)
@@ -80,9 +81,9 @@ class Normalized:
         if moved:
             y = op.Transpose(y, perm=[order.index(axis) for axis in range(self.rank)])
         if not inside:
-            y = op.Mul(y, self._constant(op, self.scale, f"{name}_gamma_beside"))
+            y = op.Mul(y, self._constant(op, self.scale, output, "gamma_beside"))
         if self.bias.any() and not (inside and self.centred):
-            y = op.Add(y, self._constant(op, self.bias, f"{name}_beta_beside"))
+            y = op.Add(y, self._constant(op, self.bias, output, "beta_beside"))
         return y
 
     def _spread(self, array: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -90,6 +91,10 @@ class Normalized:
         full = array.reshape((1,) * (self.rank - array.ndim) + array.shape)
         return np.broadcast_to(full.reshape([full.shape[axis] for axis in self.axes]), sizes)
 
-    def _constant(self, op: Any, array: np.ndarray, name: str) -> ir.Value:
+    def _constant(self, op: Any, array: np.ndarray, output: ir.Value, kind: str) -> ir.Value:
+        graph = output.producer().graph  # type: ignore[union-attr]
+        name = f"{output.name}_{kind}"
+        if isinstance(graph, ir.Graph):
+            name = fresh_name(graph, name)
         dtype = (self.x.dtype or ir.DataType.FLOAT).numpy()
         return op.Constant(value=ir.tensor(np.ascontiguousarray(array, dtype), name=name), _outputs=[name])

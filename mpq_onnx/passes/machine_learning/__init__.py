@@ -31,7 +31,7 @@ class MachineLearningOperatorsPass(ir.passes.InPlacePass):
         nodes = [node for node in model.graph.all_nodes() if node.domain == DOMAIN]
         names = class_names(model)
         for node in nodes:
-            _rewrite(node)
+            _rewrite(model.graph, node)
         if nodes:
             model.opset_imports.setdefault("", CANONICAL_OPSET)
         modified = bool(nodes)
@@ -41,7 +41,7 @@ class MachineLearningOperatorsPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=modified)
 
 
-def _rewrite(node: ir.Node) -> None:
+def _rewrite(main: ir.Graph, node: ir.Node) -> None:
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     where = f"node {node.name or node.outputs[0].name}: {node.op_type} of {DOMAIN}"
@@ -50,7 +50,7 @@ def _rewrite(node: ir.Node) -> None:
         raise ModelError(f"{where}: {kind} have no weights that multiply activations, so nothing to allocate")
     if node.op_type not in REWRITERS:
         raise ModelError(f"{where} has no standard form here; {', '.join(sorted(REWRITERS))} have")
-    builder = Builder(node)
+    builder = Builder(main, node)
     results = REWRITERS[node.op_type](builder)
     for value in builder.constants:
         graph.register_initializer(value)

@@ -8,26 +8,30 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 
 
 @dataclass
 class Builder:
     """Collects the nodes that compute what `node` does, in float32 and at the canonical opset."""
 
+    main: ir.Graph
+    """The model's, whose names are taken."""
     node: ir.Node
     nodes: list[ir.Node] = field(default_factory=list)
     constants: list[ir.Value] = field(default_factory=list)
 
     def op(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """The output of a new node."""
-        node = ir.node(op_type, list(inputs), attributes, name=f"{self._prefix}_{op_type}_{len(self.nodes)}")
-        node.outputs[0].name = str(node.name)
+        wanted = f"{self._prefix}_{op_type}_{len(self.nodes)}"
+        node = ir.node(op_type, list(inputs), attributes, name=fresh_node_name(self.main, wanted))
+        node.outputs[0].name = fresh_name(self.main, wanted)
         self.nodes.append(node)
         return node.outputs[0]
 
     def constant(self, name: str, array: np.ndarray) -> ir.Value:
         """A new initializer."""
-        full = f"{self._prefix}_{name}_{len(self.constants)}"
+        full = fresh_name(self.main, f"{self._prefix}_{name}_{len(self.constants)}")
         value = ir.Value(
             name=full,
             shape=ir.Shape(array.shape),
