@@ -28,6 +28,16 @@ def quantized_tensor(node: ir.Node) -> str:
     return node.metadata_props.get(METADATA_QUANTIZES, str(node.outputs[0].name))
 
 
+def float_tensor(value: ir.Value) -> str:
+    """What `value` is called in the float network, where it is dequantized; else its own name."""
+    producer = value.producer()
+    return (
+        str(value.name)
+        if producer is None
+        else producer.metadata_props.get(METADATA_QUANTIZES, str(value.name))
+    )
+
+
 def mark_earlier_file(model: ir.Model) -> None:
     """Complete a file that this project wrote before it noted names: there, what is dequantized has a suffix."""
     if METADATA_ALLOCATION not in model.metadata_props:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from mpq_onnx.energy_allocation import EnergyAllocation
 from mpq_onnx.graph.mac import is_stored, macs_of_node
-from mpq_onnx.graph.quantized_tensors import quantized_tensor
+from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
 from mpq_onnx.placement.mac_sites import MacSite
@@ -166,8 +166,7 @@ def _weight_bits(
 ) -> float | tuple[float, ...] | None:
     if facts.weight is None:
         return None
-    producer = held.producer()
-    known = None if producer is None else stored_levels.get(quantized_tensor(producer))
+    known = stored_levels.get(float_tensor(held))
     if known is None:
         return _bits(facts.weight.levels)
     bits = tuple(width_of(int(levels)) for levels in known.tolist())

@@ -3,7 +3,6 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.node_names import unique_name
 from mpq_onnx.model_file import add_initializer
 
 
@@ -16,11 +15,9 @@ class FoldLengthsPass(ir.passes.InPlacePass):
             for node in model.graph.all_nodes()
             if node.op_type == "Gather" and (lengths := _lengths(node)) is not None
         ]
-        taken = {str(value.name) for node in model.graph.all_nodes() for value in node.outputs}
-        taken |= {str(value.name) for value in model.graph.inputs} | set(model.graph.initializers)
         for node, lengths in found:
             value = node.outputs[0]
-            constant = add_initializer(model.graph, unique_name(f"{value.name}_length", taken), lengths)
+            constant = add_initializer(model.graph, f"{value.name}_length", lengths)
             ir.convenience.replace_all_uses_with(value, constant)
         return ir.passes.PassResult(model, modified=bool(found))
 

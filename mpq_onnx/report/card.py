@@ -21,7 +21,6 @@ from mpq_onnx.json_document import EDITED
 from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.reseed_noise import noisy_nodes
-from mpq_onnx.placement.quantizer_ranges import STORED_SUFFIX
 from mpq_onnx.report.file_format import FLOAT, format_name, type_bits
 from mpq_onnx.report.graph_facts import OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
 from mpq_onnx.report.provenance import read_provenance
@@ -298,8 +297,8 @@ def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
         return f"{layer.node}: {FLOAT}"
     bits = _bits(layer.weight)
     for node in allocation.nodes if allocation else ():
-        stored = f"{node.weight}{STORED_SUFFIX}"
-        if node.node == layer.node and stored == layer.held and node.weight_bits is not None:
+        is_this = node.node == layer.node and node.weight == layer.weight_tensor
+        if is_this and node.weight_bits is not None:
             bits = f"{float(np.mean(node.weight_bits)):.3g}"
     return f"{layer.node}: {bits} bits, input {'quantized' if layer.input else FLOAT}"
 

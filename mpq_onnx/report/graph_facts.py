@@ -16,6 +16,7 @@ from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.graph.operators import is_pass_through
 from mpq_onnx.graph.quantized_already import QDQ_OPS, is_integer_operator
+from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
@@ -56,6 +57,8 @@ class LayerFacts:
     op_type: str
     held: str
     """Name of the operand that is held; a recurrent layer has two weights."""
+    weight_tensor: str
+    """What the held operand is called in the float network."""
     constant: bool
     """False for a product of two activations."""
     weights: int
@@ -130,6 +133,7 @@ def _layer(mac: Mac, macs: dict[tuple[str, str], int]) -> LayerFacts:
         node=str(node.name),
         op_type=node.op_type,
         held=str(w.name),
+        weight_tensor=float_tensor(w),
         constant=constant,
         weights=0 if stored is None else stored.size,
         macs=macs.get((str(node.name), str(w.name))),
