@@ -89,7 +89,10 @@ def widths(folder: Path) -> list[object]:
 
 def layer_tables(folder: Path) -> list[object]:
     document = json.loads((folder / "layers.json").read_text())
-    return [{key: value for key, value in row.items() if key != "name"} for row in document["layers"]]
+    return [
+        {key: value for key, value in row.items() if key not in ("name", "weight")}
+        for row in document["layers"]
+    ]
 
 
 def run(model: onnx.ModelProto, folder: Path, storage: str, ranges: str) -> dict[str, object]:
