@@ -29,18 +29,44 @@ LARGEST_BYTES = 2_000_000_000
 OUTPUT = Path(__file__).parent / "output" / "fuzz"
 KEPT = b"what stood here before"
 STARTING_SECONDS = 120
+SOURCES = (
+    "cnn_source",
+    "encoder_source",
+    "cnn",
+    "int8",
+    "packed",
+    "dynamic",
+    "noisy",
+    "recurrent",
+    "shared",
+    "branching",
+    "left",
+)
+"""The models that are broken."""
 
 
 def seeds(folder: Path) -> None:
-    """Whole files to break: float, quantized in both storages, dynamic ranges, noisy, a transformer, and their documents."""
+    """Whole files to break: float, quantized in both storages, dynamic ranges, noisy, a transformer, recurrent, with
+    shared weights, branches and a weight on the left; and their documents."""
     import numpy as np
     import onnx
     from conftest import make_cnn, make_encoder
+    from test_mac_operators import CASES, shared_head
+    from test_recurrent import batch_first_layer
+    from test_uncounted import branching
 
     import mpq_onnx
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    others = {
+        "recurrent": batch_first_layer("LSTM"),
+        "shared": shared_head(),
+        "branching": branching(),
+        "left": CASES["matmul on the left"][0],
+    }
+    for name, model in others.items():
+        onnx.save(onnx.shape_inference.infer_shapes(model), folder / f"{name}.onnx")
     for name, model in (("cnn", make_cnn()), ("encoder", make_encoder())):
         onnx.save(model, folder / f"{name}_source.onnx")
         mpq_onnx.export(str(folder / f"{name}_source.onnx"), folder / f"{name}.onnx")
@@ -88,10 +114,7 @@ def attempt(number: int, folder: Path, place: Path) -> str:
     )[0]
     actions: dict[str, Callable[[], object]]
     if kind == "model":
-        source = (
-            folder
-            / f"{rng.choice(['cnn_source', 'encoder_source', 'cnn', 'int8', 'packed', 'dynamic', 'noisy'])}.onnx"
-        )
+        source = folder / f"{rng.choice(SOURCES)}.onnx"
         broken = place / "broken.onnx"
         broken.write_bytes(mutated_model(source.read_bytes(), rng))
         actions = {

@@ -68,6 +68,10 @@ def test_branches_and_other_operator_sets_are_found() -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     assert [each.node for each in uncounted_macs(ir.from_proto(model))] == ["fused"]
     assert [each.op_type for each in uncounted_macs(ir.from_proto(in_a_function()))] == ["MatMul"]
+    integers = helper.make_node("MatMulInteger", ["a", "b"], ["c"], "integers")
+    assert [each.node for each in uncounted_macs(ir.from_proto(make_model([integers], [], [], {})))] == [
+        "integers"
+    ]
 
 
 def test_branches_are_named_by_every_command(tmp_path: Path) -> None:

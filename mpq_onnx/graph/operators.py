@@ -3,6 +3,8 @@
 import onnx_ir as ir
 
 STANDARD_DOMAINS = ("", "ai.onnx")
+OWN_DOMAINS = "mpq_onnx."
+"""What the domains of this project's functions begin with."""
 
 PASS_THROUGH = frozenset(
     {

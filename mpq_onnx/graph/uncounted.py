@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import MAC_OPS
+from mpq_onnx.graph.operators import OWN_DOMAINS
+from mpq_onnx.graph.quantized_already import is_integer_operator
 
 CONTRIBUTED = frozenset(
     {
@@ -15,7 +17,8 @@ CONTRIBUTED = frozenset(
     }
 )  # fmt: skip
 """Operators of com.microsoft that multiply."""
-OWN_DOMAINS = "mpq_onnx."
+MULTIPLYING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "MoE")
+"""Parts of the names of those operators on integers that do."""
 OTHER_STANDARD = frozenset({"DeformConv", "Attention"})
 
 
@@ -42,6 +45,8 @@ def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
         multiplies = node.domain in ("", "ai.onnx") and node.op_type in MAC_OPS
         if inside and multiplies:
             yield UncountedMac(str(node.name), node.op_type, "in a branch or loop")
+        elif is_integer_operator(node) and any(part in node.op_type for part in MULTIPLYING):
+            yield UncountedMac(str(node.name), node.op_type, "an operator on integers")
         elif node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
             yield UncountedMac(str(node.name), node.op_type, "an operator of com.microsoft")
         elif node.domain in ("", "ai.onnx") and (

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.energy_allocation import EnergyAllocation
+from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.mac import is_stored, macs_of_node
 from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.handoff_targets.integer_range import width_of
@@ -106,6 +107,17 @@ def layer_rows(
         )
         for site, layer in zip(sites, facts, strict=True)
     )
+
+
+def check_numbers(rows: tuple[LayerRow, ...]) -> None:
+    """Raise ModelError, naming node and field, for a row with NaN or an infinity."""
+    for row in rows:
+        for name, value in row.document().items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
+                raise ModelError(
+                    f"node {row.name}: {name} is no number; a scale or an energy in the file is broken: make the file again"
+                )
 
 
 def _row(

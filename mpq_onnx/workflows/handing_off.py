@@ -21,12 +21,13 @@ from mpq_onnx.energy_allocation import embedded_energy_allocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.operators import OWN_DOMAINS
 from mpq_onnx.graph.quantized_tensors import quantized_tensor
-from mpq_onnx.graph.uncounted import OWN_DOMAINS, uncounted_macs
+from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
-from mpq_onnx.handoff_targets.layers import layer_rows
+from mpq_onnx.handoff_targets.layers import check_numbers, layer_rows
 from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
@@ -150,20 +151,15 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     if not sites:
         raise ModelError(f"{path}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to hand off")
     ratios = measure_ratios(loaded, dataset, device).nodes if energy is not None and measure else ()
+    by_node = {each.node: each for each in ratios}
+    rows = layer_rows(model, sites, graph_facts(model).layers, shapes, levels, energy, by_node)
+    check_numbers(rows)
     return Bundle(
         path=path,
         model=model,
         chains=chains,
         stored_levels=levels,
-        layers=layer_rows(
-            model,
-            sites,
-            graph_facts(model).layers,
-            shapes,
-            levels,
-            energy,
-            {each.node: each for each in ratios},
-        ),
+        layers=rows,
         shapes=shapes,
         dataset=dataset,
     )
