@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import sklearn.datasets
 
 from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
@@ -15,7 +14,9 @@ SHUFFLE_SEED = 0
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Pixels in [0, 1], shaped as the model's input wants them (1x8x8, 8x8 or 64)."""
-    data = sklearn.datasets.load_digits()
+    from sklearn.datasets import load_digits  # scikit-learn is slow to load
+
+    data = load_digits()
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(data.target))
     images = (data.images[order] / 16).astype(np.float32)
     labels = data.target[order].astype(np.int64)

@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.equalization.links import Link, constant_weight, find_links
+from mpq_onnx.equalization.scaling import input_channel_rows, scale_link
 from mpq_onnx.graph.mac import channel_axis
 from mpq_onnx.model_file import clone
-from mpq_onnx.passes.scale_channels import input_channel_rows, scale_link
 from mpq_onnx.placement.sites import Shapes
 from mpq_onnx.weights import channel_rows
 

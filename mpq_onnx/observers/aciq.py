@@ -13,7 +13,6 @@ then are those of the whole distribution, which is taken to be centred at zero.
 from abc import abstractmethod
 
 import numpy as np
-from scipy import optimize, special
 
 from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.quantization import Scheme
@@ -50,6 +49,8 @@ class LaplaceAciqObserver(AciqObserver):
     def clipping_value(
         self, distances: np.ndarray, weights: np.ndarray, count: float, levels: float, rectified: bool
     ) -> float:
+        from scipy import special  # slow to load
+
         scale = float((np.abs(distances) * weights).sum() / count)
         sides = ONE_SIDE if rectified else BOTH_SIDES
         return scale * float(special.lambertw(sides * levels**2).real)
@@ -61,6 +62,8 @@ class GaussAciqObserver(AciqObserver):
     def clipping_value(
         self, distances: np.ndarray, weights: np.ndarray, count: float, levels: float, rectified: bool
     ) -> float:
+        from scipy import optimize, special  # slow to load
+
         deviation = float(np.sqrt((distances**2 * weights).sum() / count))
         sides = ONE_SIDE if rectified else BOTH_SIDES
 

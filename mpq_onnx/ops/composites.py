@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# (onnxscript compiles the functions' bodies and annotations; they are not Python to a type checker)
 """Operators that ONNX has in later operator sets than the canonical one, as functions of a domain of our own.
 
 Names, inputs and attributes are those of ONNX (RMSNormalization-23, Swish-24), so that every stage treats such a node as the
@@ -7,33 +5,11 @@ operator of that name. onnxruntime puts the body in its place when it loads a fi
 """
 
 import onnx_ir as ir
-import onnxscript
-from onnxscript import opset21 as op
-from onnxscript.onnx_types import FLOAT
 
 DOMAIN = "mpq_onnx.composite"
 VERSION = 1
-COMPOSITE_OPSET = onnxscript.values.Opset(DOMAIN, VERSION)
-
-
-@onnxscript.script(COMPOSITE_OPSET, default_opset=op)
-def RMSNormalization(x: FLOAT["..."], scale: FLOAT["..."], axis: int = -1, epsilon: float = 1e-5):  # noqa: N802
-    """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
-    # Flatten: with axes computed by Range, ONNX infers no shape of anything behind.
-    rows = op.Flatten(x, axis=axis)
-    mean_square = op.ReduceMean(op.Mul(rows, rows), op.Constant(value_ints=[1]), keepdims=1)
-    small = op.CastLike(op.Constant(value_float=epsilon), x)
-    normalized = op.Div(rows, op.Sqrt(op.Add(mean_square, small)))
-    return op.Mul(op.Reshape(normalized, op.Shape(x)), scale)
-
-
-@onnxscript.script(COMPOSITE_OPSET, default_opset=op)
-def Swish(x: FLOAT["..."], alpha: float = 1.0):  # noqa: N802
-    """x * sigmoid(alpha * x)."""
-    return op.Mul(x, op.Sigmoid(op.Mul(op.CastLike(op.Constant(value_float=alpha), x), x)))
-
-
-COMPOSITES = {script.name: script for script in (RMSNormalization, Swish)}
+COMPOSITES = frozenset({"RMSNormalization", "Swish"})
+"""The functions' names; their bodies are in composite_functions.py."""
 
 
 def is_composite(function: ir.Function) -> bool:
@@ -48,8 +24,10 @@ def is_standard(node: ir.Node) -> bool:
 
 def declare_composites(model: ir.Model) -> None:
     """Add the functions and the operator set that the composite nodes of `model` need."""
+    from mpq_onnx.ops.composite_functions import FUNCTIONS  # onnxscript is slow to load
+
     used = {node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN}
-    for name in sorted(used & set(COMPOSITES)):
-        function = ir.serde.deserialize_function(COMPOSITES[name].to_function_proto())
+    for name in sorted(used & COMPOSITES):
+        function = ir.serde.deserialize_function(FUNCTIONS[name].to_function_proto())
         model.functions[function.identifier()] = function
         model.opset_imports[DOMAIN] = VERSION

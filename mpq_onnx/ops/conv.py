@@ -1,12 +1,16 @@
 """Noisy Conv: w [C_out, C_in / groups, *kernel]."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from mpq_onnx.ops.convolution_view import FIRST_SPATIAL_AXIS, ConvolutionView
 from mpq_onnx.ops.geometry import Declared, attribute_as_vector, integers
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 CONV_ATTRIBUTES: Declared = {
     "auto_pad": ir.AttributeType.STRING,

@@ -1,13 +1,17 @@
 """Noisy ConvTranspose: w [C_in, C_out / groups, *kernel]."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from mpq_onnx.ops.conv import CONV_ATTRIBUTES
 from mpq_onnx.ops.convolution_view import FIRST_SPATIAL_AXIS, ConvolutionView
 from mpq_onnx.ops.geometry import Declared, integers
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 
 class ConvTransposeGeometry(ConvolutionView):

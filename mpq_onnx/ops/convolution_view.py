@@ -1,11 +1,16 @@
 """What Conv and ConvTranspose share: the output seen as [N, groups, channels of a group, positions]."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from mpq_onnx.ops.geometry import Geometry, attribute_as_vector, integers, real
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 FIRST_SPATIAL_AXIS = 2
 GROUPED_CHANNELS_AXIS = 2

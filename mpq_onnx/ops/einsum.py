@@ -1,11 +1,15 @@
 """Noisy Einsum of two operands."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from mpq_onnx.ops.geometry import Declared, Geometry, real
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 
 class EinsumGeometry(Geometry):

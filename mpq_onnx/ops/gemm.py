@@ -1,11 +1,15 @@
 """Noisy Gemm: x [M, K] times w [K, N] (or transposed), scaled by alpha, plus beta times the bias."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from mpq_onnx.ops.geometry import Declared, Geometry, attribute_as_vector, attribute_value, integers
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 
 class GemmGeometry(Geometry):

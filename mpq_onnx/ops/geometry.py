@@ -1,11 +1,15 @@
 """What a noisy operator needs to know of its multiply-accumulate: the shape of things, written in ONNX operators."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 Declared = Mapping[str, Any]
 """Attributes of a function: name to default, or to an ir.AttributeType where there is none."""

@@ -1,11 +1,15 @@
 """Noisy MatMul: x [..., M, K] times w [..., K, N]; w is a constant or an activation (attention)."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from mpq_onnx.ops.geometry import Declared, Geometry, integers
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 
 class MatMulGeometry(Geometry):

@@ -1,18 +1,21 @@
 """Build the ONNX function of a noisy operator: the multiply-accumulate, and the noise of any set of models."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
-import onnxscript
-from onnxscript import OpBuilder
 
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.model import Variance
 from mpq_onnx.ops import GEOMETRIES, Geometry
 from mpq_onnx.ops.geometry import Declared, attribute_type, attribute_value, real
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 DOMAIN = "mpq_onnx.noise"
 VERSION = 1
@@ -44,6 +47,8 @@ def noisy_function(op_type: str, noises: Sequence[str]) -> ir.Function:
         op_type: a name in GEOMETRIES.
         noises: names in NOISE_MODELS, in that table's order.
     """
+    import onnxscript  # slow to load, and needed for nothing else here
+
     geometry = GEOMETRIES[op_type]
     names = ("x", "w", "b") if geometry.has_bias else ("x", "w")
     declared = {**geometry.attributes, **NOISE_ATTRIBUTES}
@@ -92,7 +97,7 @@ def _body(
     return noisy if viewed is y else op.Reshape(noisy, op.Shape(y))
 
 
-def _deviation(op: OpBuilder, variances: Sequence[Variance], quantities: "_Quantities") -> ir.Value:
+def _deviation(op: OpBuilder, variances: Sequence[Variance], quantities: _Quantities) -> ir.Value:
     """Standard deviation of independent noises together."""
     with _arithmetic(op):
         total = variances[0](quantities)

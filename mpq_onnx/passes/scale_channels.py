@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.equalization.links import Link, constant_weight, find_links
-from mpq_onnx.graph.mac import channel_axis
+from mpq_onnx.equalization.links import find_links
+from mpq_onnx.equalization.scaling import scale_link
 from mpq_onnx.placement.sites import Shapes
-from mpq_onnx.weights import along_axis, channels_first
 
 
 class ScaleChannelsPass(ir.passes.InPlacePass):
@@ -24,45 +23,3 @@ class ScaleChannelsPass(ir.passes.InPlacePass):
         for link in links:
             scale_link(link, np.array(self.factors[link.name], np.float64))
         return ir.passes.PassResult(model, modified=bool(links))
-
-
-def scale_link(link: Link, factors: np.ndarray) -> None:
-    """Divide the channels of one link by `factors` [channels], in place."""
-    weight, axis = constant_weight(link.producer), channel_axis(link.producer)
-    _set(link.producer, 1, weight / factors.reshape(along_axis(weight.ndim, axis)))
-    if len(link.producer.inputs) > 2 and link.producer.inputs[2] is not None:
-        bias = link.producer.inputs[2].const_value.numpy()  # type: ignore[union-attr]
-        _set(link.producer, 2, bias / factors)
-    for node in link.consumers:
-        _set(node, 1, _scaled_inputs(node, factors))
-
-
-def input_channel_rows(node: ir.Node) -> np.ndarray:
-    """The weights that read each input channel, [input channels, weights of one]."""
-    weight = constant_weight(node)
-    if node.op_type == "Conv":
-        groups = node.attributes.get_int("group", 1)
-        by_group = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        return by_group.transpose(0, 2, 1, 3).reshape(groups * weight.shape[1], -1)
-    return channels_first(weight, _input_axis(node)).reshape(weight.shape[_input_axis(node)], -1)
-
-
-def _scaled_inputs(node: ir.Node, factors: np.ndarray) -> np.ndarray:
-    """The node's weight with the part that reads input channel c times factors[c]."""
-    weight = constant_weight(node)
-    if node.op_type == "Conv":
-        groups = node.attributes.get_int("group", 1)
-        by_output = np.repeat(factors.reshape(groups, -1), weight.shape[0] // groups, axis=0)
-        return weight * by_output.reshape(*by_output.shape, *[1] * (weight.ndim - 2))
-    return weight * factors.reshape(along_axis(weight.ndim, _input_axis(node)))
-
-
-def _input_axis(node: ir.Node) -> int:
-    """Of a matrix: the axis that is summed over."""
-    return 1 - channel_axis(node)
-
-
-def _set(node: ir.Node, index: int, array: np.ndarray) -> None:
-    value = node.inputs[index]
-    assert value is not None
-    value.const_value = ir.tensor(array.astype(np.float32), name=value.name)

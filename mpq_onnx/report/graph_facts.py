@@ -20,7 +20,7 @@ from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
-from mpq_onnx.ops.dynamic_quantize import DynamicSymmetric
+from mpq_onnx.ops.dynamic_quantize import DYNAMIC_SYMMETRIC
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
 from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS
 from mpq_onnx.placement.mac_sites import mac_sites
@@ -243,7 +243,7 @@ def _dynamic(node: ir.Node) -> TensorFacts:
     )
     limit = _type_levels(to)
     levels = int(number) if limit is not None and 1 <= number <= limit else None
-    scheme = SYMMETRIC if node.op_type == DynamicSymmetric.name else ASYMMETRIC
+    scheme = SYMMETRIC if node.op_type == DYNAMIC_SYMMETRIC else ASYMMETRIC
     return TensorFacts(str(to).lower(), levels, "per example", scheme, DYNAMIC)
 
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
-from scipy.stats import binomtest, norm, t
 
 CONFIDENCE = 0.95
-NORMAL_QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))
+NORMAL_QUANTILE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Estimate:
     @staticmethod
     def share(hits: int, examples: int) -> "Share":
         """A share of examples, with Wilson's interval."""
+        from scipy.stats import binomtest  # slow to load
+
         interval = binomtest(hits, examples).proportion_ci(CONFIDENCE, method="wilson")
         value = hits / examples
         return Share(value, min(float(interval.low), value), max(float(interval.high), value))
@@ -102,7 +104,14 @@ def _margin(values: np.ndarray, margins: Sequence[float]) -> float:
     if not total > 0:
         return total
     freedom = (len(values) - 1) * (total / noise) ** 2 if noise > 0 else math.inf
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
+    return _student_quantile(freedom) * math.sqrt(total)
+
+
+def _student_quantile(freedom: float) -> float:
+    """What NORMAL_QUANTILE is where the variance is estimated."""
+    from scipy.stats import t  # slow to load
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ class Spread:
         if len(values) < 2 or not np.isfinite(values).all():
             return Spread(mean, None, None, None, tuple(values))
         deviation = float(np.std(values, ddof=1))
-        margin = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+        margin = _student_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
         return Spread(mean, deviation, mean - margin, mean + margin, tuple(values))
 
 

@@ -3,8 +3,6 @@
 import math
 
 import numpy as np
-from scipy.special import log_expit
-from sklearn.metrics import roc_auc_score
 
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.runtime.statistics import Estimate
@@ -33,6 +31,8 @@ class BinaryScores(Scores):
         """auroc (where both classes occur), log_loss (nats), accuracy at probability 1/2."""
         if not self.labels:
             return {}
+        from scipy.special import log_expit  # slow to load
+
         logits, labels = np.concatenate(self.logits), np.concatenate(self.labels)
         losses = -np.where(labels == 1, log_expit(logits), log_expit(-logits))
         found = {
@@ -53,6 +53,8 @@ def _area(labels: np.ndarray, logits: np.ndarray, positives: int) -> Estimate:
     """NaN where a logit is NaN: it has no rank."""
     if np.isnan(logits).any():
         return Estimate(math.nan, math.nan, math.nan)
+    from sklearn.metrics import roc_auc_score  # slow to load
+
     area = float(roc_auc_score(labels, np.clip(logits, -LARGEST, LARGEST)))
     return Estimate.normal(area, auroc_error(area, positives, len(labels) - positives))
 

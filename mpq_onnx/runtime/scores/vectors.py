@@ -7,7 +7,6 @@ The ranks are compared with the labels, or with the baseline's similarities wher
 import math
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.runtime.scores.values import cosines
@@ -49,6 +48,8 @@ class VectorScores(Scores):
             return {"spearman": Estimate(math.nan, math.nan, math.nan)}
         if len(scores) <= 3 or not np.ptp(scores) > 0 or not np.ptp(similarities) > 0:
             return {}
+        from scipy.stats import spearmanr  # slow to load
+
         return {"spearman": _rank_estimate(float(spearmanr(similarities, scores).statistic), len(scores))}
 
     @classmethod
