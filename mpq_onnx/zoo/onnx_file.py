@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.metadata import MODEL_FACTS
 from mpq_onnx.model_file import load_model
 from mpq_onnx.passes.machine_learning.labels import as_text, class_names
@@ -44,7 +44,13 @@ def _reference(path: str, model: ir.Model) -> Reference:
     types = {str(value.name): value.dtype.numpy() for value in model.graph.inputs if value.dtype is not None}
 
     def run(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        return list(evaluator.run(None, {name: array.astype(types[name]) for name, array in feeds.items()}))
+        typed = {name: array.astype(types[name]) for name, array in feeds.items()}
+        try:
+            return list(evaluator.run(None, typed))
+        except Exception as error:  # numpy's own, of many kinds
+            raise ModelError(
+                f"{path}: ONNX's reference implementation cannot run it: {first_line(error)}"
+            ) from error
 
     return run
 
