@@ -121,9 +121,9 @@ activation_scheme_option = click.option(
 )
 equalization_option = click.option(
     "--equalization",
-    default="none",
+    default="depthwise",
     show_default=True,
-    help="none, cross-layer or activation-channels.",
+    help="none, depthwise, cross-layer or activation-channels.",
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")

@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.equalization import activation_channels, cross_layer
+from mpq_onnx.equalization import activation_channels, cross_layer, depthwise
 from mpq_onnx.placement import Shapes
 
 Factors = Mapping[str, tuple[float, ...]]
-"""s_c by the name of the tensor that the producer makes."""
+"""s_c by the name of the tensor that the producer makes, or of the tensor that a product scales."""
 Equalization = Callable[[ir.Model, Shapes, Dataset, str], Factors]
 """(canonical float model, shapes, calibration data, device) -> factors."""
 
 NONE = "none"
+DEPTHWISE = "depthwise"
 
 
 def keep(model: ir.Model, shapes: Shapes, dataset: Dataset, device: str) -> Factors:
@@ -28,6 +29,7 @@ def keep(model: ir.Model, shapes: Shapes, dataset: Dataset, device: str) -> Fact
 
 EQUALIZATIONS: dict[str, Equalization] = {
     NONE: keep,
+    DEPTHWISE: depthwise.factors,
     "cross-layer": cross_layer.factors,
     "activation-channels": activation_channels.factors,
 }

@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import channel_axis, weight_input
+from mpq_onnx.graph.operators import is_constant, is_float32, is_pass_through
+from mpq_onnx.placement.graph_roles import FUSED_ACTIVATIONS
 from mpq_onnx.placement.sites import Shapes
 
 HOMOGENEOUS = frozenset(
@@ -24,6 +26,8 @@ HOMOGENEOUS = frozenset(
 VIEWS = frozenset({"Flatten", "Reshape"})
 """Pass where there is one value a channel."""
 PRODUCERS = frozenset({"Conv", "Gemm"})
+INTEGER_ACTIVATIONS = FUSED_ACTIVATIONS | PRODUCERS
+"""Whose outputs integer kernels make at once."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,29 @@ def find_links(model: ir.Model, shapes: Shapes) -> list[Link]:
         if consumers:
             links.append(Link(node, tuple(consumers), _stored(node)))
     return links
+
+
+def is_depthwise(node: ir.Node) -> bool:
+    """True for a Conv with one input channel a group and a constant weight of its own."""
+    if node.op_type != "Conv" or not is_constant(node.inputs[1]) or node.attributes.get_int("group", 1) == 1:
+        return False
+    shared = len(tuple(node.inputs[1].uses())) > 1  # type: ignore[union-attr]
+    return constant_weight(node).shape[1] == 1 and not shared
+
+
+def depthwise_tensors(model: ir.Model) -> list[ir.Value]:
+    """The computed tensors that depthwise convolutions alone read, behind other operators than piecewise linear ones.
+
+    Integer kernels have those in the convolution before, where no product may come between.
+    """
+    return [
+        value
+        for node in model.graph
+        if len(node.outputs) == 1 and not is_pass_through(node) and node.op_type not in INTEGER_ACTIVATIONS
+        for value in node.outputs
+        if is_float32(value) and not value.is_graph_output() and value.uses()
+        if all(is_depthwise(use.node) and use.idx == 0 for use in value.uses())
+    ]
 
 
 def constant_weight(node: ir.Node) -> np.ndarray:

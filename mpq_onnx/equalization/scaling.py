@@ -19,6 +19,31 @@ def scale_link(link: Link, factors: np.ndarray) -> None:
         _set(node, 1, _scaled_inputs(node, factors))
 
 
+def scaled_name(tensor: str) -> str:
+    """The tensor that depthwise convolutions read instead of `tensor`."""
+    return f"{tensor}_equalized"
+
+
+def scale_tensor(graph: ir.Graph, value: ir.Value, factors: np.ndarray) -> None:
+    """Divide the channels of a tensor that depthwise convolutions alone read by `factors` [channels], in place."""
+    readers = [use.node for use in value.uses()]
+    name = scaled_name(str(value.name))
+    assert value.shape is not None
+    column = (1 / factors).reshape(along_axis(len(value.shape), 1)).astype(np.float32)
+    constant = ir.Value(name=f"{name}_factors", const_value=ir.tensor(column))
+    constant.shape, constant.dtype = ir.Shape(column.shape), ir.DataType.FLOAT
+    graph.register_initializer(constant)
+    product = ir.node("Mul", [value, constant], name=name)
+    product.outputs[0].name = name
+    product.outputs[0].shape, product.outputs[0].dtype = value.shape, value.dtype
+    producer = value.producer()
+    assert producer is not None
+    graph.insert_after(producer, product)
+    for node in readers:
+        node.replace_input_with(0, product.outputs[0])
+        _set(node, 1, _scaled_inputs(node, factors))
+
+
 def input_channel_rows(node: ir.Node) -> np.ndarray:
     """The weights that read each input channel, [input channels, weights of one]."""
     weight = constant_weight(node)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.equalization.links import find_links
-from mpq_onnx.equalization.scaling import scale_link
+from mpq_onnx.equalization.links import depthwise_tensors, find_links
+from mpq_onnx.equalization.scaling import scale_link, scale_tensor
 from mpq_onnx.placement.sites import Shapes
 
 
@@ -19,7 +19,11 @@ class ScaleChannelsPass(ir.passes.InPlacePass):
         self.shapes = shapes
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        links = [link for link in find_links(model, self.shapes) if link.name in self.factors]
-        for link in links:
-            scale_link(link, np.array(self.factors[link.name], np.float64))
-        return ir.passes.PassResult(model, modified=bool(links))
+        links = {link.name: link for link in find_links(model, self.shapes)}
+        values = {str(value.name): value for value in depthwise_tensors(model)}
+        for name, factors in self.factors.items():
+            if name in values:
+                scale_tensor(model.graph, values[name], np.array(factors, np.float64))
+            elif name in links:
+                scale_link(links[name], np.array(factors, np.float64))
+        return ir.passes.PassResult(model, modified=bool(self.factors))

@@ -4,7 +4,7 @@ import os
 
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets.sampling import drawn
-from mpq_onnx.equalization import NONE
+from mpq_onnx.equalization import DEPTHWISE
 from mpq_onnx.quantization import ASYMMETRIC
 from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
@@ -17,7 +17,7 @@ def calibrate(
     observer: str = "mse",
     placement: str = "all",
     activation_scheme: str = ASYMMETRIC,
-    equalization: str = NONE,
+    equalization: str = DEPTHWISE,
     device: str = "auto",
     seed: int = 0,
 ) -> Calibration:

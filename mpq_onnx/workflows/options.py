@@ -7,7 +7,7 @@ from numbers import Real
 from mpq_onnx.allocators import ALLOCATORS
 from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES, MEAN
 from mpq_onnx.allocators.targets import AUTO, TARGETS
-from mpq_onnx.equalization import EQUALIZATIONS, NONE
+from mpq_onnx.equalization import DEPTHWISE, EQUALIZATIONS
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.observers import OBSERVERS
@@ -46,7 +46,7 @@ class AllocateOptions:
     weight_scheme: str = ASYMMETRIC
     weight_scales: str = PER_CHANNEL
     """channel or tensor: how many scales a weight has."""
-    equalization: str = NONE
+    equalization: str = DEPTHWISE
     embedding_bits: int = EMBEDDING_BITS
     """Of embedding tables, outside the budget; 0 leaves them float."""
     bias: str = INT32_BIAS

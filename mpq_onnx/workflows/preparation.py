@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
-from mpq_onnx.equalization import EQUALIZATIONS, NONE, Factors
+from mpq_onnx.equalization import DEPTHWISE, EQUALIZATIONS, Factors
+from mpq_onnx.equalization.scaling import scaled_name
 from mpq_onnx.errors import AllocationError, DataError, check_choice
 from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.graph.quantized_already import check_not_quantized
@@ -72,7 +73,7 @@ class CalibrationRules:
     observer: str = "mse"
     placement: str = "all"
     scheme: str = ASYMMETRIC
-    equalization: str = NONE
+    equalization: str = DEPTHWISE
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -91,6 +92,7 @@ def measure_calibration(
     shapes = tensor_shapes(float_model.model, dataset, device)
     factors = EQUALIZATIONS[rules.equalization](float_model.model, shapes, dataset, device)
     scaled = equalized(float_model.model, factors, shapes)
+    shapes = {**shapes, **{scaled_name(name): shapes[name] for name in factors}}
     tensors = [site.tensor for site in find_sites(scaled, shapes, rules.placement).activations]
     measured = calibrate(scaled, tensors, dataset, shapes, rules.observer, device, scheme=rules.scheme)
     return dataclasses.replace(
