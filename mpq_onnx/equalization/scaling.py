@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.equalization.links import Link, constant_weight
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.mac import channel_axis
 from mpq_onnx.weights import along_axis, channels_first
 
@@ -19,21 +20,16 @@ def scale_link(link: Link, factors: np.ndarray) -> None:
         _set(node, 1, _scaled_inputs(node, factors))
 
 
-def scaled_name(tensor: str) -> str:
-    """The tensor that depthwise convolutions read instead of `tensor`."""
-    return f"{tensor}_equalized"
-
-
 def scale_tensor(graph: ir.Graph, value: ir.Value, factors: np.ndarray) -> None:
     """Divide the channels of a tensor that depthwise convolutions alone read by `factors` [channels], in place."""
     readers = [use.node for use in value.uses()]
-    name = scaled_name(str(value.name))
+    name = fresh_name(graph, f"{value.name}_equalized")
     assert value.shape is not None
     column = (1 / factors).reshape(along_axis(len(value.shape), 1)).astype(np.float32)
-    constant = ir.Value(name=f"{name}_factors", const_value=ir.tensor(column))
+    constant = ir.Value(name=fresh_name(graph, f"{name}_factors"), const_value=ir.tensor(column))
     constant.shape, constant.dtype = ir.Shape(column.shape), ir.DataType.FLOAT
     graph.register_initializer(constant)
-    product = ir.node("Mul", [value, constant], name=name)
+    product = ir.node("Mul", [value, constant], name=fresh_node_name(graph, name))
     product.outputs[0].name = name
     product.outputs[0].shape, product.outputs[0].dtype = value.shape, value.dtype
     producer = value.producer()

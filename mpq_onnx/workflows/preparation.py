@@ -10,7 +10,6 @@ import onnx_ir as ir
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.equalization import DEPTHWISE, EQUALIZATIONS, Factors
-from mpq_onnx.equalization.scaling import scaled_name
 from mpq_onnx.errors import AllocationError, DataError, check_choice
 from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.graph.quantized_already import check_not_quantized
@@ -92,7 +91,7 @@ def measure_calibration(
     shapes = tensor_shapes(float_model.model, dataset, device)
     factors = EQUALIZATIONS[rules.equalization](float_model.model, shapes, dataset, device)
     scaled = equalized(float_model.model, factors, shapes)
-    shapes = {**shapes, **{scaled_name(name): shapes[name] for name in factors}}
+    shapes = {**shapes, **_added_shapes(scaled, shapes)}
     tensors = [site.tensor for site in find_sites(scaled, shapes, rules.placement).activations]
     measured = calibrate(scaled, tensors, dataset, shapes, rules.observer, device, scheme=rules.scheme)
     return dataclasses.replace(
@@ -101,6 +100,15 @@ def measure_calibration(
         equalization=rules.equalization,
         channel_factors=factors,
     )
+
+
+def _added_shapes(scaled: ir.Model, shapes: Shapes) -> Shapes:
+    """Of products with factors, which equalization added: those of what they scale."""
+    return {
+        str(node.outputs[0].name): shapes[str(node.inputs[0].name)]  # type: ignore[union-attr]
+        for node in scaled.graph
+        if len(node.outputs) == 1 and node.outputs[0].name not in shapes and node.op_type == "Mul"
+    }
 
 
 def check_covers(calibration: Calibration, sites: Sites, where: str) -> None:
