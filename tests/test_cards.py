@@ -15,7 +15,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
-from test_cli import assert_one_line, run
+from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.metadata import METADATA_ALLOCATION
@@ -141,7 +141,7 @@ def test_a_float_file_has_a_card(exported: Path) -> None:
 @pytest.fixture(scope="module")
 def allocated(tmp_path_factory: pytest.TempPathFactory, exported: Path, image_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("cards") / "out"
-    result = run(
+    result = run_inside(
         "allocate", exported, "--data", f"npz:{image_file}", "--weight-bits", 3, "--activation-bits", 4, "-o", folder,
         "--rounding", "nearest", "--method", "water-filling", "--weight-scales", "tensor", "--first-last", "8",
         "--activation-scheme", "symmetric-narrow", "--seed", 7,
@@ -170,12 +170,12 @@ def test_apply_and_noise_write_cards_too(
     allocated: Path, exported: Path, image_file: Path, tmp_path: Path
 ) -> None:
     data = f"npz:{image_file}"
-    result = run(
+    result = run_inside(
         "apply", exported, allocated / "allocation.json", "-o", tmp_path / "again.onnx", "--data", data
     )
     assert result.returncode == 0, result.stderr
     assert "per tensor" in (tmp_path / "again.card.md").read_text()
-    noisy = run(
+    noisy = run_inside(
         "allocate", allocated / "model.onnx", "--data", data, "--noise", "thermal", "--energy-per-mac", 10,
         "--method", "uniform", "-o", tmp_path / "noisy",
     )  # fmt: skip
@@ -191,10 +191,10 @@ def test_two_cards_show_what_they_do_not_share(allocated: Path, exported: Path) 
     )}  # fmt: skip
     assert {("model", "bytes"), ("weights", "quantized layers"), ("activations", "scheme")} <= found
     assert ("model", "opset") not in found
-    result = run("card", allocated / "model.onnx", exported)
+    result = run_inside("card", allocated / "model.onnx", exported)
     assert result.returncode == 0 and "4 of 4" in result.stdout and "0 of 4" in result.stdout
-    assert "no difference" in run("card", exported, exported).stdout
-    as_json = json.loads(run("card", allocated / "model.onnx", "--json").stdout)
+    assert "no difference" in run_inside("card", exported, exported).stdout
+    as_json = json.loads(run_inside("card", allocated / "model.onnx", "--json").stdout)
     assert as_json["weights"]["quantized layers"] == "4 of 4"
 
 
@@ -202,8 +202,8 @@ def test_a_broken_allocation_in_the_metadata_is_one_line(exported: Path, tmp_pat
     model = onnx.load(exported)
     model.metadata_props.add(key=METADATA_ALLOCATION, value="{}")
     onnx.save(model, tmp_path / "broken.onnx")
-    assert_one_line(run("card", tmp_path / "broken.onnx"), 3, "metadata")
-    assert_one_line(run("card", tmp_path / "none.onnx"), 3, "no such file")
+    assert_one_line(run_inside("card", tmp_path / "broken.onnx"), 3, "metadata")
+    assert_one_line(run_inside("card", tmp_path / "none.onnx"), 3, "no such file")
 
 
 def test_card_needs_no_torch(allocated: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line as a subprocess: the main job, and what every kind of bad input is answered with."""
+"""The command line, in processes of its own where that is the point: the main job, and what bad input is answered with."""
 
 import contextlib
 import io
@@ -63,7 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path) -> Path:
 @pytest.fixture(scope="module")
 def allocated(tmp_path_factory: pytest.TempPathFactory, exported: Path, image_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("allocated") / "out"
-    result = run(
+    result = run_inside(
         "allocate", exported, "--data", f"npz:{image_file}", "--weight-bits", 3, "--activation-bits", 5.5,
         "-o", folder, "--keep-candidates", *FAST,
     )  # fmt: skip
@@ -128,7 +128,7 @@ def test_evaluate_reports_everything_as_json(allocated: Path, exported: Path, im
 
 
 def test_without_labels_the_baseline_is_the_target(allocated: Path, exported: Path) -> None:
-    result = run(
+    result = run_inside(
         "evaluate", allocated / "model.onnx", "--data", "random?count=40", "--baseline", exported, "--json"
     )
     evaluation = json.loads(result.stdout)["evaluation"]
@@ -137,7 +137,7 @@ def test_without_labels_the_baseline_is_the_target(allocated: Path, exported: Pa
 
 
 def test_a_missed_gate_exits_with_1(exported: Path, image_file: Path) -> None:
-    result = run("evaluate", exported, "--data", f"npz:{image_file}", "--min", "top1=0.999")
+    result = run_inside("evaluate", exported, "--data", f"npz:{image_file}", "--min", "top1=0.999")
     assert_one_line_gate = [line for line in result.stderr.splitlines() if "gate failed" in line]
     assert result.returncode == 1
     assert len(assert_one_line_gate) == 1 and "top1" in assert_one_line_gate[0]
@@ -156,7 +156,7 @@ def test_evaluate_and_compare_do_not_load_torch(allocated: Path, exported: Path,
 
 
 def test_compare_tables_every_node(allocated: Path, exported: Path, image_file: Path) -> None:
-    result = run(
+    result = run_inside(
         "compare", exported, allocated / "model.onnx", "--data", f"npz:{image_file}?count=16", "--json"
     )
     nodes = json.loads(result.stdout)["nodes"]
@@ -174,7 +174,7 @@ def test_apply_reproduces_the_model_and_honours_edits(
             node["weight_bits"] = 8
     copy.write_text(json.dumps(document))
     output = tmp_path / "edited.onnx"
-    result = run(
+    result = run_inside(
         "apply", exported, copy, "-o", output, "--data", f"npz:{image_file}",
         "--calibration", allocated / "calibration.json", "--storage", "packed",
     )  # fmt: skip
@@ -183,7 +183,7 @@ def test_apply_reproduces_the_model_and_honours_edits(
     assert (
         stored["inner.weight_quantized"].data_type == TensorProto.UINT8
     )  # all 8 bits of it: see storage/centred.py
-    evaluated = run("evaluate", output, "--data", f"npz:{image_file}", "--json")
+    evaluated = run_inside("evaluate", output, "--data", f"npz:{image_file}", "--json")
     found = json.loads(evaluated.stdout)["allocation"]
     assert found["mean_weight_bits"] > 3 and found["method"] == "edited"
     assert "edited by hand" in result.stdout
@@ -204,17 +204,17 @@ def test_apply_without_data_needs_nearest_rounding(allocated: Path, exported: Pa
         "--calibration",
         allocated / "calibration.json",
     )
-    assert_one_line(run(*arguments), 2, "--data", "nearest")
+    assert_one_line(run_inside(*arguments), 2, "--data", "nearest")
     document["settings"].update(rounding="nearest", bias_correction=False)
     copy.write_text(json.dumps(document))
-    assert run(*arguments).returncode == 0
+    assert run_inside(*arguments).returncode == 0
     assert (tmp_path / "m.onnx").is_file()
 
 
 def test_same_seed_gives_the_same_files(
     allocated: Path, exported: Path, image_file: Path, tmp_path: Path
 ) -> None:
-    result = run(
+    result = run_inside(
         "allocate", exported, "--data", f"npz:{image_file}", "--weight-bits", 3, "--activation-bits", 5.5,
         "-o", tmp_path, "--json", *FAST,
     )  # fmt: skip
@@ -263,7 +263,7 @@ def test_an_unsupported_op_is_named(tmp_path: Path) -> None:
     path = tmp_path / "det.onnx"
     nodes = [helper.make_node("Det", ["x"], ["y"], "determinant")]
     onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 3])], [("y", ["n"])], {}), path)
-    result = run("allocate", path, "--data", "random", "--weight-bits", 4, "-o", tmp_path / "out")
+    result = run_inside("allocate", path, "--data", "random", "--weight-bits", 4, "-o", tmp_path / "out")
     assert_one_line(result, 3, "Det", "determinant", "det.onnx")
 
 
@@ -276,13 +276,15 @@ def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
         ["evaluate", path, "--data", "random"],
         ["allocate", path, "--data", "random", "--weight-bits", 4, "-o", tmp_path / "out"],
     ):
-        assert_one_line(run(*command), 3, "half.onnx")
+        assert_one_line(run_inside(*command), 3, "half.onnx")
 
 
 def test_a_wrong_data_shape_is_refused(exported: Path, tmp_path: Path) -> None:
     path = tmp_path / "wide.npz"
     np.savez(path, images=np.zeros((8, 3, 12, 13), np.float32))
-    assert_one_line(run("evaluate", exported, "--data", f"npz:{path}"), 3, "(3, 12, 13)", "(3, 12, 12)")
+    assert_one_line(
+        run_inside("evaluate", exported, "--data", f"npz:{path}"), 3, "(3, 12, 13)", "(3, 12, 12)"
+    )
 
 
 def test_nan_in_data_is_refused(exported: Path, tmp_path: Path) -> None:
@@ -291,8 +293,8 @@ def test_nan_in_data_is_refused(exported: Path, tmp_path: Path) -> None:
     images[5, 1, 2, 3] = np.nan
     np.savez(path, images=images)
     out = tmp_path / "out"
-    assert_one_line(run("evaluate", exported, "--data", f"npz:{path}"), 3, "NaN", "example 5")
-    result = run("allocate", exported, "--data", f"npz:{path}", "--weight-bits", 4, "-o", out)
+    assert_one_line(run_inside("evaluate", exported, "--data", f"npz:{path}"), 3, "NaN", "example 5")
+    result = run_inside("allocate", exported, "--data", f"npz:{path}", "--weight-bits", 4, "-o", out)
     assert_one_line(result, 3, "NaN")
     assert not out.exists()
 
@@ -302,26 +304,28 @@ def test_an_allocation_of_another_model_is_refused(allocated: Path, image_file: 
     onnx.save(make_cnn(seed=7), other)
     output = tmp_path / "kept.onnx"
     output.write_text("what stood here before")
-    result = run("apply", other, allocated / "allocation.json", "-o", output, "--data", f"npz:{image_file}")
+    result = run_inside(
+        "apply", other, allocated / "allocation.json", "-o", output, "--data", f"npz:{image_file}"
+    )
     assert_one_line(result, 3, "another model", "allocation.json")
     assert output.read_text() == "what stood here before"
 
 
 def test_a_baseline_of_another_network_is_refused(exported: Path, encoder_file: Path) -> None:
-    result = run("evaluate", exported, "--data", "random", "--baseline", encoder_file)
+    result = run_inside("evaluate", exported, "--data", "random", "--baseline", encoder_file)
     assert_one_line(result, 3, "tokens", "images")
 
 
 @pytest.mark.skipif(cuda_present(), reason="this machine has a CUDA device")
 def test_cuda_without_a_cuda_device_is_refused(exported: Path, tmp_path: Path) -> None:
     arguments = ("--data", "random", "--device", "cuda")
-    assert_one_line(run("evaluate", exported, *arguments), 2, "no CUDA device")
-    result = run("allocate", exported, *arguments, "--weight-bits", 4, "-o", tmp_path / "out")
+    assert_one_line(run_inside("evaluate", exported, *arguments), 2, "no CUDA device")
+    result = run_inside("allocate", exported, *arguments, "--weight-bits", 4, "-o", tmp_path / "out")
     assert_one_line(result, 2, "no CUDA device")
 
 
 def test_transformers_without_labels_activations_only(encoder_file: Path, tmp_path: Path) -> None:
-    result = run(
+    result = run_inside(
         "allocate", encoder_file, "--data", "random?count=40", "--activation-bits", 6.5, "-o", tmp_path, *FAST
     )
     assert result.returncode == 0, result.stderr
@@ -332,10 +336,14 @@ def test_transformers_without_labels_activations_only(encoder_file: Path, tmp_pa
 
 
 def test_a_missing_option_is_a_usage_error(exported: Path) -> None:
-    assert_one_line(run("evaluate", exported), 2, "--data", "evaluate --help")
+    assert_one_line(run_inside("evaluate", exported), 2, "--data", "evaluate --help")
     assert_one_line(run("frobnicate"), 2, "frobnicate")
-    assert_one_line(run("evaluate", exported, "--data", "random", "--min", "beauty=1"), 2, "beauty", "top1")
-    assert_one_line(run("evaluate", exported, "--data", "random", "--min", "top1=0.9"), 2, "not measured")
+    assert_one_line(
+        run_inside("evaluate", exported, "--data", "random", "--min", "beauty=1"), 2, "beauty", "top1"
+    )
+    assert_one_line(
+        run_inside("evaluate", exported, "--data", "random", "--min", "top1=0.9"), 2, "not measured"
+    )
 
 
 def _small_disk() -> None:
@@ -398,10 +406,10 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     assert (folder / "allocation.json").read_text() == "what stood here before"
     assert not (folder / "model.onnx").exists()
 
-    other = run(*arguments(folder), "--seed", 5, "--resume")
+    other = run_inside(*arguments(folder), "--seed", 5, "--resume")
     assert_one_line(other, 2, "--resume", "another request")
-    assert run(*arguments(folder), "--resume").returncode == 0
-    assert run(*arguments(whole)).returncode == 0
+    assert run_inside(*arguments(folder), "--resume").returncode == 0
+    assert run_inside(*arguments(whole)).returncode == 0
     assert (folder / "allocation.json").read_bytes() == (whole / "allocation.json").read_bytes()
     assert (folder / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
 
@@ -430,7 +438,7 @@ def test_torchvision_models_by_name(tmp_path: Path) -> None:
     import torchvision
 
     path = tmp_path / "shuffle.onnx"
-    result = run("export", "torchvision:shufflenet_v2_x0_5", "-o", path, "--seed", 3, "--json")
+    result = run_inside("export", "torchvision:shufflenet_v2_x0_5", "-o", path, "--seed", 3, "--json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["largest_difference"] <= 1e-3 * max(1, document["largest_output"])
@@ -442,7 +450,7 @@ def test_torchvision_models_by_name(tmp_path: Path) -> None:
     settle_batch_norms(module, 3, 224, 224)
     torch.save(module.state_dict(), state)
     again = tmp_path / "again.onnx"
-    result = run("export", "torchvision:shufflenet_v2_x0_5", "-o", again, "--weights", state)
+    result = run_inside("export", "torchvision:shufflenet_v2_x0_5", "-o", again, "--weights", state)
     assert result.returncode == 0, result.stderr
     ours = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     for tensor in onnx.load(again).graph.initializer:
@@ -450,7 +458,10 @@ def test_torchvision_models_by_name(tmp_path: Path) -> None:
             onnx.numpy_helper.to_array(tensor), ours[tensor.name], rtol=1e-4, atol=1e-5
         )
 
-    assert_one_line(run("export", "torchvision:nosuch", "-o", path), 3, "nosuch")
+    assert_one_line(run_inside("export", "torchvision:nosuch", "-o", path), 3, "nosuch")
     assert_one_line(
-        run("export", "torchvision:mobilenet_v2", "-o", path, "--weights", state), 3, "state dict", "state.pt"
+        run_inside("export", "torchvision:mobilenet_v2", "-o", path, "--weights", state),
+        3,
+        "state dict",
+        "state.pt",
     )

@@ -1,4 +1,4 @@
-"""The analog side of the command line as a subprocess."""
+"""The analog side of the command line."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: 
 def noisy_w8a8(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: Path) -> Path:
     """Thermal and weight noise on top of W8A8, in one command."""
     folder = tmp_path_factory.mktemp("thermal") / "out"
-    result = run(
+    result = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}", "--weight-bits", 8, "--activation-bits", 8,
         "--noise", "thermal", "--noise", "weight", "--energy-per-mac", 8, "--rounding-examples", 32, "-o", folder, "--json",
         *ENERGY,
@@ -92,7 +92,7 @@ def test_stock_onnxruntime_runs_the_files(noisy: Path, noisy_w8a8: Path) -> None
 
 def test_evaluate_repeats_and_replays(noisy: Path, cnn_file: Path, image_file: Path) -> None:
     def evaluate(*more: object) -> dict:
-        result = run(
+        result = run_inside(
             "evaluate",
             noisy / "model.onnx",
             "--data",
@@ -118,7 +118,7 @@ def test_evaluate_repeats_and_replays(noisy: Path, cnn_file: Path, image_file: P
 
 
 def test_signal_to_noise_by_node(noisy_w8a8: Path, image_file: Path) -> None:
-    result = run(
+    result = run_inside(
         "evaluate",
         noisy_w8a8 / "model.onnx",
         "--data",
@@ -141,7 +141,7 @@ def test_noise_to_bits_makes_a_file_that_apply_takes(
     noisy_w8a8: Path, cnn_file: Path, image_file: Path, tmp_path: Path
 ) -> None:
     bits = tmp_path / "allocation.json"
-    result = run(
+    result = run_inside(
         "convert",
         noisy_w8a8 / "model.onnx",
         "--data",
@@ -159,7 +159,7 @@ def test_noise_to_bits_makes_a_file_that_apply_takes(
     assert (
         widths["relu0"] < 8 and widths["fc"] < 8 and widths["gap"] == 8
     )  # behind stem; of fc; no noise of its own
-    done = run(
+    done = run_inside(
         "apply", cnn_file, bits, "--data", f"npz:{image_file}", "--calibration", noisy_w8a8 / "digital/calibration.json",
         "--rounding-examples", 32, "-o", tmp_path / "bits.onnx",
     )  # fmt: skip
@@ -172,8 +172,11 @@ def test_noise_to_bits_of_a_float_network(
 ) -> None:
     bits = tmp_path / "allocation.json"
     data = f"npz:{image_file}?count=64"
-    assert run("convert", noisy / "model.onnx", "--data", data, "--noise-to-bits", "-o", bits).returncode == 0
-    done = run("apply", cnn_file, bits, "--data", data, "-o", tmp_path / "bits.onnx")
+    assert (
+        run_inside("convert", noisy / "model.onnx", "--data", data, "--noise-to-bits", "-o", bits).returncode
+        == 0
+    )
+    done = run_inside("apply", cnn_file, bits, "--data", data, "-o", tmp_path / "bits.onnx")
     assert done.returncode == 0, done.stderr
 
 
@@ -182,7 +185,7 @@ def test_apply_honours_edited_energies(noisy: Path, cnn_file: Path, tmp_path: Pa
     document["nodes"][0]["energy_per_mac"] = 123.0
     edited, output = tmp_path / "energy.json", tmp_path / "noisy.onnx"
     edited.write_text(json.dumps(document))
-    result = run("apply", cnn_file, edited, "-o", output)
+    result = run_inside("apply", cnn_file, edited, "-o", output)
     assert result.returncode == 0, result.stderr
     assert "photons a MAC" in result.stdout and "edited by hand" in result.stdout
     stem = next(node for node in onnx.load(output).graph.node if node.name == "stem")
@@ -190,19 +193,19 @@ def test_apply_honours_edited_energies(noisy: Path, cnn_file: Path, tmp_path: Pa
 
 
 def test_compat_is_said_on_every_output(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
-    result = run(
+    result = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4, "--compat",
         "garg2021", "-o", tmp_path / "out", *ENERGY,
     )  # fmt: skip
     assert result.returncode == 0 and "COMPAT garg2021" in result.stdout
     nodes = {node["node"]: node for node in json.loads((tmp_path / "out/energy.json").read_text())["nodes"]}
     assert nodes["depthwise"]["fan_in"] == 9 * 8  # not divided by its 8 groups
-    found = run("evaluate", tmp_path / "out/model.onnx", "--data", f"npz:{image_file}", "--repeats", 1)
+    found = run_inside("evaluate", tmp_path / "out/model.onnx", "--data", f"npz:{image_file}", "--repeats", 1)
     assert "COMPAT garg2021" in found.stdout
 
 
 def test_whole_repeats(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
-    result = run(
+    result = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4.5,
         "--energy-levels", "repeats", "--per-channel", "--steps", 3, "--repeats", 2, "-o", tmp_path / "out",
     )  # fmt: skip
@@ -220,7 +223,7 @@ def test_search_finds_the_smallest_energy_and_goes_on(
         "search", cnn_file, "--data", f"npz:{image_file}", "--test", f"npz:{image_file}", "--noise", "shot",
         "--min", "top1=0.7", "--from", 0.1, "--to", 200, "--tolerance", 0.3, "-o", tmp_path, "--json", *ENERGY,
     )  # fmt: skip
-    first = run(*command)
+    first = run_inside(*command)
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
     missed = [probe["budget"] for probe in result["probes"] if not probe["reached"]]
@@ -228,13 +231,13 @@ def test_search_finds_the_smallest_energy_and_goes_on(
     assert result["best"]["metrics"]["top1"] >= 0.7
     assert Path(result["model_path"]).is_file()
     probes = {path: path.stat().st_mtime_ns for path in (tmp_path / "probes").rglob("probe.json")}
-    assert json.loads(run(*command).stdout) == result
+    assert json.loads(run_inside(*command).stdout) == result
     assert probes == {path: path.stat().st_mtime_ns for path in (tmp_path / "probes").rglob("probe.json")}
-    assert_one_line(run(*command, "--seed", 3), 2, "another search")
+    assert_one_line(run_inside(*command, "--seed", 3), 2, "another search")
 
 
 def test_search_for_bits(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
-    result = run(
+    result = run_inside(
         "search", cnn_file, "--data", f"npz:{image_file}", "--test", f"npz:{image_file}", "--min", "top1=0.5",
         "--tolerance", 0.5, "--method", "uniform", "--activation-bits", 8, "-o", tmp_path, "--json",
     )  # fmt: skip

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_cli import assert_one_line, run
+from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 
@@ -45,7 +45,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: 
 
 
 def test_a_sweeps_report(swept: Path, tmp_path: Path) -> None:
-    result = run("report", swept, "-o", tmp_path / "report.html", "--figures", tmp_path / "figures", "--json")
+    result = run_inside(
+        "report", swept, "-o", tmp_path / "report.html", "--figures", tmp_path / "figures", "--json"
+    )
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["runs"] == 6
@@ -96,8 +98,10 @@ def test_the_same_folder_makes_the_same_page(swept: Path, tmp_path: Path) -> Non
 
 
 def test_folders_without_results(tmp_path: Path) -> None:
-    assert_one_line(run("report", tmp_path, "-o", tmp_path / "x.html"), 3, "results.jsonl")
+    assert_one_line(run_inside("report", tmp_path, "-o", tmp_path / "x.html"), 3, "results.jsonl")
     (tmp_path / "result.json").write_text('{"nodes": 3}')
-    assert_one_line(run("report", tmp_path, "-o", tmp_path / "x.html"), 3, "cannot be read")
-    assert_one_line(run("report", tmp_path, "-o", tmp_path / "x.html", "--figure-format", "gif"), 2, "gif")
+    assert_one_line(run_inside("report", tmp_path, "-o", tmp_path / "x.html"), 3, "cannot be read")
+    assert_one_line(
+        run_inside("report", tmp_path, "-o", tmp_path / "x.html", "--figure-format", "gif"), 2, "gif"
+    )
     assert not (tmp_path / "x.html").exists()

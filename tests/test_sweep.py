@@ -52,7 +52,7 @@ def test_lists_multiply_and_cases_are_laid_over() -> None:
 
 def test_a_sweep_is_the_single_commands(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "sweep.yaml", configuration(image_file))
-    result = run("sweep", cnn_file, "--config", config, "-o", tmp_path / "out")
+    result = run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert "0004" in result.stdout and "Pareto" in result.stdout
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
@@ -104,7 +104,7 @@ def test_noise_and_failing_runs(cnn_file: Path, image_file: Path, tmp_path: Path
             "cases": [{"noise": "shot"}, {"noise": "thermal"}],
         },
     )  # fmt: skip
-    result = run("sweep", cnn_file, "--config", config, "-o", tmp_path / "out", "--json")
+    result = run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "out", "--json")
     assert (
         result.returncode == 1 and "2 runs failed" in result.stderr
     )  # thermal noise needs a quantized model
@@ -169,7 +169,7 @@ def test_a_configuration_file_sets_options_and_the_command_line_overrides(
     config = tmp_path / f"options.{suffix}"
     config.write_text(texts[suffix])
     data = f"npz:{image_file}?count=64"
-    result = run(
+    result = run_inside(
         "allocate",
         cnn_file,
         "--config",
@@ -187,7 +187,7 @@ def test_a_configuration_file_sets_options_and_the_command_line_overrides(
     assert (written["weight-bits"], written["activation-bits"], written["method"]) == (3, 3, "uniform")
     assert written["bit-choices"] == [3, 5] and written["steps"] == 4 and written["data"] == data
     if suffix == "yaml":  # what was written runs again, to the same file
-        again = run(
+        again = run_inside(
             "allocate", cnn_file, "--config", tmp_path / "out" / "config.yaml", "-o", tmp_path / "again"
         )
         assert again.returncode == 0, again.stderr
@@ -198,7 +198,7 @@ def test_a_configuration_file_sets_options_and_the_command_line_overrides(
 def test_an_unknown_option_in_a_file(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     config = tmp_path / "options.yaml"
     config.write_text("weight-bis: 3\n")
-    result = run(
+    result = run_inside(
         "allocate", cnn_file, "--config", config, "--data", f"npz:{image_file}", "-o", tmp_path / "out"
     )
     assert_one_line(result, 2, "options.yaml", "weight-bis", "did you mean weight-bits")
