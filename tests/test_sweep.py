@@ -75,7 +75,7 @@ def test_a_sweep_is_the_single_commands(cnn_file: Path, image_file: Path, tmp_pa
 def test_a_killed_sweep_goes_on_and_ends_the_same(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "sweep.yaml", configuration(image_file))
     arguments = ["sweep", cnn_file, "--config", config, "--jobs", 2, "-o"]
-    whole = run(*arguments, tmp_path / "whole")
+    whole = run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "whole")  # one after the other
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments), str(tmp_path / "killed")],
