@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.allocators.task_loss import class_logits, relative
+from mpq_onnx.allocators.task_loss import class_logits, relative, sum_by_example
 from mpq_onnx.allocators.training_data import TrainingBatch
 
 TEMPERATURE = 4.0
@@ -34,6 +34,6 @@ def sampled_likelihood(
         if outputs[part.output].is_floating_point():
             found = part.of(outputs[part.output])
             direction = torch.randn(found.shape, generator=generator).to(found)
-            share = relative(found.detach().square().flatten(1).sum(1).mean())
+            share = relative(sum_by_example(found.detach().square()).mean())
             total = total + (found * direction).sum() * share.sqrt()
     return total

@@ -53,9 +53,14 @@ def distance_from_float(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Te
     for part in batch.parts:
         if outputs[part.output].is_floating_point():
             found, wanted = part.of(outputs[part.output]), part.of(batch.float_outputs[part.output])
-            share = relative(wanted.square().flatten(1).sum(1).mean())
-            distances.append((found - wanted).square().flatten(1).sum(1) * share)
+            share = relative(sum_by_example(wanted.square()).mean())
+            distances.append(sum_by_example((found - wanted).square()) * share)
     return torch.stack(distances).sum(dim=0)
+
+
+def sum_by_example(values: Tensor) -> Tensor:
+    """Sums over all but the first axis of [examples, ...]."""
+    return values.reshape(len(values), -1).sum(1)
 
 
 def relative(power: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", 
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """The images of all subfolders; hidden ones are no classes."""
-    preprocessing = Preprocessing.of_model(facts, spec)
+    preprocessing = Preprocessing.of_model(facts, spec).for_input(inputs[0], spec.text)
     root = Path(spec.path)
     if not root.is_dir():
         raise DataError(f"{spec.text}: no such folder {root}")

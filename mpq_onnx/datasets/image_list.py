@@ -21,7 +21,7 @@ COMMENT = "#"
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """The images of the list, in its order."""
-    preprocessing = Preprocessing.of_model(facts, spec)
+    preprocessing = Preprocessing.of_model(facts, spec).for_input(inputs[0], spec.text)
     list_file = Path(spec.path)
     root = Path(spec.option("root", str(list_file.parent)) or ".")
     try:

@@ -12,6 +12,7 @@ from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
 from mpq_onnx.model_inputs import ModelInput
 
+IMAGE_AXES = 4
 HARMLESS_BYTES = 2**28
 LARGEST_INFLATION = 200
 """Above HARMLESS_BYTES no array shrinks so far, unless it is all the same (deflate ends at about 1000)."""
@@ -35,6 +36,11 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         for wanted in inputs
         if wanted.example_axis is None and arrays[wanted.name].ndim == len(wanted.shape or ())
     ]
+    images = {
+        wanted.name: preprocessing.for_input(wanted, spec.text)
+        for wanted in inputs
+        if arrays[wanted.name].ndim == IMAGE_AXES and wanted.name not in shared
+    }
     lengths = {name: len(array) for name, array in arrays.items() if name not in shared and array.ndim}
     if labels is not None:
         lengths["labels"] = len(labels)
@@ -44,7 +50,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     def read(indices: Sequence[int]) -> Batch:
         chosen = np.asarray(indices)
         batch = {
-            name: preprocessing.apply(array[chosen]) if array.ndim == 4 else array[chosen]
+            name: images[name].apply(array[chosen]) if name in images else array[chosen]
             for name, array in arrays.items()
             if name not in shared
         }

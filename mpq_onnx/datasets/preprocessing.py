@@ -1,5 +1,6 @@
 """From stored images to a model's input: layout, scale, mean and standard deviation, resize and crop."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from mpq_onnx.datasets.base import Facts
 from mpq_onnx.datasets.spec import DataSpec, parse_options
 from mpq_onnx.errors import DataError
 from mpq_onnx.metadata import METADATA_PREPROCESSING
+from mpq_onnx.model_inputs import ModelInput
 
 OPTIONS = ("layout", "mean", "std", "scale", "resize", "crop", "interpolation")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -25,7 +27,7 @@ class Preprocessing:
     std: tuple[float, ...] = ()
     """Divided by per channel."""
     scale: float | None = None
-    """Multiplied first; None means 1/255 for uint8 and 1 for anything else."""
+    """Multiplied first; None means 1/255 for uint8 and 1 for anything else, and 1 where the model takes integers."""
     resize: int | None = None
     """Shorter side in pixels, for image files (antialiased)."""
     crop: int | None = None
@@ -45,6 +47,21 @@ class Preprocessing:
         merged.update({name: spec.options[name] for name in OPTIONS if name in spec.options})
         spec.taken.update(OPTIONS)
         return parse_preprocessing(merged, spec.text)
+
+    def for_input(self, wanted: ModelInput, where: str) -> "Preprocessing":
+        """The same for one input: one that takes integers has its images as they are stored.
+
+        Raises:
+            DataError: a scale, mean or std that an input of integers would cut off.
+        """
+        if wanted.dtype.kind == "f":
+            return self
+        if self.scale not in (None, 1.0) or self.mean or self.std:
+            raise DataError(
+                f"{where}: model input {wanted.name} takes {wanted.dtype}: scale, mean and std would be cut off; leave them out"
+                " (in the file's metadata too: export it without --preprocess, or with layout= alone)"
+            )
+        return dataclasses.replace(self, scale=1.0)
 
     def apply(self, images: np.ndarray) -> np.ndarray:
         """A batch of images (N,H,W,C or N,C,H,W as `layout` says) as float32 N,C,H,W."""

@@ -31,7 +31,7 @@ def scale_tensor(graph: ir.Graph, value: ir.Value, factors: np.ndarray) -> None:
     graph.register_initializer(constant)
     product = ir.node("Mul", [value, constant], name=fresh_node_name(graph, name))
     product.outputs[0].name = name
-    product.outputs[0].shape, product.outputs[0].dtype = value.shape, value.dtype
+    product.outputs[0].shape, product.outputs[0].type = value.shape, value.type
     producer = value.producer()
     assert producer is not None
     graph.insert_after(producer, product)

@@ -3,8 +3,9 @@
 Up to 256 levels an activation goes through uint8, with an integer Clip between Q and DQ where it has fewer (the QCDQ
 convention). Above it goes through uint16, and the Clip stands before Q in float: onnxruntime has no Clip of uint16. The same
 after a Softmax: onnxruntime would fuse it into a kernel that truncates where QuantizeLinear rounds, which at few bits costs
-half a level. A quantizer with dynamic ranges is a function of its own (ops.dynamic_quantize). Weights lie as the storage form
-says, biases are int32 or float.
+half a level; at 256 levels, where nothing is narrowed, a Min stands there, since that kernel wraps around at the top. A
+quantizer with dynamic ranges is a function of its own (ops.dynamic_quantize). Weights lie as the storage form says, biases
+are int32 or float.
 """
 
 import numpy as np
@@ -121,6 +122,9 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
         else:
             nodes.insert(0, _clip(graph, name, value, _real_limits(quantizer)))
             quantize.replace_input_with(0, nodes[0].outputs[0])
+    elif _is_softmax(value):
+        nodes.insert(0, _ceiling(graph, name, value, _real_limits(quantizer)[1]))
+        quantize.replace_input_with(0, nodes[0].outputs[0])
     quantize.outputs[0].name = fresh_name(graph, f"{name}_quantized")
     back = fresh_node_name(graph, f"{name}_dequantize")
     return [*nodes, ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=back)]
@@ -135,6 +139,14 @@ def _clip(graph: ir.Graph, name: str, value: ir.Value, limits: np.ndarray) -> ir
     low = add_initializer(graph, f"{name}_lowest", limits[0])
     high = add_initializer(graph, f"{name}_highest", limits[1])
     node = ir.node("Clip", [value, low, high], name=fresh_node_name(graph, f"{name}_narrow"))
+    node.outputs[0].name = fresh_name(graph, f"{name}_narrowed")
+    return node
+
+
+def _ceiling(graph: ir.Graph, name: str, value: ir.Value, highest: np.ndarray) -> ir.Node:
+    """Min with the highest level's real value: onnxruntime's kernel for a quantized Softmax wraps what lies above to 0."""
+    high = add_initializer(graph, f"{name}_highest", np.asarray(highest, np.float32))
+    node = ir.node("Min", [value, high], name=fresh_node_name(graph, f"{name}_narrow"))
     node.outputs[0].name = fresh_name(graph, f"{name}_narrowed")
     return node
 

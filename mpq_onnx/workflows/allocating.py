@@ -88,6 +88,7 @@ class AllocateResult:
     """What is not as it was asked for, one line each."""
 
 
+@torch.enable_grad()
 def allocate(
     model: str | os.PathLike[str],
     data: str,

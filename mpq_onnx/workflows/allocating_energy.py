@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
@@ -53,6 +55,7 @@ class AllocateEnergyResult:
     """What is not as it was asked for, one line each."""
 
 
+@torch.enable_grad()
 def allocate_energy(
     model: str | os.PathLike[str],
     data: str,
