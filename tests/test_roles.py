@@ -493,14 +493,67 @@ def test_boxes_that_are_decoded_after_a_join_keep_their_own_scale(tmp_path: Path
 
     ends = {"zero": np.array([0]), "four": np.array([4]), "six": np.array([6]), "channel": np.array([1])}
     model = detector(decoded, {"y": ["n", 6, 8, 8]}, stride=number(8), **ends)
-    assert quantized(model, tmp_path) == HEADS | {"decode"}
+    assert quantized(model, tmp_path) == HEADS
 
 
-def test_scores_survive_beside_boxes(tmp_path: Path) -> None:
+FACTORS = np.array([8, 8, 8, 8, 0.5, 0.5], np.float32).reshape(1, 6, 1, 1)
+BY_PART: dict[str, Callable[[], list[onnx.NodeProto]]] = {
+    "factor a channel": lambda: [node("Mul", ["joined", "factors"], ["y"], "step")],
+    "one factor": lambda: [node("Div", ["joined", "half"], ["y"], "step")],
+    "shift, then factor": lambda: [
+        node("Add", ["joined", "half"], ["s"], "shift"),
+        node("Mul", ["factors", "s"], ["y"], "step"),
+    ],
+    "behind other shapes": lambda: [
+        node("Transpose", ["joined"], ["t"], "turn", perm=[0, 2, 3, 1]),
+        node("Slice", ["t", "first", "last", "axis"], ["part"], "part"),
+        node("Relu", ["part"], ["positive"], "step"),
+        node("Mul", ["positive", "half"], ["y"], "scale"),
+    ],
+}
+
+
+def scaled_detector(steps: list[onnx.NodeProto]) -> onnx.ModelProto:
+    ends = {"first": np.array([1]), "last": np.array([8]), "axis": np.array([1])}
+    return detector(
+        lambda: [node("Concat", ["boxes", "scores"], ["joined"], "join", axis=1), *steps],
+        {"y": ["n", "a", "b", "c"]}, factors=FACTORS, half=number(0.5),
+        mix=weights(np.random.default_rng(1), 2, 6, 1, 1), **ends,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("placement", ["all", "before-activation"])
+@pytest.mark.parametrize("steps", BY_PART)
+def test_constants_behind_a_join_leave_the_parts_their_scales(
+    steps: str, placement: str, tmp_path: Path
+) -> None:
+    found = sites(scaled_detector(BY_PART[steps]()), tmp_path, placement)
+    nodes = {site.node for site in found.activations}
+    assert {"boxes", "scores"} <= nodes and not nodes & {"join", "step", "shift", "scale"}
+
+
+@pytest.mark.parametrize("between", [[], [node("AveragePool", ["s"], ["p"], "pool", kernel_shape=[2, 2])]])
+def test_a_multiplier_behind_the_constants_reads_one_scale(
+    between: list[onnx.NodeProto], tmp_path: Path
+) -> None:
+    steps = [
+        node("Mul", ["joined", "factors"], ["s"], "step"),
+        *between,
+        node("Conv", ["p" if between else "s", "mix"], ["y"], "mix"),
+    ]
+    pools = {"pool"} if between else set()
+    assert quantized(scaled_detector(steps), tmp_path) == HEADS | pools | {"step", "mix"}
+
+
+def test_a_sigmoid_behind_a_join_has_a_quantizer(tmp_path: Path) -> None:
+    model = scaled_detector([node("Sigmoid", ["joined"], ["y"], "step")])
+    assert quantized(model, tmp_path) == HEADS | {"step"}
+
+
+@pytest.mark.parametrize("steps", [None, "factor a channel"])
+def test_scores_survive_beside_boxes(steps: str | None, tmp_path: Path) -> None:
     """The joined output of a quantized file: every part as good as it is on its own."""
-    model = detector(
-        lambda: [node("Concat", ["boxes", "scores"], ["y"], "join", axis=1)], {"y": ["n", 6, 8, 8]}
-    )
+    model = scaled_detector(BY_PART[steps]() if steps else [node("Identity", ["joined"], ["y"], "same")])
     onnx.save(model, tmp_path / "float.onnx")
     mpq_onnx.allocate(
         tmp_path / "float.onnx", "random?count=32", tmp_path / "out", weight_bits=8, activation_bits=8,

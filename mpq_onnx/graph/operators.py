@@ -1,5 +1,7 @@
 """What an operator does with its operands: pass values on, compute with them, or read indices, shapes or conditions."""
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -129,13 +131,23 @@ def factors(node: ir.Node) -> tuple[ir.Value, ...]:
 
 def read_by_multiplier(value: ir.Value) -> bool:
     """True where a multiplier multiplies the values of `value`, itself or through pass-through ops."""
+    return _multiplied(value, lambda node, index: index == 0 and is_pass_through(node))
+
+
+def leads_to_multiplier(value: ir.Value) -> bool:
+    """True where a multiplier multiplies what is computed from the values of `value`, however far behind."""
+    return _multiplied(value, lambda node, index: not is_bookkeeping(node, index))
+
+
+def _multiplied(value: ir.Value, passes: Callable[[ir.Node, int], bool]) -> bool:
+    """True where a multiplier multiplies `value`, itself or behind nodes that pass it on."""
     waiting, seen = [value], {value}
     while waiting:
         current = waiting.pop()
         for node, index in current.uses():
             if is_multiplier(node) and any(each is current for each in factors(node)):
                 return True
-            if index == 0 and is_pass_through(node):
+            if node.op_type not in SHAPE_READERS and passes(node, index):
                 found = set(node.outputs) - seen
                 seen |= found
                 waiting.extend(found)

@@ -2,7 +2,7 @@
 
 Residual adds, average pools, softmax, layer normalization and the model's outputs included; inputs that are signals get a fixed
 8-bit quantizer. Nothing stays in float between two nodes but what is no signal (graph.roles), masked scores, whose softmax
-applies the mask itself, and joined tensors whose parts are quantized one by one (joined_parts).
+applies the mask itself, and joined tensors whose parts are quantized one by one, and what computes on those (joined_parts).
 """
 
 import math
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from mpq_onnx.graph.operators import is_float, is_float32, is_pass_through, read_by_multiplier
 from mpq_onnx.graph.roles import Role, ValueRoles
 from mpq_onnx.placement.graph_roles import fused_into
-from mpq_onnx.placement.joined_parts import keeps_parts
+from mpq_onnx.placement.joined_parts import computes_by_part, keeps_parts
 from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
 
 INPUT_BITS = 8
@@ -22,7 +22,7 @@ INPUT_BITS = 8
 def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, inputs first, then in graph order."""
     return input_sites(model, shapes, roles) + output_sites(
-        model, shapes, roles, lambda node: fused_into(node) is not None
+        model, shapes, roles, lambda node: fused_into(node) is not None or computes_by_part(node, roles)
     )
 
 

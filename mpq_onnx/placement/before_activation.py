@@ -9,12 +9,15 @@ import onnx_ir as ir
 from mpq_onnx.graph.roles import ValueRoles
 from mpq_onnx.placement.all_outputs import input_sites, output_sites
 from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS, FUSED_ACTIVATIONS, fused_into
+from mpq_onnx.placement.joined_parts import computes_by_part
 from mpq_onnx.placement.sites import ActivationSite, Shapes
 
 
 def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The activation sites of a canonical float model, inputs first, then in graph order."""
-    return input_sites(model, shapes, roles) + output_sites(model, shapes, roles, _leaves_float)
+    return input_sites(model, shapes, roles) + output_sites(
+        model, shapes, roles, lambda node: _leaves_float(node) or computes_by_part(node, roles)
+    )
 
 
 def _leaves_float(node: ir.Node) -> bool:
