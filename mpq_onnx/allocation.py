@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
 from mpq_onnx.json_document import entries_digest, method_of, parse_document, read_document
 from mpq_onnx.metadata import METADATA_ALLOCATION
@@ -330,42 +329,6 @@ def _weight_width(
     if site.fixed_bits is None:
         return weight_bits.get(site.tensor)
     return float(site.fixed_bits) if weight_bits and site.fixed_bits else None
-
-
-def check_against_sites(allocation: Allocation, sites: Sites) -> None:
-    """Raise AllocationError unless every entry of `allocation` matches the model that `sites` came from."""
-    weights = {site.tensor: site for site in sites.weights}
-    known = {(use.node, site.tensor): site for site in sites.weights for use in site.uses}
-    activations = {site.tensor: site for site in sites.activations}
-    for node in allocation.nodes:
-        if node.weight is not None:
-            _check_weight(node, known.get((node.node, node.weight)))
-        if node.owns_weight:
-            weights.pop(str(node.weight), None)
-        if node.activation is not None:
-            site = activations.pop(node.activation, None)
-            if site is None or site.node != node.node:
-                raise AllocationError(
-                    f"the allocation belongs to another model: node {node.node} has no output {node.activation} here"
-                )
-    missing = [site.node for site in weights.values()] + [site.node for site in activations.values()]
-    if missing:
-        raise AllocationError(
-            f"the allocation belongs to another model: it has no entry for node {missing[0]}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        )
-
-
-def _check_weight(node: NodePrecision, site: WeightSite | None) -> None:
-    if site is None or (node.owns_weight and site.elements != node.weight_elements):
-        raise AllocationError(
-            f"the allocation belongs to another model: node {node.node} with {node.weight_elements} weights"
-            f" named {node.weight} is not in it"
-        )
-    if isinstance(node.weight_bits, tuple) and len(node.weight_bits) != site.channels:
-        raise AllocationError(
-            f"node {node.node}: weight_bits lists {len(node.weight_bits)} widths for {site.channels} output channels"
-        )
 
 
 def _from_document(document: dict[str, Any]) -> Allocation:

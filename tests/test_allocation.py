@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mpq_onnx.allocation import Allocation, NodePrecision, Settings, check_against_sites, load_allocation
+from mpq_onnx.allocation import Allocation, NodePrecision, Settings, load_allocation
+from mpq_onnx.allocation_check import check_against_sites
 from mpq_onnx.errors import AllocationError
-from mpq_onnx.placement import ActivationSite, Sites, WeightSite, WeightUse
+from mpq_onnx.placement import ActivationSite, ProductSite, Sites, WeightSite, WeightUse
 
 SETTINGS = Settings("refined", "channel", "all", "mse", "mse", "adaptive", True, 0)
 
@@ -26,13 +27,14 @@ def make_allocation() -> Allocation:
 
 
 def make_sites() -> Sites:
-    def weight(node: str, tensor: str, source: str, shape: tuple[int, ...]) -> WeightSite:
-        use = WeightUse(node, "Gemm", source, None, node, 0, shape[0], 10, source=source)
+    def weight(node: str, tensor: str, source: str, shape: tuple[int, ...], macs: int) -> WeightSite:
+        use = WeightUse(node, "Gemm", source, None, node, 0, shape[0], macs, source=source)
         return WeightSite(tensor, 0, shape, (use,))
 
     return Sites(
         weights=(
-            weight("conv", "w", "x", (2, 10)), weight("fc", "v", "y", (10, 1)), weight("head", "u", "z", (10, 1))
+            weight("conv", "w", "x", (2, 10), 1000), weight("fc", "v", "y", (10, 1), 10),
+            weight("head", "u", "z", (10, 1), 10),
         ),
         activations=(
             ActivationSite("x", "Input", "x", 75, 8), ActivationSite("conv", "Conv", "y", 50),
@@ -121,3 +123,39 @@ def test_foreign_sites_are_refused() -> None:
     wrong = dataclasses.replace(allocation.nodes[1], weight_bits=(2.0, 3.0, 4.0))
     with pytest.raises(AllocationError, match="3 widths for 2 output channels"):
         check_against_sites(dataclasses.replace(allocation, nodes=(wrong, *allocation.nodes[2:])), sites)
+
+
+def with_product() -> tuple[Allocation, Sites]:
+    sites = dataclasses.replace(make_sites(), products=(ProductSite("mix", "MatMul", ("y", "z"), 40),))
+    product = NodePrecision("mix", "MatMul", macs=40, input="y", other_input="z")
+    allocation = make_allocation()
+    return dataclasses.replace(allocation, nodes=(*allocation.nodes, product)), sites
+
+
+def test_the_order_of_entries_is_free() -> None:
+    allocation, sites = with_product()
+    check_against_sites(dataclasses.replace(allocation, nodes=allocation.nodes[::-1]), sites)
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_an_entry_twice_is_refused(index: int) -> None:
+    allocation, sites = with_product()
+    twice = dataclasses.replace(allocation, nodes=(*allocation.nodes, allocation.nodes[index]))
+    with pytest.raises(AllocationError, match=f"node {allocation.nodes[index].node}.* two entries"):
+        check_against_sites(twice, sites)
+
+
+@pytest.mark.parametrize(
+    ("index", "change"),
+    [
+        (0, {"activation_counted": True}), (0, {"activation_elements": 1}), (1, {"macs": 1}),
+        (1, {"weight_elements": 21}), (1, {"weight_elements": 0}), (1, {"input": None}), (2, {"activation_elements": 0}),
+        (3, {"weight_counted": False}), (4, {"macs": 0}), (4, {"other_input": None}),
+    ],
+)  # fmt: skip
+def test_counts_of_another_model_are_refused(index: int, change: dict[str, object]) -> None:
+    allocation, sites = with_product()
+    nodes = list(allocation.nodes)
+    nodes[index] = dataclasses.replace(nodes[index], **change)
+    with pytest.raises(AllocationError, match=f"node {nodes[index].node}.*{next(iter(change))} is"):
+        check_against_sites(dataclasses.replace(allocation, nodes=tuple(nodes)), sites)

@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpq_onnx.allocation import Allocation, check_against_sites, load_allocation
+from mpq_onnx.allocation import Allocation, load_allocation
+from mpq_onnx.allocation_check import check_against_sites
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
