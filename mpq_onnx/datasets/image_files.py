@@ -1,5 +1,6 @@
 """Labelled image files, opened when they are read, whatever named them."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import UnidentifiedImageError
 from mpq_onnx.datasets.base import Batch, Examples
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.errors import DataError
+from mpq_onnx.model_inputs import ModelInput
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,19 @@ class ImageFile:
 def image_examples(
     files: Sequence[ImageFile],
     preprocessing: Preprocessing,
-    input_name: str,
+    wanted: ModelInput,
     where: str,
     numbered_folders: int | None = None,
 ) -> Examples:
     """The examples of some files; `where` names the data in errors."""
-    stored = Preprocessing(
-        layout="nhwc", mean=preprocessing.mean, std=preprocessing.std, scale=preprocessing.scale
-    )
+    stored = dataclasses.replace(preprocessing.for_input(wanted, where), layout="nhwc")
 
     def read(indices: Sequence[int]) -> Batch:
         images = [_load(preprocessing, files[index].path) for index in indices]
         if len({image.shape for image in images}) > 1:
             raise DataError(f"{where}: images of different sizes; set resize= and crop=")
         labels = np.array([files[index].label for index in indices], dtype=np.int64)
-        return Batch({input_name: stored.apply(np.stack(images))}, labels)
+        return Batch({wanted.name: stored.apply(np.stack(images))}, labels)
 
     def describe(indices: Sequence[int]) -> Iterator[bytes]:
         return (f"{files[index].name}\0{files[index].label}".encode() for index in indices)

@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", 
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """The images of all subfolders; hidden ones are no classes."""
-    preprocessing = Preprocessing.of_model(facts, spec).for_input(inputs[0], spec.text)
+    preprocessing = Preprocessing.of_model(facts, spec)
     root = Path(spec.path)
     if not root.is_dir():
         raise DataError(f"{spec.text}: no such folder {root}")
@@ -39,7 +39,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         for path in images[name]
     ]
     numbered = None if labels is not None else len(images)
-    return image_examples(files, preprocessing, inputs[0].name, spec.text, numbered)
+    return image_examples(files, preprocessing, inputs[0], spec.text, numbered)
 
 
 def _labels(spec: DataSpec, facts: Facts, images: dict[str, list[Path]]) -> dict[str, int] | None:

@@ -21,7 +21,7 @@ COMMENT = "#"
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """The images of the list, in its order."""
-    preprocessing = Preprocessing.of_model(facts, spec).for_input(inputs[0], spec.text)
+    preprocessing = Preprocessing.of_model(facts, spec)
     list_file = Path(spec.path)
     root = Path(spec.option("root", str(list_file.parent)) or ".")
     try:
@@ -44,7 +44,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
             )
     labels = _labels([label for _, label in rows], spec, facts)
     files = [ImageFile(root / name, name, label) for (name, _), label in zip(rows, labels, strict=True)]
-    return image_examples(files, preprocessing, inputs[0].name, spec.text)
+    return image_examples(files, preprocessing, inputs[0], spec.text)
 
 
 def _parts(line: str, where: str) -> tuple[str, str]:
