@@ -125,6 +125,19 @@ def test_wrong_specs_are_refused(spec: str, complaint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["digits", "random"])
+@pytest.mark.parametrize("option", ["count=-4", "count=0", "start=-1", "start=-1&count=2"])
+def test_numbers_of_examples_that_make_no_sense_are_usage(kind: str, option: str) -> None:
+    with pytest.raises(UsageError, match=r"must be at least [01]"):
+        open_dataset(f"{kind}?{option}", PIXELS)
+
+
+@pytest.mark.parametrize("option", ["seed=-1", "size=0", "size=-2"])
+def test_random_inputs_have_a_seed_and_a_size(option: str) -> None:
+    with pytest.raises(UsageError, match=option):
+        open_dataset(f"random?{option}", PIXELS)
+
+
 def test_wrong_shape_and_nan_are_refused(npz: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"do not fit model input images"):
         open_dataset(f"npz:{npz}", IMAGE).read([0])

@@ -52,13 +52,14 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
         facts: the model's metadata (its preprocessing, tokenizer, task, ...), which options in `text` override.
 
     Raises:
+        UsageError: a negative start, or no examples asked for.
         DataError: an unknown kind or option, or a file that cannot be read.
     """
     spec = parse_spec(text)
     opener = KINDS.get(spec.kind)
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")
-    start, count = spec.integer("start", 0), spec.integer("count", None)
+    start, count = spec.integer("start", 0, least=0), spec.integer("count", None, least=1)
     seed = spec.integer("shuffle", None)
     if seed is not None and seed < 0:
         raise DataError(f"data spec {text}: shuffle={seed} is a seed, 0 or more")

@@ -18,9 +18,9 @@ LARGEST_EXAMPLE = 2**28
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
     """Open axes get `size`; integer inputs get values 0 and 1, which any table or mask accepts."""
     count, seed, size = (
-        spec.integer("count", DEFAULT_COUNT),
-        spec.integer("seed", 0),
-        spec.integer("size", None),
+        spec.integer("count", DEFAULT_COUNT, least=1),
+        spec.integer("seed", 0, least=0),
+        spec.integer("size", None, least=1),
     )
     shapes = {wanted.name: _shape(wanted, size, spec.text) for wanted in inputs}
     for wanted in inputs:

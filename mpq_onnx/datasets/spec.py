@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import overload
 
-from mpq_onnx.errors import DataError
+from mpq_onnx.errors import DataError, UsageError
 
 
 @dataclass
@@ -23,17 +23,26 @@ class DataSpec:
         return self.options.get(name, default)
 
     @overload
-    def integer(self, name: str, default: int) -> int: ...
+    def integer(self, name: str, default: int, least: int | None = None) -> int: ...
     @overload
-    def integer(self, name: str, default: None) -> int | None: ...
-    def integer(self, name: str, default: int | None) -> int | None:
+    def integer(self, name: str, default: None, least: int | None = None) -> int | None: ...
+    def integer(self, name: str, default: int | None, least: int | None = None) -> int | None:
+        """The value of an option that is a whole number.
+
+        Raises:
+            DataError: it is none.
+            UsageError: it is below `least`.
+        """
         value = self.option(name)
         if value is None:
             return default
         try:
-            return int(value)
+            number = int(value)
         except ValueError:
             raise DataError(f"data spec {self.text}: {name}={value} is not a whole number") from None
+        if least is not None and number < least:
+            raise UsageError(f"data spec {self.text}: {name}={value}: must be at least {least}")
+        return number
 
     def choice(self, name: str, default: str, choices: Iterable[str]) -> str:
         """The value of an option that has a few.
