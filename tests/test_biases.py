@@ -18,7 +18,7 @@ from mpq_onnx.biases import bias_of_its_own_scale, quantize_bias, raised_scale
 from mpq_onnx.model_file import load_model
 from mpq_onnx.quantization import LARGEST_SCALE, SMALLEST_SCALE, levels_of
 from mpq_onnx.quantized_network import ActivationQuantizer
-from mpq_onnx.report.card import bias_notes, make_card
+from mpq_onnx.report.card import FLOAT_BIASES, NONE, OWN_SCALE_BIASES, RAISED_CHANNELS, bias_notes, make_card
 from mpq_onnx.rounding.bias_scales import (
     BiasedProduct,
     with_raised_scales,
@@ -304,3 +304,9 @@ def test_every_dead_channel_keeps_its_bias(bits: int, storage: str, tmp_path: Pa
     step = float(constants(model)["y_scale"])
     for channel in (1, 3, 4):
         assert np.abs(found[:, channel] - bias[channel]).max() <= step / 2 * (1 + 1e-4)
+
+
+@pytest.mark.parametrize(("channels", "words"), [(1, "1 output channel has"), (2, "2 output channels have")])
+def test_raised_channels_are_counted_in_words(channels: int, words: str) -> None:
+    biases = {OWN_SCALE_BIASES: NONE, FLOAT_BIASES: NONE, RAISED_CHANNELS: channels}
+    assert [note.startswith(words) for note in bias_notes({"biases": biases})] == [True]

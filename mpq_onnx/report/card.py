@@ -140,7 +140,6 @@ def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
 def bias_notes(card: Card) -> tuple[str, ...]:
     """What a reader of a result should know of its biases, a sentence each."""
     biases = card["biases"]
-    raised = biases[RAISED_CHANNELS]
     notes = []
     if biases[OWN_SCALE_BIASES] != NONE:
         notes.append(
@@ -149,8 +148,9 @@ def bias_notes(card: Card) -> tuple[str, ...]:
         )
     if biases[FLOAT_BIASES] != NONE:
         notes.append(f"the bias stays float between quantized weights and inputs at {biases[FLOAT_BIASES]}")
-    if raised:
-        notes.append(f"{raised} output channels have a larger weight scale, so that int32 holds their bias")
+    if raised := biases[RAISED_CHANNELS]:
+        channels, their = ("output channel has", "its") if raised == 1 else ("output channels have", "their")
+        notes.append(f"{raised} {channels} a larger weight scale, so that int32 holds {their} bias")
     return tuple(notes)
 
 
