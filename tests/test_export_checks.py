@@ -65,6 +65,19 @@ def test_products_in_branches_that_stay_are_named(tmp_path: Path) -> None:
     result = run_inside("export", tmp_path / "source.onnx", "-o", tmp_path / "model.onnx")
     assert result.returncode == 0, result.stderr
     assert "w16" in result.stdout and "w8" in result.stdout and "branch" in result.stdout
+    assert "allocate and handoff refuse this model" in result.stdout
+
+
+def test_what_allocate_takes_and_handoff_does_not_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    node = helper.make_node("Einsum", ["x", "a", "b"], ["y"], "triple", equation="nk,kl,lm->nm")
+    given, made = [("x", TensorProto.FLOAT, ["n", 3])], [("y", ["n", 5])]
+    onnx.save(
+        make_model([node], given, made, {"a": weights(rng, 3, 4), "b": weights(rng, 4, 5)}),
+        tmp_path / "in.onnx",
+    )
+    notes = export(str(tmp_path / "in.onnx"), tmp_path / "out.onnx").notes
+    assert len([note for note in notes if "handoff refuses" in note and "triple" in note]) == 1
 
 
 @pytest.mark.parametrize(

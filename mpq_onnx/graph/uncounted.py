@@ -20,6 +20,7 @@ CONTRIBUTED = frozenset(
 MULTIPLYING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "MoE")
 """Parts of the names of those operators on integers that do."""
 OTHER_STANDARD = frozenset({"DeformConv", "Attention"})
+NO_PRODUCT = "no product of two operands"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
         elif node.domain in ("", "ai.onnx") and (
             node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) != 2)
         ):
-            yield UncountedMac(str(node.name), node.op_type, "no product of two operands")
+            yield UncountedMac(str(node.name), node.op_type, NO_PRODUCT)
 
 
 def _of_functions(model: ir.Model) -> Iterator[UncountedMac]:
