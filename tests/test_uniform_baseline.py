@@ -322,4 +322,16 @@ def test_more_budget_than_the_widest_choice_is_said(cnn_file: Path, image_file: 
     )
     assert result["chosen"]["name"] == "uniform" and result["uniform"]["allocation"]["mean_weight_bits"] == 8
     assert any("--weight-bits 12: cannot be spent" in note for note in result["notes"])
-    assert any("water-filling found the same widths" in note for note in result["notes"])
+    assert not any("found the same widths" in note for note in result["notes"])
+
+
+def test_what_uniform_finds_too_is_said_where_there_is_a_choice(
+    cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    arguments = (cnn_file, f"npz:{image_file}")
+    method = ("--method", "water-filling", "--rounding", "nearest")
+    least = allocate(*arguments, tmp_path / "least", "--weight-bits", 2, *method)
+    assert any("water-filling found the same widths" in note for note in least["notes"])
+    most = allocate(*arguments, tmp_path / "most", "--weight-bits", 8, "--activation-bits", 8, *method)
+    assert most["chosen"]["name"] == "uniform"
+    assert not any("found the same widths" in note for note in most["notes"])

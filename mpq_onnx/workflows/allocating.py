@@ -38,7 +38,7 @@ from mpq_onnx.workflows.applying import CALIBRATION_FILE
 from mpq_onnx.workflows.float_notes import float_notes
 from mpq_onnx.workflows.keeping import best_of, chosen_widths, is_storable
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
-from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets
+from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets, leaves_no_choice
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
     FloatModel,
@@ -278,7 +278,7 @@ def _notes(
         return tuple(notes)
     if others:
         notes.append(f"{kept.name} is kept: {', '.join(others)} did no better on the validation data")
-    elif options.method != UNIFORM:
+    elif options.method != UNIFORM and not leaves_no_choice(weight_bits, activation_bits, options):
         notes.append(f"{kept.name} is kept: {options.method} found the same widths")
     for name, widths, choices in chosen_widths(kept.allocation, options):
         found = {levels_of(width) for width in widths} - {levels_of(each) for each in choices}

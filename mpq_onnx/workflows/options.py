@@ -159,6 +159,19 @@ def beyond_choices(
     )
 
 
+def leaves_no_choice(
+    weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
+) -> bool:
+    """True where every tensor may have the widest choice: all methods find the same widths."""
+    return all(
+        budget is None or budget >= max(map(counted_bits, choices))
+        for budget, choices in (
+            (weight_bits, options.bit_choices),
+            (activation_bits, options.activation_choices),
+        )
+    )
+
+
 def _check_widths(name: str, widths: Sequence[float], smallest: int) -> None:
     """Raise UsageError for widths out of range, and for two that are one."""
     if not widths:
