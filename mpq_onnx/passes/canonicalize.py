@@ -2,7 +2,7 @@
 
 Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
 Conv, ConvTranspose or Gemm, what exporters took apart fused (see fusing/), Dropout and Identity gone, constants the second
-operand of their products, alpha and beta folded, shapes inferred, every node named.
+operand of their products, tied weights stored once, alpha and beta folded, shapes inferred, every node named.
 """
 
 import contextlib
@@ -40,6 +40,7 @@ from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
+from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 
@@ -133,6 +134,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     _lift_constants(model)
     ir.passes.Sequential(common.ShapeInferencePass(), WeightsOnTheRightPass(), FoldGemmFactorsPass())(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
+    ir.passes.Sequential(common.ShapeInferencePass(), TiedWeightsPass())(model)
     tidy = ir.passes.Sequential(
         EliminateIdentitiesPass(),
         common.DeduplicateHashedInitializersPass(),
@@ -163,7 +165,7 @@ def _fold(model: ir.Model) -> None:
 
 def _should_fold(node: ir.Node) -> bool | None:
     """Nothing that would outgrow memory; weights that a file keeps as the value that fills them; None for the usual rule."""
-    if node.op_type == "Identity":
+    if node.op_type == "Identity" or turns_tied_weight(node):
         return False  # it would copy a weight that others read
     size = _folded_size(node)
     if size is None:

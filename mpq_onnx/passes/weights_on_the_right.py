@@ -11,6 +11,7 @@ import onnx_ir as ir
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import Mac, einsum_labels, mac_of
 from mpq_onnx.model_file import add_initializer
+from mpq_onnx.passes.tied_weights import MATRIX, has_readers_besides
 
 ELEMENTWISE = frozenset(
     {
@@ -28,7 +29,6 @@ ELEMENTWISE = frozenset(
     }
 )
 """Operators that a Transpose may pass."""
-MATRIX = 2
 
 
 class WeightsOnTheRightPass(ir.passes.InPlacePass):
@@ -129,8 +129,8 @@ def _order(rank: int) -> list[int]:
 
 
 def _turned_weight(graph: ir.Graph, node: ir.Node, weight: ir.Value) -> ir.Value:
-    """The weight with its last two axes swapped: an initializer, or a Transpose of what is read back from integers."""
-    if weight.const_value is not None:
+    """The weight with its last two axes swapped: an initializer, or a Transpose of what others read or is made of integers."""
+    if weight.const_value is not None and not (_rank(weight) == MATRIX and has_readers_besides(weight, node)):
         return add_initializer(graph, f"{weight.name}_turned", _swapped(weight.const_value.numpy()))
     rank = _rank(weight)
     assert rank is not None

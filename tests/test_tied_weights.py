@@ -1,0 +1,94 @@
+"""A matrix that is read as it is and transposed is one stored tensor, however the file writes the product."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from conftest import make_model
+from onnx import TensorProto, helper
+
+import mpq_onnx
+from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.workflows.options import AllocateOptions
+
+RNG = np.random.default_rng(5)
+ROWS, WIDTH, TIMES = 40, 16, 6
+
+
+def tied(form: str, times: int | str = TIMES) -> onnx.ModelProto:
+    """Embedding, a hidden layer and a classifier that reads the table again."""
+    tensors = {
+        "table": RNG.standard_normal((ROWS, WIDTH)).astype(np.float32),
+        "w": (RNG.standard_normal((WIDTH, WIDTH)) / 4).astype(np.float32),
+        "bias": RNG.standard_normal(ROWS).astype(np.float32),
+    }
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["e"], "embedding")]
+    last = "e"
+    if form == "rows":
+        nodes.append(helper.make_node("ReduceMean", ["e"], ["m"], "mean", axes=[1], keepdims=0))
+        last = "m"
+    nodes += [
+        helper.make_node("MatMul", [last, "w"], ["h"], "hidden"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+    ]
+    if form == "left":  # E h^T
+        nodes += [
+            helper.make_node("Transpose", ["r"], ["rt"], "turn", perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["table", "rt"], ["y"], "classifier"),
+        ]
+    else:
+        nodes += [
+            helper.make_node("Transpose", ["table"], ["t"], "turn", perm=[1, 0]),
+            helper.make_node("MatMul", ["r", "t"], ["y" if form == "no bias" else "p"], "classifier"),
+        ]
+        if form != "no bias":
+            nodes.append(helper.make_node("Add", ["p", "bias"], ["y"], "add"))
+    if form == "no bias" or form == "left":
+        del tensors["bias"]
+    rank = 2 if form == "rows" else 3
+    model = make_model(nodes, [("ids", TensorProto.INT64, ["n", times])], [("y", [None] * rank)], tensors)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+FORMS = [("rows", TIMES), ("tokens", TIMES), ("no bias", TIMES), ("tokens", "times"), ("left", TIMES)]
+
+
+@pytest.mark.parametrize(("form", "times"), FORMS)
+def test_the_canonical_form_stores_it_once_and_computes_the_same(form: str, times: int | str) -> None:
+    model = tied(form, times)
+    canonical = canonicalize(ir.from_proto(model))
+    stored = [
+        value for value in canonical.graph.initializers.values() if value.const_value.size == ROWS * WIDTH
+    ]
+    assert [value.name for value in stored] == ["table"]
+    feeds = {"ids": RNG.integers(0, ROWS, (3, TIMES))}
+    (wanted,) = Runner(ir.from_proto(model), "cpu").run(feeds)
+    for each in (canonical, canonicalize(ir.from_proto(ir.to_proto(canonical)))):
+        assert [node.name for node in each.graph] == [node.name for node in canonical.graph]
+        np.testing.assert_allclose(Runner(each, "cpu").run(feeds)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("form", "times"), [("tokens", TIMES), ("tokens", "times"), ("left", TIMES)])
+def test_it_is_quantized_and_counted_once(form: str, times: int | str, tmp_path: Path) -> None:
+    path, data = tmp_path / "model.onnx", tmp_path / "ids.npz"
+    onnx.save(tied(form, times), path)
+    np.savez(data, ids=RNG.integers(0, ROWS, (64, TIMES)))
+    result = mpq_onnx.allocate(
+        path,
+        f"npz:{data}",
+        tmp_path / "out",
+        weight_bits=8,
+        activation_bits=8,
+        options=AllocateOptions(method="uniform", rounding="nearest"),
+    )
+    allocation = result.chosen.allocation
+    assert sum(node.weight_elements for node in allocation.nodes) == ROWS * WIDTH + WIDTH * WIDTH
+    assert sum(node.macs for node in allocation.nodes) == TIMES * (ROWS * WIDTH + WIDTH * WIDTH)
+    graph = onnx.load(result.model_path).graph
+    assert sum(sorted(each.dims) == [WIDTH, ROWS] for each in graph.initializer) == 1
+    assert min(result.mirror_check.optimized_sqnr, result.mirror_check.unoptimized_sqnr) > 45
+    assert result.chosen.evaluation.comparison is not None
+    assert result.chosen.evaluation.comparison.output_sqnr > 28
