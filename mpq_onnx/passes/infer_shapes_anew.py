@@ -2,7 +2,8 @@
 
 Exporters write wrong ones: names of axes that different lengths share (onnxruntime then reuses buffers of the wrong size),
 lengths of the example that was traced, ranks of another branch. What inference cannot tell stays open; an output keeps its rank
-and fixed lengths then, as ONNX wants a shape of it. Inputs are believed, but for a name that one input uses for two axes.
+and fixed lengths then, as ONNX wants a shape of it. Inputs are believed, but for a name that one input uses for two axes; of
+what the body of a Loop or Scan is given, the rank.
 """
 
 import math
@@ -24,6 +25,11 @@ class InferShapesAnewPass(ir.passes.InPlacePass):
                 value.shape = _without_repeated_names(value.shape)
         for value in stated:
             value.shape = None
+        for graph in model.graph.subgraphs():
+            for value in graph.inputs:
+                value.shape = _rank_alone(stated[value])
+        for value in _counters(model):
+            value.shape = ir.Shape([])
         common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=not _fills_memory(model))(
             model
         )
@@ -47,6 +53,19 @@ def _computed(model: ir.Model) -> list[ir.Value]:
     """All that a node computes, and what subgraphs are given; a tensor that is an initializer states its own shape."""
     inner = [value for graph in model.graph.subgraphs() for value in graph.inputs]
     return [*inner, *(value for node in model.graph.all_nodes() for value in node.outputs)]
+
+
+def _counters(model: ir.Model) -> list[ir.Value]:
+    """The turn's number and the condition that every Loop gives its body: scalars, whose shape onnxruntime wants stated."""
+    bodies = [
+        node.attributes["body"].as_graph() for node in model.graph.all_nodes() if node.op_type == "Loop"
+    ]
+    return [value for body in bodies for value in body.inputs[:2]]
+
+
+def _rank_alone(shape: ir.Shape | None) -> ir.Shape | None:
+    """Lengths may change from turn to turn; the number of axes stays."""
+    return None if shape is None else ir.Shape([None] * len(shape))
 
 
 def _without_repeated_names(shape: ir.Shape) -> ir.Shape:

@@ -1,0 +1,88 @@
+"""Loops and scans keep the shapes that onnxruntime wants of their bodies."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from conftest import initializer, make_model
+from onnx import TensorProto, helper
+
+from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
+from mpq_onnx.runtime.session import Runner
+
+RNG = np.random.default_rng(7)
+WEIGHT = RNG.standard_normal((8, 8)).astype(np.float32)
+FLOAT = TensorProto.FLOAT
+
+
+def loop(batch: int | str) -> onnx.ModelProto:
+    """Three turns of MatMul and Tanh; the body's matrix is its own."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["s", "inner"], ["p"], "product"),
+            helper.make_node("Tanh", ["p"], ["s_next"], "tanh"),
+            helper.make_node("Identity", ["c"], ["c_next"], "condition"),
+            helper.make_node("Cast", ["i"], ["turn"], "cast", to=FLOAT),
+        ],
+        "body",
+        [value("i", TensorProto.INT64, []), value("c", TensorProto.BOOL, []), value("s", FLOAT, [batch, 8])],
+        [value("c_next", TensorProto.BOOL, []), value("s_next", FLOAT, [batch, 8]), value("turn", FLOAT, [])],
+        [initializer("inner", WEIGHT)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], "relu"),
+        helper.make_node("Loop", ["turns", "go", "r"], ["z", "numbers"], "loop", body=body),
+        helper.make_node("ReduceSum", ["numbers"], ["number"], "sum", keepdims=0),
+        helper.make_node("MatMul", ["z", "w"], ["m"], "head"),
+        helper.make_node("Add", ["m", "number"], ["y"], "add"),
+    ]
+    tensors = {"w": WEIGHT, "turns": np.array(3, np.int64), "go": np.array(True)}
+    return make_model(nodes, [("x", FLOAT, [batch, 8])], [("y", [batch, 8])], tensors)
+
+
+def scan() -> onnx.ModelProto:
+    """A running state over the times of [times, n, 8]."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["s", "t"], ["a"], "add_state"),
+            helper.make_node("MatMul", ["a", "inner"], ["p"], "product"),
+            helper.make_node("Tanh", ["p"], ["s_next"], "tanh"),
+            helper.make_node("Identity", ["s_next"], ["row"], "row"),
+        ],
+        "body",
+        [value("s", FLOAT, ["n", 8]), value("t", FLOAT, ["n", 8])],
+        [value("s_next", FLOAT, ["n", 8]), value("row", FLOAT, ["n", 8])],
+        [initializer("inner", WEIGHT)],
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["first"], "start", axes=[0], keepdims=0),
+        helper.make_node("Scan", ["first", "x"], ["last", "rows"], "scan", body=body, num_scan_inputs=1),
+        helper.make_node("MatMul", ["last", "w"], ["y"], "head"),
+    ]
+    return make_model(nodes, [("x", FLOAT, [5, "n", 8])], [("y", ["n", 8])], {"w": WEIGHT})
+
+
+CASES = {"loop": loop("n"), "loop of one batch": loop(2), "scan": scan()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_canonical_form_runs_and_computes_the_same(case: str) -> None:
+    model = CASES[case]
+    feeds = {"x": RNG.standard_normal((5, 2, 8) if case == "scan" else (2, 8)).astype(np.float32)}
+    (wanted,) = Runner(ir.from_proto(model), "cpu").run(feeds)
+    canonical = canonicalize(ir.from_proto(model))
+    for each in (canonical, canonicalize(ir.from_proto(ir.to_proto(canonical)))):
+        np.testing.assert_allclose(Runner(each, "cpu").run(feeds)[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_that_is_opened_is_open_in_the_body() -> None:
+    opened, reason = canonicalize_for_any_batch(ir.from_proto(CASES["loop of one batch"]))
+    assert opened is not None, reason
+    runner = Runner(opened, "cpu")
+    x = RNG.standard_normal((6, 8)).astype(np.float32)
+    (whole,) = runner.run({"x": x})
+    np.testing.assert_allclose(
+        np.concatenate([runner.run({"x": x[i : i + 2]})[0] for i in (0, 2, 4)]), whole, atol=1e-5
+    )
