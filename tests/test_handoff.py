@@ -385,7 +385,7 @@ def test_ort_files_run_in_integer_kernels(
         (
             "hardware",
             "tensorrt",
-            ("an activation of other than 8 bits", "an activation with a zero point", "stem"),
+            ("an activation of other than 8 bits", "relu0"),
         ),
     ],
 )
