@@ -64,6 +64,10 @@ CASES = {
     "matmul vector": (single("MatMul", (N, 3, 8), normal(8), None), 24),
     "einsum": (single("Einsum", (N, 3, 8), normal(8, 2, 5), None, equation="nth,hkd->ntkd"), 240),
     "einsum on the left": (single("LeftEinsum", (N, 8, 3), normal(5, 8), None, equation="dh,nht->ntd"), 120),
+    "einsum, ellipsis": (single("Einsum", (N, 3, 8), normal(8, 5), None, equation="...c,cd->...d"), 120),
+    "einsum, ellipsis on the left": (single("LeftEinsum", (N, 4, 3, 8), normal(5, 8), None, equation="dc, ...c"), 480),
+    "einsum, two ellipses": (single("Einsum", (N, 4, 3, 8), normal(1, 4, 8, 5), None, equation="...tc,...cd->...td"), 480),
+    "einsum without an arrow": (single("Einsum", (N, 3, 8), normal(8, 5), None, equation="abz,zd"), 120),
 }  # fmt: skip
 
 

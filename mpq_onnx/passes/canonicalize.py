@@ -2,7 +2,8 @@
 
 Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
 Conv, ConvTranspose or Gemm, what exporters took apart fused (see fusing/), Dropout and Identity gone, constants the second
-operand of their products, tied weights stored once, alpha and beta folded, shapes inferred, every node named.
+operand of their products, tied weights stored once, labels of Einsum written out, alpha and beta folded, shapes inferred, every
+node named.
 """
 
 import contextlib
@@ -43,6 +44,7 @@ from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
+from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
 
 LARGEST_FOLDED = 2**26
 """Elements of a constant that folding may make."""
@@ -132,7 +134,9 @@ def _simplified(model: ir.Model) -> ir.Model:
     ComputeInFloat32Pass()(model)
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
     _lift_constants(model)
-    ir.passes.Sequential(common.ShapeInferencePass(), WeightsOnTheRightPass(), FoldGemmFactorsPass())(model)
+    ir.passes.Sequential(
+        common.ShapeInferencePass(), WriteEinsumLabelsPass(), WeightsOnTheRightPass(), FoldGemmFactorsPass()
+    )(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
     ir.passes.Sequential(common.ShapeInferencePass(), TiedWeightsPass())(model)
     tidy = ir.passes.Sequential(
