@@ -37,7 +37,7 @@ from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
 from mpq_onnx.workflows.float_notes import float_notes
 from mpq_onnx.workflows.keeping import best_of, chosen_widths, is_storable
-from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
+from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets, leaves_no_choice
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
@@ -253,6 +253,7 @@ def allocate(
                 *label_notes(validation_set, float_model.model),
                 *(float_notes(scaled, sites) if weight_bits is not None else ()),
                 *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
+                *check_notes(check),
             ),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")

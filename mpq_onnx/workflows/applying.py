@@ -18,7 +18,7 @@ from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
-from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror
+from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
@@ -48,6 +48,8 @@ class ApplyResult:
     allocation: Allocation
     mirror_check: MirrorCheck | None
     """None where no data was given."""
+    notes: tuple[str, ...] = ()
+    """What a user of the file should know, one line each."""
 
 
 def apply(
@@ -117,7 +119,7 @@ def apply(
     embed_provenance(graph, Provenance(seen, None, None))
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
-    return ApplyResult(str(output), size, storage, wanted, check)
+    return ApplyResult(str(output), size, storage, wanted, check, check_notes(check))
 
 
 def _check_settings(allocation: Allocation, where: str) -> None:
