@@ -541,6 +541,7 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
         _print_json(result)
         return
     _print_edited(allocation, result.allocation)
+    _print_notes(result.notes)
     if result.mirror_check is not None:
         _print_check(result.mirror_check)
     click.echo(_stored(result.path, result.bytes, result.storage, result.allocation))
@@ -590,7 +591,7 @@ def evaluate(
     if as_json:
         _print_json(result)
     else:
-        click.echo(result_table({Path(model).name: (result.allocation or result.widths, result.evaluation)}))
+        click.echo(result_table({Path(model).name: (result.widths, result.evaluation)}))
         _print_parts(result.evaluation)
         _print_notes(result.notes)
         labels = {
@@ -885,11 +886,6 @@ def _print_check(check: Any) -> None:
         f"onnxruntime against the mirror, {check.examples} examples: every node agrees;{outputs}"
         f" {100 * check.same_predictions:.1f} % same predictions"
     )
-    if check.changed_by_optimizer:
-        click.echo(
-            f"NOTE: onnxruntime's optimizer changes this file: {check.optimizer_sqnr:.1f} dB between its outputs with and"
-            f" without, where rounding edges explain {check.edge_sqnr:.1f} dB; compare with graph optimizations off"
-        )
 
 
 def _print_parts(evaluation: Any) -> None:

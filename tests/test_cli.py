@@ -164,6 +164,66 @@ def test_compare_tables_every_node(allocated: Path, exported: Path, image_file: 
     assert all(node["sqnr"] == "inf" or node["sqnr"] > 0 for node in nodes)
 
 
+def test_evaluate_tells_widths_from_the_types_that_hold_them(
+    allocated: Path, image_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("evaluate", allocated / "model.onnx", "--data", f"npz:{image_file}?count=8")
+    document = json.loads(run_inside(*arguments, "--json").stdout)
+    for name in ("mean_weight_bits", "mean_activation_bits"):
+        assert document["widths"][name] == document["allocation"][name] < 8
+        assert document["stored"][name] == 8
+    shown = run_inside(*arguments).stdout
+    assert "weights stored in 8 bits; activations stored in 8 bits" in shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nodes: nodes.append(dict(nodes[-1])),
+        lambda nodes: nodes[-1].update(macs=nodes[-1]["macs"] + 1),
+        lambda nodes: nodes[-1].update(activation_elements=nodes[-1]["activation_elements"] + 1),
+    ],
+)
+def test_apply_refuses_entries_that_are_not_the_models(
+    change, allocated: Path, exported: Path, image_file: Path, tmp_path: Path
+) -> None:
+    document = json.loads((allocated / "allocation.json").read_text())
+    change(document["nodes"])
+    (tmp_path / "allocation.json").write_text(json.dumps(document))
+    result = run_inside(
+        "apply", exported, tmp_path / "allocation.json", "-o", tmp_path / "m.onnx", "--data", f"npz:{image_file}",
+        "--calibration", allocated / "calibration.json",
+    )  # fmt: skip
+    assert_one_line(result, 3, document["nodes"][-1]["node"])
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_the_optimizer_changes_is_a_note(
+    changed: bool,
+    allocated: Path,
+    exported: Path,
+    image_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mpq_onnx.workflows import allocating, applying
+    from mpq_onnx.workflows.mirror_check import MirrorCheck
+
+    check = MirrorCheck(8, 50.0, 50.0, 1.0, 20.0, 40.0, changed)
+    for workflow in (allocating, applying):
+        monkeypatch.setattr(workflow, "check_against_mirror", lambda *arguments: check)
+    data = ("--data", f"npz:{image_file}")
+    found = run_inside("allocate", exported, *data, "--weight-bits", 4, "-o", tmp_path / "out", *FAST)
+    assert found.stdout.count("NOTE: onnxruntime's optimizer changes this file") == changed
+    notes = json.loads((tmp_path / "out" / "result.json").read_text())["notes"]
+    assert sum("optimizer changes this file: 20.0 dB" in note for note in notes) == changed
+    arguments = ("apply", exported, allocated / "allocation.json", *data, "-o", tmp_path / "m.onnx")
+    assert run_inside(*arguments).stdout.count("optimizer changes this file") == changed
+    document = json.loads(run_inside(*arguments, "--json").stdout)
+    assert len(document["notes"]) == changed
+
+
 def test_apply_reproduces_the_model_and_honours_edits(
     allocated: Path, exported: Path, image_file: Path, tmp_path: Path
 ) -> None:

@@ -287,6 +287,7 @@ def test_evaluate_says_what_another_tools_file_is(
         quantize_static(str(cnn_file), str(path), Images(), quant_format=kind)
     found = run_inside("evaluate", path, "--data", "random?count=8", "--baseline", cnn_file)
     assert found.returncode == 0, found.stderr
-    assert word in found.stdout and "weights in 8 bits" in found.stdout
+    assert word in found.stdout and "weights stored in 8 bits" in found.stdout
     document = json.loads(run_inside("evaluate", path, "--data", "random?count=8", "--json").stdout)
     assert document["widths"]["mean_weight_bits"] == 8 and document["allocation"] is None
+    assert document["widths"] == document["stored"]

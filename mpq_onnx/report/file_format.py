@@ -9,11 +9,8 @@ FLOAT = "float"
 
 
 @dataclass(frozen=True)
-class StoredWidths:
-    """Mean bits of the types that a graph stores and computes in; None where all is float.
-
-    A type's bits bound those of a file that uses fewer levels than its types have.
-    """
+class MeanBits:
+    """Mean bits of weights and activations; None where all is float."""
 
     mean_weight_bits: float | None
     """Over the weights of multiply-accumulate nodes that are quantized."""
@@ -34,8 +31,11 @@ def format_name(facts: GraphFacts) -> str:
     return ", ".join(forms) or FLOAT
 
 
-def stored_widths(facts: GraphFacts) -> StoredWidths:
-    """The means (see StoredWidths)."""
+def stored_bits_of(facts: GraphFacts) -> MeanBits:
+    """The means of the types that a graph stores and computes in.
+
+    They are containers: a type's bits bound those of a file that uses fewer levels than its types have.
+    """
     weights = [
         (layer.weights, bits)
         for layer in facts.layers
@@ -43,19 +43,19 @@ def stored_widths(facts: GraphFacts) -> StoredWidths:
     ]
     weights += [(layer.weights, layer.bits) for layer in facts.integer_weights]
     activations = [(1, bits) for tensor in facts.activations if (bits := type_bits(tensor.container))]
-    return StoredWidths(_mean(weights), _mean(activations))
+    return MeanBits(_mean(weights), _mean(activations))
 
 
 def format_text(facts: GraphFacts) -> str:
     """Form and widths in one line, with the layers whose weights stay float."""
-    name, widths = format_name(facts), stored_widths(facts)
+    name, widths = format_name(facts), stored_bits_of(facts)
     if name == FLOAT:
         return name
     parts = [name]
     if widths.mean_weight_bits is not None:
-        parts.append(f"weights in {widths.mean_weight_bits:.3g} bits")
+        parts.append(f"weights stored in {widths.mean_weight_bits:.3g} bits")
     if widths.mean_activation_bits is not None:
-        parts.append(f"activations in {widths.mean_activation_bits:.3g} bits")
+        parts.append(f"activations stored in {widths.mean_activation_bits:.3g} bits")
     left = sum(layer.constant and layer.weight is None for layer in facts.layers)
     if left:
         parts.append(f"weights of {left} of {len(facts.layers) + len(facts.integer_weights)} layers float")

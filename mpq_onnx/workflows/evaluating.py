@@ -12,7 +12,7 @@ from mpq_onnx.metadata import METADATA_TASK
 from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.reseed_noise import noisy_nodes
-from mpq_onnx.report.file_format import StoredWidths, format_text, stored_widths
+from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
@@ -33,9 +33,11 @@ class EvaluateResult:
     """From the file's metadata; None for a float file or another tool's."""
     evaluation: Evaluation
     format: str
-    """float, or in which form and at how many bits the graph is quantized, whoever made it."""
-    widths: StoredWidths
-    """Of the types in the graph."""
+    """float, or in which form the graph is quantized and in types of how many bits, whoever made it."""
+    widths: MeanBits
+    """The allocation's, or, where there is none, those of the types in the graph."""
+    stored: MeanBits
+    """Of the types in the graph, which hold the widths."""
     energy: EnergyAllocation | None = None
     """From the metadata of a noisy file."""
     ratios: Ratios | None = None
@@ -96,13 +98,18 @@ def evaluate(
     else:
         found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
     graph = graph_facts(loaded)
+    allocation = embedded_allocation(loaded.metadata_props, str(model))
+    stored = stored_bits_of(graph)
     return EvaluateResult(
         path=str(model),
         bytes=file_bytes(model),
-        allocation=embedded_allocation(loaded.metadata_props, str(model)),
+        allocation=allocation,
         evaluation=found,
         format=format_text(graph),
-        widths=stored_widths(graph),
+        widths=stored
+        if allocation is None
+        else MeanBits(allocation.mean_weight_bits, allocation.mean_activation_bits),
+        stored=stored,
         energy=embedded_energy_allocation(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
         notes=label_notes(dataset, loaded),
