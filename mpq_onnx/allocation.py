@@ -257,17 +257,22 @@ def make_allocation(
 
     Args:
         model: fingerprint of the canonical float model.
-        weight_bits: width(s) by weight tensor, fixed ones excluded; a missing tensor stays float. When empty, the fixed ones
-            stay float too.
-        activation_bits: width by activation tensor, fixed ones excluded; a missing tensor stays float. When empty, the
-            fixed ones stay float too (weight-only quantization).
+        weight_bits: width(s) by weight tensor, fixed ones excluded; a missing tensor stays float. When empty and without a
+            budget, the fixed ones stay float too.
+        activation_bits: width by activation tensor, fixed ones excluded; a missing tensor stays float. When empty and
+            without a budget, the fixed ones stay float too (weight-only quantization).
+        budget: what was asked for, by "weight_bits" and "activation_bits".
         range_factors: learned factors on ranges, by weight or activation tensor.
     """
     factors = range_factors or {}
+    fixes_weights = bool(weight_bits) or "weight_bits" in budget
+    fixes_activations = bool(activation_bits) or "activation_bits" in budget
     entries = [
         entry
         for site in sites.weights
-        for entry in _weight_entries(site, _weight_width(site, weight_bits), factors.get(site.tensor, 1.0))
+        for entry in _weight_entries(
+            site, _weight_width(site, weight_bits, fixes_weights), factors.get(site.tensor, 1.0)
+        )
     ]
     entries += [
         NodePrecision(
@@ -282,7 +287,7 @@ def make_allocation(
     first = {entry.node: index for index, entry in reversed(list(enumerate(entries)))}
     for site in sites.activations:
         bits = activation_bits.get(site.tensor)
-        if site.fixed_bits is not None and activation_bits:
+        if site.fixed_bits is not None and fixes_activations:
             bits = site.fixed_bits
         own: dict[str, Any] = {
             "activation": site.tensor,
@@ -323,12 +328,12 @@ def _weight_entries(
 
 
 def _weight_width(
-    site: WeightSite, weight_bits: Mapping[str, float | tuple[float, ...]]
+    site: WeightSite, weight_bits: Mapping[str, float | tuple[float, ...]], fixes: bool
 ) -> float | tuple[float, ...] | None:
     """The width(s) of one weight; None for float."""
     if site.fixed_bits is None:
         return weight_bits.get(site.tensor)
-    return float(site.fixed_bits) if weight_bits and site.fixed_bits else None
+    return float(site.fixed_bits) if fixes and site.fixed_bits else None
 
 
 def _from_document(document: dict[str, Any]) -> Allocation:

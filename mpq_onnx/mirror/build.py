@@ -1,5 +1,6 @@
 """ONNX -> torch.fx, node by node."""
 
+import itertools
 import operator
 import re
 from collections.abc import Mapping
@@ -31,6 +32,12 @@ class Mirror:
     outputs: tuple[str, ...]
     values: dict[str, fx.Node]
     """The fx node of every ONNX tensor, initializers included."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are; the CPU where it has none, as a network of products of activations alone."""
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        return next((each.device for each in tensors), torch.device("cpu"))
 
     def parameter(self, tensor: str) -> torch.nn.Parameter:
         """The Parameter that holds initializer `tensor`."""

@@ -164,7 +164,7 @@ def with_noise(
     """
     changed = copy_mirror(mirror, "NoisyMirror")
     graph = changed.module.graph
-    device = next((each.device for each in changed.module.parameters()), torch.device("cpu"))
+    device = changed.device
     generator = torch.Generator(device)
     modules: dict[str, NoisyMac] = {}
     for site in sites:

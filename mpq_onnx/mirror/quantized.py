@@ -257,7 +257,7 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
     """The mirror of the final graph: `mirror` with the numbers of `network`."""
     changed = with_quantizers(mirror, activation_quantizers(network.activations), readers=network.readers)
     graph = changed.module.graph
-    device = next(changed.module.parameters()).device
+    device = changed.device
     for tensor, weight in network.weights.items():
         constant = changed.values[tensor]
         _set_parameter(changed.module, str(constant.target), weight.dequantized(), device)

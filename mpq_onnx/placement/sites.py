@@ -99,6 +99,8 @@ class ProductSite:
     macs: int
     float_weight: str | None = None
     """Name of the constant operand that stays float."""
+    why_float: str | None = None
+    """What keeps it so."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,19 @@ def product_sites(
             (str(mac.data.name), None if mac.is_constant else str(mac.held.name)),
             mac.macs(lambda value: value_shape(value, shapes)),
             str(mac.held.name) if mac.is_constant else None,
+            _why_float(mac) if mac.is_constant else None,
         )
         for mac in macs_of(model.graph)
         if (str(mac.node.name), str(mac.held.name)) not in known
     )
+
+
+def _why_float(mac: Mac) -> str:
+    if not mac.is_weight:
+        return "its weight is no tensor of floats in the file"
+    if mac.channel_axis(_constant_shape(mac.held)) is None:
+        return "its weight has no axis of output channels"
+    return "its output is no signal"
 
 
 def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:

@@ -16,7 +16,7 @@ from mpq_onnx.calibration import Calibration
 from mpq_onnx.configuration import configuration_text
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
-from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.mirror import build_mirror
@@ -35,7 +35,7 @@ from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.applying import CALIBRATION_FILE
-from mpq_onnx.workflows.float_notes import float_notes
+from mpq_onnx.workflows.float_notes import check_quantizable, float_notes, has_weights
 from mpq_onnx.workflows.keeping import best_of, chosen_widths, is_storable
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets, leaves_no_choice
@@ -164,12 +164,13 @@ def allocate(
             scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last, layouts
         )
         check_covers(calibrated, sites, str(calibration or data))
+        lacking = check_quantizable(sites, weight_bits, activation_bits, str(model))
         problem = Problem(
             mirror=trained,
             sites=sites,
             calibration=calibrated,
             weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
-            budget=_budget(weight_bits, activation_bits, options),
+            budget=_budget(weight_bits if has_weights(sites) else None, activation_bits, options),
             training=TrainingSettings(
                 options.steps,
                 options.batch_size,
@@ -186,8 +187,6 @@ def allocate(
             dynamic_ranges=options.activation_ranges == DYNAMIC,
             shared=bound.part(_problem_key(options)),
         )
-        if not problem.sites.free_weights and weight_bits is not None:
-            raise ModelError(f"{model}: no layer with a constant weight to quantize")
         held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
         bench = WidthBench(scaled, problem, options, held_out)
         finished = bench.run()
@@ -249,6 +248,7 @@ def allocate(
             loses_to_uniform=kept.name in UNIFORMS and bool(others),
             notes=(
                 *float_model.notes,
+                *lacking,
                 *_notes(weight_bits, activation_bits, options, uniform, kept, others),
                 *label_notes(validation_set, float_model.model),
                 *(float_notes(scaled, sites) if weight_bits is not None else ()),

@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.placement import Sites
 
@@ -11,7 +12,7 @@ MOST_NAMED = 8
 def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
     """A line each for weights that get no width, recurrent layers, and multiply-accumulates that are not counted."""
     notes = []
-    left = [f"{site.node} ({site.op_type})" for site in sites.products if site.float_weight is not None]
+    left = float_weights(sites)
     if left:
         notes.append(f"weights stay in float, and count as 32 bits, at {_named(left)}")
     recurrent = {
@@ -28,6 +29,40 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
     if uncounted:
         notes.append(f"stays in float, in no mean and no BOPs: {_named(uncounted)}")
     return tuple(notes)
+
+
+def float_weights(sites: Sites) -> list[str]:
+    """The nodes whose weights get no width, each with what keeps it in float."""
+    return [
+        f"{site.node} ({site.op_type}: {site.why_float})"
+        for site in sites.products
+        if site.float_weight is not None
+    ]
+
+
+def check_quantizable(
+    sites: Sites, weight_bits: float | None, activation_bits: float | None, where: str
+) -> tuple[str, ...]:
+    """A line where weights were to get widths and there is none; activations alone are quantized then.
+
+    Raises:
+        ModelError: nothing that was asked for can be quantized.
+    """
+    if weight_bits is None or has_weights(sites):
+        return ()
+    left = float_weights(sites)
+    found = "no layer with a constant weight to quantize" + (
+        f"; in float stay the weights of {_named(left)}" if left else ""
+    )
+    if activation_bits is None or not sites.activations:
+        advice = "; give --activation-bits" if sites.activations else ""
+        raise ModelError(f"{where}: {found}{advice}")
+    return (f"{found}: activations alone are quantized",)
+
+
+def has_weights(sites: Sites) -> bool:
+    """Whether a weight gets a width, chosen or fixed."""
+    return any(site.fixed_bits != 0 for site in sites.weights)
 
 
 def _named(names: list[str]) -> str:

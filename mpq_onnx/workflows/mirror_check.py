@@ -118,7 +118,7 @@ def first_difference(graph: ir.Model, simulated: Mirror, feeds: dict[str, np.nda
     names = _file_values(graph, simulated)
     runner = runner_with_outputs(graph, list(dict.fromkeys(names.values())), "cpu", optimize=False)
     found = {**feeds, **dict(zip(runner.outputs, runner.run(feeds), strict=True))}
-    home = next(simulated.module.parameters()).device
+    home = simulated.device
     try:
         simulated.module.to("cpu")
         return _walk(
@@ -236,7 +236,7 @@ def _is_tuple(node: fx.Node) -> bool:
 def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str) -> MirrorCheck:
     examples = min(EXAMPLES, len(dataset))
     feeds = dataset.read(range(examples)).inputs
-    where = next(simulated.module.parameters()).device
+    where = simulated.device
     expected = _outputs(simulated, feeds, where, examples)
     runs = []
     for optimize in tqdm((True, False), desc="check", disable=None, leave=False):
