@@ -86,6 +86,7 @@ def test_it_is_quantized_and_counted_once(form: str, times: int | str, tmp_path:
     )
     allocation = result.chosen.allocation
     assert sum(node.weight_elements for node in allocation.nodes) == ROWS * WIDTH + WIDTH * WIDTH
+    assert "classifier" in [node.node for node in allocation.nodes]
     assert sum(node.macs for node in allocation.nodes) == TIMES * (ROWS * WIDTH + WIDTH * WIDTH)
     graph = onnx.load(result.model_path).graph
     assert sum(sorted(each.dims) == [WIDTH, ROWS] for each in graph.initializer) == 1

@@ -85,6 +85,7 @@ def _replace_by_gemm(graph: ir.Graph, product: ir.Node, matrix: ir.Value | None)
         shape = add_initializer(graph, f"{name}_rows_shape", np.array([-1, features], np.int64))
         rows = _append(graph, added, "Reshape", [data, shape], {}, f"{name}_rows")
     product_of_rows = _append(graph, added, "Gemm", [rows, matrix, *bias], {"transB": 1}, name)
+    added[-1].name = name  # the MatMul's own, which goes
     if not is_matrix:
         axes = _shape_behind(graph, added, data, channels, name)
         _append(graph, added, "Reshape", [product_of_rows, axes], {}, f"{name}_axes")
