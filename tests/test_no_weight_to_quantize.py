@@ -109,3 +109,4 @@ def test_noise_on_the_quantizers_of_products_of_activations(noise: str, tmp_path
         digital=QUICK,
     )
     assert [node.node for node in result.chosen.allocation.nodes] == ["scores", "mix"]
+    assert any("activations alone are quantized" in note for note in result.notes)

@@ -86,6 +86,7 @@ def allocate_energy(
     """
     check_energy_budget(energy_per_mac, options)
     folder = Path(output)
+    quantizing: tuple[str, ...] = ()
     if weight_bits is not None or activation_bits is not None:
         digital = digital or AllocateOptions(seed=options.seed, device=options.device)
         check_budgets(weight_bits, activation_bits, digital)
@@ -102,6 +103,7 @@ def allocate_energy(
             options=digital,
         )
         model = quantized.model_path
+        quantizing = tuple(f"quantizing: {note}" for note in quantized.notes)
     base = load_noise_free(model)
     dataset = base.open_data(data)
     held_out = base.open_data(validation) if validation is not None else None
@@ -150,7 +152,7 @@ def allocate_energy(
             noise_check=check,
             nodes=ratios.nodes,
             loses_to_uniform=chosen is uniform and bool(_others(measured)),
-            notes=_notes(energy_per_mac, options, chosen, measured),
+            notes=(*quantizing, *_notes(energy_per_mac, options, chosen, measured)),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)
