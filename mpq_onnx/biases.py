@@ -50,15 +50,15 @@ def quantize_bias(
 
 
 def bias_of_its_own_scale(bias: np.ndarray) -> QuantizedBias:
-    """`bias` [channels] as the largest int8, or zero, times a scale a channel: what float32 holds, for any products.
+    """`bias` [channels] as plus or minus 64, or zero, times a scale a channel: exact, as 64 is a power of two, for any products.
 
     A float bias between a quantized weight and a quantized input is no way out: onnxruntime's optimizer WeightBiasQuantization
     makes an int32 of it that saturates. An int8 it leaves alone, and computes the node in float.
     """
-    largest = np.iinfo(np.int8).max
-    scale = (np.abs(bias) / largest).astype(np.float32)
+    factor = 64
+    scale = (np.abs(bias) / factor).astype(np.float32)
     normal = scale >= np.finfo(np.float32).tiny
-    integers = np.where(normal, np.sign(bias) * largest, 0).astype(np.int8)
+    integers = np.where(normal, np.sign(bias) * factor, 0).astype(np.int8)
     return QuantizedBias(integers, np.where(normal, scale, SMALLEST_SCALE).astype(np.float32))
 
 
