@@ -50,7 +50,7 @@ def quantize_bias(
 
 
 def bias_of_its_own_scale(bias: np.ndarray) -> QuantizedBias:
-    """`bias` [channels] as plus or minus 64, or zero, times a scale a channel: exact, as 64 is a power of two, for any products.
+    """`bias` [channels] as plus or minus 64, or zero, times a scale a channel: exact (64 is a power of two), for any products.
 
     A float bias between a quantized weight and a quantized input is no way out: onnxruntime's optimizer WeightBiasQuantization
     makes an int32 of it that saturates. An int8 it leaves alone, and computes the node in float.
