@@ -10,8 +10,9 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper, numpy_helper
 
 import mpq_onnx
-from mpq_onnx.errors import UsageError
+from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.mirror import build_mirror
 from mpq_onnx.workflows.options import AllocateOptions
 
 RNG = np.random.default_rng(0)
@@ -74,6 +75,13 @@ def test_branches_and_other_operator_sets_are_found() -> None:
     ]
 
 
+def test_a_branch_that_is_not_mirrored_names_the_remedy() -> None:
+    with pytest.raises(
+        ModelError, match=r"op If .* of node choose has no torch mirror; .*export --set NAME=VALUE"
+    ):
+        build_mirror(ir.from_proto(branching()), "branching.onnx")
+
+
 def test_branches_are_named_by_every_command(tmp_path: Path) -> None:
     path = tmp_path / "branching.onnx"
     onnx.save(branching(), path)
@@ -107,5 +115,5 @@ def test_a_weight_that_stays_float_is_said(tmp_path: Path) -> None:
     result = mpq_onnx.allocate(
         path, "random?count=64", tmp_path / "out", weight_bits=4, activation_bits=8, options=options
     )
-    assert any("scores (Einsum)" in note and "32 bits" in note for note in result.notes)
+    assert any("scores (Einsum: " in note and "32 bits" in note for note in result.notes)
     assert result.chosen.allocation.bit_operations == 20 * 32 * 8 + 12 * 4 * 8

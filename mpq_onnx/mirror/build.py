@@ -71,6 +71,18 @@ def unsupported_nodes(model: ir.Model) -> list[ir.Node]:
     ]
 
 
+def _remedy(node: ir.Node) -> str:
+    """What to do about a node that the op table lacks."""
+    if any(
+        each.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for each in node.attributes.values()
+    ):
+        return (
+            "where an input or an open length decides what it does, `mpq-onnx export --set NAME=VALUE` fixes that and"
+            " folds it away; docs/operators.md lists the supported ops"
+        )
+    return "docs/operators.md lists the supported ops"
+
+
 class _Builder:
     def __init__(self, model: ir.Model, where: str) -> None:
         self.model = model
@@ -86,7 +98,7 @@ class _Builder:
             node = missing[0]
             raise ModelError(
                 f"{self.where}: op {node.op_type} (domain {node.domain or 'ai.onnx'}) of node {node.name} has no"
-                " torch mirror; docs/operators.md lists the supported ops"
+                f" torch mirror; {_remedy(node)}"
             )
         graph = self.model.graph
         inputs = [value for value in graph.inputs if value.name not in graph.initializers]
