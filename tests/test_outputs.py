@@ -23,7 +23,7 @@ from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.runtime.statistics import Difference, Estimate, comparable, decibels
+from mpq_onnx.runtime.statistics import Difference, Estimate, Spread, comparable, decibels
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -229,6 +229,7 @@ def test_metrics_of_a_noisy_file_are_means_over_the_repeats(tmp_path: Path) -> N
         assert metric.value == pytest.approx(np.mean(spread.values))
         assert spread.low is not None and spread.high is not None
         assert metric.low <= spread.mean <= metric.high
+        assert type(metric).LIMITS[0] <= spread.low and spread.high <= type(metric).LIMITS[1]
     assert found.metrics["auroc"].high <= 1.2 and found.metrics["accuracy"].high <= 1
     agreement, sqnr = found.comparison.agreement, found.comparison.parts[0].sqnr
     assert agreement is not None and sqnr is not None
@@ -244,6 +245,9 @@ def test_intervals_over_repeats_hold_the_mean_and_cover_one_repeat(hits: list[in
     assert 0 <= found.low <= found.value <= found.high <= 1
     if len(set(hits)) == 1:
         assert (found.low, found.high) == (pytest.approx(shares[0].low), pytest.approx(shares[0].high))
+    spread = Spread.of([each.value for each in shares], type(shares[0]).LIMITS)
+    assert spread.low is not None and spread.high is not None
+    assert 0 <= spread.low <= spread.mean <= spread.high <= 1
 
 
 def test_intervals_over_repeats_cover_examples_and_noise_as_often_as_they_say() -> None:

@@ -133,22 +133,23 @@ def _spreads(
     metrics: Sequence[dict[str, Estimate]], comparison: Comparison | None, repeats: Sequence[Comparison]
 ) -> dict[str, Spread]:
     """Of every metric, of the agreement, and of the SQNR of the part whose mean is worst."""
-    values = {
-        name: [each[name].value for each in metrics]
-        for name in metrics[0]
-        if all(name in each for each in metrics)
+    estimates = {
+        name: [each[name] for each in metrics] for name in metrics[0] if all(name in each for each in metrics)
     }
     if comparison is not None:
-        agreements = [each.agreement.value for each in repeats if each.agreement is not None]
+        agreements: list[Estimate] = [each.agreement for each in repeats if each.agreement is not None]
         if agreements:
-            values["agreement"] = agreements
+            estimates["agreement"] = agreements
         position = next(
             (index for index, part in enumerate(comparison.parts) if part.part == comparison.worst_part), None
         )
         if position is not None:
             sqnrs = [each.parts[position].sqnr for each in repeats]
-            values["sqnr"] = [sqnr.value for sqnr in sqnrs if sqnr is not None]
-    return {name: Spread.of(each) for name, each in values.items()}
+            estimates["sqnr"] = [sqnr for sqnr in sqnrs if sqnr is not None]
+    return {
+        name: Spread.of([each.value for each in found], type(found[0]).LIMITS if found else Estimate.LIMITS)
+        for name, found in estimates.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -127,13 +127,15 @@ class Spread:
     values: tuple[float, ...]
 
     @staticmethod
-    def of(values: Sequence[float]) -> "Spread":
+    def of(values: Sequence[float], limits: tuple[float, float] = Estimate.LIMITS) -> "Spread":
+        """Args: limits: between which every value of this metric lies, and so its mean."""
         mean = float(np.mean(values))
         if len(values) < 2 or not np.isfinite(values).all():
             return Spread(mean, None, None, None, tuple(values))
         deviation = float(np.std(values, ddof=1))
         margin = _student_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
-        return Spread(mean, deviation, mean - margin, mean + margin, tuple(values))
+        low, high = max(mean - margin, limits[0]), min(mean + margin, limits[1])
+        return Spread(mean, deviation, low, high, tuple(values))
 
 
 class PairedCounts:
