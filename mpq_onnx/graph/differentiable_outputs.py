@@ -7,8 +7,8 @@ depends on them already. An output that is constant, or made of such steps on th
 
 import onnx_ir as ir
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
-"""Operators from which on a value depends on weights; a Gather from a constant table is one too."""
+from mpq_onnx.graph.operators import is_multiplier
+
 STEPS = frozenset(
     {
         "ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "OneHot", "Round", "Floor", "Ceil", "Sign", "Equal",
@@ -45,9 +45,10 @@ class _Flow:
         }
         for node in model.graph:
             inputs = [value for value in node.inputs if value is not None]
+            # From a multiplier on, or a look-up in a constant table, a value depends on weights.
             table = node.op_type == "Gather" and inputs[0].const_value is not None
             from_weights = any(value in self.weighted for value in inputs)
-            starts = node.op_type in WEIGHTED or (table and not from_weights)
+            starts = is_multiplier(node) or (table and not from_weights)
             passes = starts or any(value in self.smooth for value in inputs)
             for index, output in enumerate(node.outputs):
                 if starts or from_weights:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.operators import RECURRENT_OPS, is_multiplier, is_standard
 
-RECURRENT_OPS = ("LSTM", "GRU", "RNN")
-MAC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", *RECURRENT_OPS)
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 BIAS_INPUT = 2
 INPUT_WEIGHT, STATE_WEIGHT, GATE_BIAS = 1, 2, 3
@@ -182,7 +181,7 @@ class RecurrentMac(Mac):
 
 def macs_of_node(node: ir.Node) -> tuple[Mac, ...]:
     """The multiply-accumulates of `node`: none, one, or the two of a recurrent layer."""
-    if node.op_type in RECURRENT_OPS and node.domain in ("", "ai.onnx"):
+    if node.op_type in RECURRENT_OPS and is_standard(node):
         weights = ((index, node.inputs[index]) for index in (INPUT_WEIGHT, STATE_WEIGHT))
         return tuple(
             RecurrentMac(node, index, is_stored(held)) for index, held in weights if held is not None
@@ -193,7 +192,7 @@ def macs_of_node(node: ir.Node) -> tuple[Mac, ...]:
 
 def mac_of(node: ir.Node) -> Mac | None:
     """The facts of a node that multiplies two operands; None where `node` is another, or multiplies no activation."""
-    if node.op_type not in MAC_OPS or node.op_type in RECURRENT_OPS or node.domain not in ("", "ai.onnx"):
+    if not is_multiplier(node) or node.op_type in RECURRENT_OPS:
         return None
     if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
         return None

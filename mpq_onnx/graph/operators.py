@@ -19,11 +19,10 @@ PASS_THROUGH = frozenset(
 
 REDUCING = frozenset({"MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin"})
 """Those of them that leave most values out: of masked values none is left."""
-PARTING = frozenset({"Slice", "Split", "Gather", "GatherElements", "GatherND", "Compress"})
-"""Those of them that take a part out."""
 
-MULTIPLIERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
-"""Ops that multiply and accumulate."""
+RECURRENT_OPS = ("LSTM", "GRU", "RNN")
+MAC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", *RECURRENT_OPS)
+"""Ops that multiply and accumulate. See is_multiplier."""
 
 TABLE_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 JOINS = frozenset({"Concat", "ScatterND", "ScatterElements"})
@@ -76,6 +75,14 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.const_value is not None
 
 
+def rank_of(value: ir.Value | None) -> int | None:
+    """The number of axes; None where it is not known."""
+    if value is None:
+        return None
+    shape = value.shape if value.const_value is None else value.const_value.shape
+    return None if shape is None else len(shape)
+
+
 def is_pass_through(node: ir.Node) -> bool:
     """True where every output value is a value of the first input, or zero.
 
@@ -120,12 +127,12 @@ def is_join(node: ir.Node) -> bool:
 
 def is_multiplier(node: ir.Node) -> bool:
     """True for a node that multiplies and accumulates."""
-    return node.op_type in MULTIPLIERS and is_standard(node)
+    return node.op_type in MAC_OPS and is_standard(node)
 
 
 def factors(node: ir.Node) -> tuple[ir.Value, ...]:
     """The operands of a multiplier that are multiplied."""
-    chosen = {"Einsum": slice(None), "LSTM": slice(3), "GRU": slice(3), "RNN": slice(3)}
+    chosen = {"Einsum": slice(None)} | dict.fromkeys(RECURRENT_OPS, slice(3))
     return tuple(value for value in node.inputs[chosen.get(node.op_type, slice(2))] if value is not None)
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.mac import MAC_OPS
-from mpq_onnx.graph.operators import OWN_DOMAINS
+from mpq_onnx.graph.operators import OWN_DOMAINS, is_multiplier, is_standard
 from mpq_onnx.graph.quantized_already import is_integer_operator
 
 CONTRIBUTED = frozenset(
@@ -43,14 +42,14 @@ def uncounted_macs(model: ir.Model) -> tuple[UncountedMac, ...]:
 def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
     for node in model.graph.all_nodes():
         inside = node.graph is not model.graph
-        multiplies = node.domain in ("", "ai.onnx") and node.op_type in MAC_OPS
+        multiplies = is_multiplier(node)
         if inside and multiplies:
             yield UncountedMac(str(node.name), node.op_type, "in a branch or loop")
         elif is_integer_operator(node) and any(part in node.op_type for part in MULTIPLYING):
             yield UncountedMac(str(node.name), node.op_type, "an operator on integers")
         elif node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
             yield UncountedMac(str(node.name), node.op_type, "an operator of com.microsoft")
-        elif node.domain in ("", "ai.onnx") and (
+        elif is_standard(node) and (
             node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) != 2)
         ):
             yield UncountedMac(str(node.name), node.op_type, NO_PRODUCT)
@@ -61,7 +60,7 @@ def _of_functions(model: ir.Model) -> Iterator[UncountedMac]:
         if function.domain.startswith(OWN_DOMAINS):
             continue
         for node in function:
-            if node.domain in ("", "ai.onnx") and node.op_type in MAC_OPS:
+            if is_multiplier(node):
                 yield UncountedMac(
                     str(node.name or node.op_type), node.op_type, f"in function {function.name}"
                 )

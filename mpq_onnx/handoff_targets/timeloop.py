@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from mpq_onnx.files import write_text
-from mpq_onnx.graph.mac import RECURRENT_OPS
+from mpq_onnx.graph.operators import RECURRENT_OPS
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, refuse
 from mpq_onnx.handoff_targets.histograms import ValueHistogram, layer_histograms
 from mpq_onnx.handoff_targets.layers import LayerRow

@@ -6,6 +6,8 @@ operator of that name. onnxruntime puts the body in its place when it loads a fi
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import STANDARD_DOMAINS
+
 DOMAIN = "mpq_onnx.composite"
 VERSION = 1
 COMPOSITES = frozenset({"RMSNormalization", "Swish"})
@@ -19,7 +21,7 @@ def is_composite(function: ir.Function) -> bool:
 
 def is_standard(node: ir.Node) -> bool:
     """True for ONNX's own operators, those that a file holds as a function of ours included."""
-    return node.domain in ("", "ai.onnx") or (node.domain == DOMAIN and node.op_type in COMPOSITES)
+    return node.domain in STANDARD_DOMAINS or (node.domain == DOMAIN and node.op_type in COMPOSITES)
 
 
 def declare_composites(model: ir.Model) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+from mpq_onnx.graph.operators import is_standard
 
 KEPT_OUTSIDE = frozenset({ir.DataType.FLOAT16, ir.DataType.DOUBLE})
 PRECISION = {ir.DataType.FLOAT16: 2**-10, ir.DataType.BFLOAT16: 2**-7, ir.DataType.DOUBLE: 2**-23}
@@ -82,7 +83,7 @@ def _is_output_cast(node: ir.Node) -> bool:
 
 def _cast_type(node: ir.Node) -> ir.DataType | None:
     """The type that a Cast makes; None for other nodes."""
-    if node.op_type != "Cast" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Cast" or not is_standard(node):
         return None
     return ir.DataType(node.attributes.get_int("to", ir.DataType.UNDEFINED))
 
@@ -171,7 +172,7 @@ def _as_float32(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
 def _changes_nothing(node: ir.Node) -> bool:
     """A Cast or CastLike from float32 to float32."""
     wanted = _cast_type(node)
-    if node.op_type == "CastLike" and node.domain in ("", "ai.onnx") and node.inputs[1] is not None:
+    if node.op_type == "CastLike" and is_standard(node) and node.inputs[1] is not None:
         wanted = node.inputs[1].dtype
     source = node.inputs[0] if node.inputs else None
     return source is not None and source.dtype == ir.DataType.FLOAT == wanted

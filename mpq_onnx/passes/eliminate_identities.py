@@ -5,6 +5,8 @@ onnx_ir has such a pass, which lets a branch of an If end with a tensor from out
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard
+
 
 class EliminateIdentitiesPass(ir.passes.InPlacePass):
     """Everybody reads what the Identity reads, in subgraphs and functions too.
@@ -19,7 +21,7 @@ class EliminateIdentitiesPass(ir.passes.InPlacePass):
 
 
 def _eliminate(node: ir.Node) -> bool:
-    if node.op_type != "Identity" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Identity" or not is_standard(node):
         return False
     source, result = node.inputs[0], node.outputs[0]
     if source is None:

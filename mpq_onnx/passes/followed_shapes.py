@@ -8,6 +8,8 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from mpq_onnx.graph.operators import is_standard
+
 LARGEST_KNOWN = 64
 """Elements of an integer tensor whose values are followed: shapes, axes, indices."""
 SHAPE_ARITHMETIC = frozenset(
@@ -47,7 +49,7 @@ class FollowedShapes:
 
     def follow(self, node: ir.Node) -> None:
         """Find what can be told of the outputs of `node`; its inputs have been followed."""
-        if node.domain not in ("", "ai.onnx"):
+        if not is_standard(node):
             return
         self._follow_value(node)
         types: dict[str, onnx.TypeProto] = {}

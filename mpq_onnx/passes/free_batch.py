@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.batch_constants import FREED
 from mpq_onnx.passes.followed_shapes import FollowedShapes
@@ -46,7 +47,7 @@ class FreeBatchPass(ir.passes.InPlacePass):
                 followed.shapes[value] = _replaced(_lengths(value.shape), axis, size * MULTIPLE)
         seen: set[ir.Node] = set()
         for node in list(graph):
-            free = FREED.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            free = FREED.get(node.op_type) if is_standard(node) else None
             reason = free(node, written, followed, size) if free is not None else None
             self.reason = self.reason or reason
             for each in [*_new_before(node, seen), node]:

@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.ops.composites import COMPOSITES, DOMAIN, VERSION
 
 
@@ -12,9 +13,7 @@ class HoldCompositesPass(ir.passes.InPlacePass):
         nodes = [
             node
             for node in model.graph.all_nodes()
-            if node.op_type in COMPOSITES
-            and node.domain in ("", "ai.onnx")
-            and _counts_axes_from_the_end(node)
+            if node.op_type in COMPOSITES and is_standard(node) and _counts_axes_from_the_end(node)
         ]
         for node in nodes:
             node.domain = DOMAIN

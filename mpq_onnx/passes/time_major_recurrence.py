@@ -3,8 +3,8 @@
 import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+from mpq_onnx.graph.operators import RECURRENT_OPS, is_standard
 
-RECURRENT_OPS = ("LSTM", "GRU", "RNN")
 TRANSPOSED_INPUTS = (0, 5, 6)
 """X, initial_h, initial_c."""
 SWAPPED = (1, 0, 2)
@@ -21,7 +21,7 @@ class TimeMajorRecurrencePass(ir.passes.InPlacePass):
             node
             for node in model.graph.all_nodes()
             if node.op_type in RECURRENT_OPS
-            and node.domain in ("", "ai.onnx")
+            and is_standard(node)
             and node.attributes.get_int("layout", 0) == 1
         ]
         for node in nodes:

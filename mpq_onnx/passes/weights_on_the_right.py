@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import Mac, einsum_labels, mac_of
+from mpq_onnx.graph.operators import rank_of
 from mpq_onnx.model_file import add_initializer
 from mpq_onnx.passes.tied_weights import MATRIX, has_readers_besides
 
@@ -89,7 +90,7 @@ def _swap_einsum(node: ir.Node) -> bool:
 
 def _turn_matmul(graph: ir.Graph, mac: Mac, turned: dict[tuple[ir.Value, str], ir.Value]) -> bool:
     node, left = mac.node, mac.held_index == 0
-    held_rank, data_rank = _rank(mac.held), _rank(mac.data)
+    held_rank, data_rank = rank_of(mac.held), rank_of(mac.data)
     if held_rank is None or data_rank is None or (not left and held_rank >= MATRIX):
         return False
     data = mac.data
@@ -110,12 +111,6 @@ def _turn_matmul(graph: ir.Graph, mac: Mac, turned: dict[tuple[ir.Value, str], i
     return True
 
 
-def _rank(value: ir.Value) -> int | None:
-    if value.const_value is not None:
-        return len(value.const_value.shape)
-    return None if value.shape is None else len(value.shape)
-
-
 def _at_least_matrix(array: np.ndarray) -> np.ndarray:
     return array.reshape((1,) * (MATRIX - array.ndim) + array.shape)
 
@@ -130,9 +125,11 @@ def _order(rank: int) -> list[int]:
 
 def _turned_weight(graph: ir.Graph, node: ir.Node, weight: ir.Value) -> ir.Value:
     """The weight with its last two axes swapped: an initializer, or a Transpose of what others read or is made of integers."""
-    if weight.const_value is not None and not (_rank(weight) == MATRIX and has_readers_besides(weight, node)):
+    if weight.const_value is not None and not (
+        rank_of(weight) == MATRIX and has_readers_besides(weight, node)
+    ):
         return add_initializer(graph, f"{weight.name}_turned", _swapped(weight.const_value.numpy()))
-    rank = _rank(weight)
+    rank = rank_of(weight)
     assert rank is not None
     return _transposed_before(graph, node, weight, rank)
 
@@ -207,7 +204,7 @@ def _passable(node: ir.Node) -> ir.Node | None:
         return reader
     constants = [each for each in others if each.const_value is not None]
     if reader.op_type == "Add" and len(constants) == 1:
-        rank, own = len(constants[0].const_value.shape), _rank(value)  # type: ignore[union-attr]
+        rank, own = len(constants[0].const_value.shape), rank_of(value)  # type: ignore[union-attr]
         return reader if own is None or rank <= own else None
     return None
 

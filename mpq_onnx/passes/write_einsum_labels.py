@@ -8,6 +8,8 @@ import string
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard, rank_of
+
 ELLIPSIS = "..."
 
 
@@ -17,21 +19,14 @@ class WriteEinsumLabelsPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for node in model.graph.all_nodes():
-            if node.op_type != "Einsum" or node.domain not in ("", "ai.onnx"):
+            if node.op_type != "Einsum" or not is_standard(node):
                 continue
             equation = node.attributes["equation"].as_string().replace(" ", "")
-            written = _written_out(equation, [_rank(value) for value in node.inputs])
+            written = _written_out(equation, [rank_of(value) for value in node.inputs])
             if written not in (None, equation):
                 node.attributes["equation"] = ir.AttrString("equation", written)
                 modified = True
         return ir.passes.PassResult(model, modified=modified)
-
-
-def _rank(value: ir.Value | None) -> int | None:
-    if value is None:
-        return None
-    shape = value.shape if value.const_value is None else value.const_value.shape
-    return None if shape is None else len(shape)
 
 
 def _written_out(equation: str, ranks: list[int | None]) -> str | None:

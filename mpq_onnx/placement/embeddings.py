@@ -4,6 +4,7 @@ from collections.abc import Set
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.placement.sites import WeightSite, WeightUse
 
 EMBEDDING_BITS = 8
@@ -19,7 +20,7 @@ def embedding_sites(model: ir.Model, taken: Set[str], bits: int) -> tuple[Weight
     shapes: dict[str, tuple[int, ...]] = {}
     uses: dict[str, list[WeightUse]] = {}
     for node in model.graph:
-        table = node.inputs[0] if node.op_type == "Gather" and node.domain in ("", "ai.onnx") else None
+        table = node.inputs[0] if node.op_type == "Gather" and is_standard(node) else None
         if table is None or table.const_value is None or table.name in taken:
             continue
         rows = node.inputs[1]

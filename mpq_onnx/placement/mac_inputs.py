@@ -8,13 +8,10 @@ import math
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.mac import MAC_OPS
+from mpq_onnx.graph.operators import factors, is_multiplier
 from mpq_onnx.graph.roles import ValueRoles
 from mpq_onnx.placement.all_outputs import INPUT_BITS, is_input_data
 from mpq_onnx.placement.sites import ActivationSite, Shapes, shape_of
-
-FACTORS = {"Einsum": slice(None)}
-"""Inputs that are multiplied; the first two of all other ops."""
 
 
 def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
@@ -22,14 +19,10 @@ def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tupl
     readers: dict[str, list[str]] = {}
     values: dict[str, ir.Value] = {}
     for node in model.graph:
-        if node.op_type not in MAC_OPS or node.domain not in ("", "ai.onnx"):
+        if not is_multiplier(node):
             continue
-        for value in dict.fromkeys(node.inputs[FACTORS.get(node.op_type, slice(2))]):
-            if (
-                value is None
-                or not roles.is_quantizable(value)
-                or not math.prod(shape_of(_name(value), shapes))
-            ):
+        for value in dict.fromkeys(factors(node)):
+            if not roles.is_quantizable(value) or not math.prod(shape_of(_name(value), shapes)):
                 continue
             values[_name(value)] = value
             readers.setdefault(_name(value), []).append(str(node.name))

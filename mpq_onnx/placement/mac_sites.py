@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.mac import Mac, macs_of
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.placement.quantizer_ranges import quantizer_axis, quantizer_range
 from mpq_onnx.placement.sites import Shapes, value_shape
 
@@ -51,7 +52,7 @@ def mac_sites(
         ModelError: an Einsum of other than two operands.
     """
     for node in model.graph:
-        if node.op_type == "Einsum" and node.domain in ("", "ai.onnx") and len(node.inputs) != 2:
+        if node.op_type == "Einsum" and is_standard(node) and len(node.inputs) != 2:
             raise ModelError(f"node {node.name} (Einsum): only products of two operands are counted")
     return tuple(_site(mac, shapes, stored_levels, ignore_groups) for mac in macs_of(model.graph))
 

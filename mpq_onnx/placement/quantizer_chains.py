@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import BIAS_INPUT, CONVOLUTIONS, is_stored
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
 
@@ -101,7 +102,7 @@ def quantizer_chains(model: ir.Model) -> Chains:
     for node in model.graph:
         if node.domain == DYNAMIC_DOMAIN or node.op_type == "DynamicQuantizeLinear":
             others.append(node)
-        if node.domain not in ("", "ai.onnx") or node.op_type != "DequantizeLinear":
+        if not is_standard(node) or node.op_type != "DequantizeLinear":
             continue
         stored = _weight_chain(node)
         chain = _activation_chain(node) if stored is None else None

@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, Layouts
-from mpq_onnx.graph.mac import MAC_OPS, Mac, is_stored, macs_of
+from mpq_onnx.graph.mac import Mac, is_stored, macs_of
+from mpq_onnx.graph.operators import MAC_OPS
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of every tensor for one example, by tensor name."""

@@ -66,7 +66,7 @@ def with_raised_scales(
     """`grids` with the scale of every channel raised whose bias int32 would not hold.
 
     A weight with several readers is raised only as far as all of them need it: one whose input is nearly zero must not take
-    the weight from another. One scale for a whole tensor stays as it is. Where that is not enough the bias stays float.
+    the weight from another. One scale for a whole tensor stays as it is. Beyond that a bias has a scale of its own.
     """
     changed = dict(grids)
     for tensor, grid in grids.items():

@@ -21,7 +21,7 @@ from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.energy_allocators.uniform import NAME as UNIFORM
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
-from mpq_onnx.graph.mac import RECURRENT_OPS
+from mpq_onnx.graph.operators import RECURRENT_OPS
 from mpq_onnx.graph.quantized_already import check_no_integer_operators
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.passes.fusing import polynomial
 from mpq_onnx.passes.fusing.axes import kept_shape, mean_axes_before, reduced_axes, same_shape
 from mpq_onnx.passes.fusing.polynomial import Function, Moment, Polynomial, TooComplexError, atom, monomial
@@ -40,7 +41,7 @@ def constant_scalar(value: ir.Value | None) -> float | None:
 def producer(value: ir.Value | None) -> ir.Node | None:
     """The standard operator that makes `value`."""
     node = None if value is None else value.producer()
-    return node if node is not None and node.domain in ("", "ai.onnx") else None
+    return node if node is not None and is_standard(node) else None
 
 
 def ancestors(value: ir.Value, most: int, through: frozenset[str] = READ) -> Iterator[ir.Value]:

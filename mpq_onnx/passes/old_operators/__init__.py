@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.passes.old_operators import group_normalization, resize, softmax
 
 WAITING = "mpq_onnx.today"
@@ -30,7 +31,7 @@ def restate_old_operators(model: ir.Model, opset: int) -> None:
         ModelError: a node whose meaning hangs on a shape that is not known.
     """
     for node in list(model.graph.all_nodes()):
-        restate = RESTATED.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        restate = RESTATED.get(node.op_type) if is_standard(node) else None
         nodes = restate(node, opset) if restate is not None else None
         if nodes is None:
             continue
