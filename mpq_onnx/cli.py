@@ -1,7 +1,7 @@
 """The command line: parse, call the API, print. Exit codes: 0 fine, 1 a gate failed, 2 wrong usage, 3 unusable input."""
 
+import dataclasses
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,24 +11,12 @@ import click
 
 import mpq_onnx
 from mpq_onnx.errors import MpqOnnxError, UsageError
+from mpq_onnx.option_types import Gate, NumberList
 
 GATE_FAILED = 1
 INTERRUPTED = 130
 LONGEST_FACT = 200
 """Characters of a fact about a model that are shown."""
-GATED_METRICS = (
-    "top1",
-    "top5",
-    "accuracy",
-    "auroc",
-    "log_loss",
-    "cosine",
-    "spearman",
-    "agreement",
-    "sqnr",
-    "bytes",
-)
-"""The first part of a name such as accuracy-matched."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,39 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("mpq-onnx: interrupted; nothing that existed was changed", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-class NumberList(click.ParamType):
-    """Numbers with commas between them."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r}: write numbers with commas between them, such as 2,4,8", parameter, context)
-
-
-class Gate(click.ParamType):
-    """metric=value."""
-
-    name = "metric=value"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        metric, equals, limit = value.partition("=")
-        if metric.partition("-")[0] not in GATED_METRICS:
-            self.fail(f"{metric!r}: choose one of {', '.join(GATED_METRICS)}", parameter, context)
-        try:
-            if not equals or not math.isfinite(float(limit)):
-                raise ValueError
-        except ValueError:
-            self.fail(f"{value!r}: write metric=value, such as top1=0.90", parameter, context)
-        return metric, float(limit)
 
 
 def _configure(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
@@ -583,13 +538,12 @@ def evaluate(
 ) -> None:
     """Measure MODEL, float, quantized or noisy, on data."""
     from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
-    from mpq_onnx.workflows.gates import Reached, failures, reached
+    from mpq_onnx.workflows.gates import judged
 
     result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
-    figures = {**reached(result.evaluation), "bytes": Reached(float(result.bytes))}
-    failed = failures(figures, gates, ceilings)
+    verdicts = judged(result.evaluation, result.bytes, gates, ceilings)
     if as_json:
-        _print_json(result)
+        _print_json({**_fields(result), "gates": verdicts})
     else:
         click.echo(result_table({Path(model).name: (result.widths, result.evaluation)}))
         _print_parts(result.evaluation)
@@ -616,8 +570,11 @@ def evaluate(
             click.echo(energy_text(result.energy))
         if result.ratios is not None:
             click.echo(f"\n{ratio_table(result.ratios.nodes)}")
-    for line in failed:
-        click.echo(f"mpq-onnx: gate failed: {line}", err=True)
+        for verdict in verdicts:
+            click.echo(f"gate {'passed' if verdict.passed else 'failed'}: {verdict}")
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    for verdict in failed:
+        click.echo(f"mpq-onnx: gate failed: {verdict}", err=True)
     if failed:
         sys.exit(GATE_FAILED)
 
@@ -855,6 +812,11 @@ def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given; the others keep their defaults."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _fields(result: Any) -> dict[str, Any]:
+    """A result's own fields, of which another may stand beside them."""
+    return {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
 
 
 def _print_json(result: Any) -> None:

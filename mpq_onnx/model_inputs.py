@@ -8,6 +8,11 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import DataError
 
+IMAGE_AXES = 3
+"""Of one example."""
+MOST_CHANNELS = 4
+"""Of an image; an axis that is longer is a height or a width."""
+
 
 @dataclass(frozen=True)
 class ModelInput:
@@ -33,8 +38,12 @@ class ModelInput:
             return self.shape
         return (*self.shape[: self.example_axis], *self.shape[self.example_axis + 1 :])
 
-    def check(self, array: np.ndarray, where: str) -> None:
-        """Raise DataError unless examples [examples, ...] fit this input, free of NaN and infinities."""
+    def check(self, array: np.ndarray, where: str, image_files: bool = False) -> None:
+        """Raise DataError unless examples [examples, ...] fit this input, free of NaN and infinities.
+
+        Args:
+            image_files: the examples come from files, which resize= and crop= apply to.
+        """
         if self.example_shape is not None:
             fits = array.ndim == len(self.example_shape) + 1 and all(
                 wanted is None or wanted == size
@@ -44,7 +53,7 @@ class ModelInput:
                 wanted_text = ["any" if size is None else str(size) for size in self.example_shape]
                 raise DataError(
                     f"{where}: examples of shape ({', '.join(map(str, array.shape[1:]))}) do not fit model input"
-                    f" {self.name} ({', '.join(wanted_text)}); set layout= or convert the data"
+                    f" {self.name} ({', '.join(wanted_text)}); {shape_advice(array.shape[1:], self.example_shape, image_files)}"
                 )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             example = int(np.argwhere(~np.isfinite(array))[0][0])
@@ -66,6 +75,44 @@ class ModelInput:
                 )
             return np.ascontiguousarray(examples[0])
         return np.ascontiguousarray(np.moveaxis(examples, 0, self.example_axis))
+
+
+def shape_advice(found: Sequence[int], wanted: Sequence[int | None], image_files: bool) -> str:
+    """What to do about an example of shape `found` where the model reads `wanted`, axes of None being open."""
+    if len(found) != IMAGE_AXES or len(wanted) != IMAGE_AXES:
+        return "convert the data"
+    if image_files:
+        return _file_advice(found, wanted)
+    orders = {"": tuple(found), "nhwc": (found[2], *found[:2]), "nchw": (*found[1:], found[0])}
+    layout = next((name for name, sizes in orders.items() if _fits(sizes, wanted)), None)
+    if layout:
+        return f"set layout={layout}"
+    for name, place in (("", 0), ("", 2), ("nhwc", 0), ("nchw", 2)):
+        sizes = orders[name]
+        if sizes[place] == wanted[place] and sizes[place] <= MOST_CHANNELS:
+            lengths = [size for axis, size in enumerate(wanted) if axis != place]
+            resize = f"resize the images to {_by(lengths)} pixels before they are stored"
+            return f"set layout={name} and {resize}" if name else resize
+    return "convert the data"
+
+
+def _file_advice(found: Sequence[int], wanted: Sequence[int | None]) -> str:
+    """Image files come as [3, height, width]."""
+    height, width = wanted[1:]
+    if not _fits(found[:1], wanted[:1]):
+        return "image files become 3 channels, before height and width; convert the model, or give arrays by npz:"
+    if height is not None and height == width:
+        return f"set resize={height}&crop={height}, or a larger resize="
+    return f"resize the files to {_by([height, width])} pixels"
+
+
+def _fits(sizes: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return all(size is None or size == given for given, size in zip(sizes, wanted, strict=True))
+
+
+def _by(lengths: Sequence[int | None]) -> str:
+    """`224 x 224`; open axes are any."""
+    return " x ".join("any" if size is None else str(size) for size in lengths)
 
 
 def model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:

@@ -149,6 +149,42 @@ def test_wrong_shape_and_nan_are_refused(npz: Path, tmp_path: Path) -> None:
         list(open_dataset(f"npz:{path}", IMAGE).batches(6))
 
 
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [
+        ((4, 8, 6, 3), "set layout=nhwc"),
+        ((4, 3, 10, 6), "resize the images to 8 x 6 pixels before they are stored"),
+        ((4, 10, 12, 3), "set layout=nhwc and resize the images to 8 x 6 pixels"),
+        ((4, 20, 30, 40), "convert the data"),
+    ],
+)
+def test_images_that_do_not_fit_get_the_advice_that_helps(
+    shape: tuple[int, ...], advice: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "images.npz", images=np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=rf"\(3, 8, 6\); {advice}") as caught:
+        open_dataset(f"npz:{tmp_path / 'images.npz'}", IMAGE).read([0])
+    assert "layout" in advice or "layout" not in str(caught.value)
+
+
+def test_image_files_that_do_not_fit_are_to_be_resized(colours: Path) -> None:
+    square = (ModelInput("images", np.dtype(np.float32), (None, 3, 16, 16)),)
+    with pytest.raises(DataError, match="set resize=16&crop=16") as caught:
+        open_dataset(f"imagefolder:{colours}/images", square).read([0])
+    assert "layout" not in str(caught.value)
+    assert open_dataset(f"imagefolder:{colours}/images?resize=16&crop=16", square).read([0]).examples == 1
+    with pytest.raises(DataError, match="set resize=16&crop=16"):
+        open_dataset(f"imagefolder:{colours}/images?resize=20", square).read([0])
+    with pytest.raises(DataError, match="resize the files to 9 x 7 pixels"):
+        inputs = (ModelInput("images", np.dtype(np.float32), (None, 3, 9, 7)),)
+        open_dataset(f"imagefolder:{colours}/images", inputs).read([0])
+
+
+def test_a_seed_of_an_order_is_no_negative_number() -> None:
+    with pytest.raises(UsageError, match="shuffle=-1: must be at least 0"):
+        open_dataset("digits?shuffle=-1", PIXELS)
+
+
 def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     path.write_bytes(b"PK\x03\x04 nothing of the kind")

@@ -24,6 +24,7 @@ from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread, comparable, decibels
+from mpq_onnx.workflows.gates import Verdict
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -194,6 +195,32 @@ def test_a_gate_on_what_was_not_measured_lists_what_was(tmp_path: Path) -> None:
     command = ("evaluate", path, "--data", "random?count=9", "--min", "sqnr=3")
     alone = run_inside(*command)
     assert alone.returncode == 2 and "bytes" in alone.stderr and "--baseline" in alone.stderr
+
+
+def test_a_gate_is_shown_with_its_limit_to_the_last_digit(tmp_path: Path) -> None:
+    exact, dead = detector(tmp_path / "exact.onnx"), detector(tmp_path / "dead.onnx", 0.9)
+    command = ("evaluate", dead, "--data", "random?count=9", "--baseline", exact, "--max", "bytes=1234567")
+    shown = run_inside(*command, "--min", "cosine=0.123456789")
+    assert shown.returncode == 0
+    assert ">= 0.123456789" in shown.stdout and "<= 1234567" in shown.stdout
+    assert "gate passed: cosine" in shown.stdout and str(dead.stat().st_size) in shown.stdout
+    gates = json.loads(run_inside(*command, "--min", "cosine=2", "--json").stdout)["gates"]
+    assert [(gate["metric"], gate["passed"]) for gate in gates] == [("cosine", False), ("bytes", True)]
+
+
+def test_figures_show_the_digits_that_tell_them_from_their_limit() -> None:
+    assert str(Verdict("top1", 0.89999999, None, 0.9, None, False)) == "top1 0.89999999 < 0.9"
+    assert str(Verdict("log_loss", 0.5, "y[:, 2]", None, 0.25, False)) == "log_loss 0.5 > 0.25 (y[:, 2])"
+
+
+def test_a_share_in_percent_gets_a_hint(tmp_path: Path) -> None:
+    path = detector(tmp_path / "exact.onnx")
+    command = ("--data", "random?count=9")
+    missed = run_inside("evaluate", path, *command, "--baseline", path, "--min", "cosine=90")
+    assert missed.returncode == 1 and "write cosine=0.9 for 90 %" in missed.stderr
+    search = ("search", path, "--data", "npz:absent", "--test", "npz:absent", "-o", tmp_path / "out")
+    refused = run_inside(*search, "--min", "top1=90")
+    assert refused.returncode == 2 and "shares go from 0 to 1: write top1=0.9" in refused.stderr
 
 
 def noisy_binary() -> tuple[onnx.ModelProto, ir.Model]:

@@ -46,6 +46,36 @@ def test_the_page_names_every_function_and_nothing_else() -> None:
     assert all(f"`{name}`" in table for name in mpq_onnx.__all__ if name.startswith("load_"))
 
 
+def test_every_function_takes_paths(session: Path, tmp_path: Path) -> None:
+    """What the page shows with texts, with pathlib's paths."""
+    data, model, digital = "digits?count=64", tmp_path / "again.onnx", tmp_path / "digital"
+    exported = mpq_onnx.export(session / "digits.onnx", model)
+    assert exported.path == str(model) and exported.metadata == mpq_onnx.export(str(model), model).metadata
+    calibration = tmp_path / "calibration.json"
+    mpq_onnx.calibrate(model, data, calibration)
+    options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", bias_correction=False)
+    mpq_onnx.allocate(model, data, digital, weight_bits=4, calibration=calibration, options=options)
+    quantized, allocation = digital / "model.onnx", digital / "allocation.json"
+    assert mpq_onnx.load_allocation(allocation).mean_weight_bits == 4
+    mpq_onnx.apply(model, allocation, tmp_path / "applied.onnx", calibration=calibration)
+    assert mpq_onnx.evaluate(quantized, data, baseline=model).evaluation.examples == 64
+    assert mpq_onnx.compare(model, quantized, data)
+    assert mpq_onnx.card(quantized)["model"]["bytes"] == quantized.stat().st_size
+    mpq_onnx.handoff(quantized, tmp_path / "handoff", to="csv")
+    mpq_onnx.report_folder(digital, tmp_path / "page.html", figures=tmp_path / "figures")
+    configuration = {"data": data, "weight_bits": 4, "method": "uniform", "rounding": "nearest"}
+    assert not mpq_onnx.sweep(model, configuration, tmp_path / "sweep").failed
+    noise = mpq_onnx.EnergyOptions(("shot",), method="uniform", repeats=1)
+    mpq_onnx.allocate_energy(model, data, tmp_path / "analog", energy_per_mac=5, options=noise)
+    noisy, energies = tmp_path / "analog" / "model.onnx", tmp_path / "analog" / "energy.json"
+    assert mpq_onnx.load_energy_allocation(energies).mean_energy_per_mac == 5
+    mpq_onnx.apply_energy(model, energies, tmp_path / "noisy.onnx")
+    mpq_onnx.noise_to_bits(noisy, data, tmp_path / "bits.json")
+    goals, ends = (mpq_onnx.Goal("top1", 0.0),), mpq_onnx.Interval(3, 4, 0.5)
+    mpq_onnx.search_bits(model, data, data, tmp_path / "bits", goals=goals, interval=ends, options=options)
+    mpq_onnx.search_energy(model, data, data, tmp_path / "e", goals=goals, interval=ends, options=noise)
+
+
 def gate(session: Path, output: Path, **limits: str) -> subprocess.CompletedProcess:
     binaries = Path(sys.executable).parent
     environment = {

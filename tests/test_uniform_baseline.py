@@ -310,6 +310,32 @@ def test_widths_that_are_none_are_refused(
         list(runs_of(config if len(config) > 1 else {"data": "npz:absent.npz", "weight_bits": 99}))
 
 
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (["search", "--min", "top1=0.5", "--to", "20"], ["--weight-bits 20", "16"]),
+        (["search", "--min", "top1=0.5", "--from", "1"], ["cannot be reached", "is 2"]),
+        (["search", "--min", "top1=0.5", "--noise", "shot", "--to", "nan"], ["0 < low < high"]),
+        (["search", "--min", "top1=0.5", "--noise", "shot", "--from", "-3"], ["0 < low < high"]),
+        (["allocate", "--weight-bits", "4", "--learning-rate", "nan"], ["learning-rate nan", "above 0"]),
+        (["allocate", "--weight-bits", "4", "--penalty", "-1"], ["penalty -1", "above 0"]),
+        (["allocate", "--noise", "shot", "--energy-per-mac", "nan"], ["--energy-per-mac nan"]),
+        (["allocate", "--noise", "shot", "--energy-per-mac", "2", "--weight-bits", "0"], ["--weight-bits 0"]),
+        (["allocate", "--noise", "shot", "--energy-per-mac", "2", "--penalty", "inf"], ["penalty inf"]),
+    ],
+)
+def test_budgets_that_are_none_are_refused_before_the_model_is_looked_for(
+    command: list[str], parts: list[str], tmp_path: Path
+) -> None:
+    name, *options = command
+    test = ["--test", "npz:absent.npz"] if name == "search" else []
+    result = run_inside(
+        name, "absent.onnx", "--data", "npz:absent.npz", *test, "-o", tmp_path / "out", *options
+    )
+    assert_one_line(result, 2, *parts)
+    assert not (tmp_path / "out").exists()
+
+
 def test_python_callers_are_told_the_same() -> None:
     for choices in ((4, 4.0, 8), (True, 4), ("4", 8), (float("nan"),), ()):
         with pytest.raises(UsageError, match="bit-choices"):

@@ -60,9 +60,7 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")
     start, count = spec.integer("start", 0, least=0), spec.integer("count", None, least=1)
-    seed = spec.integer("shuffle", None)
-    if seed is not None and seed < 0:
-        raise DataError(f"data spec {text}: shuffle={seed} is a seed, 0 or more")
+    seed = spec.integer("shuffle", None, least=0)
     known = facts or {}
     examples = opener(spec, inputs, known)
     spec.refuse_unused()

@@ -46,6 +46,8 @@ class Examples:
     """So many examples, one after the other, belong together: 2 where they are pairs."""
     numbered_folders: int | None = None
     """How many folders gave labels by their places alone; None where labels have another source."""
+    image_files: bool = False
+    """Whether the examples are images in files, which are resized and cropped as they are read."""
 
     def described(self, indices: Sequence[int]) -> Iterable[bytes]:
         """See `describe`."""
@@ -93,7 +95,7 @@ class Dataset:
             if array.dtype.kind not in "fiub":
                 raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
             typed = np.ascontiguousarray(array, dtype=wanted.dtype)
-            wanted.check(typed, self.name)
+            wanted.check(typed, self.name, self.examples.image_files)
             arrays[wanted.name] = wanted.place(typed, self.name)
         return Batch(arrays, batch.labels, batch.groups, len(positions))
 

@@ -57,6 +57,7 @@ def image_examples(
         describe_version=describe_version,
         setup=repr(preprocessing),
         numbered_folders=numbered_folders,
+        image_files=True,
     )
 
 

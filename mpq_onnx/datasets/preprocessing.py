@@ -128,7 +128,6 @@ def _floats(text: str | None) -> tuple[float, ...]:
 
 def _per_channel(values: tuple[float, ...], images: np.ndarray) -> np.ndarray:
     if len(values) not in (1, images.shape[1]):
-        raise DataError(
-            f"{len(values)} values of mean or std for {images.shape[1]} image channels; set layout="
-        )
+        advice = "set layout=nhwc" if len(values) == images.shape[-1] else "give one, or one a channel"
+        raise DataError(f"{len(values)} values of mean or std for {images.shape[1]} image channels; {advice}")
     return np.asarray(values, dtype=np.float32).reshape(1, -1, *[1] * (images.ndim - 2))

@@ -9,7 +9,7 @@ from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.runtime.session import DEVICES
-from mpq_onnx.workflows.options import GRANULARITIES
+from mpq_onnx.workflows.options import GRANULARITIES, check_training
 
 COMPAT_NONE = "none"
 COMPAT_GARG2021 = "garg2021"
@@ -57,6 +57,7 @@ class EnergyOptions:
         for option in ("steps", "batch_size", "repeats"):
             if getattr(self, option) < 1:
                 raise UsageError(f"{option.replace('_', '-')} {getattr(self, option)}: must be at least 1")
+        check_training(self.learning_rate, self.penalty)
 
     @property
     def chosen_penalty(self) -> float:

@@ -56,10 +56,10 @@ class ExportResult:
 
 
 def export(
-    source: str,
+    source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     pretrained: bool = False,
     seed: int = 0,
     task: str | None = None,
@@ -88,6 +88,7 @@ def export(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    source, weights = os.fspath(source), None if weights is None else os.fspath(weights)
     if preprocess is not None:
         parse_preprocessing(parse_options(preprocess, "--preprocess"), "--preprocess")
     if task is not None:

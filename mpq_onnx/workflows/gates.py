@@ -8,6 +8,13 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.part_figures import FIGURES, worst
 
+SHARES = frozenset({"top1", "top5", "accuracy", "auroc", "agreement", "cosine", "spearman"})
+"""Metrics that are 1 at best."""
+PERCENT = 100
+SIGNS = {(True, True): ">=", (True, False): "<", (False, True): "<=", (False, False): ">"}
+"""By whether the limit is from below, and whether it is kept."""
+FEWEST_DIGITS = 6
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -39,28 +46,84 @@ def reached(evaluation: Evaluation) -> dict[str, Reached]:
     return {**metrics, **found}
 
 
-def failures(
-    figures: dict[str, Reached],
+@dataclass(frozen=True)
+class Verdict:
+    """How a figure stands to a limit that was set on it."""
+
+    metric: str
+    value: float
+    part: str | None
+    """See Reached."""
+    least: float | None
+    """What it must reach; None where the limit is from above."""
+    most: float | None
+    """What it must not exceed."""
+    passed: bool
+    """NaN passes no limit."""
+
+    def __str__(self) -> str:
+        """`top1 0.873 < 0.9`, in as many digits as tell the two apart; a share with a limit above 1 gets a hint."""
+        limit = self.least if self.least is not None else self.most
+        assert limit is not None
+        where = f" ({self.part})" if self.part is not None else ""
+        hint = _share_hint(self.metric, limit)
+        if math.isnan(self.value):
+            return f"{self.metric}{where} is NaN; wanted {limit:.12g}{hint}"
+        sign = SIGNS[self.least is not None, self.passed]
+        return f"{self.metric} {_digits(self.value, limit)} {sign} {limit:.12g}{where}{hint}"
+
+
+def judged(
+    evaluation: Evaluation,
+    size: int,
     minima: Sequence[tuple[str, float]],
     maxima: Sequence[tuple[str, float]],
-) -> list[str]:
-    """A line for every limit (metric, value) that is missed; NaN misses every limit.
+) -> tuple[Verdict, ...]:
+    """A verdict for every limit (metric, value), in order.
+
+    Args:
+        size: bytes of the file, which have limits as metrics have.
 
     Raises:
         UsageError: a limit on what was not measured; lists what was.
     """
+    figures = {**reached(evaluation), "bytes": Reached(float(size))}
     for option, limits in (("--min", minima), ("--max", maxima)):
         for metric, _ in limits:
             if metric not in figures:
                 hint = "" if "sqnr" in figures else "; --baseline adds sqnr, cosine and agreement"
                 raise UsageError(f"{option} {metric}: not measured here; there is {', '.join(figures)}{hint}")
-    missed = [(metric, "<", limit) for metric, limit in minima if not figures[metric].value >= limit]
-    missed += [(metric, ">", limit) for metric, limit in maxima if not figures[metric].value <= limit]
-    return [_line(metric, figures[metric], sign, limit) for metric, sign, limit in missed]
+    from_below = [
+        Verdict(metric, found.value, found.part, least, None, found.value >= least)
+        for metric, least in minima
+        for found in (figures[metric],)
+    ]
+    from_above = [
+        Verdict(metric, found.value, found.part, None, most, found.value <= most)
+        for metric, most in maxima
+        for found in (figures[metric],)
+    ]
+    return (*from_below, *from_above)
 
 
-def _line(metric: str, figure: Reached, sign: str, limit: float) -> str:
-    where = f" ({figure.part})" if figure.part is not None else ""
-    if math.isnan(figure.value):
-        return f"{metric}{where} is NaN; wanted {limit:.6g}"
-    return f"{metric} {figure.value:.6g} {sign} {limit:.6g}{where}"
+def check_goal(metric: str, least: float) -> None:
+    """Raise UsageError for a value that no network reaches: a share above 1."""
+    hint = _share_hint(metric, least)
+    if hint:
+        raise UsageError(f"--min {metric}={least:.12g}: cannot be reached{hint}")
+
+
+def _share_hint(metric: str, limit: float) -> str:
+    """What to write instead of a limit above 1 on a metric that has none above; nothing for others."""
+    if limit <= 1 or metric.partition("-")[0] not in SHARES:
+        return ""
+    instead = f": write {metric}={limit / PERCENT:.12g} for {limit:.12g} %" if limit <= PERCENT else ""
+    return f"; shares go from 0 to 1{instead}"
+
+
+def _digits(value: float, limit: float) -> str:
+    """A figure in as few digits, from six on, as tell it from a limit that it does not equal."""
+    if value.is_integer():
+        return f"{value:.0f}"
+    texts = (f"{value:.{digits}g}" for digits in range(FEWEST_DIGITS, 18))
+    return next((text for text in texts if value == limit or float(text) != limit), repr(value))

@@ -1,5 +1,6 @@
 """allocate's options: one typed record, checked before any work starts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -108,6 +109,7 @@ class AllocateOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name.replace('_', '-')} {value}: must be at least 1")
+        check_training(self.learning_rate, self.penalty)
 
     @property
     def activation_choices(self) -> tuple[float, ...]:
@@ -115,6 +117,13 @@ class AllocateOptions:
         if self.activation_bit_choices is not None:
             return self.activation_bit_choices
         return tuple(width for width in self.bit_choices if width >= 1)
+
+
+def check_training(learning_rate: float, penalty: float | None) -> None:
+    """Raise UsageError for numbers that no training can begin with."""
+    for name, value in (("learning-rate", learning_rate), ("penalty", penalty)):
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} {value:g}: give a number above 0")
 
 
 def check_budgets(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> None:

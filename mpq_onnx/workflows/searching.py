@@ -20,6 +20,7 @@ from mpq_onnx.workflows.allocating import MODEL_FILE, allocate
 from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
+from mpq_onnx.workflows.gates import check_goal
 from mpq_onnx.workflows.gates import reached as figures_of
 from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
@@ -37,6 +38,9 @@ class Goal:
 
     metric: str
     least: float
+
+    def __post_init__(self) -> None:
+        check_goal(self.metric, self.least)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def search_energy(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    _check_goals(goals)
     check_energy_budget(interval.low, options)
     base = load_noise_free(model)
     folder = Path(output)
@@ -131,7 +136,9 @@ def search_bits(
     validation: str | None = None,
 ) -> SearchResult:
     """The fewest mean weight bits that reach `goals` on `test`; arguments as for search_energy and allocate."""
-    check_budgets(interval.low, activation_bits, options)
+    _check_goals(goals)
+    for end in (interval.low, interval.high):
+        check_budgets(end, activation_bits, options)
     float_model = load_float_model(model)
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
@@ -154,6 +161,11 @@ def search_bits(
     return _bisect(folder, probe, goals, interval)
 
 
+def _check_goals(goals: tuple[Goal, ...]) -> None:
+    if not goals:
+        raise UsageError("give --min METRIC=VALUE, such as --min top1=0.90: what the search is to reach")
+
+
 def _prepare(folder: Path, request: str) -> None:
     """Refuse to go on from another search's probes."""
     state_request(
@@ -169,8 +181,6 @@ def _bisect(
     goals: tuple[Goal, ...],
     interval: Interval,
 ) -> SearchResult:
-    if not goals:
-        raise UsageError("give --min METRIC=VALUE, such as --min top1=0.90: what the search is to reach")
     probes: dict[float, Probe] = {}
 
     def reaches(budget: float) -> bool:

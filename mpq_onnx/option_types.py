@@ -1,0 +1,53 @@
+"""Types of command line options that click has not."""
+
+import math
+from typing import Any
+
+import click
+
+GATED_METRICS = (
+    "top1",
+    "top5",
+    "accuracy",
+    "auroc",
+    "log_loss",
+    "cosine",
+    "spearman",
+    "agreement",
+    "sqnr",
+    "bytes",
+)
+"""The first part of a name such as accuracy-matched."""
+
+
+class NumberList(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: write numbers with commas between them, such as 2,4,8", parameter, context)
+
+
+class Gate(click.ParamType):
+    """metric=value."""
+
+    name = "metric=value"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        metric, equals, limit = value.partition("=")
+        if metric.partition("-")[0] not in GATED_METRICS:
+            self.fail(f"{metric!r}: choose one of {', '.join(GATED_METRICS)}", parameter, context)
+        try:
+            if not equals or not math.isfinite(float(limit)):
+                raise ValueError
+        except ValueError:
+            self.fail(f"{value!r}: write metric=value, such as top1=0.90", parameter, context)
+        return metric, float(limit)
