@@ -87,6 +87,11 @@ class Calibration:
     channel_factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """What the channels of some tensors were divided by before ranges were measured (see equalization)."""
 
+    @property
+    def scaled_tensors(self) -> int:
+        """How many tensors have a factor other than 1."""
+        return sum(any(factor != 1 for factor in factors) for factors in self.channel_factors.values())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write calibration.json, whole or not at all."""
         document = {

@@ -15,6 +15,8 @@ from mpq_onnx.option_types import Gate, NumberList
 
 GATE_FAILED = 1
 INTERRUPTED = 130
+SHOWN_TENSORS = 20
+"""Of a comparison by node."""
 LONGEST_FACT = 200
 """Characters of a fact about a model that are shown."""
 
@@ -583,12 +585,13 @@ def evaluate(
 @click.argument("exact")
 @click.argument("changed")
 @data_option
+@click.option("--all", "everything", is_flag=True, help=f"Show every tensor, not the {SHOWN_TENSORS} worst.")
 @device_option
 @json_option
-def compare(exact: str, changed: str, data: str, device: str, as_json: bool) -> None:
+def compare(exact: str, changed: str, data: str, everything: bool, device: str, as_json: bool) -> None:
     """Compare two files of a network by node.
 
-    Shows the SQNR of every tensor of CHANGED (a quantized file) against EXACT (the float file) on the same data.
+    Shows the SQNR of the tensors of CHANGED (a quantized file) against EXACT (the float file) on the same data.
     """
     from mpq_onnx.report.tables import noise_table
 
@@ -596,7 +599,7 @@ def compare(exact: str, changed: str, data: str, device: str, as_json: bool) -> 
     if as_json:
         _print_json({"nodes": noises})
     else:
-        click.echo(noise_table(noises))
+        click.echo(noise_table(noises, None if everything else SHOWN_TENSORS))
 
 
 @cli.command()
@@ -719,7 +722,7 @@ def convert(model: str, data: str, output: str, noise_to_bits: bool, device: str
 @json_option
 def card(model: str, other: str | None, as_json: bool) -> None:
     """Print the quantization card of MODEL, whoever made it; with OTHER, what the two do not share."""
-    from mpq_onnx.report.card import card_markdown, differences
+    from mpq_onnx.report.card_text import card_markdown, differences
     from mpq_onnx.report.tables import difference_table
 
     first = mpq_onnx.card(model)

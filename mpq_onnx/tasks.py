@@ -25,13 +25,14 @@ class Answer(Enum):
 
 
 IMAGES = "image-classification"
+VALUES_TASK = "feature-extraction"
 
 TASKS: dict[str, Answer] = {
     IMAGES: Answer.CLASSES,
     "sequence-classification": Answer.CLASSES,
     "binary-classification": Answer.BINARY,
     "sentence-embedding": Answer.VECTORS,
-    "feature-extraction": Answer.VALUES,
+    VALUES_TASK: Answer.VALUES,
     "token-classification": Answer.VALUES,
     "question-answering": Answer.VALUES,
     "fill-mask": Answer.VALUES,
@@ -57,6 +58,12 @@ class OutputForm:
     """False where one output has parts of other scales, which logits of classes have not."""
 
 
+def is_class_matrix(form: OutputForm) -> bool:
+    """One output [examples, several] of floats, which may be scores of classes or any numbers."""
+    shapes = form.shapes
+    return form.floats == (True,) and len(shapes[0]) == 2 and shapes[0][1] > 1
+
+
 def answer_of(task: str, form: OutputForm) -> Answer:
     """The answers of a model: by its task, or by the form of its outputs where the task is unknown.
 
@@ -69,7 +76,7 @@ def answer_of(task: str, form: OutputForm) -> Answer:
     single = len(shapes) == 1
     if known is Answer.BINARY and single and (len(shapes[0]) == 1 or tuple(shapes[0][1:]) == (1,)):
         return Answer.BINARY
-    matrix = single and len(shapes[0]) == 2 and shapes[0][1] > 1
+    matrix = is_class_matrix(form)
     if known is Answer.VECTORS and matrix:
         return Answer.VECTORS
     if matrix and (known is Answer.CLASSES or (known is None and form.alike)):

@@ -19,7 +19,7 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.metadata import METADATA_ALLOCATION
-from mpq_onnx.report.card import UNKNOWN, differences
+from mpq_onnx.report.card_text import UNKNOWN, differences
 
 
 class Images(CalibrationDataReader):
@@ -196,6 +196,31 @@ def test_two_cards_show_what_they_do_not_share(allocated: Path, exported: Path) 
     assert "no difference" in run_inside("card", exported, exported).stdout
     as_json = json.loads(run_inside("card", allocated / "model.onnx", "--json").stdout)
     assert as_json["weights"]["quantized layers"] == "4 of 4"
+
+
+def test_fields_that_one_card_lacks_are_no_values(tmp_path: Path, exported: Path, allocated: Path) -> None:
+    found = differences(mpq_onnx.card(exported), mpq_onnx.card(allocated / "model.onnx"))
+    texts = {(section, field): values for section, field, *values in found}
+    assert texts["budget", "mean weight bits"][0] == texts["method", "seed"][0] == UNKNOWN
+    assert not [values for values in texts.values() if set(values) <= {UNKNOWN, "none", "-"}]
+
+
+def test_a_noisy_file_has_the_layers_of_the_noise_free_one(exported: Path, tmp_path: Path) -> None:
+    options = mpq_onnx.EnergyOptions(("shot",), method="uniform", repeats=1)
+    mpq_onnx.allocate_energy(exported, "random?count=16", tmp_path, energy_per_mac=5, options=options)
+    noisy, plain = mpq_onnx.card(tmp_path / "model.onnx"), mpq_onnx.card(exported)
+    assert noisy["weights"] == plain["weights"] and noisy["biases"] == plain["biases"]
+    assert noisy["weights"]["quantized layers"] == "0 of 4" and noisy["noise"]["noisy nodes"] == 4
+
+
+def test_equalization_that_scaled_nothing_is_said(allocated: Path, exported: Path, tmp_path: Path) -> None:
+    assert (
+        mpq_onnx.card(allocated / "model.onnx")["weights"]["equalization"] == "depthwise: nothing was scaled"
+    )
+    options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", equalization="cross-layer")
+    mpq_onnx.allocate(exported, "random?count=16", tmp_path, weight_bits=8, options=options)
+    assert "scaled" in mpq_onnx.card(tmp_path / "model.onnx")["weights"]["equalization"]
+    assert "nothing" not in mpq_onnx.card(tmp_path / "model.onnx")["weights"]["equalization"]
 
 
 def test_a_broken_allocation_in_the_metadata_is_one_line(exported: Path, tmp_path: Path) -> None:

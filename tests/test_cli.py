@@ -17,6 +17,7 @@ import pytest
 from conftest import make_cnn, make_model
 from onnx import TensorProto, helper
 
+import mpq_onnx
 from mpq_onnx.cli import main
 from mpq_onnx.runtime.session import cuda_present
 from mpq_onnx.zoo.torch_module import settle_batch_norms
@@ -162,6 +163,25 @@ def test_compare_tables_every_node(allocated: Path, exported: Path, image_file: 
     nodes = json.loads(result.stdout)["nodes"]
     assert nodes[0]["node"] == "stem"
     assert all(node["sqnr"] == "inf" or node["sqnr"] > 0 for node in nodes)
+
+
+def test_compare_shows_the_worst_tensors_unless_asked_for_all(encoder_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "encoder.onnx"
+    mpq_onnx.export(encoder_file, path)
+    arguments = ("compare", path, path, "--data", "random?count=4")
+    tensors = len(json.loads(run_inside(*arguments, "--json").stdout)["nodes"])
+    shown, everything = run_inside(*arguments).stdout, run_inside(*arguments, "--all").stdout
+    assert f"the 20 worst of {tensors}; {tensors - 20} more have" in shown
+    assert len(everything.splitlines()) == tensors + 2 == len(shown.splitlines()) + tensors - 22
+
+
+def test_columns_that_nothing_is_in_are_left_out(exported: Path, image_file: Path) -> None:
+    alone = run_inside("evaluate", exported, "--data", f"npz:{image_file}?count=8").stdout
+    beside = run_inside(
+        "evaluate", exported, "--data", f"npz:{image_file}?count=8", "--baseline", exported
+    ).stdout
+    for heading in ("difference", "agreement %", "SQNR dB"):
+        assert heading in beside and heading not in alone
 
 
 def test_evaluate_tells_widths_from_the_types_that_hold_them(

@@ -208,6 +208,35 @@ def test_a_gate_is_shown_with_its_limit_to_the_last_digit(tmp_path: Path) -> Non
     assert [(gate["metric"], gate["passed"]) for gate in gates] == [("cosine", False), ("bytes", True)]
 
 
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(0.0, "is the same for every example"), (-0.5, "has an SQNR of -3.5 dB"), (0.9, None)],
+)
+def test_a_part_of_which_little_is_left_is_said(factor: float, said: str | None, tmp_path: Path) -> None:
+    exact, changed = detector(tmp_path / "exact.onnx"), detector(tmp_path / "changed.onnx", factor)
+    command = ("evaluate", changed, "--data", "random?count=9", "--baseline", exact)
+    notes = json.loads(run_inside(*command, "--json").stdout)["notes"]
+    lines = [line for line in run_inside(*command).stdout.splitlines() if line.startswith("NOTE:")]
+    assert lines == [f"NOTE: {note}" for note in notes]
+    assert [note for note in notes if said and f"y[:, :, 4-9] {said}" in note] == notes
+    assert len(notes) == (said is not None)
+
+
+def test_what_an_output_is_taken_for_is_said_where_nobody_says_it(
+    cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.npz"
+    np.savez(plain, images=np.load(image_file)["images"][:32])
+    options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest")
+    found = mpq_onnx.allocate(cnn_file, f"npz:{plain}", tmp_path / "out", weight_bits=8, options=options)
+    for notes in (found.notes, mpq_onnx.evaluate(cnn_file, f"npz:{plain}").notes):
+        (note,) = [each for each in notes if "taken for" in each]
+        assert "class scores: logits [examples, 6]" in note and "--task feature-extraction" in note
+    told = mpq_onnx.evaluate(cnn_file, f"npz:{plain}", baseline=cnn_file, task="feature-extraction")
+    assert told.notes == () and "cosine" in told.evaluation.metrics
+    assert mpq_onnx.evaluate(cnn_file, f"npz:{image_file}").notes == ()  # labels say what they are
+
+
 def test_figures_show_the_digits_that_tell_them_from_their_limit() -> None:
     assert str(Verdict("top1", 0.89999999, None, 0.9, None, False)) == "top1 0.89999999 < 0.9"
     assert str(Verdict("log_loss", 0.5, "y[:, 2]", None, 0.25, False)) == "log_loss 0.5 > 0.25 (y[:, 2])"

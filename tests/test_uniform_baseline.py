@@ -351,6 +351,22 @@ def test_more_budget_than_the_widest_choice_is_said(cnn_file: Path, image_file: 
     assert not any("found the same widths" in note for note in result["notes"])
 
 
+@pytest.mark.parametrize(
+    ("observer", "reason"),
+    [("entropy", "observer entropy finds"), ("percentile", "no tensor's next width fits")],
+)
+def test_what_is_left_of_a_budget_is_said(
+    observer: str, reason: str, cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    options = ("--method", "water-filling", "--rounding", "nearest", "--observer", observer)
+    result = allocate(
+        cnn_file, f"npz:{image_file}", tmp_path, "--activation-bits", 7.5, *options, "--no-bias-correction"
+    )
+    (note,) = [each for each in result["notes"] if "unspent" in each]
+    left = 7.5 - result["chosen"]["allocation"]["mean_activation_bits"]
+    assert note.startswith(f"{left:.2f} of --activation-bits 7.5 are left unspent") and reason in note
+
+
 def test_what_uniform_finds_too_is_said_where_there_is_a_choice(
     cnn_file: Path, image_file: Path, tmp_path: Path
 ) -> None:

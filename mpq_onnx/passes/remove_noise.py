@@ -3,6 +3,7 @@
 import onnx_ir as ir
 
 from mpq_onnx.metadata import METADATA_ENERGY
+from mpq_onnx.model_file import clone
 from mpq_onnx.ops.noisy_function import DOMAIN, NOISE_ATTRIBUTES, function_name
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 
@@ -21,6 +22,15 @@ class RemoveNoisePass(ir.passes.InPlacePass):
         model.graph.opset_imports.pop(DOMAIN, None)
         model.metadata_props.pop(METADATA_ENERGY, None)
         return ir.passes.PassResult(model, modified=bool(nodes))
+
+
+def without_noise(model: ir.Model) -> ir.Model:
+    """`model` itself where it has no noisy node, else a noise-free copy."""
+    if not noisy_nodes(model):
+        return model
+    plain = clone(model)
+    RemoveNoisePass()(plain)
+    return plain
 
 
 def plain_op_type(noisy: ir.Node) -> str:

@@ -1,39 +1,31 @@
-"""Quantization cards: all that a quantization result should state, for any file, as JSON and as Markdown.
+"""Quantization cards: all that a quantization result should state, for any file (card_text.py writes them out).
 
 What the graph shows is read from the graph; what only its maker can know comes from the metadata that this project writes, and
 is "unknown" for other files. docs/card.md explains the fields.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from tabulate import tabulate
 
 from mpq_onnx.allocation import Allocation, embedded_allocation
 from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
-from mpq_onnx.files import write_text
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.json_document import EDITED
 from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
+from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.report.card_text import NONE, UNKNOWN, Card
 from mpq_onnx.report.file_format import FLOAT, format_name, type_bits
 from mpq_onnx.report.graph_facts import OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
 from mpq_onnx.report.provenance import read_provenance
 
-UNKNOWN = "unknown"
-NONE = "none"
 OWN_SCALE_BIASES = "own scale beside integer products"
 FLOAT_BIASES = "float beside integer products"
 RAISED_CHANNELS = "channels with a raised weight scale"
-CARD_FILES = ("card.json", "card.md")
-
-Card = dict[str, dict[str, Any]]
-"""Section -> field -> value (text, number, or a table of them)."""
 
 
 def make_card(model: ir.Model, size: int) -> Card:
@@ -42,13 +34,14 @@ def make_card(model: ir.Model, size: int) -> Card:
     Raises:
         AllocationError: the metadata holds an allocation that cannot be read.
     """
-    facts = graph_facts(model)
+    plain = without_noise(model)
+    facts = graph_facts(plain)
     properties = model.metadata_props
     allocation, energy = embedded_allocation(properties), embedded_energy_allocation(properties)
     provenance = read_provenance(model)
     card: Card = {
         "model": _model(model, size, facts, allocation),
-        "weights": _weights(model, facts, allocation),
+        "weights": _weights(plain, facts, allocation, provenance.get("scaled_tensors")),
         "activations": _activations(facts, allocation),
         "biases": _biases(facts, allocation),
         "method": _method(allocation),
@@ -75,7 +68,9 @@ def _model(model: ir.Model, size: int, facts: GraphFacts, allocation: Allocation
     }
 
 
-def _weights(model: ir.Model, facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+def _weights(
+    model: ir.Model, facts: GraphFacts, allocation: Allocation | None, scaled: object
+) -> dict[str, Any]:
     layers = [layer for layer in facts.layers if layer.constant]
     quantized = [layer for layer in layers if layer.weight is not None]
     tensors = [layer.weight for layer in quantized if layer.weight is not None]
@@ -97,8 +92,19 @@ def _weights(model: ir.Model, facts: GraphFacts, allocation: Allocation | None) 
         "not counted": ", ".join(map(str, uncounted_macs(model))) or "none",
         "embedding tables": _embeddings(allocation),
         "variance correction": settings.variance_correction if settings else _unknown_if(tensors),
-        "equalization": settings.equalization if settings else _unknown_if(tensors),
+        "equalization": _equalization(settings.equalization, scaled) if settings else _unknown_if(tensors),
     }
+
+
+def _equalization(name: str, scaled: object) -> str:
+    """The way, and how many tensors had their channels scaled by it, where the file says that."""
+    if name == NONE or not isinstance(scaled, int):
+        return name
+    return (
+        f"{name}: {scaled} tensor{'' if scaled == 1 else 's'} scaled"
+        if scaled
+        else f"{name}: nothing was scaled"
+    )
 
 
 def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
@@ -350,51 +356,3 @@ def _states(quantized: Mapping[str, bool]) -> str:
 def _unknown_if(tensors: Sequence[TensorFacts]) -> str:
     """What only the maker knows; nothing to know where nothing is quantized."""
     return UNKNOWN if tensors else "none"
-
-
-def card_json(card: Card) -> str:
-    """The card as a JSON document."""
-    return json.dumps(card, indent=1, default=float) + "\n"
-
-
-def card_markdown(card: Card, title: str = "Quantization card") -> str:
-    """The card as Markdown, a table a section."""
-    parts = [f"# {title}\n"]
-    for section, fields in card.items():
-        rows = [[name, field_text(value)] for name, value in fields.items()]
-        parts.append(f"## {section.capitalize()}\n")
-        parts.append(tabulate(rows, ["", ""], tablefmt="github", disable_numparse=True) + "\n")
-    return "\n".join(parts)
-
-
-def differences(first: Card, second: Card) -> list[tuple[str, str, str, str]]:
-    """(section, field, first's, second's) wherever two cards differ."""
-    found = []
-    for section in dict.fromkeys([*first, *second]):
-        left, right = first.get(section, {}), second.get(section, {})
-        for name in dict.fromkeys([*left, *right]):
-            values = field_text(left.get(name)), field_text(right.get(name))
-            if values[0] != values[1]:
-                found.append((section, name, *values))
-    return found
-
-
-def field_text(value: Any) -> str:
-    """A value as one cell."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {field_text(each)}" for name, each in value.items())
-    return str(value).replace("|", "\\|")
-
-
-def write_card(card: Card, folder: Path, prefix: str = "") -> None:
-    """Write card.json and card.md (after `prefix`) into `folder`."""
-    for name, text in zip(CARD_FILES, (card_json(card), card_markdown(card)), strict=True):
-        write_text(folder / f"{prefix}{name}", text)

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mpq_onnx.report.card import field_text
+from mpq_onnx.report.card_text import field_text
 from mpq_onnx.report.figures import Picture, front, of_run
 from mpq_onnx.report.run_results import FolderResults, RunResults
 from mpq_onnx.report.tables import varied_options

@@ -38,6 +38,8 @@ class Provenance:
     """Of the uniform allocation at the same budget."""
     uniform_whole: Evaluation | None = None
     """Of the whole width below it, where that allocation has a fractional one."""
+    scaled_tensors: int | None = None
+    """How many tensors had their channels scaled by equalization."""
 
 
 def embed_provenance(model: ir.Model, provenance: Provenance) -> None:

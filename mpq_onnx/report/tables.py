@@ -1,9 +1,10 @@
 """Terminal tables."""
 
 import itertools
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from tabulate import tabulate
@@ -44,8 +45,22 @@ def node_table(allocation: Allocation, noises: Iterable[NodeNoise]) -> str:
         for node in allocation.nodes
     ]
     headers = ["node", "op", "weight bits", "activation bits", "weights", "MACs", "SQNR dB"]
-    align = ("left", "left", *["right"] * 5)
-    return tabulate(rows, headers, disable_numparse=True, colalign=align)
+    return _table(rows, headers, texts=2)
+
+
+def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str], texts: int) -> str:
+    """A table without the columns that no row has anything in; the first `texts` columns stand left, figures right."""
+    kept = [
+        column
+        for column, header in enumerate(headers)
+        if not header or not rows or any(row[column] != MISSING for row in rows)
+    ]
+    return tabulate(
+        [[row[column] for column in kept] for row in rows],
+        [headers[column] for column in kept],
+        disable_numparse=True,
+        colalign=["left" if column < texts else "right" for column in kept] if rows else None,
+    )
 
 
 def weight_width(node: NodePrecision) -> str:
@@ -59,15 +74,19 @@ def weight_width(node: NodePrecision) -> str:
     return f"{np.mean(node.weight_bits):g}"
 
 
-def noise_table(noises: Iterable[NodeNoise]) -> str:
-    """A line a tensor."""
-    rows = [[noise.node, noise.op_type, noise.tensor, _decibels(noise.sqnr)] for noise in noises]
-    return tabulate(
-        rows,
-        ["node", "op", "tensor", "SQNR dB"],
-        disable_numparse=True,
-        colalign=("left", "left", "left", "right"),
-    )
+def noise_table(noises: Sequence[NodeNoise], most: int | None = None) -> str:
+    """A line a tensor in graph order, of the `most` that survive worst where there are more; says what is left out."""
+    worst_first = sorted(noises, key=lambda each: -math.inf if math.isnan(each.sqnr) else each.sqnr)
+    limit = len(noises) if most is None else most
+    shown = {id(each) for each in worst_first[:limit]}
+    rows = [
+        [each.node, each.op_type, each.tensor, _decibels(each.sqnr)] for each in noises if id(each) in shown
+    ]
+    table = _table(rows, ["node", "op", "tensor", "SQNR dB"], texts=3)
+    left = worst_first[limit:]
+    if not left:
+        return table
+    return f"{table}\n\nthe {limit} worst of {len(noises)}; {len(left)} more have {_decibels(left[0].sqnr)} dB or better"
 
 
 def part_table(parts: Iterable[PartFigures]) -> str:
@@ -82,7 +101,7 @@ def part_table(parts: Iterable[PartFigures]) -> str:
         for part in parts
     ]
     headers = ["output", "SQNR dB", "cosine", "equal labels %"]
-    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "right", "right", "right"))
+    return _table(rows, headers, texts=1)
 
 
 class MeanWidths(Protocol):
@@ -131,7 +150,7 @@ def result_table(rows: Mapping[str, tuple[MeanWidths | None, Evaluation]]) -> st
         "agreement %",
         "SQNR dB",
     ]
-    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
+    return _table(lines, headers, texts=1)
 
 
 def energy_node_table(allocation: EnergyAllocation, ratios: Iterable[NodeSignalToNoise]) -> str:
@@ -167,7 +186,7 @@ def energy_node_table(allocation: EnergyAllocation, ratios: Iterable[NodeSignalT
         "cascaded SNR dB",
         "equivalent bits",
     ]
-    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 8))
+    return _table(rows, headers, texts=2)
 
 
 def ratio_table(ratios: Iterable[NodeSignalToNoise]) -> str:
@@ -195,7 +214,7 @@ def ratio_table(ratios: Iterable[NodeSignalToNoise]) -> str:
         "range",
         "equivalent bits",
     ]
-    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 6))
+    return _table(rows, headers, texts=2)
 
 
 def energy_result_table(rows: Mapping[str, tuple[EnergyAllocation, Evaluation]]) -> str:
@@ -229,7 +248,7 @@ def energy_result_table(rows: Mapping[str, tuple[EnergyAllocation, Evaluation]])
         "agreement %",
         "SNR dB",
     ]
-    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
+    return _table(lines, headers, texts=1)
 
 
 def difference_table(rows: Iterable[Sequence[str]], first: str, second: str) -> str:

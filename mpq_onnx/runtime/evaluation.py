@@ -36,6 +36,8 @@ class Evaluation:
     noise: dict[str, Spread] | None = None
     """Every metric, agreement and the worst part's sqnr over repeats with independent noise, for a noisy model; metrics and
     comparison then hold the means of the repeats (see statistics.Estimate.over_repeats)."""
+    taken_for: str | None = None
+    """What the output was taken for, and how to change it, where the file does not say what it means."""
 
 
 def evaluate_runner(
@@ -49,7 +51,8 @@ def evaluate_runner(
     seconds = 0.0
     own = output_layouts(runner, dataset)
     theirs = output_layouts(baseline, dataset) if baseline is not None else own
-    tally = Tally(dataset, output_meaning(baseline or runner, theirs, dataset))
+    meaning = output_meaning(baseline or runner, theirs, dataset)
+    tally = Tally(dataset, meaning)
     total = -(-len(dataset) // batch_size)
     runner.run(dataset.read(range(min(batch_size, len(dataset)))).inputs)  # the first run allocates memory
     for batch in tqdm(
@@ -68,6 +71,7 @@ def evaluate_runner(
         labels=tally.labels,
         examples_per_second=len(dataset) / max(seconds, 1e-9),
         comparison=tally.comparison,
+        taken_for=meaning.taken_for,
     )
 
 

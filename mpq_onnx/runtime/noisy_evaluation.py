@@ -100,6 +100,7 @@ def evaluate_noisy(
         examples_per_second=repeats * len(dataset) * workers / max(seconds, 1e-9),
         comparison=comparison,
         noise=_spreads(metrics, comparison, [each for each in comparisons if each is not None]),
+        taken_for=meaning.taken_for,
     )
 
 

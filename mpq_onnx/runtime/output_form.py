@@ -10,7 +10,7 @@ from mpq_onnx.errors import DataError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.output_parts import OutputPart, output_parts
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.tasks import Answer, OutputForm, answer_of
+from mpq_onnx.tasks import IMAGES, TASKS, VALUES_TASK, Answer, OutputForm, answer_of, is_class_matrix
 
 EXAMPLES = 64
 """Drawn by a fixed seed: more would not show other scales."""
@@ -22,6 +22,8 @@ class OutputMeaning:
 
     answer: Answer
     parts: tuple[OutputPart, ...]
+    taken_for: str | None = None
+    """A sentence where the answer is a guess that the file's task could correct; says how."""
 
 
 def output_meaning(
@@ -44,7 +46,21 @@ def output_meaning(
         tuple(array.dtype.kind == "f" for array in outputs),
         alike=len(parts) == len(outputs) or dataset.has_labels,
     )
-    return OutputMeaning(answer_of(dataset.task, form), parts)
+    answer = answer_of(dataset.task, form)
+    told = dataset.task in TASKS or dataset.has_labels or not is_class_matrix(form)
+    return OutputMeaning(answer, parts, None if told else _taken_for(reference.outputs[0], form, answer))
+
+
+def _taken_for(name: str, form: OutputForm, answer: Answer) -> str:
+    taken, task, instead = (
+        ("class scores", VALUES_TASK, "plain numbers")
+        if answer is Answer.CLASSES
+        else ("plain numbers", IMAGES, "class scores")
+    )
+    return (
+        f"outputs taken for {taken}: {name} [examples, {form.shapes[0][1]}], since the file names no task; --task {task}, of"
+        f" export or evaluate, takes them for {instead}"
+    )
 
 
 def as_examples(array: np.ndarray, examples: int) -> np.ndarray:

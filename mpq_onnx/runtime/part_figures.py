@@ -27,6 +27,8 @@ class PartFigures:
     """Of floats: mean over the examples."""
     agreement: Estimate | None = None
     """Of labels: the share of equal entries, mean over the examples."""
+    constant: bool = False
+    """Whether it is the same for every example, where the baseline's is not."""
 
     @staticmethod
     def over_repeats(repeats: Sequence["PartFigures"]) -> "PartFigures":
@@ -36,7 +38,7 @@ class PartFigures:
         for name in FIGURES:
             found = [getattr(each, name) for each in repeats]
             means[name] = None if None in found else Estimate.over_repeats(found)
-        return PartFigures(first.part, first.kind, **means)
+        return PartFigures(first.part, first.kind, **means, constant=all(each.constant for each in repeats))
 
 
 def worst(parts: Iterable[PartFigures], figure: str) -> tuple[Estimate, str] | None:
@@ -45,6 +47,21 @@ def worst(parts: Iterable[PartFigures], figure: str) -> tuple[Estimate, str] | N
     return min(
         found, key=lambda each: -math.inf if math.isnan(each[0].value) else each[0].value, default=None
     )
+
+
+class Constancy:
+    """Whether all examples that were seen are the same."""
+
+    def __init__(self) -> None:
+        self.first: np.ndarray | None = None
+        self.holds = True
+
+    def update(self, examples: np.ndarray) -> None:
+        """Take in one batch, [examples, ...]."""
+        if self.first is None and len(examples):
+            self.first = examples[0]
+        if self.holds and self.first is not None:
+            self.holds = self.first.shape == examples.shape[1:] and bool((examples == self.first).all())
 
 
 class PartTally:
@@ -57,9 +74,12 @@ class PartTally:
         self.noise: list[np.ndarray] = []
         self.cosines: list[np.ndarray] = []
         self.equal: list[np.ndarray] = []
+        self.ours, self.theirs = Constancy(), Constancy()
 
     def update(self, exact: np.ndarray, found: np.ndarray) -> None:
         """Take in one batch, [examples, ...] of equal shapes, from both networks."""
+        self.theirs.update(exact)
+        self.ours.update(found)
         kinds = {exact.dtype.kind, found.dtype.kind}
         if not kinds <= set("fiub"):
             self.kind = TEXT
@@ -75,8 +95,10 @@ class PartTally:
     @property
     def figures(self) -> PartFigures:
         """Of all that was taken in."""
+        constant = self.ours.holds and not self.theirs.holds
         if self.kind == LABELS:
-            return PartFigures(self.part, self.kind, agreement=Share.bounded_mean(np.concatenate(self.equal)))
+            agreement = Share.bounded_mean(np.concatenate(self.equal))
+            return PartFigures(self.part, self.kind, agreement=agreement, constant=constant)
         if self.kind == TEXT or not self.signal:
             return PartFigures(self.part, self.kind)
         return PartFigures(
@@ -84,6 +106,7 @@ class PartTally:
             self.kind,
             sqnr=_ratio(np.concatenate(self.signal), np.concatenate(self.noise)),
             cosine=Cosine.bounded_mean(np.concatenate(self.cosines)),
+            constant=constant,
         )
 
 

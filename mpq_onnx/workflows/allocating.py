@@ -27,7 +27,8 @@ from mpq_onnx.placement import find_sites
 from mpq_onnx.quantization import levels_of, stored_bits
 from mpq_onnx.quantized_network import DYNAMIC
 from mpq_onnx.report.as_json import to_json
-from mpq_onnx.report.card import bias_notes, make_card, write_card
+from mpq_onnx.report.card import bias_notes, make_card
+from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.rounding.network import FLOAT_BIAS
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
@@ -39,6 +40,7 @@ from mpq_onnx.workflows.float_notes import check_quantizable, float_notes, has_w
 from mpq_onnx.workflows.keeping import best_of, chosen_widths, is_storable
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets, leaves_no_choice
+from mpq_onnx.workflows.output_notes import output_notes
 from mpq_onnx.workflows.preparation import (
     CalibrationRules,
     FloatModel,
@@ -53,6 +55,7 @@ from mpq_onnx.workflows.quantizing import (
 )
 from mpq_onnx.workflows.requests import contents_of, file_state, request_text
 from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish, split_validation, training_log
+from mpq_onnx.workflows.unspent import unspent_notes
 from mpq_onnx.workflows.width_bench import CandidateResult, WidthBench
 
 ALLOCATION_FILE = "allocation.json"
@@ -210,6 +213,7 @@ def allocate(
             accuracy=best.result.evaluation,
             uniform=uniform.evaluation,
             uniform_whole=whole.evaluation if whole is not None else None,
+            scaled_tensors=calibrated.scaled_tensors,
         )
         embed_provenance(graph, provenance)
         size = save_model(graph, results / MODEL_FILE)
@@ -250,10 +254,12 @@ def allocate(
                 *float_model.notes,
                 *lacking,
                 *_notes(weight_bits, activation_bits, options, uniform, kept, others),
+                *unspent_notes(kept.allocation, weight_bits, activation_bits, options),
                 *label_notes(validation_set, float_model.model),
                 *(float_notes(scaled, sites) if weight_bits is not None else ()),
                 *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
                 *check_notes(check),
+                *output_notes(kept.evaluation),
             ),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")

@@ -10,8 +10,9 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
 from mpq_onnx.report.as_json import to_json
-from mpq_onnx.report.card import make_card, write_card
-from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import write_card
+from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance, read_provenance
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 from mpq_onnx.workflows.allocating import MODEL_FILE, RESULT_FILE, allocate
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
@@ -24,6 +25,7 @@ from mpq_onnx.workflows.noise_bench import (
 )
 from mpq_onnx.workflows.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.output_notes import output_notes
 from mpq_onnx.workflows.requests import contents_of, request_text
 from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish
 
@@ -103,7 +105,7 @@ def allocate_energy(
             options=digital,
         )
         model = quantized.model_path
-        quantizing = tuple(f"quantizing: {note}" for note in quantized.notes)
+        quantizing = quantized.notes
     base = load_noise_free(model)
     dataset = base.open_data(data)
     held_out = base.open_data(validation) if validation is not None else None
@@ -135,8 +137,10 @@ def allocate_energy(
                 validation=DataFacts(validation or data, len(bench.validation), bench.validation.sha256),
                 accuracy=chosen.evaluation,
                 uniform=uniform.evaluation,
+                scaled_tensors=read_provenance(base.model).get("scaled_tensors"),
             ),
         )
+        notes = (*_notes(energy_per_mac, options, chosen, measured), *output_notes(chosen.evaluation))
         size = save_model(graph, results / MODEL_FILE)
         write_card(make_card(graph, size), results)
         chosen.allocation.save(results / ENERGY_FILE)
@@ -152,7 +156,7 @@ def allocate_energy(
             noise_check=check,
             nodes=ratios.nodes,
             loses_to_uniform=chosen is uniform and bool(_others(measured)),
-            notes=(*quantizing, *_notes(energy_per_mac, options, chosen, measured)),
+            notes=(*(f"quantizing: {note}" for note in quantizing if note not in notes), *notes),
         )
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)

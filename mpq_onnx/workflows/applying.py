@@ -12,7 +12,8 @@ from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import PLACEMENTS, find_sites
-from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.runtime.tensors import tensor_facts
@@ -116,7 +117,7 @@ def apply(
     seen = (
         DataFacts(data, len(training), training.sha256) if data is not None and training is not None else None
     )
-    embed_provenance(graph, Provenance(seen, None, None))
+    embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
     return ApplyResult(str(output), size, storage, wanted, check, check_notes(check))

@@ -3,7 +3,8 @@
 import os
 
 from mpq_onnx.model_file import load_model
-from mpq_onnx.report.card import Card, make_card
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import Card
 from mpq_onnx.runtime.evaluation import file_bytes
 
 

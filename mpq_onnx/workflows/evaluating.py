@@ -11,6 +11,7 @@ from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.metadata import METADATA_TASK
 from mpq_onnx.model_file import load_model
 from mpq_onnx.model_inputs import model_inputs
+from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
@@ -19,6 +20,7 @@ from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
+from mpq_onnx.workflows.output_notes import output_notes
 
 DEFAULT_REPEATS = 5
 
@@ -97,7 +99,7 @@ def evaluate(
         )
     else:
         found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
-    graph = graph_facts(loaded)
+    graph = graph_facts(without_noise(loaded))
     allocation = embedded_allocation(loaded.metadata_props, str(model))
     stored = stored_bits_of(graph)
     return EvaluateResult(
@@ -112,7 +114,7 @@ def evaluate(
         stored=stored,
         energy=embedded_energy_allocation(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
-        notes=label_notes(dataset, loaded),
+        notes=(*label_notes(dataset, loaded), *output_notes(found)),
     )
 
 

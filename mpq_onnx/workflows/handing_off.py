@@ -34,7 +34,8 @@ from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_chains import Chains, quantizer_chains
-from mpq_onnx.report.card import make_card, write_card
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.runtime.evaluation import file_bytes
 from mpq_onnx.runtime.noise_ratios import measure_ratios
