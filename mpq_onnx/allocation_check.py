@@ -1,6 +1,7 @@
 """Does an allocation belong to a model? Widths and ranges may be edited by hand; counts, and what belongs to what, may not."""
 
 from mpq_onnx.allocation import Allocation, NodePrecision, make_allocation
+from mpq_onnx.entry_names import listed_unknown, named_first
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.placement import Sites
 
@@ -18,9 +19,13 @@ def check_against_sites(allocation: Allocation, sites: Sites) -> None:
     for entry in make_allocation(allocation.model, allocation.settings, sites, {}, {}, {}).nodes:
         wanted.setdefault(_key(entry), []).append(entry)
     channels = {site.tensor: site.channels for site in sites.weights}
+    unknown = [_named(entry) for entry in allocation.nodes if _key(entry) not in wanted]
+    if unknown:
+        known = [_named(entry) for left in wanted.values() for entry in left]
+        raise AllocationError(
+            f"the allocation has entries that the model has not: {listed_unknown(unknown, known)}"
+        )
     for entry in allocation.nodes:
-        if _key(entry) not in wanted:
-            raise AllocationError(f"the allocation belongs to another model: {_named(entry)} is not in it")
         left = wanted[_key(entry)]
         if not left:
             raise AllocationError(f"{_named(entry)} has two entries; keep one of them")
@@ -34,10 +39,7 @@ def check_against_sites(allocation: Allocation, sites: Sites) -> None:
             )
     missing = [entry.node for left in wanted.values() for entry in left]
     if missing:
-        raise AllocationError(
-            f"the allocation belongs to another model: it has no entry for node {missing[0]}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        )
+        raise AllocationError(f"the allocation has no entry for {named_first('node', missing)}")
 
 
 def _key(entry: NodePrecision) -> Key:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mpq_onnx.entry_names import listed_unknown, named_first
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.files import write_text
 from mpq_onnx.json_document import entries_digest, method_of, parse_document, read_document
@@ -181,18 +182,21 @@ def embedded_energy_allocation(properties: Mapping[str, str], path: str = "") ->
 def check_against_mac_sites(allocation: EnergyAllocation, sites: tuple[MacSite, ...]) -> None:
     """Raise AllocationError unless `allocation` has an entry that fits for every one of `sites`."""
     channels = {site.node: site.channels for site in sites}
+    unknown = [node.node for node in allocation.nodes if node.node not in channels]
+    if unknown:
+        raise AllocationError(
+            f"the energy allocation has nodes that the model has not: {listed_unknown(unknown, list(channels))}"
+        )
     for node in allocation.nodes:
         if node.node not in channels:
-            raise AllocationError(f"the energy allocation belongs to another model: no node {node.node} here")
+            raise AllocationError(f"node {node.node} has two entries; keep one of them")
         count = channels.pop(node.node)
         if isinstance(node.energy_per_mac, tuple) and len(node.energy_per_mac) not in (1, count):
             raise AllocationError(
                 f"node {node.node}: energy_per_mac lists {len(node.energy_per_mac)} energies for {count} output channels"
             )
     if channels:
-        raise AllocationError(
-            f"the energy allocation belongs to another model: it has no entry for node {next(iter(channels))}"
-        )
+        raise AllocationError(f"the energy allocation has no entry for {named_first('node', list(channels))}")
 
 
 def _from_document(document: dict[str, Any]) -> EnergyAllocation:

@@ -11,8 +11,8 @@ from typing import Any
 import jsonschema
 
 from mpq_onnx.errors import AllocationError, MpqOnnxError
+from mpq_onnx.schema_faults import fault_text
 
-LONGEST_MESSAGE = 200
 EDITED = "edited"
 """The method of entries that somebody has changed since they were written."""
 
@@ -48,12 +48,8 @@ def parse_document(
         jsonschema.Draft202012Validator(load_schema(schema)).iter_errors(document)
     )
     if problem is not None:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the top level"
-        message = problem.message
-        if len(message) > LONGEST_MESSAGE:
-            message = message[:LONGEST_MESSAGE] + "..."
         page = f"docs/{schema.removesuffix('.schema.json')}.md"
-        raise refusal(f"{where}: at {place}: {message}; see {page} for the format")
+        raise refusal(f"{where}: at {fault_text(problem, document)}; see {page} for the format")
     return document
 
 

@@ -100,6 +100,39 @@ def test_malformed_files_name_the_place(tmp_path: Path, change, place: str) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["nodes"][1].update(weight_bits=17), r"\(node conv\): 17 must be at most 16; see docs"),
+        (lambda d: d["nodes"][1].update(weight_bits="4"), r'"4" must be null or a number or a list'),
+        (
+            lambda d: d["nodes"][1].update(weight_bits=[4, True]),
+            r"weight_bits/1 \(node conv\): true must be a number;",
+        ),
+        (lambda d: d["nodes"][0].update(colour="red"), "unknown colour; known are node, op_type, weight,"),
+        (lambda d: d["settings"].pop("rounding"), "at settings: rounding is required, and missing;"),
+        (lambda d: d["settings"].update(bias="int9"), '"int9": choose one of int32, float;'),
+        (lambda d: d.update(version=2), "at version: 2 must be 1;"),
+    ],
+)
+def test_malformed_files_say_what_is_wanted(tmp_path: Path, change, words: str) -> None:
+    document = json.loads(json.dumps(make_allocation().document()))
+    change(document)
+    path = tmp_path / "allocation.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(AllocationError, match=words):
+        load_allocation(path)
+
+
+def test_edited_names_are_named_with_what_they_may_have_been() -> None:
+    allocation = make_allocation()
+    renamed = dataclasses.replace(allocation.nodes[2], node=f"{allocation.nodes[2].node}x")
+    nodes = (*allocation.nodes[:2], renamed, *allocation.nodes[3:])
+    wanted = rf"has not: node {renamed.node}.*meant is node {allocation.nodes[2].node}.*only widths"
+    with pytest.raises(AllocationError, match=wanted):
+        check_against_sites(dataclasses.replace(allocation, nodes=nodes), make_sites())
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
 def test_what_is_no_allocation_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "allocation.json"
@@ -118,7 +151,7 @@ def test_foreign_sites_are_refused() -> None:
     with pytest.raises(AllocationError, match="no entry for node fc"):
         check_against_sites(fewer, sites)
     other = dataclasses.replace(sites, weights=sites.weights[:1])
-    with pytest.raises(AllocationError, match="another model"):
+    with pytest.raises(AllocationError, match="entries that the model has not: node fc with weight"):
         check_against_sites(allocation, other)
     wrong = dataclasses.replace(allocation.nodes[1], weight_bits=(2.0, 3.0, 4.0))
     with pytest.raises(AllocationError, match="3 widths for 2 output channels"):

@@ -284,8 +284,14 @@ def test_apply_without_data_needs_nearest_rounding(allocated: Path, exported: Pa
         "--calibration",
         allocated / "calibration.json",
     )
-    assert_one_line(run_inside(*arguments), 2, "--data", "nearest")
-    document["settings"].update(rounding="nearest", bias_correction=False)
+    both = '"rounding" to "nearest" and "bias_correction" to false'
+    assert_one_line(run_inside(*arguments), 2, "--data", both, "bias correction measures")
+    document["settings"].update(rounding="nearest")
+    copy.write_text(json.dumps(document))
+    alone = run_inside(*arguments)
+    assert_one_line(alone, 2, "--data", 'set "bias_correction" to false')
+    assert "rounding" not in alone.stderr
+    document["settings"].update(bias_correction=False)
     copy.write_text(json.dumps(document))
     assert run_inside(*arguments).returncode == 0
     assert (tmp_path / "m.onnx").is_file()

@@ -192,6 +192,31 @@ def test_apply_honours_edited_energies(noisy: Path, cnn_file: Path, tmp_path: Pa
     assert [list(each.floats) for each in stem.attribute if each.name == "energy_per_mac"] == [[123.0]]
 
 
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (
+            lambda nodes: nodes[0].update(node="stm"),
+            ("has not: stm (meant is stem?)", "energies may be edited"),
+        ),
+        (lambda nodes: nodes.append(dict(nodes[0])), ("node stem has two entries",)),
+        (lambda nodes: nodes.pop(), ("no entry for node fc",)),
+        (
+            lambda nodes: nodes[1].update(energy_per_mac="two"),
+            ("(node inner)", '"two" must be a number or a list'),
+        ),
+    ],
+)
+def test_edited_entries_that_do_not_fit_are_named(
+    change, parts: tuple[str, ...], noisy: Path, cnn_file: Path, tmp_path: Path
+) -> None:
+    document = json.loads((noisy / "energy.json").read_text())
+    change(document["nodes"])
+    (tmp_path / "energy.json").write_text(json.dumps(document))
+    result = run_inside("apply", cnn_file, tmp_path / "energy.json", "-o", tmp_path / "noisy.onnx")
+    assert_one_line(result, 3, *parts)
+
+
 def test_compat_is_said_on_every_output(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     result = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4, "--compat",

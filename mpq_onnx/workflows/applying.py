@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpq_onnx.allocation import Allocation, load_allocation
+from mpq_onnx.allocation import Allocation, Settings, load_allocation
 from mpq_onnx.allocation_check import check_against_sites
 from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.datasets.sampling import drawn
@@ -81,12 +81,8 @@ def apply(
     float_model = load_float_model(model)
     check_fingerprint(wanted.model, float_model, str(allocation))
     settings = wanted.settings
-    needs_data = settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments
-    if data is None and needs_data:
-        raise UsageError(
-            f"{allocation}: rounding {settings.rounding} with bias correction {settings.bias_correction} needs --data;"
-            ' or set "rounding" to "nearest" and "bias_correction" to false in it'
-        )
+    if data is None:
+        _check_needs_no_data(settings, str(allocation))
     dataset = drawn(float_model.open_data(data), settings.seed) if data is not None else None
     beside = Path(allocation).parent / CALIBRATION_FILE
     if calibration is not None or beside.is_file():
@@ -121,6 +117,22 @@ def apply(
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
     return ApplyResult(str(output), size, storage, wanted, check, check_notes(check))
+
+
+def _check_needs_no_data(settings: Settings, where: str) -> None:
+    """Raise UsageError, with what to change, for settings that cannot be kept without data."""
+    needs = []
+    if ROUNDINGS[settings.rounding].needs_moments:
+        needs.append(
+            (f"{settings.rounding} rounding looks at what each layer multiplies", '"rounding" to "nearest"')
+        )
+    if settings.bias_correction:
+        needs.append(
+            ("bias correction measures the mean error of every channel", '"bias_correction" to false')
+        )
+    if needs:
+        reasons, edits = (" and ".join(texts) for texts in zip(*needs, strict=True))
+        raise UsageError(f"{where}: {reasons}: give --data, or set {edits} in it")
 
 
 def _check_settings(allocation: Allocation, where: str) -> None:
