@@ -143,7 +143,7 @@ def measure(file: File) -> list[dict]:
             [*COMMAND, name, *map(str, arguments), "--json"], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            lines = done.stderr.strip().splitlines()
+            lines = [line for line in done.stderr.splitlines() if line.startswith("mpq-onnx: ")]
             assert done.returncode == 3, done.stderr
             assert len(lines) == 1, done.stderr
             return [{"ended": f"{name} stops, exit code 3", "line": lines[0]}]

@@ -12,6 +12,7 @@ import click
 import mpq_onnx
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.option_types import Gate, NumberList
+from mpq_onnx.progress import stage_lines
 
 GATE_FAILED = 1
 INTERRUPTED = 130
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error of the user's ends in one line on stderr."""
     logging.getLogger().addHandler(logging.NullHandler())  # libraries log what is then raised, and said once
     try:
-        status = cli.main(args=arguments, prog_name="mpq-onnx", standalone_mode=False)
+        with stage_lines():
+            status = cli.main(args=arguments, prog_name="mpq-onnx", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

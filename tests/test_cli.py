@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -43,12 +44,20 @@ def run_inside(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
+def without_stages(errors: str) -> str:
+    """What stands on stderr beside the lines that name stages."""
+    return "".join(
+        line for line in errors.splitlines(keepends=True) if not re.match(r"\d\d:\d\d:\d\d \S", line)
+    )
+
+
 def assert_one_line(result: subprocess.CompletedProcess, code: int, *parts: str) -> None:
-    """One line on stderr that has all `parts`, nothing on stdout, the exit code."""
+    """One line on stderr, stages left out, that has all `parts`, nothing on stdout, the exit code."""
     assert result.returncode == code, result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    said = without_stages(result.stderr)
+    assert len(said.strip().splitlines()) == 1, result.stderr
     for part in parts:
-        assert part in result.stderr
+        assert part in said
     assert "Traceback" not in result.stderr
 
 
@@ -70,6 +79,7 @@ def allocated(tmp_path_factory: pytest.TempPathFactory, exported: Path, image_fi
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     (folder / "stdout.txt").write_text(result.stdout)
+    (folder / "stderr.txt").write_text(result.stderr)
     return folder
 
 
@@ -105,12 +115,25 @@ def test_allocate_writes_everything_and_tables_it(allocated: Path) -> None:
     onnx.checker.check_model(str(allocated / "model.onnx"), full_check=True)
 
 
+def test_stages_are_named_on_stderr_where_it_is_no_terminal(allocated: Path) -> None:
+    lines = (allocated / "stderr.txt").read_text().splitlines()
+    stages = [line.partition(" ")[2] for line in lines]
+    wanted = (
+        "read ", "calibrate: 3 batches", "candidate uniform", "round weights: 4 layers", "evaluate: 1 batch",
+        "costs of every width", "learn widths: 4 steps", "candidate water-filling", "check: 2 sessions", "compare: 1 batch",
+    )  # fmt: skip
+    places = [next(i for i, stage in enumerate(stages) if stage.startswith(name)) for name in wanted]
+    assert places[:2] == sorted(places[:2]) and places[-3:] == sorted(places[-3:])
+    assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in lines)
+
+
 def test_evaluate_reports_everything_as_json(allocated: Path, exported: Path, image_file: Path) -> None:
     result = run(
         "evaluate", allocated / "model.onnx", "--data", f"npz:{image_file}", "--baseline", exported, "--json",
         "--min", "top1=0.5", "--min", "agreement=0.5",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert "evaluate: 3 batches" in result.stderr
     document = json.loads(result.stdout)
     evaluation = document["evaluation"]
     assert evaluation["examples"] == 192
@@ -305,7 +328,9 @@ def test_same_seed_gives_the_same_files(
         "-o", tmp_path, "--json", *FAST,
     )  # fmt: skip
     assert json.loads(result.stdout)["folder"] == str(tmp_path)
-    assert result.stderr == ""  # not a terminal: no progress bars
+    assert (
+        without_stages(result.stderr) == "" and "\r" not in result.stderr
+    )  # not a terminal: no progress bars
     for name in ("allocation.json", "model.onnx"):
         assert (tmp_path / name).read_bytes() == (allocated / name).read_bytes()
 
@@ -488,7 +513,8 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert len(stderr.strip().splitlines()) == 1 and "interrupted" in stderr
+    said = without_stages(stderr)
+    assert len(said.strip().splitlines()) == 1 and "interrupted" in said
     assert (folder / "allocation.json").read_text() == "what stood here before"
     assert not (folder / "model.onnx").exists()
 

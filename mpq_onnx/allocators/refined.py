@@ -13,6 +13,7 @@ from mpq_onnx.allocators.measured_distance import measure_distance
 from mpq_onnx.allocators.problem import Candidate, Problem, make_candidate
 from mpq_onnx.allocators.sensitivity import Costs, measure_costs
 from mpq_onnx.allocators.width_training import LearnedBits, train_widths
+from mpq_onnx.progress import begin
 
 NAME = "refined"
 SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -26,6 +27,7 @@ def propose(problem: Problem) -> list[Candidate]:
     costs = measure_costs(problem)
     start = water_filling.fill(problem, costs)
     learned = train_widths(problem, *start)
+    begin("compare what training found with the costs")
     refined = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
     best = min(refined, key=lambda bits: measure_distance(problem, bits[0], bits[1], learned.range_factors))
     return [

@@ -23,6 +23,7 @@ from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form
 from mpq_onnx.mirror.quantized import with_quantizers
 from mpq_onnx.placement import Shapes, WeightSite
 from mpq_onnx.placement.sites import shape_of
+from mpq_onnx.progress import begin
 from mpq_onnx.weights import quantize_to_nearest
 
 NAME = "fisher-projected"
@@ -71,6 +72,7 @@ def measure_costs(problem: Problem) -> Costs:
 
 
 def _measure(problem: Problem) -> Costs:
+    begin("costs of every width")
     generator = torch.Generator().manual_seed(problem.training.seed)
     mirror, activations = _watched(problem)
     weights = _weights(problem, mirror)

@@ -14,6 +14,7 @@ from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.output_parts import OutputPart, output_parts
+from mpq_onnx.progress import begin
 from mpq_onnx.tasks import Answer, OutputForm, answer_of, check_classes
 
 READ_BATCH = 64
@@ -64,6 +65,7 @@ class TrainingData:
         self.input_names = mirror.inputs
         parts: list[tuple[Tensor, ...]] = []
         digest = ContentDigest()
+        begin(f"float outputs of {len(dataset)} examples")
         with torch.no_grad():
             self.layouts = self._layouts(mirror)
             for batch in dataset.batches(READ_BATCH):

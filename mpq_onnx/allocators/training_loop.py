@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mpq_onnx.allocators.training_data import TrainingBatch, TrainingData
 from mpq_onnx.allocators.training_settings import TrainingSettings
 from mpq_onnx.errors import ModelError
 from mpq_onnx.files import replacing
+from mpq_onnx.progress import counter
 
 CHECKPOINT_EVERY = 50
 """Steps."""
@@ -66,9 +66,7 @@ def train(learning: Learning, run: TrainingRun) -> None:
     done = _restore(run.checkpoint, learning, optimizer, average)
     epoch_steps = max(len(data) // settings.batch_size, 1)
     losses: list[float] = []
-    with tqdm(
-        total=settings.steps, initial=done, desc=run.name, disable=None, leave=False, unit="step"
-    ) as bar:
+    with counter(run.name, settings.steps, "step", done) as bar:
         for step, batch in enumerate(data.stream(_order(run, done, epoch_steps)), done):
             epoch, index = divmod(step, epoch_steps)
             losses.append(training_step(learning, optimizer, batch, step))

@@ -13,6 +13,7 @@ from mpq_onnx.allocators.likelihood import sampled_likelihood
 from mpq_onnx.allocators.recorder import Recorder
 from mpq_onnx.energy_allocators.problem import EnergyProblem
 from mpq_onnx.mirror.noisy_mac import NoisyMac
+from mpq_onnx.progress import begin
 
 EXAMPLES = 512
 BATCH_SIZE = 32
@@ -20,6 +21,7 @@ BATCH_SIZE = 32
 
 def measure_costs(problem: EnergyProblem) -> np.ndarray:
     """Expected increase of the loss (up to a common factor) by item at E = 1, float64 [items]."""
+    begin("costs of noise")
     generator = torch.Generator().manual_seed(problem.training.seed)
     items = problem.items
     modules = problem.noisy(np.ones(len(items.sizes))).modules

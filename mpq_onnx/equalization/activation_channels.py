@@ -6,11 +6,11 @@ weights that read the tensor, depthwise ones too, an activation's per-channel sc
 
 import numpy as np
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.equalization.links import find_links
 from mpq_onnx.placement.sites import Shapes
+from mpq_onnx.progress import watched
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_SIZE = 64
@@ -26,7 +26,7 @@ def factors(model: ir.Model, shapes: Shapes, dataset: Dataset, device: str) -> d
     tensors = list(dict.fromkeys(str(link.stored.name) for link in links))
     largest: dict[str, np.ndarray] = {}
     runner = runner_with_outputs(model, tensors, device)
-    for batch in tqdm(dataset.batches(BATCH_SIZE), "equalize", disable=None, leave=False, unit="batch"):
+    for batch in watched(dataset.batches(BATCH_SIZE), "equalize", -(-len(dataset) // BATCH_SIZE)):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
             seen = np.abs(array).max(axis=tuple(axis for axis in range(array.ndim) if axis != 1))
             largest[name] = np.maximum(largest.get(name, 0), seen)

@@ -10,11 +10,11 @@ Swish, they are a product with a constant, which is rounded together with that o
 
 import numpy as np
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.equalization.links import depthwise_tensors, find_links, is_depthwise
 from mpq_onnx.placement.sites import Shapes
+from mpq_onnx.progress import watched
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_SIZE = 16
@@ -76,7 +76,7 @@ def _channel_ranges(
     if not tensors:
         return found
     runner = runner_with_outputs(model, tensors, device)
-    for batch in tqdm(dataset.batches(BATCH_SIZE), "equalize", disable=None, leave=False, unit="batch"):
+    for batch in watched(dataset.batches(BATCH_SIZE), "equalize", -(-len(dataset) // BATCH_SIZE)):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
             axes = tuple(axis for axis in range(array.ndim) if axis != 1)
             low, high = array.min(axis=axes), array.max(axis=axes)

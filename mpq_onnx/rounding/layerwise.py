@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx
-from tqdm import tqdm
 
 from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form, second_moment
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.placement import WeightSite, WeightUse
+from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, channel_rows, quantize_to_nearest
 
@@ -71,7 +71,6 @@ def round_weights(
     for site in sites:
         for user in quantized.values[site.tensor].users if site.tensor in grids else ():
             readers.setdefault(user, []).append(site)
-    progress = tqdm(total=len(grids), desc="round weights", disable=None, leave=False, unit="layer")
 
     def visit(node: fx.Node, streams: Streams) -> None:
         for site in readers.get(node, ()):  # a recurrent layer has two
@@ -99,7 +98,7 @@ def round_weights(
             result.biases[use.node] = bias.cpu().numpy()
             stepper.set_bias(node, bias)
 
-    with progress:
+    with counter("round weights", len(grids), "layer") as progress:
         stepper.walk(visit)
     return result
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mpq_onnx.calibration import WIDTHS, Calibration, TensorCalibration
 from mpq_onnx.datasets import Dataset
@@ -15,6 +14,7 @@ from mpq_onnx.observers.histogram_observer import HistogramObserver
 from mpq_onnx.observers.min_max import MinMaxObserver
 from mpq_onnx.observers.range_search import squared_error
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.progress import watched
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, is_empty, levels_of
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
@@ -48,9 +48,7 @@ def calibrate(
     watchers = {name: _Watcher(OBSERVERS[observer](), scheme) for name in tensors}
     runner = runner_with_outputs(model, tensors, device)
     total = -(-len(dataset) // batch_size)
-    for batch in tqdm(
-        dataset.batches(batch_size), "calibrate", total, disable=None, leave=False, unit="batch"
-    ):
+    for batch in watched(dataset.batches(batch_size), "calibrate", total):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
             if not np.isfinite(array).all():
                 raise DataError(

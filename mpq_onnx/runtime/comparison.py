@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.quantized_tensors import marked_tensor
+from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
@@ -46,7 +46,7 @@ def compare_tensors(
     second = runner_with_outputs(changed, list(pairs.values()), device)
     noises = {name: SignalToNoise() for name in pairs}
     total = -(-len(dataset) // BATCH_SIZE)
-    for batch in tqdm(dataset.batches(BATCH_SIZE), "compare", total, disable=None, leave=False, unit="batch"):
+    for batch in watched(dataset.batches(BATCH_SIZE), "compare", total):
         wanted = read_tensors(first, list(pairs), batch.inputs)
         found = read_tensors(second, list(pairs.values()), batch.inputs)
         for name, a, b in zip(pairs, wanted, found, strict=True):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.model_file import external_files
+from mpq_onnx.progress import watched
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
@@ -55,9 +55,7 @@ def evaluate_runner(
     tally = Tally(dataset, meaning)
     total = -(-len(dataset) // batch_size)
     runner.run(dataset.read(range(min(batch_size, len(dataset)))).inputs)  # the first run allocates memory
-    for batch in tqdm(
-        dataset.batches(batch_size), "evaluate", total, disable=None, leave=False, unit="batch"
-    ):
+    for batch in watched(dataset.batches(batch_size), "evaluate", total):
         start = time.perf_counter()
         outputs = runner.run(batch.inputs)
         seconds += time.perf_counter() - start

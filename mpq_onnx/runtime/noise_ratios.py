@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.fresh_names import fresh_name
@@ -15,6 +14,7 @@ from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.placement.quantizer_ranges import output_quantizer
+from mpq_onnx.progress import watched
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import runner_with_outputs
 
@@ -87,7 +87,7 @@ def measure_ratios(
     whole = SignalToNoise()
     powers: list[float] = []
     total = -(-len(dataset) // BATCH_SIZE)
-    for batch in tqdm(dataset.batches(BATCH_SIZE), "signal to noise", total, disable=None, leave=False):
+    for batch in watched(dataset.batches(BATCH_SIZE), "signal to noise", total):
         found = dict(zip(first.outputs, first.run(batch.inputs), strict=True))
         exact = dict(zip(second.outputs, second.run(batch.inputs), strict=True))
         for name, twin in zip(names, twins, strict=True):

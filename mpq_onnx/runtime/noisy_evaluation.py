@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.model_file import clone
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
+from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.part_figures import PartFigures
@@ -80,9 +80,7 @@ def evaluate_noisy(
     tallies: list[Tally] = []
     seconds = 0.0
     with ThreadPoolExecutor(workers) as pool:
-        results = tqdm(
-            pool.map(work.run, streams), "evaluate", len(streams), disable=None, leave=False, unit="stream"
-        )
+        results = watched(pool.map(work.run, streams), "evaluate with noise", len(streams), "stream")
         for share in _by_repeat(results, shares):
             tallies.append(Tally(dataset, meaning))
             seconds += share.seconds

@@ -34,6 +34,7 @@ from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_chains import Chains, quantizer_chains
+from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
@@ -97,6 +98,7 @@ def handoff(
     dataset = drawn(everything, SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
     target = TARGETS[to]
+    begin("golden tensors")
     golden = golden_tensors(bundle.model, dataset, examples)
     folder = Path(output)
     with _workplace(folder) as work:

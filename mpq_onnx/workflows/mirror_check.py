@@ -25,7 +25,6 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, fx, nn
-from tqdm import tqdm
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
@@ -34,6 +33,7 @@ from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.quantized import FixedQuantizer, quantized_mirror
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.placement.quantizer_chains import quantizer_chains
+from mpq_onnx.progress import watched
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.runtime.output_form import as_examples
 from mpq_onnx.runtime.part_figures import PartTally, worst
@@ -239,7 +239,7 @@ def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, devic
     where = simulated.device
     expected = _outputs(simulated, feeds, where, examples)
     runs = []
-    for optimize in tqdm((True, False), desc="check", disable=None, leave=False):
+    for optimize in watched((True, False), "check", unit="session"):
         runner = Runner(graph, device, optimize, where="the quantized graph")
         runs.append([as_examples(array, examples) for array in runner.run(feeds)])
     optimized, unoptimized = runs

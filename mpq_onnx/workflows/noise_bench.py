@@ -33,6 +33,7 @@ from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
+from mpq_onnx.progress import begin
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
@@ -69,6 +70,7 @@ def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
         UsageError: noisy already, or packed weights, which the mirror cannot read.
         ModelError: operators that hold integers themselves.
     """
+    begin(f"read {path}")
     model = load_model(path)
     if METADATA_ENERGY in model.metadata_props:
         raise UsageError(f"{path}: is noisy already; give the model that it was made from")
@@ -221,6 +223,7 @@ class NoiseBench:
         return write_noisy_graph(self.base.model, self.sites, allocation)
 
     def measure(self, candidate: EnergyCandidate, energy_per_mac: float) -> EnergyCandidateResult:
+        begin(f"candidate {candidate.name}")
         allocation = self.allocation(candidate, energy_per_mac)
         evaluation = self.evaluate(allocation, self.validation_set)
         return EnergyCandidateResult(candidate.name, allocation, self.distance(candidate), evaluation)

@@ -19,6 +19,7 @@ from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
 from mpq_onnx.placement import PLACEMENTS, Shapes, Sites, find_sites
+from mpq_onnx.progress import begin
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -50,6 +51,7 @@ def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
     Raises:
         ModelError: not a model, or one that is quantized already.
     """
+    begin(f"read {path}")
     model = load_model(path)
     check_not_quantized(model, str(path))
     return FloatModel(str(path), canonicalize(clone(model), str(path)), source_notes(model))

@@ -15,6 +15,7 @@ from pathlib import Path
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
+from mpq_onnx.progress import begin
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.workflows.allocating import MODEL_FILE, allocate
 from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
@@ -189,6 +190,7 @@ def _bisect(
         if kept.is_file():
             metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
         else:
+            begin(f"probe at a budget of {budget:g}")
             place.mkdir(parents=True, exist_ok=True)
             found = probe(budget, place)
             wanted = {*found.metrics, *(goal.metric for goal in goals)}

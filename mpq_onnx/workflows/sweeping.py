@@ -15,18 +15,16 @@ import math
 import multiprocessing
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from mpq_onnx.configuration import check_names
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import metric_columns
@@ -108,9 +106,8 @@ def sweep(
     )
     waiting = [run for run in runs if not (folder / RUNS_FOLDER / run.name / RUN_FILE).is_file()]
     for done in _work(str(model), waiting, folder, min(jobs, max(len(waiting), 1))):
-        with tqdm.external_write_mode():
-            if done.get("error"):
-                print(f"{done['run']}: {done['error']}", file=sys.stderr)
+        if done.get("error"):
+            warn(f"{done['run']}: {done['error']}")
         _write_results(runs, folder)
     rows = _write_results(runs, folder)
     return SweepResult(str(folder), tuple(rows), sum("error" in row for row in rows))
@@ -189,8 +186,7 @@ def _energy_options(options: Mapping[str, Any]) -> EnergyOptions:
 
 def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[dict[str, Any]]:
     """Do `runs`, a share a process; yields the row of each as it is finished."""
-    progress = tqdm(total=len(runs), desc="sweep", disable=None, unit="run")
-    with progress:
+    with counter("sweep", len(runs), "run") as progress:
         if jobs == 1:
             shared = SharedWork()
             for run in runs:
@@ -228,6 +224,7 @@ def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, An
     place = folder / RUNS_FOLDER / run.name
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted run has left
     options = run.options
+    begin(f"run {run.name}")
     row: dict[str, Any] = {"run": run.name, **options}
     try:
         if options.get("noise"):

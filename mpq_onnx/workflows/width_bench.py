@@ -11,6 +11,7 @@ from mpq_onnx.allocators.sensitivity import NAME as SENSITIVITY
 from mpq_onnx.allocators.task_loss import mean_distance
 from mpq_onnx.allocators.uniform import NAME as UNIFORM
 from mpq_onnx.mirror.quantized import quantized_mirror
+from mpq_onnx.progress import begin
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.runtime.evaluation import Evaluation, evaluate_runner
 from mpq_onnx.runtime.session import Runner
@@ -71,6 +72,7 @@ class WidthBench:
         return [done for _, done in measured]
 
     def finish(self, candidate: Candidate) -> Finished:
+        begin(f"candidate {candidate.name}")
         allocation = self._allocation(candidate)
         network = round_network(
             self.problem.mirror,
