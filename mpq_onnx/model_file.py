@@ -16,6 +16,7 @@ from mpq_onnx.files import replacing, set_usual_mode
 from mpq_onnx.fingerprint import all_nodes, fingerprint
 from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.output_shapes import state_output_shapes
 from mpq_onnx.graph.quantized_tensors import mark_earlier_file
 from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
 from mpq_onnx.graph.zip_map import drop_zip_maps
@@ -61,15 +62,17 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
 
 
 def _check_rules(path: Path) -> None:
-    """ONNX's checker, which also refuses GroupNormalization of opsets 18 to 20: it was replaced, but means what it meant."""
+    """ONNX's checker, with outputs that state no shape given theirs.
+
+    It also refuses GroupNormalization of opsets 18 to 20: that was replaced, but means what it meant.
+    """
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        if "is deprecated" not in str(error):
-            raise
         proto = onnx.load(path, load_external_data=False)
+        stated = state_output_shapes(proto)
         replaced = [node for node in proto.graph.node if node.op_type == "GroupNormalization"]
-        if not replaced:
+        if not stated and not (replaced and "is deprecated" in str(error)):
             raise
         for node in replaced:
             node.domain = REPLACED
@@ -81,6 +84,7 @@ def _read(path: Path) -> ir.Model:
     """The model of a file, weights in memory."""
     proto = onnx.load(path, load_external_data=False)
     drop_zip_maps(proto)
+    state_output_shapes(proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
     return ir.external_data.load_to_model(model)
