@@ -10,6 +10,8 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
+import mpq_onnx
+from mpq_onnx.errors import ModelError
 from mpq_onnx.runtime.agreement import agreement
 from mpq_onnx.workflows.exporting import export
 
@@ -218,3 +220,26 @@ def test_initializers_that_are_inputs_unused_inputs_and_empty_ones(tmp_path: Pat
     export(str(tmp_path / "source.onnx"), tmp_path / "model.onnx")
     names = [value.name for value in onnx.load(tmp_path / "model.onnx").graph.input]
     assert names == ["x", "unused", "cache"]
+
+
+@pytest.mark.parametrize("field", ["type", "shape"])
+def test_an_output_that_states_no_shape_gets_it(field: str, cnn_file: Path, tmp_path: Path) -> None:
+    """As some exporters leave it: ONNX's rules want it stated, onnxruntime does without."""
+    model, path = onnx.load(cnn_file), tmp_path / "bare.onnx"
+    output = model.graph.output[0]
+    output.ClearField("type") if field == "type" else output.type.tensor_type.ClearField("shape")
+    onnx.save(model, path)
+    assert mpq_onnx.evaluate(path, "random?count=4", baseline=cnn_file).evaluation.examples == 4
+    mpq_onnx.export(path, tmp_path / "model.onnx")
+    onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    assert len(onnx.load(tmp_path / "model.onnx").graph.output[0].type.tensor_type.shape.dim) == 2
+
+
+def test_an_output_of_which_nothing_can_be_inferred_is_named(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mystery", ["x"], ["y"], "mystery", domain="somebody.else")]
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3])], [("y", ["n", 3])], {})
+    model.opset_import.append(helper.make_opsetid("somebody.else", 1))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="output y has no shape, and none can be inferred"):
+        mpq_onnx.card(tmp_path / "model.onnx")

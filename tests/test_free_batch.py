@@ -121,6 +121,34 @@ def recurrent_states(batch: int) -> Graph:
     return nodes, [batch, TOKENS, 3], constants
 
 
+def tokens_before_the_batch(batch: int) -> Graph:
+    """Attention as torch.nn.TransformerEncoder exports it: tokens first, merged with the batch, the batch merged with heads."""
+    heads, length = 2, WIDTH // 2
+    constants = {
+        "wi": weights(np.random.default_rng(1), WIDTH, WIDTH), "merged": integers(TOKENS * batch, WIDTH),
+        "apart": integers(TOKENS, batch, WIDTH), "by_head": integers(TOKENS, heads * batch, length),
+        "parted": integers(TOKENS, batch, 4),
+    }  # fmt: skip
+    nodes = [
+        node("Transpose", ["x"], "first", perm=[1, 0, 2]),
+        node("Reshape", ["first", "merged"], "rows"),
+        node("MatMul", ["rows", "wi"], "projected"),
+        node("Reshape", ["projected", "apart"], "tokens"),
+        node("Reshape", ["tokens", "by_head"], "heads"),
+        node("Transpose", ["heads"], "q", perm=[1, 0, 2]),
+        node("Transpose", ["heads"], "k", perm=[1, 2, 0]),
+        node("MatMul", ["q", "k"], "scores"),
+        node("Softmax", ["scores"], "attention", axis=2),
+        node("MatMul", ["attention", "q"], "mixed"),
+        node("Transpose", ["mixed"], "joined", perm=[1, 0, 2]),
+        node("Reshape", ["joined", "merged"], "out"),
+        node("MatMul", ["out", "w"], "z"),
+        node("Reshape", ["z", "parted"], "last"),
+        node("Transpose", ["last"], "y", perm=[1, 0, 2]),
+    ]
+    return nodes, [batch, TOKENS, 4], constants
+
+
 def save(make: Callable[[int], Graph], batch: int, path: Path, opset: int = 13) -> None:
     nodes, shape, constants = make(batch)
     constants = {"w": weights(np.random.default_rng(0), WIDTH, 4), **constants}
@@ -133,6 +161,7 @@ def save(make: Callable[[int], Graph], batch: int, path: Path, opset: int = 13) 
 OPENED = [
     (rows, 13), (minus_one_inside, 13), (learned_token, 13), (joined_constant, 13), (whole_slice, 13), (old_softmax, 11),
     (attention_heads, 13), (shape_with_the_batch_in_it, 13), (recurrent_states, 14),
+    (tokens_before_the_batch, 13),
 ]  # fmt: skip
 
 
@@ -163,6 +192,26 @@ def test_the_batch_that_a_squeeze_takes_away_stays_and_is_said(tmp_path: Path) -
     result = export(str(tmp_path / "source.onnx"), tmp_path / "model.onnx")
     assert result.fixed_batch == 1
     assert any("n_s" in note and "batch" in note for note in result.notes)
+
+
+def test_a_reshape_that_holds_the_batch_for_good_is_named_with_the_remedy(tmp_path: Path) -> None:
+    """The mean over what a flat tensor is cut into: rows of all examples would be mixed."""
+    nodes = [
+        node("Transpose", ["x"], "first", perm=[1, 0, 2]),
+        node("Reshape", ["first", "flat"], "line"),
+        node("Reshape", ["line", "cut"], "rows"),
+        node("MatMul", ["rows", "w"], "z"),
+        node("ReduceMean", ["z"], "y", axes=[0]),
+    ]
+    constants = {
+        "flat": integers(TOKENS * WIDTH), "cut": integers(TOKENS, WIDTH), "w": weights(np.random.default_rng(0), WIDTH, 4)
+    }  # fmt: skip
+    inputs = [("x", TensorProto.FLOAT, [1, TOKENS, WIDTH])]
+    onnx.save(make_model(nodes, inputs, [("y", [1, 4])], constants), tmp_path / "source.onnx")
+    result = export(tmp_path / "source.onnx", tmp_path / "model.onnx")
+    (note,) = result.notes
+    assert result.fixed_batch == 1 and "node n_rows (Reshape to [6, 8])" in note
+    assert "dynamic_axes={'x': {0: 'batch'}}" in note and "onnxruntime" not in note
 
 
 @pytest.mark.parametrize("written", [-1, 0, None, "n"])

@@ -78,9 +78,9 @@ def test_the_canonical_form_runs_and_computes_the_same(case: str) -> None:
 
 
 def test_a_batch_that_is_opened_is_open_in_the_body() -> None:
-    opened, reason = canonicalize_for_any_batch(ir.from_proto(CASES["loop of one batch"]))
-    assert opened is not None, reason
-    runner = Runner(opened, "cpu")
+    found = canonicalize_for_any_batch(ir.from_proto(CASES["loop of one batch"]))
+    assert found.model is not None, found.reason
+    runner = Runner(found.model, "cpu")
     x = RNG.standard_normal((6, 8)).astype(np.float32)
     (whole,) = runner.run({"x": x})
     np.testing.assert_allclose(

@@ -43,7 +43,7 @@ def _reshape(node: ir.Node, written: FollowedShapes, followed: FollowedShapes, s
         return None  # computed from the batch
     freed = _free_target(shape, axis, wanted.tolist(), bool(node.attributes.get_int("allowzero", 0)))
     if freed is not None:
-        node.replace_input_with(1, _constant(node, freed))
+        node.replace_input_with(1, constant_for(node, freed))
         node.attributes.pop("allowzero", None)
     return None
 
@@ -54,25 +54,31 @@ def _free_target(shape: Lengths, axis: int, target: list[int], keep_zeros: bool)
         return [COPIED, *target[1:]] if 0 not in target or not keep_zeros else None
     if target and target[0] == COPIED and axis == 0 and not keep_zeros:
         return None
-    if None in shape:
+    sizes = resolved_sizes(shape, target, keep_zeros)
+    if sizes is None:
         return None
-    count = math.prod(size for size in shape if size is not None)
-    sizes = [
-        shape[place] if size == COPIED and not keep_zeros else size
-        for place, size in enumerate(target[: len(shape)])
-    ] + target[len(shape) :]
-    if REST in sizes:
-        others = math.prod(size for size in sizes if size is not None and size != REST)
-        if not others:
-            return None
-        sizes[sizes.index(REST)] = count // others
     before = math.prod(size for size in shape[:axis] if size is not None)
     for place in range(len(sizes)):
-        if math.prod(size for size in sizes[:place] if size is not None) == before:
-            return [
-                REST if each == place else int(size) for each, size in enumerate(sizes) if size is not None
-            ]
+        if math.prod(sizes[:place]) == before:
+            return [REST if each == place else size for each, size in enumerate(sizes)]
     return None
+
+
+def resolved_sizes(shape: Lengths, target: list[int], keep_zeros: bool) -> list[int] | None:
+    """The shape that a Reshape's target makes of one whose lengths are all known; None where that cannot be told."""
+    if None in shape:
+        return None
+    known = [int(size) for size in shape if size is not None]
+    sizes = [
+        known[place] if size == COPIED and not keep_zeros and place < len(known) else size
+        for place, size in enumerate(target)
+    ]
+    if REST in sizes:
+        others = math.prod(size for size in sizes if size != REST)
+        if not others:
+            return None
+        sizes[sizes.index(REST)] = math.prod(known) // others
+    return sizes
 
 
 def _free_part(node: ir.Node, target: ir.Value | None, size: int) -> str | None:
@@ -81,7 +87,7 @@ def _free_part(node: ir.Node, target: ir.Value | None, size: int) -> str | None:
     first = concat.inputs[0] if concat is not None and concat.op_type == "Concat" else None
     numbers = first.const_value.numpy() if first is not None and first.const_value is not None else None
     if concat is not None and numbers is not None and numbers.size and numbers.reshape(-1)[0] == size:
-        concat.replace_input_with(0, _constant(concat, [COPIED, *numbers.reshape(-1)[1:].tolist()]))
+        concat.replace_input_with(0, constant_for(concat, [COPIED, *numbers.reshape(-1)[1:].tolist()]))
     return None
 
 
@@ -97,7 +103,9 @@ def _expand(node: ir.Node, written: FollowedShapes, followed: FollowedShapes, si
     )
     if place is None or wanted[place] != size or (axis is None and shape[place] not in (1, size)):
         return None
-    node.replace_input_with(1, _constant(node, [*wanted[:place].tolist(), 1, *wanted[place + 1 :].tolist()]))
+    node.replace_input_with(
+        1, constant_for(node, [*wanted[:place].tolist(), 1, *wanted[place + 1 :].tolist()])
+    )
     return None
 
 
@@ -107,7 +115,7 @@ def _tile(node: ir.Node, written: FollowedShapes, followed: FollowedShapes, size
     if size == 1 or repeats is None or varying_axis(node.inputs[0], written, followed) is not None:
         return None
     if len(repeats) and repeats[0] == size:
-        node.replace_input_with(1, _constant(node, [1, *repeats[1:].tolist()]))
+        node.replace_input_with(1, constant_for(node, [1, *repeats[1:].tolist()]))
     return None
 
 
@@ -123,7 +131,7 @@ def _slice(node: ir.Node, written: FollowedShapes, followed: FollowedShapes, siz
     places = np.flatnonzero((axes == axis) & (starts == 0) & (ends == size))
     if len(places):
         node.replace_input_with(
-            2, _constant(node, [WHOLE if at in places else int(end) for at, end in enumerate(ends)])
+            2, constant_for(node, [WHOLE if at in places else int(end) for at, end in enumerate(ends)])
         )
     return None
 
@@ -211,7 +219,7 @@ def _repeated(
     """`value`, of length 1 along `axis`, as often as `example` has examples."""
     place = example_axis if axis is None else axis
     batch = ir.node("Shape", [example], {"start": example_axis, "end": example_axis + 1})
-    before, after = (_constant(node, [1] * count) for count in (place, rank - place - 1))
+    before, after = (constant_for(node, [1] * count) for count in (place, rank - place - 1))
     sizes = ir.node("Concat", [before, batch.outputs[0], after], {"axis": 0})
     expand = ir.node("Expand", [value, sizes.outputs[0]])
     dtype = value.dtype if value.const_value is None else value.const_value.dtype
@@ -222,7 +230,8 @@ def _repeated(
     return expand.outputs[0]
 
 
-def _constant(node: ir.Node, numbers: Sequence[int]) -> ir.Value:
+def constant_for(node: ir.Node, numbers: Sequence[int]) -> ir.Value:
+    """A constant of whole numbers, put in before `node`."""
     made = ir.node("Constant", [], {"value": ir.tensor(np.array(numbers, np.int64))})
     made.outputs[0].dtype, made.outputs[0].shape = ir.DataType.INT64, ir.Shape([len(numbers)])
     made.outputs[0].const_value = ir.tensor(np.array(numbers, np.int64))

@@ -8,7 +8,8 @@ node named.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -28,6 +29,7 @@ from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.model_checks import check_weights
 from mpq_onnx.ops.composites import is_composite
+from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
@@ -74,26 +76,37 @@ def canonicalize(model: ir.Model, where: str = "the model") -> ir.Model:
         return _simplified(_modern(model))
 
 
+@dataclass(frozen=True)
+class OpenedBatch:
+    """What came of opening the batch axis of a model that was exported for one batch size."""
+
+    model: ir.Model | None
+    """Its outputs are to be compared with the source's; None where the batch is open already or cannot be opened."""
+    reason: str | None
+    """What keeps the batch, where that is known."""
+    written: tuple[str, ...] = ()
+    """Nodes that hold the batch size in a way that can only be guessed."""
+
+
 def canonicalize_for_any_batch(
-    model: ir.Model, where: str = "the model"
-) -> tuple[ir.Model | None, str | None]:
+    model: ir.Model, where: str = "the model", freed: Mapping[str, Free] = FREED
+) -> OpenedBatch:
     """The canonical form of a model that was exported for one batch size, with the batch axis opened.
 
     That comes before constants are folded, which would write the batch size into many more of them.
 
-    Returns:
-        The model, whose outputs are to be compared with the source's, or None where its batch is open already or cannot be
-        opened; and what keeps the batch, where that is known.
+    Args:
+        freed: one of batch_in_reshapes.READINGS.
 
     Raises:
         ModelError: as canonicalize.
     """
-    free = FreeBatchPass()
+    free = FreeBatchPass(freed)
     with _errors_of(where):
         modern = _modern(model)
         if not free(modern).modified or free.reason is not None:
-            return None, free.reason
-        return _simplified(modern), None
+            return OpenedBatch(None, free.reason)
+        return OpenedBatch(_simplified(modern), None, tuple(free.written))
 
 
 @contextlib.contextmanager

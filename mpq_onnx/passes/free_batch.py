@@ -5,13 +5,15 @@ tensor's shape is followed for the size that is written and for a multiple of it
 out. Whether the graph then computes the same for any batch is for the caller to check: a Reshape may have meant something else.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.model_inputs import model_inputs
-from mpq_onnx.passes.batch_constants import FREED
+from mpq_onnx.passes.batch_constants import FREED, Free
+from mpq_onnx.passes.batch_in_reshapes import written_batch
 from mpq_onnx.passes.followed_shapes import FollowedShapes
 
 BATCH = "batch"
@@ -27,10 +29,14 @@ class FreeBatchPass(ir.passes.InPlacePass):
     Leaves a graph alone whose batch is open already, or that takes its batch axis away; `reason` says then why.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, freed: Mapping[str, Free] = FREED) -> None:
+        """Args: freed: what is done with each operator (see batch_constants, batch_in_reshapes)."""
         super().__init__()
+        self.freed = freed
         self.reason: str | None = None
         """What keeps the batch fixed; None where nothing is known to."""
+        self.written: list[str] = []
+        """The nodes whose constants may hold the batch in several ways, or in none that is known."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
@@ -47,7 +53,9 @@ class FreeBatchPass(ir.passes.InPlacePass):
                 followed.shapes[value] = _replaced(_lengths(value.shape), axis, size * MULTIPLE)
         seen: set[ir.Node] = set()
         for node in list(graph):
-            free = FREED.get(node.op_type) if is_standard(node) else None
+            free = self.freed.get(node.op_type) if is_standard(node) else None
+            doubtful = written_batch(node, written, followed, size) if is_standard(node) else None
+            self.written += [] if doubtful is None else [doubtful]
             reason = free(node, written, followed, size) if free is not None else None
             self.reason = self.reason or reason
             for each in [*_new_before(node, seen), node]:

@@ -16,8 +16,10 @@ from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
 from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.model_file import clone, save_model
 from mpq_onnx.model_inputs import model_inputs
+from mpq_onnx.passes.batch_in_reshapes import READINGS
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
+from mpq_onnx.progress import begin
 from mpq_onnx.runtime.agreement import Agreement, agreement
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
@@ -33,6 +35,7 @@ BATCHES = 3
 """Of the source's size that a form for any batch is compared on, all at once."""
 LARGEST_DIFFERENCE = 1e-3
 """Relative to the largest output: above this the export is refused as wrong."""
+SHOWN_NODES = 3
 ROUNDINGS = 32
 """Of a source in a type of few bits, in units of its precision: its outputs may be that far from float32's."""
 
@@ -95,10 +98,12 @@ def export(
         check_choice("task", task, TASKS)
     if sequence_length < 1:
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
+    begin(f"read {source}")
     opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
     check_not_quantized(opened.model, source)
     if values:
         opened = opened.with_values(fixed_values(values))
+    begin("canonical form, compared with the source")
     checked = _canonical(opened, source, check or _usable_check(opened))
     model = checked.model
     facts = {key: model.metadata_props[key] for key in MODEL_FACTS if key in model.metadata_props}
@@ -142,23 +147,46 @@ def _canonical(source: SourceModel, where: str, check: str) -> _Checked:
     Raises:
         ModelError: the form differs from the source, or one of the two does not run.
     """
-    opened, reason = canonicalize_for_any_batch(clone(source.model), where)
+    opened, reason = _opened(source, where, check)
     if opened is not None:
-        try:
-            compared = _compared(source, opened, where, check, BATCHES)
-            fault = _fault(compared, source.model)
-            if fault is None:
-                return _Checked(opened, compared, ())
-            reason = f"with another one {fault}"
-        except MpqOnnxError as error:  # onnxruntime cannot run another number of examples
-            reason = f"with another one onnxruntime stops: {error}"
+        return opened
     model = canonicalize(clone(source.model), where)
     compared = _compared(source, model, where, check, 1)
     fault = _fault(compared, source.model)
     if fault is not None:
         raise ModelError(f"{where}: the canonical form does not compute the same: {fault}; please report it")
-    return _Checked(
-        model, compared, () if reason is None else (f"the batch size stays as exported: {reason}",)
+    return _Checked(model, compared, () if reason is None else (_fixed_note(model, reason),))
+
+
+def _opened(source: SourceModel, where: str, check: str) -> tuple[_Checked | None, str | None]:
+    """The form for any batch; or None, and what keeps the batch where it was not open from the beginning."""
+    reason = None
+    for freed in READINGS:
+        found = canonicalize_for_any_batch(clone(source.model), where, freed)
+        if found.model is None:
+            return None, found.reason
+        try:
+            compared = _compared(source, found.model, where, check, BATCHES)
+            fault = _fault(compared, source.model)
+            if fault is None:
+                return _Checked(found.model, compared, ()), None
+            reason = f"with another one {fault}"
+        except MpqOnnxError as error:  # onnxruntime cannot run another number of examples
+            reason = f"with another one onnxruntime stops: {error}"
+        if found.written:
+            more = len(found.written) - SHOWN_NODES
+            named = ", ".join(found.written[:SHOWN_NODES]) + (f" and {more} more" if more > 0 else "")
+            reason = f"it is written into {named}, where it could not be taken out"
+    return None, reason
+
+
+def _fixed_note(model: ir.Model, reason: str) -> str:
+    """That the batch stays, why, and what to do."""
+    batch = next((each for each in model_inputs(model) if each.fixed_batch), None)
+    axes = "" if batch is None else f", dynamic_axes={{{batch.name!r}: {{{batch.example_axis}: 'batch'}}}}"
+    return (
+        f"the batch size stays as exported: {reason}; export the network again with an open batch axis:"
+        f" torch.onnx.export(...{axes}), or dynamic_shapes= with dynamo=True"
     )
 
 
