@@ -287,9 +287,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
 @click.option(
     "--validation", metavar="SPEC", help="Data to choose by; default: a quarter of --data, drawn by --seed."
 )
-@click.option(
-    "--steps", type=int, help="Training steps of the gradient method.  [default: 300; with --noise 150]"
-)
+@click.option("--steps", default=150, show_default=True, help="Training steps of refined and gradient.")
 @click.option("--batch-size", default=32, show_default=True, help="Examples a step.")
 @click.option("--learning-rate", default=0.01, show_default=True, help="Of log2 of the widths.")
 @click.option(

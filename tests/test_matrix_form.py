@@ -16,6 +16,17 @@ def check(form: MatrixForm, x: torch.Tensor, weight: torch.Tensor, wanted: torch
     found = torch.einsum("gok,ngkl->ngol", matrix, form.patches(x, weight))
     torch.testing.assert_close(found, form.outputs(wanted, weight), rtol=1e-4, atol=1e-4)
     assert torch.equal(form.weight_from_matrix(matrix, weight), weight)
+    check_samples(form, x, weight)
+
+
+def check_samples(form: MatrixForm, x: torch.Tensor, weight: torch.Tensor) -> None:
+    """Drawn patches are those of all positions at the drawn ones, the same for every input; more than there are is all."""
+    both = form.sampled_patches((x, 2 * x), weight, 2, torch.Generator().manual_seed(0))
+    everything = form.patches(x, weight)
+    drawn = torch.randperm(everything.shape[3], generator=torch.Generator().manual_seed(0))[:2]
+    assert torch.equal(both[0], everything[..., drawn]) and torch.equal(both[1], 2 * both[0])
+    (whole,) = form.sampled_patches((x,), weight, everything.shape[3], torch.Generator())
+    assert torch.equal(whole, everything)
 
 
 @pytest.mark.parametrize("rows", [1, 2])

@@ -5,7 +5,7 @@ receptive field, l output position. Second moments of the patches and per-exampl
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +29,46 @@ class MatrixForm:
 
     def patches(self, x: Tensor, weight: Tensor) -> Tensor:
         """The node's input as patches [n, g, k, l]."""
-        if self.op_type == "Conv":
-            return self._by_example(_conv_patches(x, weight, self.attributes))
-        if self.op_type == "ConvTranspose":
-            return self._by_example(_conv_transpose_patches(x, weight, self.attributes))
+        if self._slides:
+            return self._by_example(self._unfolded(self._windows(x, weight), weight))
         scaled = self.attributes.get("alpha", 1.0) * x if self.op_type == "Gemm" else x
         return self._columns(scaled, weight, self.input_layout)
+
+    def sampled_patches(
+        self, inputs: Sequence[Tensor], weight: Tensor, wanted: int, generator: torch.Generator
+    ) -> list[Tensor]:
+        """The patches of several inputs of one shape at the same `wanted` output positions, drawn at random; at all where
+        there are no more."""
+        if not self._slides or self.input_layout.rows > 1:
+            found = [self.patches(x, weight) for x in inputs]
+            chosen = _draw(found[0].shape[3], wanted, generator, weight.device)
+            return found if chosen is None else [each[..., chosen] for each in found]
+        windows = [self._windows(x, weight) for x in inputs]
+        axes = windows[0].shape[2 : weight.dim()]
+        chosen = _draw(math.prod(axes), wanted, generator, weight.device)
+        if chosen is None:
+            return [self.patches(x, weight) for x in inputs]
+        # Drawn before they are unfolded: most positions are never copied.
+        index: tuple[Any, ...] = (slice(None), slice(None), *torch.unravel_index(chosen, axes))
+        return [self._unfolded(each[index], weight) for each in windows]
+
+    @property
+    def _slides(self) -> bool:
+        return self.op_type in ("Conv", "ConvTranspose")
+
+    def _windows(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The receptive field of every output position, [n, c, *positions, *kernel]; a view of the padded input."""
+        slide = _conv_windows if self.op_type == "Conv" else _conv_transpose_windows
+        return slide(x, weight, self.attributes)
+
+    def _unfolded(self, windows: Tensor, weight: Tensor) -> Tensor:
+        """[n, c, *positions, *kernel], or the positions in one axis, as [n, g, k, l]."""
+        groups = self.attributes.get("group", 1)
+        examples, channels = windows.shape[:2]
+        kernel = range(windows.dim() - weight.dim() + 2, windows.dim())
+        taps = channels // groups * math.prod(windows.shape[kernel.start :])
+        ordered = windows.permute(0, 1, *kernel, *range(2, kernel.start))
+        return ordered.reshape(examples, groups, taps, -1)
 
     def outputs(self, y: Tensor, weight: Tensor) -> Tensor:
         """The node's output (or its gradient) as [n, g, o, l]."""
@@ -116,14 +150,12 @@ def matrix_form(
     return form if use.channel_axis == columns and not beyond else None
 
 
-def _conv_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
+def _conv_windows(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
-    return _unfold(
-        window.pad(x), window.extents, window.strides, window.dilations, attributes.get("group", 1)
-    )
+    return _slide(window.pad(x), window.extents, window.strides, window.dilations)
 
 
-def _conv_transpose_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
+def _conv_transpose_windows(x: Tensor, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     """A transposed convolution is a convolution of the input with zeros between its elements."""
     window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
     rank = len(window.kernel)
@@ -135,9 +167,7 @@ def _conv_transpose_patches(x: Tensor, weight: Tensor, attributes: Mapping[str, 
         (extent - 1 - begin, extent - 1 - end + more)
         for extent, (begin, end), more in zip(window.extents, window.pads, extra, strict=True)
     ]
-    return _unfold(
-        pad_spatial(spread, around), window.extents, [1] * rank, window.dilations, attributes.get("group", 1)
-    )
+    return _slide(pad_spatial(spread, around), window.extents, [1] * rank, window.dilations)
 
 
 def _every(steps: list[int]) -> Any:
@@ -145,16 +175,15 @@ def _every(steps: list[int]) -> Any:
     return (Ellipsis, *(slice(None, None, step) for step in steps))
 
 
-def _unfold(x: Tensor, window: list[int], strides: list[int], dilations: list[int], groups: int) -> Tensor:
-    rank = len(window)
-    for axis, (extent, stride) in enumerate(zip(window, strides, strict=True)):
+def _slide(x: Tensor, extents: list[int], strides: list[int], dilations: list[int]) -> Tensor:
+    for axis, (extent, stride) in enumerate(zip(extents, strides, strict=True)):
         x = x.unfold(2 + axis, extent, stride)
-    x = x[_every(dilations)]  # n, c, *positions, *kernel
-    n, channels = x.shape[:2]
-    positions, kernel = x.shape[2 : 2 + rank], x.shape[2 + rank :]
-    order = [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]
-    taps = channels // groups * math.prod(kernel)
-    return x.permute(order).reshape(n, groups, taps, math.prod(positions))
+    return x[_every(dilations)]
+
+
+def _draw(count: int, wanted: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
+    """`wanted` of `count` positions; None where that is all."""
+    return torch.randperm(count, generator=generator)[:wanted].to(device) if wanted < count else None
 
 
 def second_moment(left: Tensor, right: Tensor) -> Tensor:

@@ -152,12 +152,10 @@ def _moments(form: MatrixForm, streams: Streams, weight: Tensor) -> Moments:
     quantized = torch.zeros((), device=weight.device)
     cross = torch.zeros((), device=weight.device)
     count = 0
+    taps = form.weight_matrix(weight).shape[2]
+    wanted = max(-(-SAMPLES_PER_TAP * taps // examples), FEWEST_POSITIONS)
     for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
-        x, t = form.patches(quantized_inputs[0], weight), form.patches(exact_inputs[0], weight)
-        wanted = max(-(-SAMPLES_PER_TAP * x.shape[2] // examples), FEWEST_POSITIONS)
-        if wanted < x.shape[3]:
-            chosen = torch.randperm(x.shape[3], generator=generator)[:wanted].to(x.device)
-            x, t = x[..., chosen], t[..., chosen]
+        x, t = form.sampled_patches((quantized_inputs[0], exact_inputs[0]), weight, wanted, generator)
         quantized = quantized + second_moment(x, x)
         cross = cross + second_moment(x, t)
         count += x.shape[0] * x.shape[3]

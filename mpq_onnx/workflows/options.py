@@ -58,7 +58,7 @@ class AllocateOptions:
     rounding_examples: int = 1024
     """Examples that rounding and bias correction look at."""
     storage: str = "int8"
-    steps: int = 300
+    steps: int = 150
     batch_size: int = 32
     learning_rate: float = 0.01
     penalty: float = 2.0
