@@ -67,6 +67,8 @@ def _alternatives(problem: ValidationError) -> str:
     if near:
         return ", or ".join(dict.fromkeys(map(_words, near)))
     names = [name for each in own for name in _listed(each.validator_value)]
+    if not names:
+        return f"{_value(problem)} is of no allowed form"
     return f"{_value(problem)} must be {_types(names)}"
 
 

@@ -190,6 +190,14 @@ def test_wrong_files_are_refused(kind: str, text: str, options: str, complaint: 
         ({"inputs": {"dense": [{"column": "absent"}]}}, "no column absent"),
         ({"inputs": {"dense": [{"column": "kind"}]}}, "'y' cannot be read as NumberColumn"),
         ({"inputs": {}}, "at inputs"),
+        (
+            {"inputs": {"dense": [{"bogus": 1}]}},
+            r"inputs/dense(/0)?: .*(required|unknown|form).*; see docs/columns.md",
+        ),
+        (
+            {"inputs": {"dense": [3, {"column": 1.5}]}},
+            r"inputs/dense(/\d)?(/column)?: .*; see docs/columns.md",
+        ),
     ],
 )
 def test_wrong_columns_are_refused(change: dict, complaint: str, tmp_path: Path) -> None:

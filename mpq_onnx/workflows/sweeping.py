@@ -198,7 +198,9 @@ def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[
         with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
             waiting = [pool.submit(_run_in_worker, model, run, folder) for run in runs]
             for finished in as_completed(waiting):
-                yield finished.result()
+                row = finished.result()
+                begin(f"run {row['run']} is done")
+                yield row
                 progress.update()
 
 
