@@ -38,9 +38,9 @@ class WeightRules:
     scales: str = PER_CHANNEL
     """One scale an output channel, or one a tensor."""
 
-    def for_stack(self, is_stack: bool) -> "WeightRules":
-        """These rules, with one scale for a stack of matrices."""
-        return dataclasses.replace(self, scales=PER_TENSOR) if is_stack else self
+    def with_one_scale(self, has_one_scale: bool) -> "WeightRules":
+        """These rules, with one scale for the tensor where it has to have one."""
+        return dataclasses.replace(self, scales=PER_TENSOR) if has_one_scale else self
 
 
 @dataclass(frozen=True)

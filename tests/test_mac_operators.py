@@ -1,5 +1,6 @@
 """Every multiply-accumulate operator, grouped, transposed, shared, with biases of any form, through the default path."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 from conftest import make_model, weights
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import mpq_onnx
 from mpq_onnx.graph.mac import mac_of, macs_of
+from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.workflows.options import AllocateOptions
@@ -121,6 +123,133 @@ def test_the_constant_is_the_weight_on_either_side_of_a_file_as_it_stands() -> N
         mac = mac_of(model.graph[1])
         assert mac is not None and (mac.held_index, mac.held.name, mac.data.name) == (held, "w", "r")
         assert mac.channel_axis((8, 8)) == held
+
+
+MANY = {
+    "k,kol,l": ("nk,kol,nl->no", [(N, 6), (6, 4, 5), (N, 5)], (6 * 20, 20)),
+    "bilinear": ("ntk,nsk,kd->ntsd", [(N, 3, 6), (N, 4, 6), (6, 5)], (3 * 30, 3 * 4 * 30)),
+    "low rank": ("ko,nk,op->np", [(6, 2), (N, 6), (2, 4)], (12, 8)),
+    "no constant": ("nk,nk,nj->nj", [(N, 6), (N, 6), (N, 3)], (6, 3)),
+}
+"""Equation, shapes (constants have no N), and multiply-accumulates by turn."""
+
+
+def einsum_of_many(case: str) -> onnx.ModelProto:
+    equation, shapes, _ = MANY[case]
+    names = [f"v{index}" for index in range(len(shapes))]
+    inputs = [
+        (name, TensorProto.FLOAT, shape) for name, shape in zip(names, shapes, strict=True) if N in shape
+    ]
+    tensors = {name: normal(*shape) for name, shape in zip(names, shapes, strict=True) if N not in shape}
+    rank = len(equation.split("->")[1])
+    nodes = [helper.make_node("Einsum", names, ["y"], "product", equation=equation)]
+    return make_model(nodes, inputs, [("y", [N] + [None] * (rank - 1))], tensors)
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_an_einsum_of_many_operands_is_products_of_two(case: str) -> None:
+    model = einsum_of_many(case)
+    canonical = canonicalize(ir.from_proto(model))
+    products = list(macs_of(canonical.graph))
+    assert [each.node.op_type for each in products] == ["Einsum"] * 2
+    assert products[-1].node.name == "product"
+    constants = sum(N not in shape for shape in MANY[case][1])
+    assert sum(mac.is_weight and mac.held_index == 1 for mac in products) == constants
+    feeds = {
+        each.name: normal(*(3 if size == N else size for size in shape))
+        for each, shape in inputs_of(case, model)
+    }
+    (wanted,) = Runner(ir.from_proto(model), "cpu").run(feeds)
+    np.testing.assert_allclose(Runner(canonical, "cpu").run(feeds)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def inputs_of(case: str, model: onnx.ModelProto) -> list[tuple[onnx.ValueInfoProto, tuple]]:
+    shapes = [shape for shape in MANY[case][1] if N in shape]
+    return list(zip(model.graph.input, shapes, strict=True))
+
+
+def test_every_turn_is_quantized_and_counted(tmp_path: Path) -> None:
+    case = "k,kol,l"
+    path = save(einsum_of_many(case), tmp_path / "model.onnx")
+    result = mpq_onnx.allocate(
+        path, "random?count=64", tmp_path / "out", weight_bits=8, activation_bits=8, options=QUICK
+    )
+    macs = MANY[case][2]
+    assert result.chosen.allocation.bit_operations == sum(macs) * 64
+    assert not any("float" in note for note in result.notes)
+    mpq_onnx.handoff(result.model_path, tmp_path / "json", to="json")
+    rows = json.loads((tmp_path / "json" / "layers.json").read_text())["layers"]
+    assert [row["macs"] for row in rows] == list(macs)
+
+
+@pytest.mark.parametrize("equation", ["nij->nji", "nij->nj", "nij->jn"])
+def test_an_einsum_of_one_operand_is_no_product(equation: str) -> None:
+    nodes = [helper.make_node("Einsum", ["x"], ["y"], "turn", equation=equation)]
+    rank = len(equation.split("->")[1])
+    model = make_model(nodes, [("x", TensorProto.FLOAT, [N, 4, 3])], [("y", [None] * rank)], {})
+    canonical = canonicalize(ir.from_proto(model))
+    assert "Einsum" not in [node.op_type for node in canonical.graph]
+    assert uncounted_macs(canonical) == ()
+    feeds = {"x": normal(2, 4, 3)}
+    (wanted,) = Runner(ir.from_proto(model), "cpu").run(feeds)
+    np.testing.assert_allclose(Runner(canonical, "cpu").run(feeds)[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_stack_has_one_width_where_channels_have_their_own(tmp_path: Path) -> None:
+    """Several widths are several scales, which a kernel for stacks does not take."""
+    steep = normal(4, 8, 5) * (1 + 3 * np.arange(5)).astype(np.float32)
+    path = save(single("MatMul", (N, 4, 3, 8), steep, None), tmp_path / "model.onnx")
+    options = AllocateOptions(method="water-filling", rounding="nearest", granularity="channel")
+    result = mpq_onnx.allocate(
+        path, "random?count=32", tmp_path / "out", weight_bits=4.5, activation_bits=8, options=options
+    )
+    (width,) = [node.weight_bits for node in result.chosen.allocation.nodes if node.weight]
+    assert isinstance(width, float) and 4 <= width <= 4.5
+    assert result.mirror_check.optimized_sqnr > 45
+
+
+def test_a_constant_image_under_a_computed_kernel(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["kernel"], "fold"),
+        helper.make_node("Conv", ["image", "kernel"], ["c"], "product"),
+        helper.make_node("Transpose", ["c"], ["y"], "turn", perm=[1, 0, 2, 3]),
+    ]
+    tensors = {"image": normal(1, 2, 6, 6), "shape": np.array([-1, 2, 3, 3])}
+    path = save(
+        make_model(nodes, [("x", TensorProto.FLOAT, [N, 18])], [("y", [N, 1, 4, 4])], tensors),
+        tmp_path / "model.onnx",
+    )
+    result = mpq_onnx.allocate(path, "random?count=32", tmp_path / "out", activation_bits=8, options=QUICK)
+    assert [node.macs for node in result.chosen.allocation.nodes if node.macs] == [16 * 18]
+    assert result.mirror_check.optimized_sqnr > 45
+
+
+@pytest.mark.parametrize(
+    "case", ["conv", "conv transpose grouped", "matmul on the left", "gemm, bias [1, N]"]
+)
+def test_nodes_without_names_have_rows_of_their_own(case: str, tmp_path: Path) -> None:
+    """Each operator twice, nothing named, handed off as it stands."""
+    model = CASES[case][0]
+    nodes = list(model.graph.node)
+    again = [onnx.NodeProto(), onnx.NodeProto()]
+    for node, copy in zip(nodes, again, strict=True):
+        copy.CopyFrom(node)
+    again[0].input[0] = "scaled"
+    for copy in again:
+        copy.output[0] += "_again"
+    again[1].input[:] = ["r_again" if name == "r" else name for name in again[1].input]
+    nodes = [*nodes, helper.make_node("Sign", ["x"], ["scaled"]), *again]
+    nodes.append(helper.make_node("Add", ["y", "y_again"], ["z"]))
+    tensors = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    shape = shape_of(model)
+    twice = make_model(nodes, [("x", TensorProto.FLOAT, shape)], [("z", None)], tensors)
+    for node in twice.graph.node:
+        node.name = ""
+    path = save(twice, tmp_path / "model.onnx")
+    mpq_onnx.handoff(path, tmp_path / "json", to="json")
+    rows = json.loads((tmp_path / "json" / "layers.json").read_text())["layers"]
+    assert [row["macs"] for row in rows] == [CASES[case][1]] * 2
+    assert len({row["name"] for row in rows}) == 2
 
 
 def shared_head() -> onnx.ModelProto:

@@ -47,8 +47,12 @@ class WidthItems(Items):
 
 
 def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granularity: str) -> WidthItems:
-    """Items of the weights; granularity "channel" makes one of every output channel, "layer" one of every tensor."""
-    counts = [site.channels if granularity == "channel" else 1 for site in sites]
+    """Items of the weights; granularity "channel" makes one of every output channel, "layer" one of every tensor.
+
+    A tensor of one scale has one width too: other widths have other scales.
+    """
+    by_channel = granularity == "channel"
+    counts = [site.channels if by_channel and not site.has_one_scale else 1 for site in sites]
     sizes = [
         np.full(count, site.elements // count, np.int64) for site, count in zip(sites, counts, strict=True)
     ]

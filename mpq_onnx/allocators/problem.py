@@ -110,7 +110,9 @@ class Problem:
         def search() -> list[WeightGrid]:
             rows = channel_rows(self.weight_array(site), site.channel_axis)
             return [
-                weight_grid(rows, np.full(site.channels, width), self.weight_rules.for_stack(site.is_stack))
+                weight_grid(
+                    rows, np.full(site.channels, width), self.weight_rules.with_one_scale(site.has_one_scale)
+                )
                 for width in self.weights.choices
             ]
 

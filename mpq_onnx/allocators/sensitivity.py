@@ -210,10 +210,10 @@ def _join_weights(problem: Problem, by_channel: Mapping[str, np.ndarray]) -> np.
     items = problem.weights
     if not items.names:
         return np.zeros((0, len(items.choices)))
-    per_channel = problem.budget.granularity == "channel"
+    counts = dict(zip(items.names, items.counts, strict=True))
     return items.join(
         {
-            tensor: costs if per_channel else costs.sum(axis=0, keepdims=True)
+            tensor: costs if counts[tensor] > 1 else costs.sum(axis=0, keepdims=True)
             for tensor, costs in by_channel.items()
         }
     )

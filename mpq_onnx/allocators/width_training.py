@@ -121,7 +121,7 @@ def build_learner(problem: Problem, weight_bits: np.ndarray, activation_bits: np
                 for name in ("scale", "zero_point", "levels")
             )
             start = torch.tensor(starts[site.tensor], dtype=torch.float32)
-            bits = start.reshape(shape) if problem.budget.granularity == "channel" else start.reshape(())
+            bits = start.reshape(shape) if len(start) > 1 else start.reshape(())
             table = WidthTable(_choices(problem.weights), scale, zero_point, levels)
             weights[site.tensor] = LearnedQuantizer(table, bits, rules).to(device)
     activations: dict[str, LearnedQuantizer] = {}

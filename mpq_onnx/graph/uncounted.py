@@ -50,7 +50,7 @@ def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
         elif node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
             yield UncountedMac(str(node.name), node.op_type, "an operator of com.microsoft")
         elif is_standard(node) and (
-            node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) != 2)
+            node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) > 2)
         ):
             yield UncountedMac(str(node.name), node.op_type, NO_PRODUCT)
 

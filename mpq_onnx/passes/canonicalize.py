@@ -2,8 +2,8 @@
 
 Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
 Conv, ConvTranspose or Gemm, what exporters took apart fused (see fusing/), Dropout and Identity gone, constants the second
-operand of their products, tied weights stored once, labels of Einsum written out, alpha and beta folded, shapes inferred, every
-node named.
+operand of their products, tied weights stored once, Einsum in pairs with its labels written out, alpha and beta folded, shapes
+inferred, every node named.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
+from mpq_onnx.passes.einsum_in_pairs import EinsumInPairsPass
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
 from mpq_onnx.passes.fold_lengths import FoldLengthsPass
@@ -45,6 +46,7 @@ from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
+from mpq_onnx.passes.transposed_copies import TransposedCopiesPass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
 
@@ -148,10 +150,14 @@ def _simplified(model: ir.Model) -> ir.Model:
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
     _lift_constants(model)
     ir.passes.Sequential(
-        common.ShapeInferencePass(), WriteEinsumLabelsPass(), WeightsOnTheRightPass(), FoldGemmFactorsPass()
+        common.ShapeInferencePass(),
+        WriteEinsumLabelsPass(),
+        EinsumInPairsPass(),
+        WeightsOnTheRightPass(),
+        FoldGemmFactorsPass(),
     )(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
-    ir.passes.Sequential(common.ShapeInferencePass(), TiedWeightsPass())(model)
+    ir.passes.Sequential(common.ShapeInferencePass(), TransposedCopiesPass(), TiedWeightsPass())(model)
     tidy = ir.passes.Sequential(
         EliminateIdentitiesPass(),
         common.DeduplicateHashedInitializersPass(),
@@ -171,6 +177,7 @@ def _simplified(model: ir.Model) -> ir.Model:
 
 def _fold(model: ir.Model) -> None:
     # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
+    inputs = {value: value.name for value in model.graph.inputs}
     optimizer.optimize_ir(
         model,
         input_size_limit=2**24,
@@ -178,6 +185,20 @@ def _fold(model: ir.Model) -> None:
         should_fold=_should_fold,
         inline=False,
     )
+    _name_inputs(model.graph, inputs)
+
+
+def _name_inputs(graph: ir.Graph, names: Mapping[ir.Value, str | None]) -> None:
+    """Undo the optimizer's renaming of inputs that are outputs too, which it gives an Identity."""
+    for value, name in names.items():
+        if value.name == name:
+            continue
+        for position, output in enumerate(graph.outputs):
+            producer = output.producer()
+            if output.name == name and producer is not None and producer.inputs[0] is value:
+                graph.outputs[position] = value
+                graph.remove(producer, safe=True)
+        value.name = name
 
 
 def _should_fold(node: ir.Node) -> bool | None:

@@ -15,7 +15,10 @@ PRODUCTS = ("MatMul", "Gemm")
 
 
 class TiedWeightsPass(ir.passes.InPlacePass):
-    """Let MatMul and Gemm read what is behind the Transpose of their second operand, where others read it too."""
+    """Let MatMul and Gemm read what is behind the Transpose of their second operand, where others read it too.
+
+    The Transpose of a constant matrix that nobody else reads becomes a constant.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
@@ -28,6 +31,9 @@ class TiedWeightsPass(ir.passes.InPlacePass):
                 else:
                     _replace_by_gemm(model.graph, use.node, transpose.inputs[0])
                 modified = True
+        for transpose in [node for node in model.graph if _turns_alone(node)]:
+            _fold(model.graph, transpose)
+            modified = True
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -35,15 +41,49 @@ def turns_tied_weight(node: ir.Node) -> bool:
     """True for the Transpose of a constant matrix that products alone read, while something else reads the matrix itself."""
     if not _is_transpose(node) or node.inputs[0] is None or node.outputs[0].is_graph_output():
         return False
-    matrix, readers = node.inputs[0], list(node.outputs[0].uses())
+    matrix, readers = node.inputs[0], _readers(node.outputs[0])
     return (
         matrix.const_value is not None
         and len(matrix.const_value.shape) == MATRIX
         and has_readers_besides(matrix, node)
         and all(
-            _multiplies(use.node) and use.idx < MATRIX and use.node.graph is node.graph for use in readers
+            _multiplies(reader) and index < MATRIX and reader.graph is node.graph for reader, index in readers
         )
     )
+
+
+def _readers(value: ir.Value) -> list[tuple[ir.Node, int]]:
+    """Who reads `value`, those behind a Cast instead of the Cast: it goes, as everything is computed in one type."""
+    found: list[tuple[ir.Node, int]] = []
+    for node, index in value.uses():
+        goes = node.op_type == "Cast" and not node.domain and not node.outputs[0].is_graph_output()
+        found += list(node.outputs[0].uses()) if goes else [(node, index)]
+    return found
+
+
+def _turns_alone(node: ir.Node) -> bool:
+    """True for the Transpose of a constant matrix that nothing reads as it is."""
+    matrix = node.inputs[0] if _is_transpose(node) else None
+    return (
+        matrix is not None
+        and matrix.const_value is not None
+        and len(matrix.const_value.shape) == MATRIX
+        and not node.outputs[0].is_graph_output()
+        and not has_readers_besides(matrix, node)
+    )
+
+
+def _fold(graph: ir.Graph, transpose: ir.Node) -> None:
+    """The transposed matrix as an initializer; the matrix itself goes with its last reader."""
+    matrix = transpose.inputs[0]
+    assert matrix is not None and matrix.const_value is not None
+    turned = np.ascontiguousarray(matrix.const_value.numpy().T)
+    ir.convenience.replace_all_uses_with(
+        transpose.outputs[0], add_initializer(graph, f"{matrix.name}_turned", turned)
+    )
+    graph.remove(transpose, safe=True)
+    if not matrix.uses() and not matrix.is_graph_output() and matrix.name in graph.initializers:
+        del graph.initializers[str(matrix.name)]
 
 
 def has_readers_besides(matrix: ir.Value, node: ir.Node) -> bool:

@@ -12,7 +12,7 @@ from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import Mac, einsum_labels, mac_of
 from mpq_onnx.graph.operators import rank_of
 from mpq_onnx.model_file import add_initializer
-from mpq_onnx.passes.tied_weights import MATRIX, has_readers_besides
+from mpq_onnx.passes.tied_weights import MATRIX
 
 ELEMENTWISE = frozenset(
     {
@@ -125,9 +125,7 @@ def _order(rank: int) -> list[int]:
 
 def _turned_weight(graph: ir.Graph, node: ir.Node, weight: ir.Value) -> ir.Value:
     """The weight with its last two axes swapped: an initializer, or a Transpose of what others read or is made of integers."""
-    if weight.const_value is not None and not (
-        rank_of(weight) == MATRIX and has_readers_besides(weight, node)
-    ):
+    if weight.const_value is not None and not (rank_of(weight) == MATRIX and len(weight.uses()) > 1):
         return add_initializer(graph, f"{weight.name}_turned", _swapped(weight.const_value.numpy()))
     rank = rank_of(weight)
     assert rank is not None

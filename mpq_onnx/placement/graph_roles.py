@@ -78,10 +78,13 @@ def _is_compressed(node: ir.Node) -> bool:
 
 
 def quantized_source(model: ir.Model, tensor: str, quantized: Set[str]) -> str | None:
-    """The tensor of `quantized` whose values `tensor` holds, found backwards through pass-through ops; None if none."""
+    """The tensor of `quantized` whose values `tensor` holds, found backwards through pass-through ops; None if none.
+
+    A constant has none.
+    """
     values = {str(value.name): value for value in model.graph.inputs}
     values.update({str(value.name): value for node in model.graph for value in node.outputs})
-    value: ir.Value | None = values[tensor]
+    value: ir.Value | None = values.get(tensor)
     while value is not None and value.name not in quantized:
         producer = value.producer()
         if producer is None or not is_pass_through(producer):

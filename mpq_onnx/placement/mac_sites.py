@@ -49,10 +49,10 @@ def mac_sites(
         ignore_groups: the fan-in of grouped convolutions as in the code of arXiv 2102.06365, not divided by the groups.
 
     Raises:
-        ModelError: an Einsum of other than two operands.
+        ModelError: an Einsum of more than two operands.
     """
     for node in model.graph:
-        if node.op_type == "Einsum" and is_standard(node) and len(node.inputs) != 2:
+        if node.op_type == "Einsum" and is_standard(node) and len(node.inputs) > 2:
             raise ModelError(f"node {node.name} (Einsum): only products of two operands are counted")
     return tuple(_site(mac, shapes, stored_levels, ignore_groups) for mac in macs_of(model.graph))
 

@@ -12,6 +12,7 @@ from mpq_onnx.graph.example_layout import ExampleLayout, Layouts
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.graph.operators import MAC_OPS
 
+OF_INTEGER_KERNELS = ("MatMul", "Gemm", "Conv")
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of every tensor for one example, by tensor name."""
 
@@ -76,9 +77,18 @@ class WeightSite:
         return self.op_type not in MAC_OPS
 
     @property
-    def is_stack(self) -> bool:
-        """Several matrices, as in a MatMul by a constant of three axes: integer kernels take one scale for them all."""
-        return any(use.op_type in ("MatMul", "Einsum") for use in self.uses) and len(self.shape) > 2
+    def has_one_scale(self) -> bool:
+        """Integer kernels want it so: for a stack of matrices, or where they would take the scales for those of another axis.
+
+        A weight that several nodes read has its scales along the output channels of the first. onnxruntime makes integer
+        kernels of MatMul, Gemm and Conv whatever axis the scales have, and reads them as those of the node's own channels;
+        only a bias, which has a scale of its own there, keeps it from that.
+        """
+        is_stack = any(use.op_type in ("MatMul", "Einsum") for use in self.uses) and len(self.shape) > 2
+        return is_stack or any(
+            use.op_type in OF_INTEGER_KERNELS and use.bias is None and use.channel_axis != self.channel_axis
+            for use in self.uses
+        )
 
     @property
     def elements(self) -> int:

@@ -110,7 +110,7 @@ def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, We
             site = by_tensor[str(node.weight)]
             rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
             bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
-            own = EMBEDDING_RULES if site.is_table else rules.for_stack(site.is_stack)
+            own = EMBEDDING_RULES if site.is_table else rules.with_one_scale(site.has_one_scale)
             found = weight_grid(rows, bits, own)
             scale = (found.scale * node.weight_range).clip(min=SMALLEST_SCALE).astype(np.float32)
             grids[site.tensor] = dataclasses.replace(found, scale=scale)
