@@ -6,15 +6,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from conftest import make_model, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import mpq_onnx
+from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.errors import DataError
+from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_inputs import example_axes, model_inputs
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_facts
@@ -126,6 +129,102 @@ def test_a_time_major_network_goes_through_every_command(time_major_file: Path, 
         options=mpq_onnx.EnergyOptions(("shot",), method="closed-form"),
     )
     assert noisy.chosen.allocation.macs == 4 * 6 * 5
+
+
+ROWS: dict[str, tuple[list[onnx.NodeProto], list, ExampleLayout]] = {
+    "tokens of an example": (
+        [helper.make_node("Reshape", ["h", "rows"], ["y"], "merge")], [None, 4], ExampleLayout(0, rows=5)
+    ),
+    "one token after the other": (
+        [
+            helper.make_node("Transpose", ["h"], ["t"], "time_first", perm=[1, 0, 2]),
+            helper.make_node("Reshape", ["t", "rows"], ["y"], "merge"),
+        ],
+        [None, 4],
+        ExampleLayout(0, rows=5, outer=False),
+    ),
+    "all scores in one vector": (
+        [helper.make_node("Reshape", ["h", "flat"], ["y"], "merge")], [None], ExampleLayout(0, rows=20)
+    ),
+    "one row for the batch": (
+        [helper.make_node("Flatten", ["h"], ["y"], "merge", axis=0)], [1, None], ExampleLayout(1, rows=20)
+    ),
+    "every token by every example": (
+        [
+            helper.make_node("Flatten", ["h"], ["f"], "flat"),
+            helper.make_node("Transpose", ["f"], ["y"], "turn", perm=[1, 0]),
+        ],
+        [20, None],
+        ExampleLayout(1),
+    ),
+}  # fmt: skip
+"""What makes y of h [n, 5, 4], the shape of y, and where its examples lie."""
+
+
+def merged_rows(nodes: list[onnx.NodeProto], shape: list) -> onnx.ModelProto:
+    tensors = {
+        "w": weights(np.random.default_rng(0), 6, 4),
+        "rows": np.array([-1, 4]),
+        "flat": np.array([-1]),
+    }
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], "dense"), *nodes]
+    return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 5, 6])], [("y", shape)], tensors)
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_outputs_whose_rows_are_no_examples(case: str) -> None:
+    nodes, shape, layout = ROWS[case]
+    model = ir.from_proto(merged_rows(nodes, shape))
+    dataset = open_dataset("random?count=7", model_inputs(model))
+    assert tensor_facts(model, dataset, "cpu").layouts["y"] == layout
+    data = TrainingData(dataset, build_mirror(model, "merged"), torch.device("cpu"))
+    (exact,) = data.float_outputs
+    x = dataset.read(range(7)).inputs["x"]
+    wanted = np.stack(
+        [Runner(model, "cpu").run({"x": x[index : index + 1]})[0].ravel() for index in range(7)]
+    )
+    np.testing.assert_allclose(exact.reshape(7, -1).numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_go_through_allocate_and_noise(tmp_path: Path) -> None:
+    path = tmp_path / "rows.onnx"
+    onnx.save(merged_rows(*ROWS["one token after the other"][:2]), path)
+    result = mpq_onnx.allocate(
+        path, "random?count=64", tmp_path / "out", weight_bits=8, activation_bits=8, options=QUICK
+    )
+    comparison = result.chosen.evaluation.comparison
+    assert comparison is not None and comparison.output_sqnr > 25
+    options = mpq_onnx.EnergyOptions(("thermal",), method="closed-form", repeats=1)
+    noisy = mpq_onnx.allocate_energy(
+        result.model_path, "random?count=64", tmp_path / "noisy", energy_per_mac=100, options=options
+    )
+    assert noisy.chosen.allocation.macs == 5 * 6 * 4
+
+
+def test_an_output_over_pairs_of_examples_is_named() -> None:
+    nodes = [
+        helper.make_node("Flatten", ["h"], ["f"], "flat"),
+        helper.make_node("Transpose", ["f"], ["t"], "turn", perm=[1, 0]),
+        helper.make_node("MatMul", ["f", "t"], ["y"], "pairs"),
+    ]
+    model = ir.from_proto(merged_rows(nodes, [None, None]))
+    dataset = open_dataset("random?count=70", model_inputs(model))
+    with pytest.raises(ModelError, match=r"output y has no single axis .* leave it out"):
+        TrainingData(dataset, build_mirror(model, "pairs"), torch.device("cpu"))
+
+
+def test_a_batch_of_one_that_is_squeezed_away_runs_no_other(tmp_path: Path) -> None:
+    tensors = {"w": weights(np.random.default_rng(0), 6, 4), "first": np.array([0])}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "dense"),
+        helper.make_node("Squeeze", ["h", "first"], ["y"], "squeeze"),
+    ]
+    model = ir.from_proto(make_model(nodes, [("x", TensorProto.FLOAT, [1, 5, 6])], [("y", [5, 4])], tensors))
+    dataset = open_dataset("random?count=8", model_inputs(model))
+    with pytest.raises(
+        ModelError, match=r"cannot run a batch of 8: axes of lengths \[8\] cannot be squeezed"
+    ):
+        TrainingData(dataset, build_mirror(model, "squeezed"), torch.device("cpu"))
 
 
 def test_an_input_that_a_batch_shares_cannot_differ(time_major_file: Path, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from conftest import make_cnn, make_model, weights
 from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
+import mpq_onnx
+from mpq_onnx.runtime.session import Runner
+
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(-100, 100, (8, 3, 3, 3)).astype(np.int8)
 PICTURES = [("x", TensorProto.FLOAT, ["n", 3, 8, 8])]
@@ -106,6 +109,34 @@ def test_noise_wants_products_that_it_can_reach(tmp_path: Path) -> None:
         "allocate", tmp_path / "qdq.onnx", *options, "--method", "uniform", "-o", tmp_path / "out"
     )
     assert taken.returncode == 0, taken.stderr
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_noise_on_activations_in_int8(op: str, tmp_path: Path) -> None:
+    """As quantize_static writes them: onnxruntime moves their DequantizeLinear into the noisy operator where it can."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["q", "ws", "wz"], ["w"]),
+        helper.make_node(op, ["xd", "w"], ["y"], group=2),
+    ]
+    weight = BYTES[:4, :2] if op == "Conv" else BYTES[:4, :3]
+    tensors = {"s": np.float32(0.05), "z": np.int8(-3), "q": weight, "ws": np.float32(0.01), "wz": np.int8(0)}
+    channels, side = (4, 6) if op == "Conv" else (6, 10)
+    shape = ["n", channels, side, side]
+    onnx.save(
+        make_model(nodes, [("x", TensorProto.FLOAT, ["n", 4, 8, 8])], [("y", shape)], tensors),
+        tmp_path / "theirs.onnx",
+    )
+    options = mpq_onnx.EnergyOptions(("shot",), method="uniform", repeats=1)
+    noisy = mpq_onnx.allocate_energy(
+        tmp_path / "theirs.onnx", "random?count=32", tmp_path / "noisy", energy_per_mac=1e6, options=options
+    )
+    x = RNG.standard_normal((3, 4, 8, 8)).astype(np.float32)
+    (exact,), (found,) = (
+        Runner(each, "cpu").run({"x": x}) for each in (tmp_path / "theirs.onnx", noisy.model_path)
+    )
+    assert 40 < 10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()) < 100
 
 
 def test_nodes_without_names_are_told_apart(tmp_path: Path) -> None:

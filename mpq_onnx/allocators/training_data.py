@@ -88,7 +88,11 @@ class TrainingData:
         self.answer = answer_of(dataset.task, form)
 
     def _layouts(self, mirror: Mirror) -> tuple[ExampleLayout | None, ...]:
-        """Of the outputs; one whose axis cannot be told counts as having its examples first."""
+        """Of the outputs.
+
+        Raises:
+            ModelError: which part of an output belongs to which example cannot be told.
+        """
 
         def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             inputs = tuple(torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names)
@@ -100,7 +104,13 @@ class TrainingData:
             run, lambda positions: self.dataset.read(positions).inputs, len(self.dataset), fixed
         )
         count = len(mirror.outputs)
-        return tuple(found.get(str(index), ExampleLayout(0)) for index in range(count))
+        for index, name in enumerate(mirror.outputs):
+            if str(index) not in found:
+                raise ModelError(
+                    f"output {name} has no single axis that grows with the batch, so that no part of it belongs to one example;"
+                    " leave it out of the model's outputs"
+                )
+        return tuple(found[str(index)] for index in range(count))
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -39,10 +39,11 @@ class ConvolutionView(Geometry):
 
     def input_square_sum(self, op: OpBuilder, x: ir.Value, w: ir.Value) -> ir.Value:
         positions = op.Shape(x, start=FIRST_SPATIAL_AXIS)
+        # Squared before it is reshaped: onnxruntime moves the DequantizeLinear of an int8 x past a Reshape and fails.
         grouped = op.Reshape(
-            x, op.Concat(integers(op, 0), self.groups(op), integers(op, -1), positions, axis=0)
+            op.Mul(x, x), op.Concat(integers(op, 0), self.groups(op), integers(op, -1), positions, axis=0)
         )
-        squares = op.ReduceSumSquare(grouped, integers(op, GROUPED_CHANNELS_AXIS), keepdims=0)
+        squares = op.ReduceSum(grouped, integers(op, GROUPED_CHANNELS_AXIS), keepdims=0)
         kernel = op.Shape(w, start=FIRST_SPATIAL_AXIS)
         ones = op.Expand(real(op, 1), op.Concat(self.groups(op), integers(op, 1), kernel, axis=0))
         sums = self.mac(op, squares, ones, None)

@@ -47,8 +47,10 @@ class InsertQdqPass(ir.passes.InPlacePass):
             original = graph.initializers[tensor]
             written = self.write_weight(model, tensor, weight)
             mark_quantized(_producer(written), tensor)
-            ir.convenience.replace_all_uses_with(original, written)
-            del graph.initializers[tensor]
+            for user, index in tuple(original.uses()):
+                user.replace_input_with(index, written)
+            if not original.is_graph_output():
+                del graph.initializers[tensor]
         return ir.passes.PassResult(model, modified=bool(self.network.activations or self.network.weights))
 
 

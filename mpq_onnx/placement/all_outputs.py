@@ -99,4 +99,7 @@ def _site(
     value: ir.Value, node: str, op_type: str, shapes: Shapes, roles: ValueRoles, bits: int | None
 ) -> ActivationSite:
     name = str(value.name)
-    return ActivationSite(node, op_type, name, _elements(value, shapes), bits, roles.data_readers.get(name))
+    readers = roles.data_readers.get(name)
+    if readers is None and value.is_graph_input() and value.is_graph_output():
+        readers = tuple(str(use.node.name) for use in value.uses())  # what is passed out is not rounded
+    return ActivationSite(node, op_type, name, _elements(value, shapes), bits, readers)

@@ -80,6 +80,8 @@ def measure_ratios(
     names = [str(node.outputs[0].name) for node in noisy_nodes(model)]
     if outputs is None:
         outputs = [str(value.name) for value in model.graph.outputs if is_float(value)]
+    inputs = {value.name for value in model.graph.inputs}
+    outputs = [name for name in outputs if name not in inputs]  # such an output has no noise
     wanted = list(dict.fromkeys([*names, *outputs]))
     first = runner_with_outputs(noisy, [*wanted, *twins], device)
     second = runner_with_outputs(noise_free, wanted, device)

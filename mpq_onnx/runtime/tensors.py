@@ -30,7 +30,7 @@ def runner_with_outputs(
 
 def read_tensors(runner: Runner, tensors: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The values of `tensors` for one batch; model inputs are passed through."""
-    computed = dict(zip(runner.outputs, runner.run(feeds), strict=True))
+    computed = dict(zip(runner.outputs, runner.run(feeds), strict=True)) if runner.outputs else {}
     return [feeds[name] if name in feeds else computed[name] for name in tensors]
 
 

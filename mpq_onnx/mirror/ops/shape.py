@@ -27,7 +27,14 @@ def transpose(x: Tensor, *, perm: Sequence[int] | None = None) -> Tensor:
 
 
 def squeeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple(axes.reshape(-1).tolist()))
+    """Raises ValueError for an axis of another length than 1, which torch would leave."""
+    if axes is None:
+        return x.squeeze()
+    places = axes.reshape(-1).tolist()
+    lengths = [x.shape[axis] for axis in places]
+    if any(length != 1 for length in lengths):
+        raise ValueError(f"axes of lengths {lengths} cannot be squeezed")
+    return x.squeeze(tuple(places))
 
 
 def unsqueeze(x: Tensor, axes: Tensor) -> Tensor:
