@@ -161,7 +161,10 @@ def _open_axis(dimensions: Sequence[int | str | None], batch: str | None) -> int
 
 
 def _numpy_dtype(value: ir.Value) -> np.dtype:
-    return np.dtype(value.dtype.numpy()) if value.dtype is not None else np.dtype(np.float32)
+    """float32 for bfloat16, which numpy lacks and canonical forms turn into it."""
+    if value.dtype is None or value.dtype is ir.DataType.BFLOAT16:
+        return np.dtype(np.float32)
+    return np.dtype(value.dtype.numpy())
 
 
 def _dimensions(value: ir.Value) -> Dimensions:

@@ -161,6 +161,16 @@ def test_export_checks_against_the_source_and_says_what_it_does(name: str, tmp_p
     assert onnx.load(tmp_path / "again.onnx").graph.output[0].type.tensor_type.elem_type == kind
 
 
+def test_bfloat16_inputs_become_float32(tmp_path: Path) -> None:
+    onnx.save(retyped(perceptron(), "bfloat16"), tmp_path / "source.onnx")
+    result = export(str(tmp_path / "source.onnx"), tmp_path / "float.onnx")
+    assert result.largest_difference < 20 * 2**-7 * result.largest_output
+    graph = onnx.load(tmp_path / "float.onnx").graph
+    kinds = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    assert kinds == {TensorProto.FLOAT}
+    assert any("become float32" in note for note in result.notes)
+
+
 def test_values_beyond_float32_stay_finite() -> None:
     """The lowest double, as masks have it."""
     lowest = np.full((1, 4), np.finfo(np.float64).min)

@@ -1,5 +1,7 @@
 """Loops and scans keep the shapes that onnxruntime wants of their bodies."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -7,6 +9,8 @@ import pytest
 from conftest import initializer, make_model
 from onnx import TensorProto, helper
 
+import mpq_onnx
+from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.runtime.session import Runner
 
@@ -86,3 +90,22 @@ def test_a_batch_that_is_opened_is_open_in_the_body() -> None:
     np.testing.assert_allclose(
         np.concatenate([runner.run({"x": x[i : i + 2]})[0] for i in (0, 2, 4)]), whole, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("case", ["loop", "scan"])
+def test_products_inside_are_named(case: str, named: bool, tmp_path: Path) -> None:
+    """No table has a row for what runs an unknown number of times."""
+    model = onnx.ModelProto()
+    model.CopyFrom(CASES[case])
+    if not named:
+        for node in model.graph.node:
+            node.name = ""
+            for attribute in node.attribute:
+                for inner in attribute.g.node:
+                    inner.name = ""
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(UsageError, match=r"cannot be handed off: \w+ \(MatMul, in a branch or loop\)"):
+        mpq_onnx.handoff(tmp_path / "model.onnx", tmp_path / "out", to="json")
+    with pytest.raises(ModelError, match=rf"op {case.title()} .* has no torch mirror"):
+        mpq_onnx.allocate(tmp_path / "model.onnx", "random?count=4", tmp_path / "out", weight_bits=8)

@@ -139,6 +139,33 @@ def test_noise_on_activations_in_int8(op: str, tmp_path: Path) -> None:
     assert 40 < 10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()) < 100
 
 
+@pytest.mark.parametrize(("axis", "block"), [(1, 0), (0, 2)])
+def test_noise_on_weights_in_int4(axis: int, block: int, tmp_path: Path) -> None:
+    """Weights alone are quantized, an axis or blocks at a time."""
+    weight = helper.make_tensor("q", TensorProto.INT4, [6, 4], RNG.integers(-8, 8, 24).tolist())
+    scales = np.full((3, 4) if block else 4, 0.1, np.float32)
+    blocks = {"block_size": block} if block else {}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "ws"], ["w"], axis=axis, **blocks),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    model = make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 4])], {"ws": scales}, opset=21
+    )
+    model.ir_version = 10
+    model.graph.initializer.append(weight)
+    onnx.save(model, tmp_path / "theirs.onnx")
+    options = mpq_onnx.EnergyOptions(("shot",), method="uniform", repeats=1)
+    noisy = mpq_onnx.allocate_energy(
+        tmp_path / "theirs.onnx", "random?count=32", tmp_path / "noisy", energy_per_mac=1e6, options=options
+    )
+    x = RNG.standard_normal((64, 6)).astype(np.float32)
+    (exact,), (found,) = (
+        Runner(each, "cpu").run({"x": x}) for each in (tmp_path / "theirs.onnx", noisy.model_path)
+    )
+    assert 40 < 10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()) < 100
+
+
 def test_nodes_without_names_are_told_apart(tmp_path: Path) -> None:
     """Also two that have the same one: onnxruntime refuses such a file."""
     model = make_cnn()

@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.mirror.dtypes import torch_dtype
+from mpq_onnx.mirror.dtypes import torch_dtype, widened
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.ops.pooling import max_pool
 from mpq_onnx.ops.composites import is_standard
@@ -109,7 +109,7 @@ class _Builder:
             )
         for name, value in graph.initializers.items():
             assert value.const_value is not None
-            self.values[name] = self._constant(name, value.const_value)
+            self.values[name] = self._constant(name, widened(value))
         for node in graph:
             self._node(node)
         outputs = tuple(str(value.name) for value in graph.outputs)

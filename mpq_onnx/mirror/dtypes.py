@@ -20,6 +20,25 @@ TORCH_DTYPES: dict[ir.DataType, torch.dtype] = {
 }
 
 
+BYTES = {
+    ir.DataType.INT4: ir.DataType.INT8,
+    ir.DataType.UINT4: ir.DataType.UINT8,
+    ir.DataType.INT2: ir.DataType.INT8,
+    ir.DataType.UINT2: ir.DataType.UINT8,
+}
+"""What holds integers that torch has no type for."""
+
+
+def widened(initializer: ir.Value) -> ir.TensorProtocol:
+    """The tensor of an initializer, as bytes where it has 2 or 4 bits and is read back through DequantizeLinear alone."""
+    tensor = initializer.const_value
+    assert tensor is not None
+    wider = BYTES.get(tensor.dtype)
+    if wider is None or any(use.node.op_type != "DequantizeLinear" for use in initializer.uses()):
+        return tensor  # QuantizeLinear would take its limits from the wider type
+    return ir.tensor(tensor.numpy().astype(wider.numpy()), dtype=wider)
+
+
 def torch_dtype(onnx_type: int) -> torch.dtype:
     """The torch dtype of an ONNX element type number.
 

@@ -23,6 +23,7 @@ from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.operators import RECURRENT_OPS
 from mpq_onnx.graph.quantized_already import check_no_integer_operators
+from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.copying import with_outputs
@@ -99,7 +100,11 @@ def sites_of(
     levels = allocation.weight_levels() if allocation is not None else {}
     sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
     if not sites:
-        raise ModelError(f"{where}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to add noise to")
+        hidden = ", ".join(map(str, uncounted_macs(model)))
+        raise ModelError(
+            f"{where}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to add noise to"
+            + (f"; out of reach: {hidden}" if hidden else "")
+        )
     recurrent = dict.fromkeys(
         f"{site.node} ({site.op_type})" for site in sites if site.op_type in RECURRENT_OPS
     )

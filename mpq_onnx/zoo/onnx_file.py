@@ -28,9 +28,13 @@ def open_source(path: str) -> SourceModel:
 def _reference(path: str, model: ir.Model) -> Reference:
     """onnxruntime, or where it lacks a kernel (bfloat16, many operators in double) ONNX's own reference implementation.
 
+    That one takes bfloat16 inputs too, which onnxruntime does not take as arrays.
+
     Raises:
         ModelError: neither runs the file.
     """
+    if any(value.dtype is ir.DataType.BFLOAT16 for value in model.graph.inputs):
+        return _by_onnx(path, model)
     try:
         # As it was loaded, not the file: a ZipMap, names that two nodes share, a batch of 0 would be refused.
         return _with_class_numbers(Runner(model, "cpu", where=path).run, model)
@@ -38,9 +42,23 @@ def _reference(path: str, model: ir.Model) -> Reference:
         if not any(words in str(error) for words in NO_KERNEL):
             raise
         try:
-            evaluator = ReferenceEvaluator(path)
-        except Exception:  # it raises many kinds for what it does not know
+            return _by_onnx(path, model)
+        except ModelError:
             raise error from None
+
+
+def _by_onnx(path: str, model: ir.Model) -> Reference:
+    """ONNX's reference implementation; arrays are fed in the model's own types.
+
+    Raises:
+        ModelError: it does not know an operator of the file.
+    """
+    try:
+        evaluator = ReferenceEvaluator(path)
+    except Exception as error:  # it raises many kinds for what it does not know
+        raise ModelError(
+            f"{path}: ONNX's reference implementation cannot run it: {first_line(error)}"
+        ) from error
     types = {str(value.name): value.dtype.numpy() for value in model.graph.inputs if value.dtype is not None}
 
     def run(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
