@@ -484,3 +484,62 @@ def test_shared_weights_keep_their_values() -> None:
     rng = np.random.default_rng(0)
     constants = {"w": rng.standard_normal((8, 8)).astype(np.float32), "s": parameters(rng, 8)}
     assert ops(fused(graph(nodes, ["y"], constants))) == Counter(["MatMul", "MatMul", "Mul"])
+
+
+def behind_views(behind: str, opset: int = 17) -> onnx.ModelProto:
+    """A one-dimensional layer as tf2onnx writes it: two dimensions between views, then `behind` and an activation function."""
+    text = f"""<ir_version: 8, opset_import: ["" : {opset}]>
+    g (float[n, 6, 10] x) => (float[n, a, b] y) {{
+        axis = Constant <value = int64[1] {{2}}> ()
+        wide = Unsqueeze(x, axis)
+        weight = Constant <value = float[4, 6, 1, 3] {{{", ".join(str((i * 7 % 11 - 5) / 10) for i in range(72))}}}> ()
+        conv = Conv<kernel_shape = [1, 3]>(wide, weight)
+        four = Constant <value = float[4] {{0.5, -1.0, 2.0, 0.25}}> ()
+        column = Constant <value = float[4, 1] {{0.5, -1.0, 2.0, 0.25}}> ()
+        starts = Constant <value = int64[1] {{1}}> ()
+        ends = Constant <value = int64[1] {{7}}> ()
+        last = Constant <value = int64[1] {{-1}}> ()
+        one = Constant <value = int64[1] {{1}}> ()
+        lowest = Constant <value = int64[1] {{-9999}}> ()
+        both = Constant <value = int64[2] {{0, 1}}> ()
+        zeros = Constant <value = int64[2] {{0, 0}}> ()
+        many = Constant <value = int64[2] {{9999, 9999}}> ()
+        {behind}
+    }}"""
+    return onnx.parser.parse_model(text)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "narrow = Squeeze(conv, axis)  z = Add(narrow, column)  y = Relu(z)",
+        "narrow = Squeeze(conv, axis)  z = Mul(column, narrow)  y = Relu(z)",
+        "narrow = Squeeze(conv, axis)  back = Transpose<perm = [0, 2, 1]>(narrow)  z = Sub(back, four)  y = Relu(z)",
+        "part = Slice(conv, starts, ends, last)  narrow = Squeeze(part, axis)  z = Div(narrow, column)  y = Relu(z)",
+        "narrow = Squeeze(conv, axis)  m = Abs(four)  z = BatchNormalization(narrow, four, four, four, m)  y = Relu(z)",
+        "narrow = Squeeze(conv, axis)  p = Mul(narrow, column)  z = Add(p, column)  y = Relu(z)",
+        "part = Slice(conv, zeros, many, both)  narrow = Squeeze(part, axis)  z = Add(narrow, column)  y = Relu(z)",
+    ],
+)
+def test_constants_behind_views_go_into_the_weights(behind: str) -> None:
+    wanted = {"Conv": 1, "Relu": 1} | ({"Slice": 1} if "Slice" in behind else {})
+    check(behind_views(behind), (3, 6, 10), wanted)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "narrow = Squeeze(conv, axis)  rows = Constant<value = float[8] {1, 2, 3, 4, 5, 6, 7, 8}>()  y = Add(narrow, rows)",
+        "narrow = Squeeze(conv, axis)  z = Add(narrow, column)  y = Add(z, narrow)",
+        "turned = Slice(conv, last, lowest, one, last)  narrow = Squeeze(turned, axis)  y = Add(narrow, column)",
+        "narrow = Squeeze(conv, axis)  z = Sub(column, narrow)  two = Relu(conv)  t = Squeeze(two, axis)  y = Add(z, t)",
+    ],
+)
+def test_what_is_no_bias_stays_behind_its_view(behind: str) -> None:
+    """A constant a position; a view or a layer that others read too."""
+    canonical = fused(behind_views(behind))
+    feeds = {"x": np.random.default_rng(0).standard_normal((3, 6, 10)).astype(np.float32)}
+    np.testing.assert_allclose(
+        run(canonical, feeds)[0], run(behind_views(behind), feeds)[0], rtol=1e-5, atol=1e-5
+    )
+    assert "Add" in ops(canonical)

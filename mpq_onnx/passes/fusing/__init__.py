@@ -11,6 +11,7 @@ from onnxscript import rewriter
 
 from mpq_onnx.ops.composites import declare_composites
 from mpq_onnx.passes.fusing import (
+    affine_behind_views,
     affine_into_weights,
     gelu,
     group_normalization,
@@ -27,6 +28,7 @@ FAMILIES = (
     softmax.RULES,
     normalization.RULES,
     group_normalization.RULES,
+    affine_behind_views.RULES,
     affine_into_weights.RULES,
     hard_swish.RULES,
     hard_sigmoid.RULES,

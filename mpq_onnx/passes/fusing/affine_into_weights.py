@@ -28,7 +28,7 @@ class AffineIntoWeightsRule(RootRule):
         output = root.outputs[0]
         for value in ancestors(output, FARTHEST, ARITHMETIC):
             node = producer(value)
-            if node is None or node.op_type not in FOLDS or not _has_own_weight(node) or value is output:
+            if node is None or node.op_type not in FOLDS or not has_own_weight(node) or value is output:
                 continue
             found = affine_behind(value, output)
             if found is not None and found.is_finite and is_closed(root, {*found.interior, node}):
@@ -41,7 +41,7 @@ def _fold(node: ir.Node, affine: Affine) -> Build | None:
     weight = node.inputs[1]
     if shape is None or weight is None or weight.const_value is None:
         return None
-    axis = 1 if node.op_type in ("Conv", "ConvTranspose") else len(shape) - 1
+    axis = output_channel_axis(node.op_type, len(shape))
     channels = shape[axis]
     if not isinstance(channels, int) or not affine.varies_along(axis, len(shape)):
         return None
@@ -52,7 +52,13 @@ def _fold(node: ir.Node, affine: Affine) -> Build | None:
     return FOLDS[node.op_type](node, weight.const_value.numpy(), spread)
 
 
-def _has_own_weight(node: ir.Node) -> bool:
+def output_channel_axis(op_type: str, rank: int) -> int:
+    """The axis of the channels in the output, of `rank`, of an operator in FOLDS."""
+    return 1 if op_type in ("Conv", "ConvTranspose") else rank - 1
+
+
+def has_own_weight(node: ir.Node) -> bool:
+    """True where nobody else reads the node's constant weight."""
     weight = node.inputs[1]
     return (
         weight is not None
