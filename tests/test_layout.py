@@ -11,6 +11,7 @@ RULES = {
     "passes": "torch", "runtime": "torch", "storage": "torch", "observers": "torch", "datasets": "torch",
     "placement": "torch", "report": "torch", "mirror": "onnxruntime", "allocators": "onnxruntime", "rounding": "onnxruntime",
     "energy_allocators": "onnxruntime", "noise": "torch", "ops": "torch", "handoff_targets": "torch",
+    "graph": "torch",
 }  # fmt: skip
 
 
@@ -37,6 +38,13 @@ def test_folders_stay_free_of_what_they_must_not_need(folder: str) -> None:
     for path in (PACKAGE / folder).rglob("*.py"):
         for name in imported(path):
             assert not any(name == each or name.startswith(f"{each}.") for each in forbidden), (path, name)
+
+
+def test_facts_need_nothing_that_is_made_of_them() -> None:
+    for path in (PACKAGE / "graph").rglob("*.py"):
+        assert not [
+            name for name in imported(path) if name.startswith(("mpq_onnx.placement", "mpq_onnx.report"))
+        ]
 
 
 def loaded_first(path: Path) -> set[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.placement.quantizer_chains import ActivationChain, WeightChain
+from mpq_onnx.graph.quantizer_chains import ActivationChain, WeightChain
 from mpq_onnx.quantization import dequantize, stored_bits
 
 
@@ -68,7 +68,7 @@ class ExportedActivation:
 
 def exported_activation(chain: ActivationChain) -> ExportedActivation:
     """`chain` with its integers moved: signed with zero point 0 where zero stands in the middle of the levels."""
-    from_lowest = chain.zero_point - chain.lowest
+    from_lowest = chain.zero_point - chain.ends[0]
     symmetric = chain.levels > 2 and bool((from_lowest == chain.levels // 2).all())
     integers = integer_range(chain.levels, symmetric)
     return ExportedActivation(chain.scale, from_lowest + integers.lowest, integers)

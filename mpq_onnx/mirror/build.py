@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.dtypes import torch_dtype, widened
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.ops.pooling import max_pool
@@ -20,6 +21,8 @@ from mpq_onnx.ops.composites import is_standard
 
 SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK", "LSTM", "GRU", "RNN"})
 """Ops whose mirror function returns a tuple even where the node uses one output."""
+QUANTIZER = "quantizer"
+"""Key in the meta of a DequantizeLinear: its graph.quantizers.Quantizer."""
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Mirror:
 
 
 def build_mirror(model: ir.Model, where: str = "the model") -> Mirror:
-    """Mirror `model`; fx nodes carry the ONNX node's name in meta["onnx_name"].
+    """Mirror `model`; fx nodes carry the ONNX node's name in meta["onnx_name"], those of quantizers theirs under QUANTIZER.
 
     Any legal name of a value or node will do: what fx and torch see are names of ours, and Mirror.values knows which is which.
 
@@ -145,6 +148,8 @@ class _Builder:
         )
         result.meta["onnx_name"] = node.name
         result.meta["onnx_op"] = node.op_type
+        if node.op_type == "DequantizeLinear":
+            result.meta[QUANTIZER] = read_quantizer(node)
         several = node.op_type in SEVERAL_OUTPUTS or function is not OP_TABLE[node.op_type]
         for index, output in enumerate(node.outputs):
             if output.name:

@@ -5,12 +5,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.graph.quantizers import Quantizer
+from mpq_onnx.mirror.build import QUANTIZER, Mirror
 from mpq_onnx.mirror.copying import copy_mirror
-from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.quantized import FixedQuantizer
-
-DEQUANTIZE, QUANTIZE, CLIP = (OP_TABLE[name] for name in ("DequantizeLinear", "QuantizeLinear", "Clip"))
 
 
 def straight_through(mirror: Mirror) -> Mirror:
@@ -22,7 +20,7 @@ def straight_through(mirror: Mirror) -> Mirror:
     changed = copy_mirror(mirror, "StraightThroughMirror")
     _fold_constants(changed)
     for node in list(changed.module.graph.nodes):
-        if node.op == "call_function" and node.target is DEQUANTIZE:
+        if QUANTIZER in node.meta:
             _replace_pair(changed, node)
     changed.module.graph.eliminate_dead_code()
     changed.module.recompile()
@@ -63,39 +61,25 @@ def _fold_constants(mirror: Mirror) -> None:
 
 def _replace_pair(mirror: Mirror, dequantize: fx.Node) -> None:
     """DequantizeLinear(Clip(QuantizeLinear(x))) or without the Clip -> one quantizer module."""
-    module = mirror.module
-    narrow = dequantize.args[0]
-    assert isinstance(narrow, fx.Node)
-    quantize = narrow.args[0] if narrow.target is CLIP else narrow
-    if not isinstance(quantize, fx.Node) or quantize.target is not QUANTIZE:
+    module, where = mirror.module, dequantize.meta["onnx_name"]
+    found: Quantizer = dequantize.meta[QUANTIZER]
+    if found.quantize is None:
         return
-    where = dequantize.meta.get("onnx_name", dequantize.name)
-    scale, zero_point = (_constant(module, argument) for argument in (*quantize.args[1:], None)[:2])
-    if scale is None or scale.numel() != 1:
+    if found.scale is None or found.zero_point is None or found.scale.size != 1:
         raise ModelError(
             f"node {where}: cannot be trained through: its quantizer has no single constant scale"
         )
-    kind = torch.uint8 if zero_point is None else zero_point.dtype
-    lowest, highest = torch.iinfo(kind).min, torch.iinfo(kind).max
-    if narrow.target is CLIP:
-        limits = [_constant(module, argument) for argument in narrow.args[1:]]
-        if any(limit is None for limit in limits) or len(limits) != 2:
-            raise ModelError(f"node {where}: cannot be trained through: its Clip has no constant limits")
-        lowest, highest = (int(limit.item()) for limit in limits)  # type: ignore[union-attr]
-    shift = 0 if zero_point is None else int(zero_point.item())
-    levels = highest - lowest + 1
-    quantizer = FixedQuantizer(np.float32(scale.item()), np.float32(shift - lowest), levels).to(scale.device)
+    source = found.quantize.inputs[0]  # a Clip in front stays, whatever it narrows
+    ends = found.ends if found.real_limits is None else found.type_ends
+    if ends is None or source is None:
+        raise ModelError(f"node {where}: cannot be trained through: its Clip has no constant limits")
+    shift = np.float32(int(found.zero_point.item()) - ends[0])
+    quantizer = FixedQuantizer(np.float32(found.scale.item()), shift, ends[1] - ends[0] + 1)
     name = f"quantizer_{dequantize.name}"
-    module.add_submodule(name, quantizer)
+    module.add_submodule(name, quantizer.to(mirror.device))
     with module.graph.inserting_before(dequantize):
-        result = module.graph.call_module(name, (quantize.args[0],))
+        result = module.graph.call_module(name, (mirror.values[str(source.name)],))
     dequantize.replace_all_uses_with(result)
     for tensor, node in mirror.values.items():
         if node is dequantize:
             mirror.values[tensor] = result
-
-
-def _constant(module: nn.Module, argument: object) -> Tensor | None:
-    if isinstance(argument, fx.Node) and argument.op == "get_attr":
-        return getattr(module, str(argument.target))  # type: ignore[no-any-return]
-    return None

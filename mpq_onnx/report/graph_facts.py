@@ -3,7 +3,6 @@
 Nothing here knows how the file came about; what the graph does not show is None.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,11 +16,11 @@ from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.graph.operators import is_pass_through
 from mpq_onnx.graph.quantized_already import QDQ_OPS, is_integer_operator
 from mpq_onnx.graph.quantized_tensors import float_tensor
+from mpq_onnx.graph.quantizers import Ends, Quantizer, quantizer_behind, quantizer_of, read_quantizer
 from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.ops.dynamic_quantize import DYNAMIC_SYMMETRIC
-from mpq_onnx.placement.clip_limits import constant_limits, integer_limits, level_limits
 from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS
 from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.placement.quantizer_ranges import first_quantizer, is_on_grid
@@ -109,11 +108,11 @@ def graph_facts(model: ir.Model) -> GraphFacts:
 def _read_graph(model: ir.Model) -> GraphFacts:
     macs = _macs(model)
     layers = [_layer(mac, macs) for mac in macs_of(model.graph)]
-    activations = [facts for node in model.graph if (facts := _activation_quantizer(node)) is not None]
+    quantizers = [found for node in model.graph if (found := read_quantizer(node)) and node is found.quantize]
     integer = [node.op_type for node in model.graph if is_integer_operator(node)]
     return GraphFacts(
         layers=tuple(layers),
-        activations=tuple(activations),
+        activations=tuple(facts for found in quantizers if (facts := _activation(found)) is not None),
         inputs={
             str(value.name): _is_quantized(value)
             for value in model.graph.inputs
@@ -148,55 +147,32 @@ def _layer(mac: Mac, macs: dict[tuple[str, str], int]) -> LayerFacts:
 def _bias_kind(bias: ir.Value | None) -> str:
     if bias is None:
         return "none"
-    node = _dequantizer(bias)
-    integers = None if node is None else node.inputs[0]
-    if integers is None:
+    found = quantizer_of(bias)
+    if found is None or found.integers is None:
         return "float"
-    return "int32" if integers.dtype in (None, ir.DataType.INT32) else OWN_SCALE
+    return "int32" if found.dtype in (None, ir.DataType.INT32) else OWN_SCALE
 
 
 def _raised_channels(bias: ir.Value | None) -> int:
-    node = None if bias is None else _dequantizer(bias)
-    integers = None if node is None or node.inputs[0] is None else node.inputs[0].const_value
-    return 0 if integers is None else count_raised(integers.numpy())
+    found = None if bias is None else quantizer_of(bias)
+    stored = None if found is None else found.stored
+    return 0 if stored is None else count_raised(stored)
 
 
 def _weight(value: ir.Value) -> TensorFacts | None:
     """The quantizer of a stored weight."""
-    node = _dequantizer(value)
-    if node is None:
+    found = quantizer_of(value)
+    if found is None or found.integers is None:
         return None
-    integers, scale = node.inputs[0], node.inputs[1]
-    assert integers is not None and scale is not None
-    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
-    kind = integers.dtype or (zero_point.dtype if zero_point is not None else None)
-    container = "unknown" if kind is None else str(kind).lower()
-    packed = any(producer.domain == PACKED_DOMAIN for producer in _makers(integers))
-    array = integers.const_value.numpy() if integers.const_value is not None else None
-    return TensorFacts(
-        container="bit stream" if packed else container,
-        levels=None,
-        scales=_scales(scale, node),
-        scheme=_scheme(zero_point, kind, array),
-    )
+    packed = any(producer.domain == PACKED_DOMAIN for producer in _makers(found.integers))
+    container = "bit stream" if packed else _container(found)
+    return TensorFacts(container, None, _scales(found), _weight_scheme(found))
 
 
 def _read(value: ir.Value) -> TensorFacts | None:
     """The quantizer that an activation comes from, views and what keeps a grid left out."""
-    seen: ir.Value | None = value
-    while seen is not None:
-        producer = seen.producer()
-        if producer is None:
-            return None
-        if producer.domain == DYNAMIC_DOMAIN:
-            return _dynamic(producer)
-        if producer.op_type == "DequantizeLinear":
-            quantize = _quantizer_behind(producer)
-            return None if quantize is None else _activation_quantizer(quantize)
-        if not is_pass_through(producer) and producer.op_type not in ("Relu", "Clip"):
-            return None
-        seen = producer.inputs[0]
-    return None
+    found = quantizer_behind(value, lambda node: is_pass_through(node) or node.op_type in ("Relu", "Clip"))
+    return None if found is None else _activation(found)
 
 
 def _written(value: ir.Value) -> TensorFacts | None:
@@ -205,115 +181,59 @@ def _written(value: ir.Value) -> TensorFacts | None:
     found = first_quantizer(value)
     if found is None and len(uses) == 1 and uses[0].node.op_type in ACTIVATION_FUNCTIONS:
         found = first_quantizer(uses[0].node.outputs[0])
-    return None if found is None else _activation_quantizer(found)
+    quantizer = None if found is None else read_quantizer(found)
+    return None if quantizer is None else _activation(quantizer)
 
 
-def _activation_quantizer(node: ir.Node) -> TensorFacts | None:
-    """The facts of a node that quantizes an activation; None for other nodes."""
-    if node.domain == DYNAMIC_DOMAIN:
-        return _dynamic(node)
-    if node.op_type != "QuantizeLinear" or node.inputs[0] is None or is_stored(node.inputs[0]):
+def _activation(found: Quantizer) -> TensorFacts | None:
+    """The facts of a quantizer of an activation; None for another's."""
+    if found.source is None or is_stored(found.source):
         return None
-    scale, zero_point = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-    assert scale is not None
-    kind = zero_point.dtype if zero_point is not None else ir.DataType.UINT8
-    container = "unknown" if kind is None else str(kind).lower()
-    limits = _clip_limits(node)
-    levels = _type_levels(kind)
-    if limits is not None:
-        levels = limits[1] - limits[0] + 1
-    dynamic = scale.const_value is None
-    scheme = _scheme(zero_point, kind, None)
-    if limits is not None and zero_point is not None and zero_point.const_value is not None:
-        middle = (limits[0] + limits[1] + 1) // 2
-        zeros = zero_point.const_value.numpy().astype(np.int64)
-        odd = (limits[1] - limits[0]) % 2 == 0
-        scheme = (NARROW if odd else SYMMETRIC) if (zeros == middle).all() else ASYMMETRIC
-        scheme = ZERO_ALONE if levels == 1 else scheme
-    return TensorFacts(container, levels, _scales(scale, node), scheme, DYNAMIC if dynamic else STATIC)
-
-
-def _dynamic(node: ir.Node) -> TensorFacts:
-    to = ir.DataType(node.attributes.get_int("to", int(ir.DataType.UINT8)))
-    count = node.inputs[1] if len(node.inputs) > 1 else None
-    number = (
-        float("nan")
-        if count is None or count.const_value is None
-        else float(count.const_value.numpy().reshape(()))
+    if found.is_per_example:
+        symmetric = found.quantize is not None and found.quantize.op_type == DYNAMIC_SYMMETRIC
+        scheme = SYMMETRIC if symmetric else ASYMMETRIC
+        return TensorFacts(_container(found), _levels(found.ends), "per example", scheme, DYNAMIC)
+    ends = found.ends or found.type_ends
+    return TensorFacts(
+        _container(found),
+        _levels(ends),
+        _scales(found),
+        _scheme(found.zero_point, ends),
+        DYNAMIC if found.scale is None else STATIC,
     )
-    limit = _type_levels(to)
-    levels = int(number) if limit is not None and 1 <= number <= limit else None
-    scheme = SYMMETRIC if node.op_type == DYNAMIC_SYMMETRIC else ASYMMETRIC
-    return TensorFacts(str(to).lower(), levels, "per example", scheme, DYNAMIC)
 
 
-def _scales(scale: ir.Value, node: ir.Node) -> str:
-    shape = scale.const_value.shape.numpy() if scale.const_value is not None else scale.shape
-    if node.attributes.get_int("block_size", 0):
+def _levels(ends: Ends | None) -> int | None:
+    return None if ends is None else ends[1] - ends[0] + 1
+
+
+def _container(found: Quantizer) -> str:
+    return "unknown" if found.dtype is None else str(found.dtype).lower()
+
+
+def _scales(found: Quantizer) -> str:
+    if found.block_size:
         return PER_BLOCK
-    size = math.prod(shape) if shape is not None and all(isinstance(each, int) for each in shape) else 1
-    return PER_TENSOR if size == 1 else PER_CHANNEL
+    return PER_TENSOR if found.scales == 1 else PER_CHANNEL
 
 
-def _scheme(zero_point: ir.Value | None, kind: ir.DataType | None, integers: np.ndarray | None) -> str:
-    """Symmetric where every zero point stands in the middle of its type; narrow where the lowest integer is not used."""
-    signed = kind is not None and str(kind).startswith("INT")
-    if zero_point is None:
-        zeros = np.zeros(1)
-    elif zero_point.const_value is None:
+def _scheme(zero_point: np.ndarray | None, ends: Ends | None) -> str:
+    """Symmetric where every zero point stands in the middle of the integers; narrow where these are odd in number."""
+    if zero_point is None or ends is None:
         return ASYMMETRIC
-    else:
-        zeros = zero_point.const_value.numpy().astype(np.int64)
-    levels = _type_levels(kind)
-    if levels is None or not (zeros == (0 if signed else levels // 2)).all():
+    if ends[0] == ends[1]:
+        return ZERO_ALONE
+    if (zero_point != (ends[0] + ends[1] + 1) // 2).any():
         return ASYMMETRIC
-    if integers is None:
-        return SYMMETRIC
-    lowest = int(integers.astype(np.int64).min()) + (levels // 2 if signed else 0)
-    return NARROW if lowest > 0 else SYMMETRIC
+    return NARROW if (ends[1] - ends[0]) % 2 == 0 else SYMMETRIC
 
 
-def _type_levels(kind: ir.DataType | None) -> int | None:
-    return None if kind is None or not kind.is_integer() else 2**kind.bitwidth
-
-
-def _clip_limits(node: ir.Node) -> tuple[int, int] | None:
-    """The integers that a QuantizeLinear is narrowed to: by an integer Clip behind it, or a Clip of real values before it."""
-    for use in node.outputs[0].uses():
-        if use.node.op_type == "Clip" and (limits := constant_limits(use.node)) is not None:
-            return _ordered(int(limits[0]), int(limits[1]))
-    source, scale = node.inputs[0], node.inputs[1]
-    clip = source.producer() if source is not None else None
-    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
-    if clip is None or clip.op_type != "Clip" or scale is None or scale.const_value is None:
-        return None
-    if zero_point is None or zero_point.const_value is None or zero_point.const_value.size != 1:
-        return None
-    limits = level_limits(
-        clip, float(scale.const_value.numpy().reshape(())), int(zero_point.const_value.numpy().reshape(()))
-    )
-    kind = zero_point.dtype
-    if limits is None or kind is None:
-        return None
-    ends = integer_limits(kind)
-    return _ordered(*limits) if ends[0] <= limits[0] and limits[1] <= ends[1] else None
-
-
-def _ordered(low: int, high: int) -> tuple[int, int] | None:
-    return (low, high) if low <= high else None
-
-
-def _dequantizer(value: ir.Value) -> ir.Node | None:
-    producer = value.producer()
-    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
-
-
-def _quantizer_behind(dequantize: ir.Node) -> ir.Node | None:
-    integers = dequantize.inputs[0]
-    producer = integers.producer() if integers is not None else None
-    if producer is not None and producer.op_type == "Clip" and producer.inputs[0] is not None:
-        producer = producer.inputs[0].producer()
-    return producer if producer is not None and producer.op_type == "QuantizeLinear" else None
+def _weight_scheme(found: Quantizer) -> str:
+    """Narrow where the lowest integer of the type is not used."""
+    scheme, stored, ends = _scheme(found.zero_point, found.type_ends), found.stored, found.type_ends
+    if scheme == SYMMETRIC and stored is not None and ends is not None and int(stored.min()) > ends[0]:
+        return NARROW
+    return scheme
 
 
 def _makers(value: ir.Value) -> Iterable[ir.Node]:
@@ -330,13 +250,12 @@ def _stored_array(value: ir.Value) -> np.ndarray | None:
     """The stored numbers of a weight, float or integer; of a bit stream an array of its shape."""
     if value.const_value is not None:
         return value.const_value.numpy()
-    node = _dequantizer(value)
-    integers = node.inputs[0] if node is not None else None
-    if integers is None:
+    found = quantizer_of(value)
+    if found is None or found.integers is None:
         return None
-    if integers.const_value is not None:
-        return integers.const_value.numpy()
-    for maker in _makers(integers):
+    if found.stored is not None:
+        return found.stored
+    for maker in _makers(found.integers):
         if maker.domain == PACKED_DOMAIN and maker.inputs[2] is not None:
             shape = maker.inputs[2].const_value
             return None if shape is None else np.empty(shape.numpy(), np.uint8)

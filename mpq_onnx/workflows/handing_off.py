@@ -23,6 +23,7 @@ from mpq_onnx.files import write_text
 from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.operators import OWN_DOMAINS
 from mpq_onnx.graph.quantized_tensors import quantized_tensor
+from mpq_onnx.graph.quantizer_chains import Chains, quantizer_chains
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
@@ -33,7 +34,6 @@ from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.placement.mac_sites import mac_sites
-from mpq_onnx.placement.quantizer_chains import Chains, quantizer_chains
 from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card

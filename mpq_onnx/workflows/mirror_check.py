@@ -28,11 +28,10 @@ from torch import Tensor, fx, nn
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.quantized import FixedQuantizer, quantized_mirror
-from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
-from mpq_onnx.placement.quantizer_chains import quantizer_chains
 from mpq_onnx.progress import watched
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.runtime.output_form import as_examples
@@ -208,10 +207,8 @@ def _file_values(graph: ir.Model, simulated: Mirror) -> dict[fx.Node, str]:
     """For every operator and quantizer of the mirror the name of the tensor that holds its result in the file."""
     nodes = {str(node.name): node for node in graph.graph}
     inputs = {str(value.name): value for value in graph.graph.inputs}
-    quantized = {chain.source: chain.result for chain in quantizer_chains(graph).activations}
-    for node in graph.graph:
-        if node.domain == DYNAMIC_DOMAIN and node.inputs[0] is not None:
-            quantized[node.inputs[0]] = node.outputs[0]
+    quantizers = filter(None, map(read_quantizer, graph.graph))
+    quantized = {each.source: each.result for each in quantizers if each.source and each.result}
     found: dict[fx.Node, ir.Value] = {}
     placeholders = iter(simulated.inputs)
     for node in simulated.module.graph.nodes:
