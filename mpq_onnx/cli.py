@@ -10,12 +10,25 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.command_options import (
+    OBSERVER_HELP,
+    activation_scheme_option,
+    allocation_options,
+    config_option,
+    data_option,
+    device_option,
+    equalization_option,
+    json_option,
+    placement_option,
+)
 from mpq_onnx.errors import MpqOnnxError, UsageError
-from mpq_onnx.option_types import Gate, NumberList
+from mpq_onnx.option_types import Gate
 from mpq_onnx.progress import stage_lines
 
 GATE_FAILED = 1
 INTERRUPTED = 130
+NOISE_ALONE = {"energy_levels": "any", "compat": "none", "repeats": None}
+"""Options that say something of noise alone, and what they are where they are not given."""
 SHOWN_TENSORS = 20
 """Of a comparison by node."""
 LONGEST_FACT = 200
@@ -45,50 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("mpq-onnx: interrupted; nothing that existed was changed", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _configure(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
-    """Take the defaults of all other options from a file."""
-    if path is None:
-        return
-    from mpq_onnx.configuration import check_names, read_configuration
-
-    found = read_configuration(path)
-    names = {str(each.name): each for each in context.command.params}
-    check_names(found, names.keys() - {"config"}, f"--config {path}")
-    context.default_map = {
-        name: tuple(value) if isinstance(value, list) else (value,) if names[name].multiple else value
-        for name, value in found.items()
-    }
-
-
-config_option = click.option(
-    "--config",
-    metavar="FILE",
-    is_eager=True,
-    expose_value=False,
-    callback=_configure,
-    help="YAML, TOML or JSON with any of these options; the command line overrides it.",
-)
-OBSERVER_HELP = "minmax, ema, percentile, ema-percentile, mse, aciq-laplace, aciq-gauss or entropy."
-PLACEMENT_HELP = "Quantized activations: all, before-activation, gemm or relu (docs/placement.md)."
-SCHEME_HELP = "asymmetric, symmetric, symmetric-narrow or symmetric-unsigned."
-
-placement_option = click.option("--placement", default="all", show_default=True, help=PLACEMENT_HELP)
-activation_scheme_option = click.option(
-    "--activation-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP
-)
-equalization_option = click.option(
-    "--equalization",
-    default="depthwise",
-    show_default=True,
-    help="none, depthwise, cross-layer or activation-channels.",
-)
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
-data_option = click.option(
-    "--data", required=True, metavar="SPEC", help="Data, kind:path?key=value (docs/data.md)."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -194,140 +163,19 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     help="Budget: mean bits an activation. Left out: they stay float.",
 )
 @click.option(
-    "--method",
-    default="refined",
-    show_default=True,
-    help="uniform, water-filling (with --noise: closed-form), gradient or refined.",
-)
-@click.option(
-    "--noise",
-    multiple=True,
-    help="thermal, shot or weight: allocate energy per MAC under this noise. Repeatable.",
-)
-@click.option(
     "--energy-per-mac",
     type=float,
     metavar="MEAN",
     help="Budget with --noise: photons (shot), else relative.",
 )
-@click.option("--per-channel", is_flag=True, help="With --noise: an energy per output channel.")
-@click.option("--energy-levels", default="any", show_default=True, help="any, or repeats (whole numbers).")
-@click.option(
-    "--compat",
-    default="none",
-    show_default=True,
-    help="garg2021: fan-in of grouped convolutions as in the code of arXiv 2102.06365, for comparisons.",
-)
-@click.option("--repeats", type=int, help="With --noise: passes over the validation data.  [default: 4]")
-@click.option(
-    "--granularity",
-    default="layer",
-    show_default=True,
-    help="A weight width per layer or per output channel.",
-)
-@click.option(
-    "--bit-choices",
-    type=NumberList(),
-    default="2,3,4,5,6,7,8",
-    show_default=True,
-    help="Widths to choose from; fractions are fine.",
-)
-@click.option(
-    "--activation-bit-choices", type=NumberList(), help="The same for activations, where they differ."
-)
-@click.option("--rounding", default="adaptive", show_default=True, help="nearest or adaptive.")
-@click.option(
-    "--bias-correction/--no-bias-correction",
-    default=True,
-    show_default=True,
-    help="Shift biases to keep every channel's mean.",
-)
-@click.option(
-    "--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction."
-)
-@click.option("--observer", default="mse", show_default=True, help=f"Activation ranges: {OBSERVER_HELP}")
-@activation_scheme_option
-@click.option(
-    "--activation-ranges", default="static", show_default=True, help="static, or dynamic: of each example."
-)
-@click.option("--weight-observer", default="mse", show_default=True, help="Weight ranges: minmax or mse.")
-@click.option("--weight-scheme", default="asymmetric", show_default=True, help=SCHEME_HELP)
-@click.option(
-    "--weight-scales", default="channel", show_default=True, help="A scale per output channel, or per tensor."
-)
-@equalization_option
-@click.option("--bias", default="int32", show_default=True, help="int32 or float.")
-@click.option(
-    "--variance-correction/--no-variance-correction",
-    default=False,
-    show_default=True,
-    help="Scale rounded weights back to their variance.",
-)
-@click.option(
-    "--embedding-bits",
-    default=8,
-    show_default=True,
-    help="Of embedding tables, outside the budget; 0: float.",
-)
-@placement_option
-@click.option(
-    "--first-last",
-    default="include",
-    show_default=True,
-    help="First and last layer: include, 8 (bits, outside the budget) or float.",
-)
-@click.option(
-    "--activation-budget",
-    default="mean",
-    show_default=True,
-    help="--activation-bits bounds the mean, or the max: memory of the largest tensor.",
-)
-@click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
-@click.option("--calibration", metavar="FILE", help="Reuse a calibration.json of this model.")
-@click.option(
-    "--validation", metavar="SPEC", help="Data to choose by; default: a quarter of --data, drawn by --seed."
-)
-@click.option("--steps", default=150, show_default=True, help="Training steps of refined and gradient.")
-@click.option("--batch-size", default=32, show_default=True, help="Examples a step.")
-@click.option("--learning-rate", default=0.01, show_default=True, help="Of log2 of the widths.")
-@click.option(
-    "--penalty",
-    type=float,
-    help="Weight of the budget in the loss.  [default: 2; 8 for thermal and weight noise]",
-)
-@click.option(
-    "--labels",
-    default="auto",
-    show_default=True,
-    help="To train by: real, generated (by the float model), distilled; auto: real or distilled.",
-)
-@click.option(
-    "--width-choice", default="nearest", show_default=True, help="While training: nearest or stochastic."
-)
-@click.option(
-    "--learned-ranges/--no-learned-ranges",
-    default=False,
-    show_default=True,
-    help="Learn clipping ranges beside the widths.",
-)
-@click.option(
-    "--training-examples", type=int, help="Calibrate and train on so many, drawn by the seed.  [default: all]"
-)
-@click.option("--seed", default=0, show_default=True)
+@allocation_options
 @click.option(
     "--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates."
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@device_option
 @json_option
 def allocate(
-    noise: tuple[str, ...],
-    energy_per_mac: float | None,
-    per_channel: bool,
-    energy_levels: str,
-    compat: str,
-    repeats: int | None,
-    **arguments: Any,
+    noise: tuple[str, ...], energy_per_mac: float | None, per_channel: bool, **arguments: Any
 ) -> None:
     """Spend a budget where MODEL needs it: bits of weights and activations, or energy per MAC under physical noise.
 
@@ -337,9 +185,6 @@ def allocate(
         for option, given in (
             ("--energy-per-mac", energy_per_mac is not None),
             ("--per-channel", per_channel),
-            ("--energy-levels", energy_levels != "any"),
-            ("--compat", compat != "none"),
-            ("--repeats", repeats is not None),
         ):
             if given:
                 raise UsageError(f"{option} goes with --noise; give --noise thermal, shot or weight")
@@ -347,13 +192,7 @@ def allocate(
         return
     if energy_per_mac is None:
         raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
-    energies = {
-        "granularity": "channel" if per_channel else "layer",
-        "energy_levels": energy_levels,
-        "compat": compat,
-        "repeats": repeats,
-    }
-    _allocate_energy(noise, energy_per_mac, energies, **arguments)
+    _allocate_energy(noise, energy_per_mac, per_channel, **arguments)
 
 
 def _allocate_bits(
@@ -381,7 +220,7 @@ def _allocate_bits(
         validation=validation,
         keep_candidates=keep_candidates,
         resume=resume,
-        options=mpq_onnx.AllocateOptions(**_given(options)),
+        options=_digital_request(options),
     )
     if as_json:
         _print_json(result)
@@ -410,7 +249,7 @@ def _allocate_bits(
 def _allocate_energy(
     noise: tuple[str, ...],
     energy_per_mac: float,
-    energies: dict[str, Any],
+    per_channel: bool,
     model: str,
     data: str,
     output: str,
@@ -424,22 +263,21 @@ def _allocate_energy(
     **options: Any,
 ) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
-    from mpq_onnx.workflows.energy_options import ENERGY_TRAINING
 
     if calibration is not None or keep_candidates:
         raise UsageError(
             "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
         )
-    training = {name: options.pop(name) for name in ENERGY_TRAINING}
+    energies, digital = _noisy_requests(noise, per_channel, options)
     result = mpq_onnx.allocate_energy(
         model,
         data,
         output,
         energy_per_mac=energy_per_mac,
-        options=mpq_onnx.EnergyOptions(noise, **_given({**energies, **training})),
+        options=energies,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
-        digital=mpq_onnx.AllocateOptions(seed=training["seed"], device=training["device"], **_given(options)),
+        digital=digital,
         validation=validation,
         resume=resume,
     )
@@ -604,6 +442,7 @@ def compare(exact: str, changed: str, data: str, everything: bool, device: str, 
 
 @cli.command()
 @click.argument("model")
+@config_option
 @data_option
 @click.option("--test", required=True, metavar="SPEC", help="Data that the goal is judged on.")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the probes.")
@@ -615,35 +454,29 @@ def compare(exact: str, changed: str, data: str, everything: bool, device: str, 
     required=True,
     help="What is to be reached, such as top1=0.90. Repeatable.",
 )
-@click.option("--noise", multiple=True, help="thermal, shot or weight: search energy per MAC, not bits.")
 @click.option("--from", "low", type=float, help="Smallest budget.  [default: 0.1 with --noise, else 2]")
 @click.option("--to", "high", type=float, help="Largest budget.  [default: 1000 with --noise, else 8]")
 @click.option("--tolerance", default=0.02, show_default=True, help="Relative, of the budget.")
-@click.option("--activation-bits", type=float, metavar="MEAN", help="Fixed, while weight bits are searched.")
-@click.option("--method", default="refined", show_default=True, help="As for allocate.")
-@click.option("--per-channel", is_flag=True, help="Widths or energies per output channel.")
-@click.option("--steps", type=int, help="As for allocate.")
-@click.option("--repeats", type=int, help="Passes over the test data, with --noise.  [default: 4]")
-@click.option("--validation", metavar="SPEC", help="As for allocate.")
-@click.option("--seed", default=0, show_default=True)
-@device_option
+@click.option(
+    "--weight-bits", type=float, metavar="MEAN", help="With --noise: quantizes a float MODEL first."
+)
+@click.option(
+    "--activation-bits",
+    type=float,
+    metavar="MEAN",
+    help="Fixed, while weight bits are searched; with --noise: quantizes a float MODEL first.",
+)
+@allocation_options
 @json_option
 def search(
-    model: str,
-    data: str,
-    test: str,
-    output: str,
     goals: tuple[tuple[str, float], ...],
     noise: tuple[str, ...],
     low: float | None,
     high: float | None,
     tolerance: float,
-    activation_bits: float | None,
     per_channel: bool,
-    repeats: int | None,
-    validation: str | None,
     as_json: bool,
-    **options: Any,
+    **arguments: Any,
 ) -> None:
     """Find the smallest budget at which MODEL still reaches a metric: mean weight bits, or energy per MAC with --noise.
 
@@ -651,35 +484,17 @@ def search(
     """
     from mpq_onnx.report.tables import probe_table
 
-    options["granularity"] = "channel" if per_channel else "layer"
-    wanted = tuple(mpq_onnx.Goal(metric, least) for metric, least in goals)
     ends = (0.1, 1000.0) if noise else (2.0, 8.0)
     interval = mpq_onnx.Interval(
         ends[0] if low is None else low, ends[1] if high is None else high, tolerance
     )
+    wanted = tuple(mpq_onnx.Goal(metric, least) for metric, least in goals)
     if noise:
-        result = mpq_onnx.search_energy(
-            model,
-            data,
-            test,
-            output,
-            goals=wanted,
-            interval=interval,
-            options=mpq_onnx.EnergyOptions(noise, **_given({**options, "repeats": repeats})),
-            validation=validation,
-        )
+        result = _search_energy(noise, per_channel, wanted, interval, **arguments)
     else:
-        result = mpq_onnx.search_bits(
-            model,
-            data,
-            test,
-            output,
-            goals=wanted,
-            interval=interval,
-            options=mpq_onnx.AllocateOptions(**_given(options)),
-            activation_bits=activation_bits,
-            validation=validation,
-        )
+        if per_channel:
+            arguments["granularity"] = "channel"
+        result = _search_bits(wanted, interval, **arguments)
     if as_json:
         _print_json(result)
     else:
@@ -691,6 +506,70 @@ def search(
     if result.best is None:
         click.echo(f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; raise --to", err=True)
         sys.exit(GATE_FAILED)
+
+
+def _search_bits(
+    goals: tuple[mpq_onnx.Goal, ...],
+    interval: mpq_onnx.Interval,
+    *,
+    model: str,
+    data: str,
+    test: str,
+    output: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    calibration: str | None,
+    validation: str | None,
+    **options: Any,
+) -> mpq_onnx.SearchResult:
+    if weight_bits is not None:
+        raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
+    return mpq_onnx.search_bits(
+        model,
+        data,
+        test,
+        output,
+        goals=goals,
+        interval=interval,
+        options=_digital_request(options),
+        activation_bits=activation_bits,
+        calibration=calibration,
+        validation=validation,
+    )
+
+
+def _search_energy(
+    noise: tuple[str, ...],
+    per_channel: bool,
+    goals: tuple[mpq_onnx.Goal, ...],
+    interval: mpq_onnx.Interval,
+    *,
+    model: str,
+    data: str,
+    test: str,
+    output: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    calibration: str | None,
+    validation: str | None,
+    **options: Any,
+) -> mpq_onnx.SearchResult:
+    if calibration is not None:
+        raise UsageError("--calibration is for bits alone; leave it out with --noise")
+    energies, digital = _noisy_requests(noise, per_channel, options)
+    return mpq_onnx.search_energy(
+        model,
+        data,
+        test,
+        output,
+        goals=goals,
+        interval=interval,
+        options=energies,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        digital=digital,
+        validation=validation,
+    )
 
 
 @cli.command()
@@ -810,6 +689,28 @@ def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
     click.echo(f"{result.path}: {result.bytes:,} bytes, {result.runs} runs")
     for path in result.figures:
         click.echo(path)
+
+
+def _digital_request(options: dict[str, Any]) -> mpq_onnx.AllocateOptions:
+    """Of an allocation without noise."""
+    for name, default in NOISE_ALONE.items():
+        if options.pop(name) != default:
+            raise UsageError(
+                f"--{name.replace('_', '-')} goes with --noise; give --noise thermal, shot or weight"
+            )
+    return mpq_onnx.AllocateOptions(**_given(options))
+
+
+def _noisy_requests(
+    noise: tuple[str, ...], per_channel: bool, options: dict[str, Any]
+) -> tuple[mpq_onnx.EnergyOptions, mpq_onnx.AllocateOptions]:
+    """Of the energies, and of the widths that a float model gets before."""
+    from mpq_onnx.workflows.energy_options import ENERGY_TRAINING
+
+    energies = {name: options.pop(name) for name in (*NOISE_ALONE, *ENERGY_TRAINING)}
+    energies["granularity"] = "channel" if per_channel else "layer"
+    digital = mpq_onnx.AllocateOptions(seed=energies["seed"], device=energies["device"], **_given(options))
+    return mpq_onnx.EnergyOptions(noise, **_given(energies)), digital
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

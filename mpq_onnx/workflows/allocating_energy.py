@@ -90,10 +90,6 @@ def allocate_energy(
     folder = Path(output)
     quantizing: tuple[str, ...] = ()
     if weight_bits is not None or activation_bits is not None:
-        digital = digital or AllocateOptions(seed=options.seed, device=options.device)
-        check_budgets(weight_bits, activation_bits, digital)
-        if digital.storage not in TRAINABLE_STORAGES:
-            raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")
         quantized = allocate(
             model,
             data,
@@ -102,7 +98,7 @@ def allocate_energy(
             activation_bits=activation_bits,
             validation=validation,
             resume=resume,
-            options=digital,
+            options=digital_options(weight_bits, activation_bits, digital, options),
         )
         model = quantized.model_path
         quantizing = quantized.notes
@@ -161,6 +157,24 @@ def allocate_energy(
         write_text(results / RESULT_FILE, to_json(result) + "\n")
         publish(results, folder)
     return result
+
+
+def digital_options(
+    weight_bits: float | None,
+    activation_bits: float | None,
+    digital: AllocateOptions | None,
+    options: EnergyOptions,
+) -> AllocateOptions:
+    """How a float model is quantized before its energies are allocated.
+
+    Raises:
+        UsageError: a budget out of reach, or a form of storage that no noise can be added to.
+    """
+    digital = digital or AllocateOptions(seed=options.seed, device=options.device)
+    check_budgets(weight_bits, activation_bits, digital)
+    if digital.storage not in TRAINABLE_STORAGES:
+        raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")
+    return digital
 
 
 def _others(measured: list[EnergyCandidateResult]) -> list[str]:

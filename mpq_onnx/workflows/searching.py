@@ -8,17 +8,20 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mpq_onnx.configuration import configuration_text
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
 from mpq_onnx.progress import begin
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.workflows.allocating import MODEL_FILE, allocate
-from mpq_onnx.workflows.allocating_energy import ENERGY_FILE
+from mpq_onnx.shared_work import SharedWork
+from mpq_onnx.workflows.allocating import CALIBRATION_FILE, CONFIGURATION_FILE, MODEL_FILE, allocate
+from mpq_onnx.workflows.allocating_energy import DIGITAL_FOLDER, ENERGY_FILE, digital_options
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
 from mpq_onnx.workflows.gates import check_goal
@@ -92,6 +95,9 @@ def search_energy(
     goals: tuple[Goal, ...],
     interval: Interval,
     options: EnergyOptions,
+    weight_bits: float | None = None,
+    activation_bits: float | None = None,
+    digital: AllocateOptions | None = None,
     validation: str | None = None,
 ) -> SearchResult:
     """The smallest mean energy per MAC that reaches `goals` on `test`.
@@ -101,18 +107,39 @@ def search_energy(
         data, validation: as for allocate_energy.
         test: data spec that the goals are judged on, options.repeats times.
         output: folder; made when missing.
+        weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
 
     Raises:
         MpqOnnxError: see its subclasses.
     """
     _check_goals(goals)
     check_energy_budget(interval.low, options)
+    quantizes = weight_bits is not None or activation_bits is not None
+    digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
     base = load_noise_free(model)
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)
     held_out = base.open_data(validation) if validation is not None else None
     contents = contents_of(base, data=training_set, test=test_set, validation=held_out)
-    _prepare(folder, request_text(contents, options, data=data, test=test, validation=validation))
+    specs = {"data": data, "test": test, "validation": validation}
+    budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    widths = {**budgets, "options": dataclasses.asdict(digital)} if digital is not None else None
+    _prepare(folder, request_text(contents, options, **specs, digital=widths))
+    request = {"model": str(model), **specs, **budgets}
+    _write_configuration(folder, goals, interval, {**_flat(digital), **request, **_energy_names(options)})
+    if digital is not None:
+        path = folder / DIGITAL_FOLDER / MODEL_FILE
+        if not path.is_file():
+            allocate(
+                model,
+                data,
+                path.parent,
+                weight_bits=weight_bits,
+                activation_bits=activation_bits,
+                validation=validation,
+                options=digital,
+            )
+        base = load_noise_free(path)
     bench = NoiseBench(base, training_set, held_out, options)
 
     def probe(budget: float, place: Path) -> Evaluation:
@@ -134,9 +161,13 @@ def search_bits(
     interval: Interval,
     options: AllocateOptions,
     activation_bits: float | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     validation: str | None = None,
 ) -> SearchResult:
-    """The fewest mean weight bits that reach `goals` on `test`; arguments as for search_energy and allocate."""
+    """The fewest mean weight bits that reach `goals` on `test`; arguments as for search_energy and allocate.
+
+    Calibration, mirror, grids and costs are made once for all probes.
+    """
     _check_goals(goals)
     for end in (interval.low, interval.high):
         check_budgets(end, activation_bits, options)
@@ -144,8 +175,14 @@ def search_bits(
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
     opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
-    contents = contents_of(float_model, **opened)
+    contents = contents_of(float_model, calibration, **opened)
     _prepare(folder, request_text(contents, options, activation_bits=activation_bits, **specs))
+    request = {"model": str(model), **specs, "activation_bits": activation_bits}
+    if calibration is not None:
+        request["calibration"] = str(calibration)
+    _write_configuration(folder, goals, interval, {**request, **dataclasses.asdict(options)})
+    shared = SharedWork()
+    measured = folder / CALIBRATION_FILE
 
     def probe(budget: float, place: Path) -> Evaluation:
         result = allocate(
@@ -154,9 +191,13 @@ def search_bits(
             place,
             weight_bits=budget,
             activation_bits=activation_bits,
+            calibration=calibration,
             validation=validation,
             options=options,
+            shared=shared,
         )
+        if not measured.is_file():
+            write_text(measured, (place / CALIBRATION_FILE).read_text(encoding="utf-8"))
         return evaluate(result.model_path, test, baseline=model, device=options.device).evaluation
 
     return _bisect(folder, probe, goals, interval)
@@ -174,6 +215,25 @@ def _prepare(folder: Path, request: str) -> None:
         request,
         f"{folder} holds the probes of another search (other: {{differs}}); choose another folder",
     )
+
+
+def _write_configuration(
+    folder: Path, goals: tuple[Goal, ...], interval: Interval, options: Mapping[str, Any]
+) -> None:
+    """What --config of another search takes."""
+    asked = {"min": [f"{goal.metric}={goal.least!r}" for goal in goals]}
+    ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
+    write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
+
+
+def _energy_names(options: EnergyOptions) -> dict[str, Any]:
+    """The options by their names on the command line."""
+    named = dataclasses.asdict(options)
+    return {**named, "per_channel": named.pop("granularity") == "channel"}
+
+
+def _flat(options: AllocateOptions | None) -> dict[str, Any]:
+    return {} if options is None else dataclasses.asdict(options)
 
 
 def _bisect(
