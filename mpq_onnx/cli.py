@@ -12,6 +12,7 @@ import click
 import mpq_onnx
 from mpq_onnx.command_options import (
     OBSERVER_HELP,
+    HeadedCommand,
     activation_scheme_option,
     allocation_options,
     config_option,
@@ -145,7 +146,7 @@ def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     )
 
 
-@cli.command()
+@cli.command(cls=HeadedCommand)
 @click.argument("model")
 @config_option
 @data_option
@@ -440,7 +441,7 @@ def compare(exact: str, changed: str, data: str, everything: bool, device: str, 
         click.echo(noise_table(noises, None if everything else SHOWN_TENSORS))
 
 
-@cli.command()
+@cli.command(cls=HeadedCommand)
 @click.argument("model")
 @config_option
 @data_option

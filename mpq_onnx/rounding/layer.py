@@ -25,7 +25,8 @@ class Moments:
     """Second moments of the layer's input patches.
 
     With x the patches that the quantized network delivers and t those of the float network, the mean squared error of the
-    layer's output is W_q A W_q^T - 2 W B^T W_q^T + const for each output channel.
+    layer's output is W_q A W_q^T - 2 W B^T W_q^T + const for each output channel. Where the bias takes the mean error, x and
+    t are deviations from their means, and it is the error's variance.
     """
 
     quantized: Tensor

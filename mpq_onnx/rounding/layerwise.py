@@ -81,8 +81,11 @@ def round_weights(
         weight = getattr(quantized.module, str(constant.target)).detach()
         grid = grids[site.tensor]
         use = next((each for each in site.uses if each.node == node.meta.get("onnx_name")), None)
+        corrects = corrections.bias and use is not None and _correctable(use, node, quantized)
         if site.tensor not in result.weights:
-            rounded = None if use is None else _round(node, site, use, streams, weight, grid, method)
+            rounded = (
+                None if use is None else _round(node, site, use, streams, weight, grid, method, corrects)
+            )
             if rounded is None:  # looked up before it is multiplied
                 nearest = quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
                 stepper.replace(constant, torch.from_numpy(nearest.dequantized()).to(weight.device))
@@ -93,7 +96,7 @@ def round_weights(
             progress.update()
         values = torch.from_numpy(result.weights[site.tensor].dequantized()).to(weight.device)
         stepper.replace(constant, values)
-        if corrections.bias and use is not None and _correctable(use, node, quantized):
+        if corrects and use is not None:
             bias = _corrected_bias(node, streams, values)
             result.biases[use.node] = bias.cpu().numpy()
             stepper.set_bias(node, bias)
@@ -111,8 +114,13 @@ def _round(
     weight: Tensor,
     grid: WeightGrid,
     method: RoundingMethod,
+    corrects: bool,
 ) -> QuantizedWeight:
-    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest."""
+    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest.
+
+    Args:
+        corrects: the bias will take the mean error of every channel: rounding need not.
+    """
     rank = streams.exact[0][0].dim() if streams.exact else 0
     form = matrix_form(use, weight, dict(node.kwargs), rank)
     if form is None or use.channel_axis != site.channel_axis:
@@ -128,7 +136,7 @@ def _round(
         zero_point=as_matrix(grid.zero_point),
         levels=as_matrix(grid.levels),
     )
-    moments = _moments(form, streams, weight) if method.needs_moments else None
+    moments = _moments(form, streams, weight, corrects) if method.needs_moments else None
     integers = form.weight_from_matrix(method(layer, moments), weight)
     return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
 
@@ -144,22 +152,32 @@ def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> Quantized
     return dataclasses.replace(rounded, grid=dataclasses.replace(rounded.grid, scale=scale))
 
 
-def _moments(form: MatrixForm, streams: Streams, weight: Tensor) -> Moments:
-    """Second moments over all examples, at as many output positions (spread at random) as the estimate needs."""
+def _moments(form: MatrixForm, streams: Streams, weight: Tensor, central: bool) -> Moments:
+    """Second moments over all examples, at as many output positions (spread at random) as the estimate needs.
+
+    Args:
+        central: of the deviations from the means.
+    """
     generator = torch.Generator().manual_seed(0)
     axis, rows = form.input_layout.axis, form.input_layout.rows
     examples = sum(inputs[0].shape[axis] // rows for inputs in streams.exact)
-    quantized = torch.zeros((), device=weight.device)
-    cross = torch.zeros((), device=weight.device)
-    count = 0
     taps = form.weight_matrix(weight).shape[2]
     wanted = max(-(-SAMPLES_PER_TAP * taps // examples), FEWEST_POSITIONS)
+    quantized, cross, mean, exact_mean = (torch.zeros((), device=weight.device) for _ in range(4))
+    count = 0
     for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
         x, t = form.sampled_patches((quantized_inputs[0], exact_inputs[0]), weight, wanted, generator)
         quantized = quantized + second_moment(x, x)
         cross = cross + second_moment(x, t)
+        mean, exact_mean = mean + x.sum(dim=(0, 3)), exact_mean + t.sum(dim=(0, 3))
         count += x.shape[0] * x.shape[3]
-    return Moments(quantized / count, cross / count)
+    if not central:
+        return Moments(quantized / count, cross / count)
+    mean, exact_mean = mean / count, exact_mean / count
+    return Moments(
+        quantized / count - mean[:, :, None] * mean[:, None],
+        cross / count - mean[:, :, None] * exact_mean[:, None],
+    )
 
 
 def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:

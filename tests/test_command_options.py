@@ -1,0 +1,58 @@
+"""The options of the command line: those of the typed requests, with their defaults, under headings."""
+
+import dataclasses
+
+import click
+import pytest
+
+import mpq_onnx
+from mpq_onnx.allocators import ALLOCATORS
+from mpq_onnx.cli import cli, main
+from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS
+from mpq_onnx.equalization import EQUALIZATIONS
+from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
+from mpq_onnx.observers import OBSERVERS
+from mpq_onnx.placement import PLACEMENTS
+from mpq_onnx.quantization import SCHEMES
+from mpq_onnx.rounding.network import ROUNDINGS
+from mpq_onnx.storage import STORAGES
+from mpq_onnx.weights import WEIGHT_OBSERVERS
+
+
+def test_the_command_line_has_the_defaults_and_names_the_choices_of_its_requests() -> None:
+    """Every option of an allocation, of bits or energies, can be given on the command line, of allocate and search alike."""
+    required = ["model", "--data", "data", "-o", "folder"]
+    for name, more in (("allocate", []), ("search", ["--test", "data", "--min", "top1=0.9"])):
+        defaults = cli.commands[name].make_context(name, [*required, *more]).params
+        for request, left_out in (
+            (mpq_onnx.AllocateOptions(), set()),
+            (mpq_onnx.EnergyOptions(("shot",)), {"noise", "granularity"}),
+        ):
+            for field in dataclasses.fields(request):
+                if field.name not in left_out:
+                    assert defaults[field.name] in (getattr(request, field.name), None), field.name
+    helps = {
+        str(each.name): str(each.help)
+        for each in cli.commands["allocate"].params
+        if isinstance(each, click.Option)
+    }
+    for name, choices in (
+        ("method", ALLOCATORS), ("method", ENERGY_ALLOCATORS), ("noise", NOISE_MODELS), ("observer", OBSERVERS),
+        ("weight_observer", WEIGHT_OBSERVERS), ("placement", PLACEMENTS), ("equalization", EQUALIZATIONS),
+        ("rounding", ROUNDINGS), ("weight_scheme", SCHEMES), ("storage", STORAGES), ("energy_levels", ENERGY_LEVELS),
+    ):  # fmt: skip
+        assert all(choice in helps[name] for choice in choices), name
+
+
+def test_help_lists_the_options_under_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("allocate", "search"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        places = [
+            text.index(f"\n{heading}:\n")
+            for heading in ("Options", "Method", "Noise", "Quantizers", "Rounding")
+        ]
+        assert places == sorted(places)
+        assert text.index("--observer") > text.index("\nQuantizers:") > text.index("--granularity")
