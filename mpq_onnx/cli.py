@@ -510,8 +510,8 @@ def search(
 
 
 def _search_bits(
-    goals: tuple[mpq_onnx.Goal, ...],
-    interval: mpq_onnx.Interval,
+    goals: "tuple[mpq_onnx.Goal, ...]",
+    interval: "mpq_onnx.Interval",
     *,
     model: str,
     data: str,
@@ -522,7 +522,7 @@ def _search_bits(
     calibration: str | None,
     validation: str | None,
     **options: Any,
-) -> mpq_onnx.SearchResult:
+) -> "mpq_onnx.SearchResult":
     if weight_bits is not None:
         raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
     return mpq_onnx.search_bits(
@@ -542,8 +542,8 @@ def _search_bits(
 def _search_energy(
     noise: tuple[str, ...],
     per_channel: bool,
-    goals: tuple[mpq_onnx.Goal, ...],
-    interval: mpq_onnx.Interval,
+    goals: "tuple[mpq_onnx.Goal, ...]",
+    interval: "mpq_onnx.Interval",
     *,
     model: str,
     data: str,
@@ -554,7 +554,7 @@ def _search_energy(
     calibration: str | None,
     validation: str | None,
     **options: Any,
-) -> mpq_onnx.SearchResult:
+) -> "mpq_onnx.SearchResult":
     if calibration is not None:
         raise UsageError("--calibration is for bits alone; leave it out with --noise")
     energies, digital = _noisy_requests(noise, per_channel, options)
@@ -692,7 +692,7 @@ def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
         click.echo(path)
 
 
-def _digital_request(options: dict[str, Any]) -> mpq_onnx.AllocateOptions:
+def _digital_request(options: dict[str, Any]) -> "mpq_onnx.AllocateOptions":
     """Of an allocation without noise."""
     for name, default in NOISE_ALONE.items():
         if options.pop(name) != default:
@@ -704,7 +704,7 @@ def _digital_request(options: dict[str, Any]) -> mpq_onnx.AllocateOptions:
 
 def _noisy_requests(
     noise: tuple[str, ...], per_channel: bool, options: dict[str, Any]
-) -> tuple[mpq_onnx.EnergyOptions, mpq_onnx.AllocateOptions]:
+) -> "tuple[mpq_onnx.EnergyOptions, mpq_onnx.AllocateOptions]":
     """Of the energies, and of the widths that a float model gets before."""
     from mpq_onnx.workflows.energy_options import ENERGY_TRAINING
 
