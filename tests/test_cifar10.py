@@ -10,7 +10,7 @@ import mpq_onnx
 PREPROCESSING = "layout=nhwc&mean=0.485,0.456,0.406&std=0.229,0.224,0.225"
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet20_bn_opset13"])
+@pytest.mark.parametrize("name", [pytest.param("resnet20", marks=pytest.mark.slow), "resnet20_bn_opset13"])
 def test_four_bits_cost_little(name: str, shared_cifar10: Path, tmp_path: Path) -> None:
     model = tmp_path / "float.onnx"
     exported = mpq_onnx.export(str(shared_cifar10 / f"{name}.onnx"), model, preprocess=PREPROCESSING)

@@ -72,10 +72,10 @@ def test_products_in_branches_that_stay_are_named(tmp_path: Path) -> None:
 
 def test_what_allocate_takes_and_handoff_does_not_is_said(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    node = helper.make_node("Einsum", ["x", "a", "b"], ["y"], "triple", equation="nk,kl,lm->nm")
+    node = helper.make_node("Einsum", ["x", "a", "b"], ["y"], "triple", equation="nk,kl,ll->nl")
     given, made = [("x", TensorProto.FLOAT, ["n", 3])], [("y", ["n", 5])]
     onnx.save(
-        make_model([node], given, made, {"a": weights(rng, 3, 4), "b": weights(rng, 4, 5)}),
+        make_model([node], given, made, {"a": weights(rng, 3, 5), "b": weights(rng, 5, 5)}),
         tmp_path / "in.onnx",
     )
     notes = export(str(tmp_path / "in.onnx"), tmp_path / "out.onnx").notes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import COMMAND, FAST, assert_one_line, run, run_inside
+from test_cli import COMMAND, FAST, assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.report.pareto import mark_pareto
@@ -74,11 +74,10 @@ def test_a_sweep_is_the_single_commands(cnn_file: Path, image_file: Path, tmp_pa
 
 def test_a_killed_sweep_goes_on_and_ends_the_same(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "sweep.yaml", configuration(image_file))
-    arguments = ["sweep", cnn_file, "--config", config, "--jobs", 2, "-o"]
     whole = run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "whole")  # one after the other
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments), str(tmp_path / "killed")],
+        [*COMMAND, *map(str, ("sweep", cnn_file, "--config", config, "--jobs", 2, "-o", tmp_path / "killed"))],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 200
@@ -88,7 +87,7 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(cnn_file: Path, image_file: Pa
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob(f"runs/*/{RUN_FILE}")}
     assert done
-    assert run(*arguments, tmp_path / "killed").returncode == 0
+    assert run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "killed").returncode == 0
     assert all(
         path.stat().st_mtime_ns == made for path, made in done.items()
     )  # finished runs are not run again
