@@ -489,13 +489,24 @@ def search(
     interval = mpq_onnx.Interval(
         ends[0] if low is None else low, ends[1] if high is None else high, tolerance
     )
-    wanted = tuple(mpq_onnx.Goal(metric, least) for metric, least in goals)
+    weight_bits, calibration = arguments.pop("weight_bits"), arguments.pop("calibration")
+    named = ("model", "data", "test", "output", "activation_bits", "validation")
+    request = {
+        **{name: arguments.pop(name) for name in named},
+        "goals": tuple(mpq_onnx.Goal(metric, least) for metric, least in goals),
+        "interval": interval,
+    }
     if noise:
-        result = _search_energy(noise, per_channel, wanted, interval, **arguments)
+        if calibration is not None:
+            raise UsageError("--calibration is for bits alone; leave it out with --noise")
+        energies, digital = _noisy_requests(noise, per_channel, arguments)
+        result = mpq_onnx.search_energy(**request, options=energies, weight_bits=weight_bits, digital=digital)
     else:
+        if weight_bits is not None:
+            raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
         if per_channel:
             arguments["granularity"] = "channel"
-        result = _search_bits(wanted, interval, **arguments)
+        result = mpq_onnx.search_bits(**request, options=_digital_request(arguments), calibration=calibration)
     if as_json:
         _print_json(result)
     else:
@@ -507,70 +518,6 @@ def search(
     if result.best is None:
         click.echo(f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; raise --to", err=True)
         sys.exit(GATE_FAILED)
-
-
-def _search_bits(
-    goals: "tuple[mpq_onnx.Goal, ...]",
-    interval: "mpq_onnx.Interval",
-    *,
-    model: str,
-    data: str,
-    test: str,
-    output: str,
-    weight_bits: float | None,
-    activation_bits: float | None,
-    calibration: str | None,
-    validation: str | None,
-    **options: Any,
-) -> "mpq_onnx.SearchResult":
-    if weight_bits is not None:
-        raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
-    return mpq_onnx.search_bits(
-        model,
-        data,
-        test,
-        output,
-        goals=goals,
-        interval=interval,
-        options=_digital_request(options),
-        activation_bits=activation_bits,
-        calibration=calibration,
-        validation=validation,
-    )
-
-
-def _search_energy(
-    noise: tuple[str, ...],
-    per_channel: bool,
-    goals: "tuple[mpq_onnx.Goal, ...]",
-    interval: "mpq_onnx.Interval",
-    *,
-    model: str,
-    data: str,
-    test: str,
-    output: str,
-    weight_bits: float | None,
-    activation_bits: float | None,
-    calibration: str | None,
-    validation: str | None,
-    **options: Any,
-) -> "mpq_onnx.SearchResult":
-    if calibration is not None:
-        raise UsageError("--calibration is for bits alone; leave it out with --noise")
-    energies, digital = _noisy_requests(noise, per_channel, options)
-    return mpq_onnx.search_energy(
-        model,
-        data,
-        test,
-        output,
-        goals=goals,
-        interval=interval,
-        options=energies,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        digital=digital,
-        validation=validation,
-    )
 
 
 @cli.command()
