@@ -142,7 +142,6 @@ def run(model: onnx.ModelProto, folder: Path, storage: str, ranges: str) -> dict
 
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {"cnn": make_cnn, "encoder": make_encoder}
 CASES = [
-    (("cnn", "int8", "static"), "suffixes of one name"),
     (("cnn", "int8", "static"), "names that Python and torch have"),
     (("encoder", "int8", "static"), "names that Python and torch have"),
     (("cnn", "packed", "dynamic"), "suffixes of one name"),

@@ -17,6 +17,7 @@ from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.workflows.exporting import export
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+QUICK = ("light_bvlc_alexnet", "light_shufflenet", "light_squeezenet")
 
 
 def run(content: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -74,7 +75,13 @@ def test_external_data_is_read(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", sorted(LIGHT.glob("*.onnx")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow, id=path.stem)
+        for path in sorted(LIGHT.glob("*.onnx"))
+    ],
+)
 def test_light_models_of_the_onnx_package_stay_the_same(path: Path) -> None:
     """Nine networks of opset 9 that nobody here exported; their weights are constants made by the graph itself."""
     source = load_model(path)
