@@ -5,7 +5,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from conftest import make_model
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -46,6 +46,8 @@ def read_back(quantized, storage: str) -> tuple[np.ndarray, int]:
     st.integers(0, 2),
     st.sampled_from(list(STORAGES)),
 )
+@example([0, 8], 2, 0, "packed")
+@example([4, 0, 4], 3, 1, "packed")
 def test_any_mix_of_widths_reads_back_exactly(widths: list[int], taps: int, axis: int, storage: str) -> None:
     rng = np.random.default_rng(taps)
     weight = np.moveaxis(rng.standard_normal((len(widths), taps, 2)).astype(np.float32), 0, axis)

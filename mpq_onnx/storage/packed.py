@@ -20,7 +20,7 @@ from mpq_onnx.weights import QuantizedWeight, channels_first
 def write_weight(model: ir.Model, tensor: str, weight: QuantizedWeight) -> ir.Value:
     """Add `weight` to the graph in the fewest bytes."""
     widths = np.array([stored_bits(int(levels)) for levels in weight.grid.levels])
-    same = set(widths[widths > 0].tolist())  # an empty channel fits in any type
+    same = set(widths.tolist())  # a pruned channel has no bits, which only the stream can store
     if same in ({8}, {16}):
         return int8.write_weight(model, tensor, weight)
     if same == {4}:
