@@ -12,15 +12,13 @@ def listed_unknown(unknown: Sequence[str], known: Sequence[str]) -> str:
     for name in unknown[:MOST_NAMED]:
         near = difflib.get_close_matches(name, known, 1)
         texts.append(f"{name} (meant is {near[0]}?)" if near else name)
-    more = len(unknown) - MOST_NAMED
-    return (
-        ", ".join(texts)
-        + (f" and {more} more" if more > 0 else "")
-        + "; only widths, ranges and energies may be edited"
-    )
+    return f"{', '.join(texts)}{_more(unknown)}; only widths, ranges and energies may be edited"
 
 
 def named_first(kind: str, names: Sequence[str]) -> str:
     """`node a, b, c and 4 more`."""
-    more = len(names) - MOST_NAMED
-    return f"{kind} {', '.join(names[:MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")
+    return f"{kind} {', '.join(names[:MOST_NAMED])}{_more(names)}"
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""

@@ -29,10 +29,11 @@ def propose(problem: Problem) -> list[Candidate]:
     learned = train_widths(problem, *start)
     begin("compare what training found with the costs")
     shares = [water_filling.fill(problem, _corrected(costs, *start, learned, share)) for share in SHARES]
-    refined = {
-        tuple(np.concatenate(bits)): bits for bits in shares
-    }.values()  # equal widths are measured once
-    best = min(refined, key=lambda bits: measure_distance(problem, bits[0], bits[1], learned.range_factors))
+    different = {tuple(np.concatenate(bits)): bits for bits in shares}
+    best = min(
+        different.values(),
+        key=lambda bits: measure_distance(problem, bits[0], bits[1], learned.range_factors),
+    )
     return [
         make_candidate(problem, water_filling.NAME, *start),
         make_candidate(problem, NAME, *best, learned.range_factors),

@@ -81,10 +81,14 @@ def round_weights(
         weight = getattr(quantized.module, str(constant.target)).detach()
         grid = grids[site.tensor]
         use = next((each for each in site.uses if each.node == node.meta.get("onnx_name")), None)
-        corrects = corrections.bias and use is not None and _correctable(use, node, quantized)
+        corrected = (
+            use if corrections.bias and use is not None and _correctable(use, node, quantized) else None
+        )
         if site.tensor not in result.weights:
             rounded = (
-                None if use is None else _round(node, site, use, streams, weight, grid, method, corrects)
+                None
+                if use is None
+                else _round(node, site, use, streams, weight, grid, method, corrected is not None)
             )
             if rounded is None:  # looked up before it is multiplied
                 nearest = quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
@@ -96,9 +100,9 @@ def round_weights(
             progress.update()
         values = torch.from_numpy(result.weights[site.tensor].dequantized()).to(weight.device)
         stepper.replace(constant, values)
-        if corrects and use is not None:
+        if corrected is not None:
             bias = _corrected_bias(node, streams, values)
-            result.biases[use.node] = bias.cpu().numpy()
+            result.biases[corrected.node] = bias.cpu().numpy()
             stepper.set_bias(node, bias)
 
     with counter("round weights", len(grids), "layer") as progress:

@@ -123,10 +123,10 @@ def search_energy(
     contents = contents_of(base, data=training_set, test=test_set, validation=held_out)
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
-    widths = {**budgets, "options": dataclasses.asdict(digital)} if digital is not None else None
+    widths = {} if digital is None else {**dataclasses.asdict(digital), **budgets}
     _prepare(folder, request_text(contents, options, **specs, digital=widths))
-    request = {"model": str(model), **specs, **budgets}
-    _write_configuration(folder, goals, interval, {**_flat(digital), **request, **_energy_names(options)})
+    request = {**widths, "model": str(model), **specs, **_energy_names(options)}
+    _write_configuration(folder, goals, interval, request)
     if digital is not None:
         path = folder / DIGITAL_FOLDER / MODEL_FILE
         if not path.is_file():
@@ -230,10 +230,6 @@ def _energy_names(options: EnergyOptions) -> dict[str, Any]:
     """The options by their names on the command line."""
     named = dataclasses.asdict(options)
     return {**named, "per_channel": named.pop("granularity") == "channel"}
-
-
-def _flat(options: AllocateOptions | None) -> dict[str, Any]:
-    return {} if options is None else dataclasses.asdict(options)
 
 
 def _bisect(
