@@ -19,7 +19,7 @@ def test_four_bits_cost_little(name: str, shared_cifar10: Path, tmp_path: Path) 
     options = mpq_onnx.AllocateOptions(method="water-filling", rounding="nearest")
     result = mpq_onnx.allocate(
         model,
-        f"npz:{shared_cifar10 / 'train.npz'}?count=512",
+        f"npz:{shared_cifar10 / 'train.npz'}?count=128",
         tmp_path / "out",
         weight_bits=4,
         activation_bits=8,

@@ -526,16 +526,16 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     assert (folder / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
 
 
-def test_python_factories_and_preprocessing(tmp_path: Path) -> None:
+def test_python_factories_and_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which export puts the folder at the head of
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "my_model.py").write_text(
         "import torch\ndef make():\n"
         "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),"
         " torch.nn.Flatten(), torch.nn.Linear(144, 5)), (torch.zeros(2, 3, 8, 8),)\n"
     )
     options = "layout=nhwc&mean=0.5&std=0.25"
-    result = run(
-        "export", "python:my_model:make", "-o", "m.onnx", "--preprocess", options, "--json", cwd=tmp_path
-    )
+    result = run_inside("export", "python:my_model:make", "-o", "m.onnx", "--preprocess", options, "--json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["largest_difference"] < 1e-4

@@ -50,21 +50,30 @@ def test_lists_multiply_and_cases_are_laid_over() -> None:
     assert {tuple(run.options["bit_choices"]) for run in found[4:]} == {(2, 5), (5, 8)}
 
 
-def test_a_sweep_is_the_single_commands(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
-    config = write(tmp_path / "sweep.yaml", configuration(image_file))
-    result = run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "out")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: Path) -> Path:
+    """A sweep of four runs, one after the other, and what it said."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = write(folder / "sweep.yaml", configuration(image_file))
+    result = run_inside("sweep", cnn_file, "--config", config, "-o", folder / "out")
     assert result.returncode == 0, result.stderr
-    assert "0004" in result.stdout and "Pareto" in result.stdout
-    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+def test_a_sweep_is_the_single_commands(whole: Path, cnn_file: Path, tmp_path: Path) -> None:
+    said = (whole / "stdout.txt").read_text()
+    assert "0004" in said and "Pareto" in said
+    lines = [json.loads(line) for line in (whole / "out" / "results.jsonl").read_text().splitlines()]
     assert [line["run"] for line in lines] == ["0001", "0002", "0003", "0004"]
-    with (tmp_path / "out" / "results.csv").open() as file:
+    with (whole / "out" / "results.csv").open() as file:
         assert [row["top1"] for row in csv.DictReader(file)] == [str(line["top1"]) for line in lines]
     for line in lines:
         single = mpq_onnx.allocate(
             cnn_file, line["data"], tmp_path / "single", weight_bits=line["weight_bits"], activation_bits=6,
             options=mpq_onnx.AllocateOptions(method=line["method"], rounding="nearest"),
         )  # fmt: skip
-        folder = tmp_path / "out" / "runs" / line["run"]
+        folder = whole / "out" / "runs" / line["run"]
         for name in ("allocation.json", "calibration.json"):
             assert (folder / name).read_bytes() == (Path(single.folder) / name).read_bytes()
         assert (folder / "model.onnx").read_bytes() == Path(single.model_path).read_bytes()
@@ -72,10 +81,8 @@ def test_a_sweep_is_the_single_commands(cnn_file: Path, image_file: Path, tmp_pa
     assert any(line["pareto"] for line in lines)
 
 
-def test_a_killed_sweep_goes_on_and_ends_the_same(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
-    config = write(tmp_path / "sweep.yaml", configuration(image_file))
-    whole = run_inside("sweep", cnn_file, "--config", config, "-o", tmp_path / "whole")  # one after the other
-    assert whole.returncode == 0, whole.stderr
+def test_a_killed_sweep_goes_on_and_ends_the_same(whole: Path, cnn_file: Path, tmp_path: Path) -> None:
+    config = whole / "sweep.yaml"
     process = subprocess.Popen(
         [*COMMAND, *map(str, ("sweep", cnn_file, "--config", config, "--jobs", 2, "-o", tmp_path / "killed"))],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -92,7 +99,7 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(cnn_file: Path, image_file: Pa
         path.stat().st_mtime_ns == made for path, made in done.items()
     )  # finished runs are not run again
     for name in ("results.jsonl", "results.csv"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "killed" / name).read_bytes() == (whole / "out" / name).read_bytes()
 
 
 def test_noise_and_failing_runs(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
