@@ -103,7 +103,7 @@ def run(model: onnx.ModelProto, folder: Path, storage: str, ranges: str) -> dict
     options = AllocateOptions(
         method="water-filling", rounding="nearest", storage=storage, activation_ranges=ranges
     )
-    data = "random?count=48"
+    data = "random?count=16"
     digital = mpq_onnx.allocate(
         folder / "float.onnx",
         data,

@@ -490,7 +490,7 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     def arguments(folder: Path) -> list[str]:
         return [
             "allocate", str(exported), "--data", f"npz:{image_file}", "--weight-bits", "3", "--activation-bits", "5",
-            "-o", str(folder), "--steps", "150", "--rounding", "nearest",
+            "-o", str(folder), "--steps", "100", "--rounding", "nearest",
         ]  # fmt: skip
 
     folder, whole = tmp_path / "interrupted", tmp_path / "whole"

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from test_cli import assert_one_line, run, run_inside
+from test_cli import assert_one_line, run_inside
 
 ENERGY = ["--method", "closed-form", "--repeats", "2"]
 
@@ -16,7 +16,7 @@ ENERGY = ["--method", "closed-form", "--repeats", "2"]
 def noisy(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, image_file: Path) -> Path:
     """Shot noise on the float network, refined, an energy per channel."""
     folder = tmp_path_factory.mktemp("noisy") / "out"
-    result = run(
+    result = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}", "--noise", "shot", "--energy-per-mac", 4, "--per-channel",
         "--steps", 5, "--repeats", 2, "-o", folder,
     )  # fmt: skip

@@ -185,17 +185,24 @@ def test_the_reader_of_what_is_always_zero_gives_its_bias(thermal) -> None:
             assert (array >= np.finfo(np.float32).tiny).all(), name
 
 
-@pytest.mark.parametrize("target", ["json", "csv", "timeloop", "zigzag", "qonnx", "qcdq", "ort", "tensorrt"])
-def test_every_hand_off_takes_ranges_of_zero(target: str, tmp_path: Path) -> None:
-    onnx.save(network(), tmp_path / "float.onnx")
+@pytest.fixture(scope="module")
+def digital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digital")
+    onnx.save(network(), folder / "float.onnx")
     done = run_inside(
-        "allocate", tmp_path / "float.onnx", "--data", "random?count=32", "--weight-bits", 8, "--activation-bits", 8,
+        "allocate", folder / "float.onnx", "--data", "random?count=32", "--weight-bits", 8, "--activation-bits", 8,
         "--method", "uniform", "--rounding", "nearest", "--weight-scheme", "symmetric", "--activation-scheme", "symmetric",
-        "-o", tmp_path / "out",
+        "-o", folder / "out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    model = tmp_path / "out" / "model.onnx"
-    found = run_inside("handoff", model, "--to", target, "--data", "random?count=32", "-o", tmp_path / "hand")
+    return folder / "out" / "model.onnx"
+
+
+@pytest.mark.parametrize("target", ["json", "csv", "timeloop", "zigzag", "qonnx", "qcdq", "ort", "tensorrt"])
+def test_every_hand_off_takes_ranges_of_zero(target: str, digital: Path, tmp_path: Path) -> None:
+    found = run_inside(
+        "handoff", digital, "--to", target, "--data", "random?count=32", "-o", tmp_path / "hand"
+    )
     assert found.returncode == 0, found.stderr
     if target == "json":
         document = json.loads((tmp_path / "hand" / "layers.json").read_text())
