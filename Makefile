@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY) $(SIMULATORS)/.ready $(PLAIN)/.ready
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(READY) $(SIMULATORS)/.ready $(PLAIN)/.ready
 	$(BIN)/python -m pytest -m slow
