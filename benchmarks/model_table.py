@@ -25,9 +25,9 @@ from kept import Kept
 from tabulate import tabulate
 
 import mpq_onnx
-from mpq_onnx.allocators.recorder import Recorder
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMac
+from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import SignalToNoise
@@ -156,8 +156,9 @@ def deviations(model: str, noise: str, data: str, examples: int) -> dict:
     options = mpq_onnx.EnergyOptions((noise,), method="uniform")
     base = load_noise_free(model)
     bench = NoiseBench(base, base.open_data(data), None, options)
-    (candidate,) = bench.propose("uniform", QUIET_ENERGY, OUTPUT)
-    modules = bench.noisy_mirror(candidate).modules
+    quiet = bench.at(QUIET_ENERGY, OUTPUT)
+    (candidate,) = quiet.propose("uniform")
+    modules = quiet.noisy_mirror(candidate).modules
     outputs = [bench.mirror.values[site.output] for site in bench.sites]
     recorder = Recorder(bench.mirror, [], set(outputs))
     positions = [index % len(bench.validation_set) for index in range(examples)]
@@ -166,7 +167,7 @@ def deviations(model: str, noise: str, data: str, examples: int) -> dict:
         site.node: predicted_deviation(modules[site.node], *recorder.arguments[output][:2])
         for site, output in zip(bench.sites, outputs, strict=True)
     }
-    graph = bench.graph(bench.allocation(candidate, QUIET_ENERGY))
+    graph = bench.graph(quiet.allocation(candidate))
     measured = measure_ratios(graph, bench.validation_set.part(positions), "cpu")
     ratios = np.array([node.noise_deviation / predicted[node.node] for node in measured.nodes])
     return {
@@ -179,11 +180,14 @@ def deviations(model: str, noise: str, data: str, examples: int) -> dict:
 
 def predicted_deviation(module: NoisyMac, x: torch.Tensor, w: torch.Tensor) -> float:
     """Root mean square of the noise at the node's output, for clean inputs."""
-    if module.output_variances:
+    (model,) = module.models
+    if model.output_variance is not None:
         viewed = module.geometry.view(module.geometry.mac(x, w, None))
-        variance = module.unit_output_variance(x, w).expand_as(viewed)
+        variance = module.unit_output_variance(model, x, w).expand_as(viewed)
     else:
-        variance = module.geometry.mac(x.square(), module.unit_weight_variance(x, w).expand_as(w), None)
+        variance = module.geometry.mac(
+            x.square(), module.unit_weight_variance(model, x, w).expand_as(w), None
+        )
     return float((variance.double().mean() / QUIET_ENERGY).sqrt())
 
 

@@ -21,19 +21,19 @@ from tabulate import tabulate
 from training_step import seconds
 
 import mpq_onnx
-from mpq_onnx.allocators import TrainingData, TrainingSettings
-from mpq_onnx.allocators.targets import auto
-from mpq_onnx.allocators.training_loop import training_step
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.energy_allocators import EnergyProblem
-from mpq_onnx.energy_allocators.energy_training import learning
-from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import clone, model_bytes
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
+from mpq_onnx.precision.energies import EnergyProblem
+from mpq_onnx.precision.targets import auto
+from mpq_onnx.precision.training import learning
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_loop import training_step
+from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.runtime.evaluation import evaluate_runner
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
@@ -124,18 +124,17 @@ def trainer() -> None:
 
     settings = TrainingSettings(batch_size=STEP_BATCH)
     problem = EnergyProblem(
-        mirror,
-        sites,
-        ("shot",),
-        10.0,
-        "channel",
-        ENERGY_LEVELS["any"],
-        settings,
-        data,
-        measure_costs,
-        logging.Logger("benchmark"),
+        mirror=mirror,
+        sites=sites,
+        noises=("shot",),
+        energy_per_mac=10.0,
+        granularity="channel",
+        allowed=ENERGY_LEVELS["any"],
+        training=settings,
+        data=data,
+        log=logging.Logger("benchmark"),
     )
-    learned = learning(problem, problem.noisy(np.full(len(problem.items.sizes), 10.0)))
+    learned = learning(problem, problem.learner(problem.each_side(lambda kind, side: side.uniform())))
     optimizer = torch.optim.Adam(learned.parameters, lr=0.01)
     ratios = []
     for _ in range(STEP_ROUNDS):

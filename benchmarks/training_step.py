@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from resnet20 import TRAIN, exported
 
-from mpq_onnx.allocators import Budget, Problem, TrainingData, TrainingSettings
-from mpq_onnx.allocators.targets import auto
-from mpq_onnx.allocators.training_loop import training_step
-from mpq_onnx.allocators.width_training import build_learner, learning
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.placement import find_sites
+from mpq_onnx.precision.targets import auto
+from mpq_onnx.precision.training import learning
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_loop import training_step
+from mpq_onnx.precision.training_settings import TrainingSettings
+from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
@@ -54,19 +56,17 @@ def main() -> None:
     for granularity in ("layer", "channel"):
         mirror = build_mirror(float_model.model)
         mirror.module.requires_grad_(False)
-        problem = Problem(
-            mirror,
-            find_sites(float_model.model, calibration.shapes),
-            calibration,
-            WeightRules(),
-            Budget(4.0, 4.0, CHOICES, CHOICES, granularity),
-            TrainingSettings(batch_size=BATCH),
-            TrainingData(dataset, mirror, torch.device("cpu")),
-            logging.getLogger("benchmark"),
+        problem = WidthProblem(
+            mirror=mirror,
+            sites=find_sites(float_model.model, calibration.shapes),
+            calibration=calibration,
+            weight_rules=WeightRules(),
+            budget=WidthBudget(4.0, 4.0, CHOICES, CHOICES, granularity),
+            training=TrainingSettings(batch_size=BATCH),
+            data=TrainingData(dataset, mirror, torch.device("cpu")),
+            log=logging.getLogger("benchmark"),
         )
-        learner = build_learner(
-            problem, np.full(len(problem.weights.sizes), 4.0), np.full(len(problem.activations.sizes), 4.0)
-        )
+        learner = problem.learner(problem.each_side(lambda kind, side: side.uniform()))
         optimizer = torch.optim.Adam(learner.parameters, lr=0.01)
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(ROUNDS):

@@ -139,13 +139,12 @@ def make_energy_allocation(
     model: str,
     settings: EnergySettings,
     sites: tuple[MacSite, ...],
-    energies: Mapping[str, np.ndarray],
+    energies: Mapping[str, float | tuple[float, ...]],
     budget: float,
 ) -> EnergyAllocation:
-    """Join energies by node (float64 [1] or [channels]) with the sites that they are for."""
+    """Join energies by node (one, or one per output channel) with the sites that they are for."""
     nodes = tuple(
-        NodeEnergy(site.node, site.op_type, _plain(energies[site.node]), site.macs, site.fan_in)
-        for site in sites
+        NodeEnergy(site.node, site.op_type, energies[site.node], site.macs, site.fan_in) for site in sites
     )
     return EnergyAllocation(model, settings, nodes, budget)
 
@@ -216,8 +215,3 @@ def _node(entry: Mapping[str, Any]) -> NodeEnergy:
     if isinstance(fields["energy_per_mac"], list):
         fields["energy_per_mac"] = tuple(fields["energy_per_mac"])
     return NodeEnergy(**fields)
-
-
-def _plain(energy: np.ndarray) -> float | tuple[float, ...]:
-    values = tuple(float(each) for each in energy)
-    return values[0] if len(values) == 1 else values

@@ -1,6 +1,6 @@
 """Tasks: what a model's outputs mean, which decides its metrics and what its training compares. Kept in the file's metadata.
 
-A new task is one line in TASKS; a new way to answer is a file in runtime/scores/ and a case in allocators/task_loss.py.
+A new task is one line in TASKS; a new way to answer is a file in runtime/scores/ and a case in precision/task_loss.py.
 """
 
 from dataclasses import dataclass

@@ -9,12 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_onnx.allocators import ALLOCATORS, Budget, Problem, TrainingData, TrainingSettings
-from mpq_onnx.allocators.sensitivity import measure_costs
-from mpq_onnx.allocators.width_training import build_learner
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import LearnedWidth
 from mpq_onnx.placement import find_sites
+from mpq_onnx.precision.fisher import measured_costs
+from mpq_onnx.precision.methods import METHODS
+from mpq_onnx.precision.training import train_levels
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_settings import TrainingSettings
+from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.quantization import fake_quantize, levels_of
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.weights import WeightRules
@@ -31,26 +34,26 @@ def make_problem(
     activation_bits: float | None,
     granularity: str,
     steps: int = 40,
-) -> Problem:
+) -> WidthProblem:
     float_model = load_float_model(model)
     dataset = float_model.open_data(spec)
     calibration = measure_calibration(float_model, dataset, CalibrationRules(), "cpu")
     layouts = tensor_facts(float_model.model, dataset, "cpu").layouts
     mirror = build_mirror(float_model.model)
     mirror.module.requires_grad_(False)
-    return Problem(
-        mirror,
-        find_sites(float_model.model, calibration.shapes, layouts=layouts),
-        calibration,
-        WeightRules(),
-        Budget(weight_bits, activation_bits, CHOICES, CHOICES, granularity),
-        TrainingSettings(steps=steps),
-        TrainingData(dataset, mirror, DEVICE),
-        logging.getLogger("test"),
+    return WidthProblem(
+        mirror=mirror,
+        sites=find_sites(float_model.model, calibration.shapes, layouts=layouts),
+        calibration=calibration,
+        weight_rules=WeightRules(),
+        budget=WidthBudget(weight_bits, activation_bits, CHOICES, CHOICES, granularity),
+        training=TrainingSettings(steps=steps),
+        data=TrainingData(dataset, mirror, DEVICE),
+        log=logging.getLogger("test"),
     )
 
 
-@pytest.mark.parametrize("method", ALLOCATORS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("granularity", ["layer", "channel"])
 @pytest.mark.parametrize("budgets", [(3.3, 4.7), (2.0, 2.0), (None, 4.5), (3.0, None)])
 def test_every_method_keeps_every_budget(
@@ -61,7 +64,7 @@ def test_every_method_keeps_every_budget(
     budgets: tuple[float | None, float | None],
 ) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}?count=64", *budgets, granularity, steps=4)
-    candidates = ALLOCATORS[method](problem)
+    candidates = METHODS[method](problem)
     assert candidates
     for candidate in candidates:
         for widths, sites, budget in (
@@ -83,14 +86,14 @@ def test_every_method_keeps_every_budget(
 def test_transformers_are_allocated_too(encoder_file: Path) -> None:
     problem = make_problem(encoder_file, "random?count=32", 3.5, 5.0, "channel", steps=4)
     for method in ("water-filling", "gradient"):
-        (candidate,) = ALLOCATORS[method](problem)
+        (candidate,) = METHODS[method](problem)
         assert len(candidate.weights) == 7
 
 
 def test_costs_predict_the_loss(cnn_file: Path, image_file: Path) -> None:
     """Quantizing one layer at a time: the measured order of the layers is the order of the costs."""
     problem = make_problem(cnn_file, f"npz:{image_file}", 4.0, None, "layer")
-    costs = measure_costs(problem).weights
+    costs = measured_costs(problem)["weights"]
     at = problem.weights.choices.tolist().index(3)
     batch = problem.data.batch(range(len(problem.data)))
     measured = []
@@ -117,26 +120,23 @@ def test_costs_predict_the_loss(cnn_file: Path, image_file: Path) -> None:
 
 def test_training_moves_widths_towards_the_budget(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", 4.0, 4.0, "layer", steps=60)
-    from mpq_onnx.allocators.width_training import train_widths
-
-    learned = train_widths(
-        problem, np.full(len(problem.weights.sizes), 8.0), np.full(len(problem.activations.sizes), 8.0)
-    )
-    assert problem.weights.mean(learned.weight_bits) < 7.5
-    assert problem.activations.mean(learned.activation_bits) < 7.5
+    eights = problem.each_side(lambda kind, side: np.full(len(side.items.sizes), 8.0))
+    learned = train_levels(problem, eights).precision
+    assert problem.weights.mean(learned["weights"]) < 7.5
+    assert problem.activations.mean(learned["activations"]) < 7.5
 
 
 def test_a_budget_for_everything_is_uniform(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", 8.0, 8.0, "layer", steps=5)
-    (only,) = ALLOCATORS["refined"](problem)
-    assert only == ALLOCATORS["uniform"](problem)[0]
+    (only,) = METHODS["refined"](problem)
+    assert only == METHODS["uniform"](problem)[0]
     assert set(only.weights.values()) == {8.0}
 
 
 def test_training_leaves_the_weights_alone(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", 3.0, 4.0, "layer", steps=5)
     before = {name: p.detach().clone() for name, p in problem.mirror.module.named_parameters()}
-    ALLOCATORS["refined"](problem)
+    METHODS["refined"](problem)
     for name, parameter in problem.mirror.module.named_parameters():
         assert torch.equal(parameter, before[name])
 
@@ -161,10 +161,10 @@ def test_width_gradient_is_the_slope_of_the_error(bits: int, seed: int) -> None:
 
 def test_forward_pass_uses_the_nearest_allowed_width(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}?count=32", 4.0, None, "layer")
-    learner = build_learner(problem, np.full(len(problem.weights.sizes), 4.4), np.zeros(0))
+    learner = problem.learner({"weights": np.full(len(problem.weights.sizes), 4.4)})
     site = problem.sites.weights[0]
     weight = problem.mirror.parameter(site.tensor).detach()
-    quantized = learner.weights[site.tensor](weight)
+    quantized = learner.modules[site.tensor](weight)
     grid = problem.grids(site)[problem.weights.choices.tolist().index(4)]
     expected = fake_quantize(
         weight.numpy(), *(a.reshape(-1, 1, 1, 1) for a in (grid.scale, grid.zero_point, grid.levels))

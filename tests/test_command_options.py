@@ -6,14 +6,13 @@ import click
 import pytest
 
 import mpq_onnx
-from mpq_onnx.allocators import ALLOCATORS
 from mpq_onnx.cli import cli, main
-from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS
 from mpq_onnx.equalization import EQUALIZATIONS
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.placement import PLACEMENTS
+from mpq_onnx.precision.methods import METHODS
 from mpq_onnx.quantization import SCHEMES
 from mpq_onnx.rounding.network import ROUNDINGS
 from mpq_onnx.storage import STORAGES
@@ -38,7 +37,7 @@ def test_the_command_line_has_the_defaults_and_names_the_choices_of_its_requests
         if isinstance(each, click.Option)
     }
     for name, choices in (
-        ("method", ALLOCATORS), ("method", ENERGY_ALLOCATORS), ("noise", NOISE_MODELS), ("observer", OBSERVERS),
+        ("method", METHODS), ("noise", NOISE_MODELS), ("observer", OBSERVERS),
         ("weight_observer", WEIGHT_OBSERVERS), ("placement", PLACEMENTS), ("equalization", EQUALIZATIONS),
         ("rounding", ROUNDINGS), ("weight_scheme", SCHEMES), ("storage", STORAGES), ("energy_levels", ENERGY_LEVELS),
     ):  # fmt: skip

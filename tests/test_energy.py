@@ -12,23 +12,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_onnx.allocators import TrainingData, TrainingSettings
-from mpq_onnx.allocators.task_loss import distance_from_float
 from mpq_onnx.energy_allocation import (
     EnergySettings,
     check_against_mac_sites,
     load_energy_allocation,
     make_energy_allocation,
 )
-from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyProblem
-from mpq_onnx.energy_allocators.energy_training import train_energies
-from mpq_onnx.energy_allocators.sensitivity import measure_costs
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.straight_through import straight_through
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.placement.mac_sites import mac_sites
+from mpq_onnx.precision.energies import EnergyProblem
+from mpq_onnx.precision.fisher import measured_costs
+from mpq_onnx.precision.methods import METHODS
+from mpq_onnx.precision.task_loss import distance_from_float
+from mpq_onnx.precision.training import train_levels
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.workflows.preparation import load_float_model
 
@@ -86,16 +88,15 @@ def make_problem(model: Path, spec: str, noises=("shot",), granularity="channel"
     sites = mac_sites(base.model, tensor_shapes(base.model, dataset, "cpu"), {})
     sites = tuple(dataclasses.replace(site, weight_range=(1.0,), input_range=2.0) for site in sites)
     return EnergyProblem(
-        mirror,
-        sites,
-        noises,
-        energy,
-        granularity,
-        ENERGY_LEVELS["any"],
-        TrainingSettings(**{"steps": 20, "batch_size": 16, "learning_rate": 0.05, **training}),
-        TrainingData(dataset, mirror, torch.device("cpu")),
-        measure_costs,
-        logging.Logger("test"),
+        mirror=mirror,
+        sites=sites,
+        noises=noises,
+        energy_per_mac=energy,
+        granularity=granularity,
+        allowed=ENERGY_LEVELS["any"],
+        training=TrainingSettings(**{"steps": 20, "batch_size": 16, "learning_rate": 0.05, **training}),
+        data=TrainingData(dataset, mirror, torch.device("cpu")),
+        log=logging.Logger("test"),
     )
 
 
@@ -103,7 +104,7 @@ def encoder_or_cnn(name: str, cnn_file: Path, encoder_file: Path, image_file: Pa
     return (cnn_file, f"npz:{image_file}?count=64") if name == "cnn" else (encoder_file, "random?count=64")
 
 
-@pytest.mark.parametrize("method", ENERGY_ALLOCATORS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("noises", [("thermal",), ("shot",), ("weight",), ("thermal", "shot", "weight")])
 @pytest.mark.parametrize("network", ["cnn", "encoder"])
 def test_every_method_spends_the_budget(
@@ -111,8 +112,8 @@ def test_every_method_spends_the_budget(
 ) -> None:
     problem = make_problem(*encoder_or_cnn(network, cnn_file, encoder_file, image_file), noises, steps=3)
     macs = sum(site.macs for site in problem.sites)
-    for candidate in ENERGY_ALLOCATORS[method](problem):
-        spent = sum(site.macs * candidate.energies[site.node].mean() for site in problem.sites)
+    for candidate in METHODS[method](problem):
+        spent = sum(site.macs * np.mean(candidate.energies[site.node]) for site in problem.sites)
         assert spent / macs == pytest.approx(problem.energy_per_mac, rel=1e-6)
         assert spent / macs <= problem.energy_per_mac * (1 + 1e-9)
 
@@ -121,7 +122,7 @@ def test_every_method_spends_the_budget(
 def test_costs_foretell_the_distance(noise: str, cnn_file: Path, image_file: Path) -> None:
     """Noise at one node alone: its measured distance goes with its cost, over nodes whose costs differ widely."""
     problem = make_problem(cnn_file, f"npz:{image_file}", (noise,), "layer")
-    costs = measure_costs(problem)
+    costs = measured_costs(problem)["energies"].sum(axis=1)
     loud = np.full(len(costs), 1e12)
     positions = np.arange(len(problem.data))
     measured = []
@@ -142,8 +143,8 @@ def test_costs_foretell_the_distance(noise: str, cnn_file: Path, image_file: Pat
 
 def test_allocated_is_nearer_than_uniform(cnn_file: Path, image_file: Path) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", ("shot",), energy=3.0)
-    (uniform,) = ENERGY_ALLOCATORS["uniform"](problem)
-    closed, refined = ENERGY_ALLOCATORS["refined"](problem)
+    (uniform,) = METHODS["uniform"](problem)
+    closed, refined = METHODS["refined"](problem)
 
     def distance(candidate) -> float:
         noisy = problem.noisy(problem.items.join(problem_items(candidate)))
@@ -191,13 +192,13 @@ def test_interrupted_training_goes_on_with_the_same_noise(
     cnn_file: Path, image_file: Path, tmp_path: Path
 ) -> None:
     problem = make_problem(cnn_file, f"npz:{image_file}", steps=60)
-    start = np.full(len(problem.items.sizes), 5.0)
-    whole = train_energies(problem, start)
+    start = {"energies": np.full(len(problem.items.sizes), 5.0)}
+    whole = train_levels(problem, start).precision["energies"]
     saved = dataclasses.replace(problem, checkpoint=str(tmp_path / "state.pt"))
     with pytest.raises(KeyboardInterrupt):
-        train_energies(dataclasses.replace(saved, data=InterruptedData(problem.data, 55)), start)
-    np.testing.assert_array_equal(train_energies(saved, start), whole)
-    assert not np.array_equal(whole, start)
+        train_levels(dataclasses.replace(saved, data=InterruptedData(problem.data, 55)), start)
+    np.testing.assert_array_equal(train_levels(saved, start).precision["energies"], whole)
+    assert not np.array_equal(whole, start["energies"])
 
 
 def test_straight_through_mirror_of_a_qdq_file(cnn_file: Path, image_file: Path) -> None:
@@ -220,7 +221,7 @@ def test_straight_through_mirror_of_a_qdq_file(cnn_file: Path, image_file: Path)
 
 def make_document(cnn_file: Path, image_file: Path):
     problem = make_problem(cnn_file, f"npz:{image_file}?count=16")
-    energies = {site.node: np.linspace(1.0, 2.0, site.channels) for site in problem.sites}
+    energies = {site.node: tuple(np.linspace(1.0, 2.0, site.channels).tolist()) for site in problem.sites}
     choices = EnergySettings(("shot",), "closed-form", "channel", "any", "none", 0)
     return problem.sites, make_energy_allocation("0" * 64, choices, problem.sites, energies, 2.0)
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES, MEAN
-from mpq_onnx.allocators.items import WidthItems
-from mpq_onnx.allocators.knapsack import allocate_widths, select
-from mpq_onnx.allocators.problem import BudgetSide
 from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.precision.items import WidthItems
+from mpq_onnx.precision.knapsack import allocate_widths, select
+from mpq_onnx.precision.resources import MEAN, RESOURCES
+from mpq_onnx.precision.widths import WidthSide
 from mpq_onnx.quantization import MAXIMUM_BITS, counted_bits, levels_of
 
 CHOICES = np.array([2.0, 4.0, 5.0, 8.0])
@@ -172,16 +172,16 @@ def test_equal_items_get_equal_widths_when_the_budget_allows(sizes: list[int]) -
 def test_projection_keeps_allowed_widths_and_prefers_the_nearest() -> None:
     items = make_items([10, 10, 10, 10])
     learned = np.array([2.0, 4.0, 5.0, 8.0])
-    assert BudgetSide(items, 4.75, BUDGET_MEASURES[MEAN]).project(learned).tolist() == learned.tolist()
-    assert BudgetSide(items, 4.0, BUDGET_MEASURES[MEAN]).project(learned).mean() == 4.0
+    assert WidthSide(items, 4.75, RESOURCES[MEAN]).project(learned).tolist() == learned.tolist()
+    assert WidthSide(items, 4.0, RESOURCES[MEAN]).project(learned).mean() == 4.0
 
 
-@pytest.mark.parametrize("measure", BUDGET_MEASURES)
+@pytest.mark.parametrize("measure", RESOURCES)
 def test_costs_that_are_no_numbers_are_refused(measure: str) -> None:
     items = make_items([10, 10])
     costs = np.array([[1.0, np.nan, 0.5, 0.1], [1.0, 0.5, 0.2, 0.1]])
     with pytest.raises(ModelError, match="finite"):
-        BudgetSide(items, 4.0, BUDGET_MEASURES[measure]).fill(costs)
+        WidthSide(items, 4.0, RESOURCES[measure]).solve(costs)
 
 
 def test_a_budget_below_every_choice_is_refused() -> None:

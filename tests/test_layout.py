@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "mpq_onnx"
 RULES = {
     "passes": "torch", "runtime": "torch", "storage": "torch", "observers": "torch", "datasets": "torch",
-    "placement": "torch", "report": "torch", "mirror": "onnxruntime", "allocators": "onnxruntime", "rounding": "onnxruntime",
-    "energy_allocators": "onnxruntime", "noise": "torch", "ops": "torch", "handoff_targets": "torch",
+    "placement": "torch", "report": "torch", "mirror": "onnxruntime", "precision": "onnxruntime", "rounding": "onnxruntime",
+    "noise": "torch", "ops": "torch", "handoff_targets": "torch",
     "graph": "torch",
 }  # fmt: skip
 
@@ -31,8 +31,7 @@ def test_folders_stay_free_of_what_they_must_not_need(folder: str) -> None:
     if RULES[folder] == "torch":
         forbidden |= {
             "mpq_onnx.mirror",
-            "mpq_onnx.allocators",
-            "mpq_onnx.energy_allocators",
+            "mpq_onnx.precision",
             "mpq_onnx.rounding",
         }
     for path in (PACKAGE / folder).rglob("*.py"):

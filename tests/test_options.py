@@ -11,11 +11,6 @@ from conftest import make_cnn
 from onnx import numpy_helper
 
 import mpq_onnx
-from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES
-from mpq_onnx.allocators.items import activation_items
-from mpq_onnx.allocators.problem import BudgetSide
-from mpq_onnx.allocators.targets import TARGETS
-from mpq_onnx.allocators.training_data import TrainingBatch
 from mpq_onnx.equalization import EQUALIZATIONS
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.graph.example_layout import ExampleLayout
@@ -23,6 +18,11 @@ from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRu
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
 from mpq_onnx.placement import ActivationSite
+from mpq_onnx.precision.items import activation_items
+from mpq_onnx.precision.resources import RESOURCES
+from mpq_onnx.precision.targets import TARGETS
+from mpq_onnx.precision.training_data import TrainingBatch
+from mpq_onnx.precision.widths import WidthSide
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.tasks import Answer
 from mpq_onnx.workflows.preparation import load_float_model
@@ -222,9 +222,9 @@ def test_learned_widths_are_held_to_the_maximum() -> None:
     items = activation_items(sites, (2, 3, 4, 5, 6, 7, 8))
     learned = np.array([6.0, 3.2, 7.9])
     # Nobody loses by another's bits under this budget: each takes what the largest one's memory allows.
-    assert BudgetSide(items, 4.0, BUDGET_MEASURES["max"]).project(learned).tolist() == [4.0, 8.0, 8.0]
-    assert BUDGET_MEASURES["max"].spent(items.sizes, learned) == 6.0
-    assert BUDGET_MEASURES["mean"].spent(items.sizes, learned) == pytest.approx((600 + 160 + 79) / 160)
+    assert WidthSide(items, 4.0, RESOURCES["max"]).project(learned).tolist() == [4.0, 8.0, 8.0]
+    assert RESOURCES["max"].spent(items.sizes, learned) == 6.0
+    assert RESOURCES["mean"].spent(items.sizes, learned) == pytest.approx((600 + 160 + 79) / 160)
 
 
 def batch(labels: torch.Tensor | None) -> TrainingBatch:

@@ -10,7 +10,7 @@ import pytest
 
 import mpq_onnx
 from mpq_onnx.errors import UsageError
-from mpq_onnx.shared_work import SharedWork
+from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.workflows import allocating
 from mpq_onnx.workflows.searching import Goal, Interval
 from tests.conftest import make_cnn

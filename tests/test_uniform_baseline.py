@@ -13,13 +13,12 @@ from onnx import numpy_helper
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
-from mpq_onnx.allocators import ALLOCATORS
-from mpq_onnx.allocators.problem import Problem, make_candidate
 from mpq_onnx.calibration import TensorCalibration
-from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyProblem
-from mpq_onnx.energy_allocators.problem import make_candidate as make_energies
 from mpq_onnx.errors import UsageError
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
+from mpq_onnx.precision.energies import EnergyProblem
+from mpq_onnx.precision.methods import METHODS
+from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.quantization import fake_quantize, levels_of
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.tally import Comparison
@@ -132,16 +131,16 @@ def test_uniform_under_a_budget_of_the_largest_activation(
     assert no_worse(result, result["uniform"])
 
 
-def far_too_narrow(problem: Problem) -> list:
+def far_too_narrow(problem: WidthProblem) -> list:
     """Two bits everywhere, at any budget."""
-    sides = [np.full(len(items.sizes), 2.0) for items in (problem.weights, problem.activations)]
-    return [make_candidate(problem, "water-filling", *sides)]
+    twos = problem.each_side(lambda kind, side: np.full(len(side.items.sizes), 2.0))
+    return [problem.candidate("water-filling", twos)]
 
 
 def test_bad_widths_are_not_kept(
     cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ALLOCATORS, "water-filling", far_too_narrow)
+    monkeypatch.setitem(METHODS, "water-filling", far_too_narrow)
     arguments = ("--weight-bits", 6, "--activation-bits", 6, "--method", "water-filling", *FAST)
     done = run_inside("allocate", cnn_file, "--data", f"npz:{image_file}", "-o", tmp_path / "a", *arguments)
     assert done.returncode == 0, done.stderr
@@ -167,13 +166,14 @@ def starved(problem: EnergyProblem) -> list:
     """Almost everything for the first node."""
     wanted = np.where(np.arange(len(problem.items.sizes)) == 0, 1.0, 1e-9)
     total = problem.energy_per_mac * problem.items.sizes.sum()
-    return [make_energies(problem, "closed-form", wanted * total / (wanted * problem.items.sizes).sum())]
+    energies = wanted * total / (wanted * problem.items.sizes).sum()
+    return [problem.candidate("closed-form", {"energies": energies})]
 
 
 def test_bad_energies_are_not_kept(
     cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ENERGY_ALLOCATORS, "closed-form", starved)
+    monkeypatch.setitem(METHODS, "closed-form", starved)
     data = f"npz:{image_file}?count=64"
     noise = ("--noise", "shot", "--method", "closed-form", "--repeats", 2)
     done = run_inside(

@@ -13,12 +13,12 @@ from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.mac_geometry import MAC_GEOMETRIES, MacGeometry
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import EnergyLevels
-from mpq_onnx.noise.model import Variance
+from mpq_onnx.noise.model import NoiseModel, Variance
 from mpq_onnx.placement.mac_sites import MacSite
 
 
 class AddNoise(torch.autograd.Function):
-    """y plus noise of unit energy, scaled by E^(-1/2); d/d ln(E) of the noise is -noise / 2.
+    """y plus noise of unit energy, scaled by E^(-1/2), E to the power that its variance falls with; d/d ln(E) is -noise / 2.
 
     The noise's own dependence on inputs counts as constant: the energies cannot change it.
     """
@@ -78,9 +78,7 @@ class NoisyMac(nn.Module):
         """Args: energy_per_mac: float64 [1] or [channels], the start."""
         super().__init__()
         self.site, self.geometry, self.levels, self.generator = site, geometry, levels, generator
-        models = [NOISE_MODELS[name] for name in noises]
-        self.output_variances = [each.output_variance for each in models if each.output_variance]
-        self.weight_variances = [each.weight_variance for each in models if each.weight_variance]
+        self.models = [NOISE_MODELS[name] for name in noises]
         self.log_energy = nn.Parameter(torch.from_numpy(np.log(energy_per_mac)).float())
         ranges = None if site.weight_range is None else torch.tensor(site.weight_range, dtype=torch.float32)
         self.register_buffer("weight_range", ranges)
@@ -93,45 +91,54 @@ class NoisyMac(nn.Module):
     def forward(self, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         log_energy = self.levels.nearest(self.log_energy)
         held = w
-        if self.weight_variances:
-            noise = self.unit_weight_variance(x, w).sqrt() * self._normal(w)
-            held = AddNoise.apply(w, noise, self.geometry.over_weight(log_energy, w))  # type: ignore[assignment]
+        for power, models in self._by_power("weight_variance"):
+            variance = _sum([self.unit_weight_variance(model, x, w) for model in models])
+            spread = self.geometry.over_weight(log_energy, w) * power
+            held = AddNoise.apply(held, variance.sqrt() * self._normal(w), spread)  # type: ignore[assignment]
         y = self.geometry.mac(x, held, b)
-        if not self.output_variances:
-            return y
-        viewed = self.geometry.view(y)
-        noise = self.unit_output_variance(x, w).sqrt() * self._normal(viewed)
-        noisy: Tensor = AddNoise.apply(viewed, noise, self.geometry.over_output(log_energy))  # type: ignore[assignment]
+        noisy = viewed = self.geometry.view(y)
+        for power, models in self._by_power("output_variance"):
+            variance = _sum([self.unit_output_variance(model, x, w) for model in models])
+            spread = self.geometry.over_output(log_energy) * power
+            noisy = AddNoise.apply(noisy, variance.sqrt() * self._normal(viewed), spread)  # type: ignore[assignment]
         return noisy.reshape(y.shape)
 
+    def _by_power(self, variance: str) -> list[tuple[float, list[NoiseModel]]]:
+        """The models that have such a variance, by the power of the energy that it falls with."""
+        found: dict[float, list[NoiseModel]] = {}
+        for model in self.models:
+            if getattr(model, variance) is not None:
+                found.setdefault(model.falls_with, []).append(model)
+        return list(found.items())
+
     @torch.no_grad()
-    def unit_output_variance(self, x: Tensor, w: Tensor) -> Tensor:
+    def unit_output_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
         """Variance of the output's noise at E = 1, broadcasting over the geometry's view of the output.
 
         `w` is the weight without its noise: all noises together are what each does alone.
         """
         ranges = None if self.weight_range is None else self.geometry.over_output(self.weight_range)
-        return self._variance(self.output_variances, x, w, ranges) * self.geometry.gain**2
+        assert model.output_variance is not None
+        return self._variance(model.output_variance, x, w, ranges) * self.geometry.gain**2
 
     @torch.no_grad()
-    def unit_weight_variance(self, x: Tensor, w: Tensor) -> Tensor:
+    def unit_weight_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
         """Variance of the weight's noise at E = 1, broadcasting over the weight."""
         ranges = None if self.weight_range is None else self.geometry.over_weight(self.weight_range, w)
-        return self._variance(self.weight_variances, x, w, ranges)
+        assert model.weight_variance is not None
+        return self._variance(model.weight_variance, x, w, ranges)
 
-    def _variance(
-        self, variances: Sequence[Variance], x: Tensor, w: Tensor, weight_range: Tensor | None
-    ) -> Tensor:
+    def _variance(self, variance: Variance, x: Tensor, w: Tensor, weight_range: Tensor | None) -> Tensor:
         site = self.site
         quantities = _Quantities(self.geometry, x, w, site.fan_in, weight_range, site.input_range)
-        return torch.stack(
-            torch.broadcast_tensors(
-                *(torch.as_tensor(each(quantities), device=x.device) for each in variances)
-            )
-        ).sum(0)
+        return torch.as_tensor(variance(quantities), device=x.device)
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self.generator, device=like.device)
+
+
+def _sum(variances: Sequence[Tensor]) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*variances)).sum(0)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ Variance = Callable[[Mac], Any]
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """One source of noise, Gaussian and of mean zero; its variance falls as 1 / energy_per_mac."""
+    """One source of noise, Gaussian and of mean zero."""
 
     name: str
     unit: str
@@ -52,6 +52,8 @@ class NoiseModel:
     """Noise added to the pre-activation, independent for each output element."""
     weight_variance: Variance | None = None
     """Noise added to the weight, one draw for each run of the network, shared by the batch."""
+    falls_with: float = 1.0
+    """p: the variance is proportional to energy_per_mac ** -p. 1 for what is averaged, 0 for a step that no energy changes."""
     needs_weight_range: bool = False
     """True for models that scale with R_w."""
     needs_input_range: bool = False

@@ -9,35 +9,31 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from mpq_onnx.allocators import Budget, Problem, TrainingData, TrainingSettings
-from mpq_onnx.allocators.uniform import NAME as UNIFORM
-from mpq_onnx.allocators.uniform import WHOLE_NAME as WHOLE_UNIFORM
+from mpq_onnx.allocation import Allocation
 from mpq_onnx.calibration import Calibration
-from mpq_onnx.configuration import configuration_text
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.errors import UsageError
-from mpq_onnx.files import write_text
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import find_sites
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_settings import TrainingSettings
+from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.quantization import levels_of, stored_bits
 from mpq_onnx.quantized_network import DYNAMIC
-from mpq_onnx.report.as_json import to_json
-from mpq_onnx.report.card import bias_notes, make_card
-from mpq_onnx.report.card_text import write_card
-from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
+from mpq_onnx.report.card import bias_notes
 from mpq_onnx.rounding.network import FLOAT_BIAS
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.tensors import tensor_facts
-from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.weights import WeightRules
-from mpq_onnx.workflows.applying import CALIBRATION_FILE
+from mpq_onnx.workflows.bench import CandidateResult, Choice, choose, kept_note
 from mpq_onnx.workflows.float_notes import check_quantizable, float_notes, has_weights
-from mpq_onnx.workflows.keeping import best_of, chosen_widths, is_storable
+from mpq_onnx.workflows.keeping import chosen_widths, is_storable
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.workflows.options import AllocateOptions, beyond_choices, check_budgets, leaves_no_choice
 from mpq_onnx.workflows.output_notes import output_notes
@@ -54,41 +50,31 @@ from mpq_onnx.workflows.quantizing import (
     torch_device,
 )
 from mpq_onnx.workflows.requests import contents_of, file_state, request_text
-from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish, split_validation, training_log
+from mpq_onnx.workflows.results import (
+    ALLOCATION_FILE,
+    CALIBRATION_FILE,
+    CANDIDATES_FOLDER,
+    AllocationResult,
+    ResultFolder,
+    Sources,
+)
+from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, split_validation, training_log
 from mpq_onnx.workflows.unspent import unspent_notes
-from mpq_onnx.workflows.width_bench import CandidateResult, WidthBench
+from mpq_onnx.workflows.width_bench import WidthBench
 
-ALLOCATION_FILE = "allocation.json"
-MODEL_FILE = "model.onnx"
-RESULT_FILE = "result.json"
-CONFIGURATION_FILE = "config.yaml"
-CANDIDATES_FOLDER = "candidates"
 COMPARED_EXAMPLES = 256
-UNIFORMS = (UNIFORM, WHOLE_UNIFORM)
 
 
-@dataclass(frozen=True)
-class AllocateResult:
+@dataclass(frozen=True, kw_only=True)
+class AllocateResult(AllocationResult[Allocation]):
     """What was found and written."""
 
-    folder: str
-    model_path: str
-    bytes: int
     storage: str
-    chosen: CandidateResult
-    uniform: CandidateResult
-    """The baseline at the same budget, with the same rounding: the most levels that the budget allows."""
-    uniform_whole: CandidateResult | None
-    """The whole width below it, where it has a fractional one."""
-    candidates: tuple[CandidateResult, ...]
-    """All that were measured, these first; `chosen` is the best of them (see workflows.keeping)."""
+    uniform_whole: CandidateResult[Allocation] | None
+    """The whole width below uniform's, where that is fractional."""
     mirror_check: MirrorCheck
     nodes: tuple[NodeNoise, ...]
     """SQNR of every node's output."""
-    loses_to_uniform: bool
-    """True when what the asked-for method found was worse than uniform, which is kept instead."""
-    notes: tuple[str, ...] = ()
-    """What is not as it was asked for, one line each."""
 
 
 @torch.enable_grad()
@@ -168,7 +154,7 @@ def allocate(
         )
         check_covers(calibrated, sites, str(calibration or data))
         lacking = check_quantizable(sites, weight_bits, activation_bits, str(model))
-        problem = Problem(
+        problem = WidthProblem(
             mirror=trained,
             sites=sites,
             calibration=calibrated,
@@ -192,78 +178,47 @@ def allocate(
         )
         held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
         bench = WidthBench(scaled, problem, options, held_out)
-        finished = bench.run()
-        measured = tuple(each.result for each in finished)
-        uniform = measured[0]
-        whole = next((each for each in measured if each.name == WHOLE_UNIFORM), None)
-        kept = best_of(
-            uniform, [each for each in measured if is_storable(each.allocation, options)] or measured
+        choice = choose(
+            bench.measure_all(bench.propose(options.method)), lambda each: is_storable(each, options)
         )
-        best = next(each for each in finished if each.result is kept)
-        others = [each.result.name for each in finished if each.network is not best.network]
-        others = [name for name in others if name not in UNIFORMS]
-        graph = bench.graph(best)
-        check = check_against_mirror(graph, mirror, best.network, validation_set, options.device)
+        graph = bench.graph(choice.kept)
+        assert choice.kept.network is not None
+        check = check_against_mirror(graph, mirror, choice.kept.network, validation_set, options.device)
         few = validation_set.first(COMPARED_EXAMPLES)
         nodes = compare_tensors(scaled, graph, few, options.device)
-        results = progress / "results"
-        provenance = Provenance(
-            training=DataFacts(data, len(problem.data), problem.data.sha256),
-            validation=DataFacts(validation or data, len(held_out), held_out.sha256),
-            accuracy=best.result.evaluation,
-            uniform=uniform.evaluation,
-            uniform_whole=whole.evaluation if whole is not None else None,
-            scaled_tensors=calibrated.scaled_tensors,
+        written = ResultFolder(progress, folder)
+        sources = Sources(data, problem.data, validation, held_out)
+        card = written.write_model(graph, choice, sources, calibrated.scaled_tensors)
+        kept = choice.kept.result
+        kept.allocation.save(written.results / ALLOCATION_FILE)
+        calibrated.save(written.results / CALIBRATION_FILE)
+        asked = {
+            "model": str(model), "data": data, "validation": validation,
+            "weight_bits": weight_bits, "activation_bits": activation_bits,
+        }  # fmt: skip
+        written.write_configuration({**asked, **dataclasses.asdict(options)})
+        for each in choice.measured if keep_candidates else ():
+            save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
+        notes = (
+            *float_model.notes,
+            *lacking,
+            *_notes(weight_bits, activation_bits, options, choice),
+            *unspent_notes(kept.allocation, weight_bits, activation_bits, options),
+            *label_notes(validation_set, float_model.model),
+            *(float_notes(scaled, sites) if weight_bits is not None else ()),
+            *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
+            *check_notes(check),
+            *output_notes(kept.evaluation),
         )
-        embed_provenance(graph, provenance)
-        size = save_model(graph, results / MODEL_FILE)
-        card = make_card(graph, size)
-        write_card(card, results)
-        best.result.allocation.save(results / ALLOCATION_FILE)
-        write_text(
-            results / CONFIGURATION_FILE,
-            configuration_text(
-                {
-                    "model": str(model),
-                    "data": data,
-                    "validation": validation,
-                    "weight_bits": weight_bits,
-                    "activation_bits": activation_bits,
-                    **dataclasses.asdict(options),
-                }
-            ),
-        )
-        calibrated.save(results / CALIBRATION_FILE)
-        for each in finished if keep_candidates else ():
-            save_model(bench.graph(each), results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
-        if (progress / LOG_FILE).is_file():
-            (progress / LOG_FILE).replace(results / LOG_FILE)
         result = AllocateResult(
-            folder=str(folder),
-            model_path=str(folder / MODEL_FILE),
-            bytes=size,
+            **written.found(choice),
             storage=options.storage,
-            chosen=best.result,
-            uniform=uniform,
-            uniform_whole=whole,
-            candidates=measured,
+            uniform_whole=choice.uniform_whole,
             mirror_check=check,
             nodes=tuple(nodes),
-            loses_to_uniform=kept.name in UNIFORMS and bool(others),
-            notes=(
-                *float_model.notes,
-                *lacking,
-                *_notes(weight_bits, activation_bits, options, uniform, kept, others),
-                *unspent_notes(kept.allocation, weight_bits, activation_bits, options),
-                *label_notes(validation_set, float_model.model),
-                *(float_notes(scaled, sites) if weight_bits is not None else ()),
-                *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
-                *check_notes(check),
-                *output_notes(kept.evaluation),
-            ),
+            notes=notes,
         )
-        write_text(results / RESULT_FILE, to_json(result) + "\n")
-        publish(results, folder)
+        written.finish(result)
     return result
 
 
@@ -271,23 +226,20 @@ def _notes(
     weight_bits: float | None,
     activation_bits: float | None,
     options: AllocateOptions,
-    uniform: CandidateResult,
-    kept: CandidateResult,
-    others: list[str],
+    choice: Choice[Allocation],
 ) -> tuple[str, ...]:
-    """What is not as it was asked for; `others` are the names of what was measured beside uniform."""
+    """What is not as it was asked for."""
     notes = [*beyond_choices(weight_bits, activation_bits, options)]
-    if not is_storable(uniform.allocation, options):
+    if not is_storable(choice.uniform.allocation, options):
         notes.append(
             "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
         )
-    if kept.name not in UNIFORMS:
+    if not choice.keeps_uniform:
         return tuple(notes)
-    if others:
-        notes.append(f"{kept.name} is kept: {', '.join(others)} did no better on the validation data")
-    elif options.method != UNIFORM and not leaves_no_choice(weight_bits, activation_bits, options):
-        notes.append(f"{kept.name} is kept: {options.method} found the same widths")
-    for name, widths, choices in chosen_widths(kept.allocation, options):
+    why = kept_note(choice, options.method, "widths")
+    if why is not None and (choice.others or not leaves_no_choice(weight_bits, activation_bits, options)):
+        notes.append(why)
+    for name, widths, choices in chosen_widths(choice.kept.result.allocation, options):
         found = {levels_of(width) for width in widths} - {levels_of(each) for each in choices}
         notes += [
             f"{levels} levels ({math.log2(levels):.3f} bits) are none of --{name}: they are uniform at this budget,"
@@ -354,8 +306,10 @@ def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _budget(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> Budget:
-    return Budget(
+def _budget(
+    weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
+) -> WidthBudget:
+    return WidthBudget(
         weight_bits,
         activation_bits,
         tuple(options.bit_choices),

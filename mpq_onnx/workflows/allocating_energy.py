@@ -6,55 +6,34 @@ from pathlib import Path
 
 import torch
 
+from mpq_onnx.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
-from mpq_onnx.files import write_text
-from mpq_onnx.model_file import save_model
-from mpq_onnx.report.as_json import to_json
-from mpq_onnx.report.card import make_card
-from mpq_onnx.report.card_text import write_card
-from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance, read_provenance
+from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
-from mpq_onnx.workflows.allocating import MODEL_FILE, RESULT_FILE, allocate
+from mpq_onnx.workflows.allocating import allocate
+from mpq_onnx.workflows.bench import Choice, choose, kept_note
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
-from mpq_onnx.workflows.keeping import best_of
-from mpq_onnx.workflows.noise_bench import (
-    EnergyCandidateResult,
-    NoiseBench,
-    load_noise_free,
-    output_signal_to_noise,
-)
+from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free, output_signal_to_noise
 from mpq_onnx.workflows.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.output_notes import output_notes
 from mpq_onnx.workflows.requests import contents_of, request_text
-from mpq_onnx.workflows.run_folder import LOG_FILE, progress_folder, publish
+from mpq_onnx.workflows.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
+from mpq_onnx.workflows.run_folder import progress_folder
 
-ENERGY_FILE = "energy.json"
 DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
 TRAINABLE_STORAGES = ("int8",)
 """Forms of stored weights that noise can be allocated on."""
 
 
-@dataclass(frozen=True)
-class AllocateEnergyResult:
+@dataclass(frozen=True, kw_only=True)
+class AllocateEnergyResult(AllocationResult[EnergyAllocation]):
     """What was found and written."""
 
-    folder: str
-    model_path: str
-    bytes: int
-    chosen: EnergyCandidateResult
-    uniform: EnergyCandidateResult
-    """The baseline at the same budget."""
-    candidates: tuple[EnergyCandidateResult, ...]
-    """All that were measured."""
     noise_check: NoiseCheck
     nodes: tuple[NodeSignalToNoise, ...]
     """Signal to noise of every noisy node."""
-    loses_to_uniform: bool
-    """True when what the asked-for method found was worse than uniform, which is kept instead."""
-    notes: tuple[str, ...] = ()
-    """What is not as it was asked for, one line each."""
 
 
 @torch.enable_grad()
@@ -113,49 +92,30 @@ def allocate_energy(
         energy_per_mac=energy_per_mac,
     )
     with progress_folder(folder, request, resume) as progress:
-        bench = NoiseBench(base, dataset, held_out, options)
-        candidates = bench.candidates(energy_per_mac, progress)
-        measured = bench.measure_all(candidates, energy_per_mac)
-        uniform, chosen = measured[0], best_of(measured[0], measured)
-        best = next(each for each, result in zip(candidates, measured, strict=True) if result is chosen)
-        graph = bench.graph(chosen.allocation)
+        shared = NoiseBench(base, dataset, held_out, options)
+        bench = shared.at(energy_per_mac, progress)
+        choice = choose(bench.measure_all(bench.propose(options.method)))
+        kept = choice.kept.result
+        graph = bench.graph(choice.kept)
         # Few examples are gone through again and again: noise has to be seen often to be known.
-        positions = [index % len(bench.validation_set) for index in range(CHECKED_EXAMPLES)]
-        checked = bench.validation_set.part(positions)
-        ratios = measure_ratios(graph, checked, options.device, bench.mirror.outputs)
+        positions = [index % len(shared.validation_set) for index in range(CHECKED_EXAMPLES)]
+        checked = shared.validation_set.part(positions)
+        ratios = measure_ratios(graph, checked, options.device, shared.mirror.outputs)
         found = OutputNoise(ratios.outputs, ratios.output_noises)
-        check = check_noise(len(positions), found, output_signal_to_noise(bench, best, positions))
-        results = progress / "results"
-        embed_provenance(
-            graph,
-            Provenance(
-                training=DataFacts(data, len(bench.training), bench.training.sha256),
-                validation=DataFacts(validation or data, len(bench.validation), bench.validation.sha256),
-                accuracy=chosen.evaluation,
-                uniform=uniform.evaluation,
-                scaled_tensors=read_provenance(base.model).get("scaled_tensors"),
-            ),
-        )
-        notes = (*_notes(energy_per_mac, options, chosen, measured), *output_notes(chosen.evaluation))
-        size = save_model(graph, results / MODEL_FILE)
-        write_card(make_card(graph, size), results)
-        chosen.allocation.save(results / ENERGY_FILE)
-        if (progress / LOG_FILE).is_file():
-            (progress / LOG_FILE).replace(results / LOG_FILE)
+        wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
+        check = check_noise(len(positions), found, wanted)
+        written = ResultFolder(progress, folder)
+        sources = Sources(data, shared.training, validation, shared.validation)
+        written.write_model(graph, choice, sources, read_provenance(base.model).get("scaled_tensors"))
+        kept.allocation.save(written.results / ENERGY_FILE)
+        notes = (*_notes(energy_per_mac, options, choice), *output_notes(kept.evaluation))
         result = AllocateEnergyResult(
-            folder=str(folder),
-            model_path=str(folder / MODEL_FILE),
-            bytes=size,
-            chosen=chosen,
-            uniform=uniform,
-            candidates=tuple(measured),
+            **written.found(choice),
             noise_check=check,
             nodes=ratios.nodes,
-            loses_to_uniform=chosen is uniform and bool(_others(measured)),
             notes=(*(f"quantizing: {note}" for note in quantizing if note not in notes), *notes),
         )
-        write_text(results / RESULT_FILE, to_json(result) + "\n")
-        publish(results, folder)
+        written.finish(result)
     return result
 
 
@@ -177,25 +137,13 @@ def digital_options(
     return digital
 
 
-def _others(measured: list[EnergyCandidateResult]) -> list[str]:
-    """Names of what has other energies than uniform, the first."""
-    return [each.name for each in measured if each.evaluation is not measured[0].evaluation]
-
-
 def _notes(
-    energy_per_mac: float,
-    options: EnergyOptions,
-    chosen: EnergyCandidateResult,
-    measured: list[EnergyCandidateResult],
+    energy_per_mac: float, options: EnergyOptions, choice: Choice[EnergyAllocation]
 ) -> tuple[str, ...]:
     """What is not as it was asked for."""
-    notes = []
-    uniform, others = measured[0], _others(measured)
-    if chosen is uniform and others:
-        notes.append(f"{uniform.name} is kept: {', '.join(others)} did no better on the validation data")
-    elif chosen is uniform and options.method != uniform.name:
-        notes.append(f"{uniform.name} is kept: {options.method} found the same energies")
-    spent = uniform.allocation.mean_energy_per_mac
+    why = kept_note(choice, options.method, "energies")
+    notes = [] if why is None else [why]
+    spent = choice.uniform.allocation.mean_energy_per_mac
     if spent < energy_per_mac * (1 - 1e-9):
         notes.append(
             f"uniform spends {spent:g} of the {energy_per_mac:g} repeats: equal whole repeats cannot spend the rest"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from mpq_onnx.allocation import Allocation, Settings, load_allocation
 from mpq_onnx.allocation_check import check_against_sites
-from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
 from mpq_onnx.placement import PLACEMENTS, find_sites
+from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
@@ -35,8 +35,7 @@ from mpq_onnx.workflows.quantizing import (
     torch_device,
     write_graph,
 )
-
-CALIBRATION_FILE = "calibration.json"
+from mpq_onnx.workflows.results import CALIBRATION_FILE
 
 
 @dataclass(frozen=True)

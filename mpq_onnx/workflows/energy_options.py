@@ -3,13 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from mpq_onnx.allocators.targets import AUTO, TARGETS
-from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
+from mpq_onnx.precision.items import GRANULARITIES
+from mpq_onnx.precision.methods import METHODS
+from mpq_onnx.precision.targets import AUTO, TARGETS
 from mpq_onnx.runtime.session import DEVICES
-from mpq_onnx.workflows.options import GRANULARITIES, check_training
+from mpq_onnx.workflows.options import check_training
 
 COMPAT_NONE = "none"
 COMPAT_GARG2021 = "garg2021"
@@ -46,7 +47,7 @@ class EnergyOptions:
         for name in self.noise:
             check_choice("noise", name, NOISE_MODELS)
         for option, choices in (
-            ("method", ENERGY_ALLOCATORS),
+            ("method", METHODS),
             ("granularity", GRANULARITIES),
             ("energy_levels", ENERGY_LEVELS),
             ("compat", COMPATS),

@@ -1,10 +1,8 @@
-"""Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates proposed and measured."""
+"""Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates written and measured."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +10,8 @@ import onnx_ir as ir
 import torch
 
 from mpq_onnx.allocation import embedded_allocation
-from mpq_onnx.allocators import TrainingData, TrainingSettings
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
-from mpq_onnx.energy_allocators import ENERGY_ALLOCATORS, EnergyCandidate, EnergyProblem
-from mpq_onnx.energy_allocators.measured_distance import noisy_distance
-from mpq_onnx.energy_allocators.sensitivity import measure_costs
-from mpq_onnx.energy_allocators.uniform import NAME as UNIFORM
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.operators import RECURRENT_OPS
@@ -34,6 +27,13 @@ from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
+from mpq_onnx.precision.energies import EnergyProblem
+from mpq_onnx.precision.problem import Candidate
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.precision.task_loss import mean_distance
+from mpq_onnx.precision.training import MEASURING_SEED
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import begin
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
@@ -42,26 +42,12 @@ from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
+from mpq_onnx.workflows.bench import SCORE_BATCH, Bench, CandidateResult, Finished, choose
 from mpq_onnx.workflows.energy_options import COMPAT_GARG2021, EnergyOptions
-from mpq_onnx.workflows.keeping import best_of
 from mpq_onnx.workflows.noise_check import OutputNoise
 from mpq_onnx.workflows.preparation import FloatModel
 from mpq_onnx.workflows.quantizing import torch_device
 from mpq_onnx.workflows.run_folder import LOG_FILE, split_validation, training_log
-
-SCORE_BATCH = 64
-
-
-@dataclass(frozen=True)
-class EnergyCandidateResult:
-    """One set of energies, written and measured."""
-
-    name: str
-    allocation: EnergyAllocation
-    distance: float
-    """Mean distance of the outputs from the noise-free model's on validation data (see task_loss.distance_from_float)."""
-    evaluation: Evaluation
-    """By onnxruntime, on validation data, against the noise-free model."""
 
 
 def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
@@ -119,7 +105,7 @@ def sites_of(
 
 
 class NoiseBench:
-    """Proposes and measures energies for one model, data set and set of options, at any budget."""
+    """What all budgets of one model, data set and set of options have in common: mirror, sites, data, costs."""
 
     def __init__(
         self, base: FloatModel, dataset: Dataset, validation: Dataset | None, options: EnergyOptions
@@ -135,15 +121,10 @@ class NoiseBench:
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
         self.baseline = Runner(base.model, options.device)
-        self._costs: np.ndarray | None = None
+        self.shared = SharedWork()
 
-    def propose(self, method: str, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
-        """The candidates of a method at one budget.
-
-        Args:
-            method: a name in ENERGY_ALLOCATORS.
-            progress: folder for log and checkpoint.
-        """
+    def at(self, energy_per_mac: float, progress: Path) -> "EnergyBench":
+        """The bench of one budget; `progress` is the folder for log and checkpoint."""
         options = self.options
         problem = EnergyProblem(
             mirror=self.mirror,
@@ -151,7 +132,7 @@ class NoiseBench:
             noises=options.noises,
             energy_per_mac=energy_per_mac,
             granularity=options.granularity,
-            levels=ENERGY_LEVELS[options.energy_levels],
+            allowed=ENERGY_LEVELS[options.energy_levels],
             training=TrainingSettings(
                 options.steps,
                 options.batch_size,
@@ -161,77 +142,11 @@ class NoiseBench:
                 options.labels,
             ),
             data=self.training,
-            costs=self._measured_once,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
+            shared=self.shared,
         )
-        return ENERGY_ALLOCATORS[method](problem)
-
-    def _measured_once(self, problem: EnergyProblem) -> np.ndarray:
-        if self._costs is None:
-            self._costs = measure_costs(problem)
-        return self._costs
-
-    def candidates(self, energy_per_mac: float, progress: Path) -> list[EnergyCandidate]:
-        """Uniform first, then what the asked-for method proposes."""
-        methods = dict.fromkeys((UNIFORM, self.options.method))
-        return [each for method in methods for each in self.propose(method, energy_per_mac, progress)]
-
-    def best(self, candidates: list[EnergyCandidate], energy_per_mac: float) -> EnergyCandidate:
-        """The one to keep (see keeping)."""
-        if len(candidates) == 1:
-            return candidates[0]
-        measured = self.measure_all(candidates, energy_per_mac)
-        kept = best_of(measured[0], measured)
-        return next(each for each, result in zip(candidates, measured, strict=True) if result is kept)
-
-    def measure_all(
-        self, candidates: Sequence[EnergyCandidate], energy_per_mac: float
-    ) -> list[EnergyCandidateResult]:
-        """Every candidate measured, equal energies once."""
-        done: list[EnergyCandidateResult] = []
-        for candidate in candidates:
-            same = [
-                result for known, result in zip(candidates, done, strict=False) if _same(known, candidate)
-            ]
-            if same:
-                allocation = self.allocation(candidate, energy_per_mac)
-                done.append(dataclasses.replace(same[0], name=candidate.name, allocation=allocation))
-            else:
-                done.append(self.measure(candidate, energy_per_mac))
-        return done
-
-    def distance(self, candidate: EnergyCandidate) -> float:
-        """Mean distance from the noise-free outputs over the validation data, in the mirror."""
-        return noisy_distance(self.noisy_mirror(candidate), self.validation.batches(SCORE_BATCH))
-
-    def noisy_mirror(self, candidate: EnergyCandidate) -> NoisyMirror:
-        levels = ENERGY_LEVELS[self.options.energy_levels]
-        return with_noise(self.mirror, self.sites, self.options.noises, candidate.energies, levels)
-
-    def allocation(self, candidate: EnergyCandidate, energy_per_mac: float) -> EnergyAllocation:
-        options = self.options
-        settings = EnergySettings(
-            noise=options.noises,
-            method=candidate.name,
-            granularity=options.granularity,
-            energy_levels=options.energy_levels,
-            compat=options.compat,
-            seed=options.seed,
-        )
-        return make_energy_allocation(
-            self.base.fingerprint, settings, self.sites, candidate.energies, energy_per_mac
-        )
-
-    def graph(self, allocation: EnergyAllocation) -> ir.Model:
-        """The noisy graph."""
-        return write_noisy_graph(self.base.model, self.sites, allocation)
-
-    def measure(self, candidate: EnergyCandidate, energy_per_mac: float) -> EnergyCandidateResult:
-        begin(f"candidate {candidate.name}")
-        allocation = self.allocation(candidate, energy_per_mac)
-        evaluation = self.evaluate(allocation, self.validation_set)
-        return EnergyCandidateResult(candidate.name, allocation, self.distance(candidate), evaluation)
+        return EnergyBench(self, problem)
 
     def evaluate(self, allocation: EnergyAllocation, dataset: Dataset) -> Evaluation:
         """By onnxruntime, against the noise-free model."""
@@ -245,10 +160,61 @@ class NoiseBench:
             device=options.device,
         )
 
+    def graph(self, allocation: EnergyAllocation) -> ir.Model:
+        """The noisy graph."""
+        return write_noisy_graph(self.base.model, self.sites, allocation)
 
-def _same(a: EnergyCandidate, b: EnergyCandidate) -> bool:
-    """Equal energies everywhere; one for a node stands for all of its channels."""
-    return all(bool(np.all(a.energies[node] == b.energies[node])) for node in a.energies)
+
+class EnergyBench(Bench[EnergyAllocation]):
+    """Measures the candidates of one budget."""
+
+    problem: EnergyProblem
+
+    def __init__(self, shared: NoiseBench, problem: EnergyProblem) -> None:
+        self.shared, self.problem = shared, problem
+
+    def best(self, method: str) -> Candidate:
+        """The one to keep (see keeping); not measured where there is nothing to choose from."""
+        candidates = self.propose(method)
+        return candidates[0] if len(candidates) == 1 else choose(self.measure_all(candidates)).kept.candidate
+
+    def measure(self, candidate: Candidate) -> Finished[EnergyAllocation]:
+        """Write and evaluate it."""
+        begin(f"candidate {candidate.name}")
+        allocation = self.allocation(candidate)
+        evaluation = self.shared.evaluate(allocation, self.shared.validation_set)
+        noisy = self.noisy_mirror(candidate)
+        noisy.generator.manual_seed(MEASURING_SEED)
+        distance = mean_distance(noisy.mirror.module.forward, self.shared.validation.batches(SCORE_BATCH))
+        return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation))
+
+    def graph(self, finished: Finished[EnergyAllocation]) -> ir.Model:
+        """The noisy graph of a finished candidate."""
+        return self.shared.graph(finished.result.allocation)
+
+    def noisy_mirror(self, candidate: Candidate) -> NoisyMirror:
+        """The mirror with the candidate's energies."""
+        energies = {
+            node: np.atleast_1d(np.array(each, np.float64)) for node, each in candidate.energies.items()
+        }
+        return with_noise(
+            self.problem.mirror, self.problem.sites, self.problem.noises, energies, self.problem.allowed
+        )
+
+    def allocation(self, candidate: Candidate) -> EnergyAllocation:
+        """The energies, with every choice that the file depends on."""
+        options, problem = self.shared.options, self.problem
+        settings = EnergySettings(
+            noise=options.noises,
+            method=candidate.name,
+            granularity=options.granularity,
+            energy_levels=options.energy_levels,
+            compat=options.compat,
+            seed=options.seed,
+        )
+        return make_energy_allocation(
+            self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac
+        )
 
 
 def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: EnergyAllocation) -> ir.Model:
@@ -263,19 +229,17 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
 
 
 @torch.no_grad()
-def output_signal_to_noise(
-    bench: NoiseBench, candidate: EnergyCandidate, positions: Sequence[int]
-) -> OutputNoise:
+def output_signal_to_noise(bench: EnergyBench, candidate: Candidate, positions: Sequence[int]) -> OutputNoise:
     """The mirror's noisy outputs against the noise-free ones, on validation examples.
 
     In the batches of runtime.noise_ratios: weight noise is drawn once a batch.
     """
     noisy = bench.noisy_mirror(candidate)
-    noisy.generator.manual_seed(bench.options.seed)
+    noisy.generator.manual_seed(bench.problem.training.seed)
     ratio = SignalToNoise()
     powers: list[float] = []
     parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
-    for batch in bench.validation.stream(parts):
+    for batch in bench.shared.validation.stream(parts):
         found = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
         for got, exact in zip(found, batch.float_outputs, strict=True):
             ratio.update(exact.cpu().numpy(), got.cpu().numpy())

@@ -5,22 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-from mpq_onnx.allocators import ALLOCATORS
-from mpq_onnx.allocators.budget_measures import BUDGET_MEASURES, MEAN
-from mpq_onnx.allocators.targets import AUTO, TARGETS
 from mpq_onnx.equalization import DEPTHWISE, EQUALIZATIONS
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
 from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.placement import EMBEDDING_BITS, FIRST_LAST, INCLUDE, PLACEMENTS
+from mpq_onnx.precision.items import GRANULARITIES
+from mpq_onnx.precision.methods import METHODS
+from mpq_onnx.precision.resources import MEAN, RESOURCES
+from mpq_onnx.precision.targets import AUTO, TARGETS
 from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
 from mpq_onnx.quantized_network import ACTIVATION_RANGES, STATIC
 from mpq_onnx.rounding import BIASES, INT32_BIAS, ROUNDINGS
 from mpq_onnx.runtime.session import DEVICES
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import PER_CHANNEL, WEIGHT_OBSERVERS, WEIGHT_SCALES
-
-GRANULARITIES = ("layer", "channel")
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ class AllocateOptions:
 
     def __post_init__(self) -> None:
         for name, choices in (
-            ("method", ALLOCATORS),
+            ("method", METHODS),
             ("granularity", GRANULARITIES),
-            ("activation_budget", BUDGET_MEASURES),
+            ("activation_budget", RESOURCES),
             ("placement", PLACEMENTS),
             ("first_last", FIRST_LAST),
             ("observer", OBSERVERS),

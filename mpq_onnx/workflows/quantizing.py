@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.allocation import Allocation
-from mpq_onnx.allocators.training_data import TrainingData
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.errors import UsageError
 from mpq_onnx.metadata import METADATA_ALLOCATION
@@ -17,6 +16,7 @@ from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.model_file import clone
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.placement import Sites
+from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.rounding import ROUNDINGS, quantize_network
 from mpq_onnx.storage import STORAGES

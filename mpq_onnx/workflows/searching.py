@@ -17,11 +17,11 @@ from mpq_onnx.configuration import configuration_text
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.model_file import save_model
+from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.shared_work import SharedWork
-from mpq_onnx.workflows.allocating import CALIBRATION_FILE, CONFIGURATION_FILE, MODEL_FILE, allocate
-from mpq_onnx.workflows.allocating_energy import DIGITAL_FOLDER, ENERGY_FILE, digital_options
+from mpq_onnx.workflows.allocating import allocate
+from mpq_onnx.workflows.allocating_energy import DIGITAL_FOLDER, digital_options
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
 from mpq_onnx.workflows.gates import check_goal
@@ -30,6 +30,7 @@ from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
 from mpq_onnx.workflows.requests import contents_of, request_text, state_request
+from mpq_onnx.workflows.results import CALIBRATION_FILE, CONFIGURATION_FILE, ENERGY_FILE, MODEL_FILE
 
 PROBES_FOLDER = "probes"
 REQUEST_FILE = "request.json"
@@ -143,7 +144,8 @@ def search_energy(
     bench = NoiseBench(base, training_set, held_out, options)
 
     def probe(budget: float, place: Path) -> Evaluation:
-        allocation = bench.allocation(bench.best(bench.candidates(budget, place), budget), budget)
+        at_budget = bench.at(budget, place)
+        allocation = at_budget.allocation(at_budget.best(options.method))
         allocation.save(place / ENERGY_FILE)
         save_model(bench.graph(allocation), place / MODEL_FILE)
         return bench.evaluate(allocation, test_set)

@@ -24,20 +24,19 @@ from typing import Any
 from mpq_onnx.configuration import check_names
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import metric_columns
-from mpq_onnx.shared_work import SharedWork
 from mpq_onnx.workflows.allocating import allocate
 from mpq_onnx.workflows.allocating_energy import allocate_energy
+from mpq_onnx.workflows.bench import CandidateResult
 from mpq_onnx.workflows.energy_options import ENERGY_TRAINING, EnergyOptions, check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
-from mpq_onnx.workflows.noise_bench import EnergyCandidateResult
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
 from mpq_onnx.workflows.requests import contents_of, request_text, state_request
-from mpq_onnx.workflows.width_bench import CandidateResult
 
 RUNS_FOLDER = "runs"
 RUN_FILE = "sweep.json"
@@ -291,7 +290,7 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str
     }
 
 
-def _beside(name: str, result: CandidateResult | EnergyCandidateResult) -> dict[str, Any]:
+def _beside(name: str, result: CandidateResult[Any]) -> dict[str, Any]:
     """What the baseline spends and reaches on the validation data, in columns that begin with its name."""
     allocation = json.loads(to_json(result.allocation))
     spent = {column: allocation[column] for column in SPENT if allocation.get(column) is not None}

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.allocation import Allocation
-from mpq_onnx.allocators.budget_measures import MEAN
-from mpq_onnx.allocators.uniform import NAME as UNIFORM
-from mpq_onnx.allocators.uniform import WHOLE_NAME as WHOLE_UNIFORM
+from mpq_onnx.precision.resources import MEAN
 from mpq_onnx.quantization import counted_bits
+from mpq_onnx.workflows.bench import UNIFORMS
 from mpq_onnx.workflows.options import AllocateOptions
 
 WORTH_SAYING = 0.01
@@ -91,7 +90,7 @@ def _step(bits: float, choices: Sequence[float]) -> float:
 
 def _reason(steps: np.ndarray, rooms: np.ndarray, name: str, allocation: Allocation) -> str:
     settings = allocation.settings
-    if settings.method in (UNIFORM, WHOLE_UNIFORM):
+    if settings.method in UNIFORMS:
         return "the next width for all would exceed it"
     fits = int((steps <= rooms * (1 + 1e-9)).sum())
     if not fits:

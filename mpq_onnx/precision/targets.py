@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.allocators.task_loss import class_logits, distance_from_float
-from mpq_onnx.allocators.training_data import TrainingBatch
 from mpq_onnx.errors import DataError
+from mpq_onnx.precision.task_loss import class_logits, distance_from_float
+from mpq_onnx.precision.training_data import TrainingBatch
 
 Target = Callable[[tuple[Tensor, ...], TrainingBatch], Tensor]
 """(outputs, batch) -> the mean loss over the batch."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mpq_onnx.allocators.targets import AUTO
+from mpq_onnx.precision.targets import AUTO
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a budget of bits is a budget of: the mean over all elements, or what the largest tensor may take.
 
-A measure is a few functions and one line in BUDGET_MEASURES. Formulas are written for numpy arrays and torch tensors alike.
+A resource is a few functions and one line in RESOURCES. Formulas are written for numpy arrays and torch tensors alike.
 """
 
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mpq_onnx.allocators.items import WidthItems
-from mpq_onnx.allocators.knapsack import ROUNDING, allocate_widths, check_costs
+from mpq_onnx.precision.items import WidthItems
+from mpq_onnx.precision.knapsack import ROUNDING, allocate_widths, check_costs
 
 Array = Any  # numpy.ndarray or torch.Tensor
 
 
 @dataclass(frozen=True)
-class BudgetMeasure:
+class Resource:
     """How widths are added up, and how they are chosen so that a budget is kept."""
 
     spent: Callable[[Array, Array], Array]
@@ -43,13 +43,14 @@ def fill_peak(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarray
     """
     check_costs(costs)
     room = budget * items.sizes.max() / items.sizes * (1 + ROUNDING)
-    fits = items.choices <= np.maximum(room, items.choices[0])[:, None]
-    wanted = np.where(fits, costs, np.inf)[:, ::-1].argmin(axis=1)
-    return items.choices[len(items.choices) - 1 - wanted]
+    fits = items.bits <= np.maximum(room, items.bits[:, 0])[:, None]
+    rows = np.arange(len(costs))
+    wanted = np.where(fits, costs[rows[:, None], items.effective], np.inf)[:, ::-1].argmin(axis=1)
+    return items.bits[rows, len(items.choices) - 1 - wanted]
 
 
 MEAN = "mean"
-BUDGET_MEASURES: dict[str, BudgetMeasure] = {
-    MEAN: BudgetMeasure(mean_bits, allocate_widths),
-    "max": BudgetMeasure(peak_bits, fill_peak),
+RESOURCES: dict[str, Resource] = {
+    MEAN: Resource(mean_bits, allocate_widths),
+    "max": Resource(peak_bits, fill_peak),
 }

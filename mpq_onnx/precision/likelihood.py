@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.allocators.task_loss import class_logits, relative, sum_by_example
-from mpq_onnx.allocators.training_data import TrainingBatch
+from mpq_onnx.precision.task_loss import class_logits, relative, sum_by_example
+from mpq_onnx.precision.training_data import TrainingBatch
 
 TEMPERATURE = 4.0
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.allocators.training_data import TrainingBatch
+from mpq_onnx.precision.training_data import TrainingBatch
 from mpq_onnx.tasks import Answer
 
 SMALLEST_POWER = 1e-12

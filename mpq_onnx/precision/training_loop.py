@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mpq_onnx.allocators.training_data import TrainingBatch, TrainingData
-from mpq_onnx.allocators.training_settings import TrainingSettings
 from mpq_onnx.errors import ModelError
 from mpq_onnx.files import replacing
+from mpq_onnx.precision.training_data import TrainingBatch, TrainingData
+from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import counter
 
 CHECKPOINT_EVERY = 50

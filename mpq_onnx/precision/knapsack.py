@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.allocators.continuous_knapsack import Mixture, RestBound, best_mixture
-from mpq_onnx.allocators.items import WidthItems
 from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.precision.continuous_knapsack import Mixture, RestBound, best_mixture
+from mpq_onnx.precision.items import WidthItems
 
 ROUNDING = 1e-12
 """Relative: sums in another order must not be above the budget."""
@@ -43,23 +43,27 @@ def allocate_widths(items: WidthItems, costs: np.ndarray, budget: float) -> np.n
 
     Args:
         costs: float64 [items, choices].
-        budget: mean width, at least the smallest choice.
+        budget: mean width, at least that of the smallest choices.
 
     Returns:
         float64 [items], with items.mean(...) <= budget (up to rounding).
 
     Raises:
-        UsageError: the budget is below the smallest choice.
+        UsageError: the budget is below the mean of the smallest choices.
         ModelError: a cost that is no number.
     """
     check_costs(costs)
+    rows = np.arange(len(items.sizes))
     least = items.choices[0]
-    amounts = (items.choices - least) * items.sizes[:, None]
-    capacity = (budget * (1 + ROUNDING) - least) * items.sizes.sum()
-    if capacity < 0:
-        raise UsageError(f"a mean of {budget:g} bits cannot be reached with widths from {least:g} up")
-    chosen = select(amounts, np.asarray(costs, np.float64), float(capacity)).chosen
-    return items.choices[chosen]
+    amounts = (items.bits - least) * items.sizes[:, None]
+    capacity = float((budget * (1 + ROUNDING) - least) * items.sizes.sum())
+    if amounts[:, 0].sum() > max(capacity, 0.0) or capacity < 0:
+        least = items.mean(items.bits[:, 0])
+        raise UsageError(
+            f"a mean of {budget:g} bits cannot be reached: the least that the choices allow is {least:g}"
+        )
+    own = np.asarray(costs, np.float64)[rows[:, None], items.effective]
+    return items.bits[rows, select(amounts, own, capacity).chosen]
 
 
 def check_costs(costs: np.ndarray) -> None:

@@ -1,0 +1,121 @@
+"""Energies per MAC as precision: of every multiply-accumulate node of an analog accelerator, under one budget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
+from mpq_onnx.noise import NOISE_MODELS
+from mpq_onnx.noise.energy_levels import EnergyLevels
+from mpq_onnx.noise.trade_off import least_noise
+from mpq_onnx.placement.mac_sites import MacSite
+from mpq_onnx.precision.energy_learner import EnergyLearner
+from mpq_onnx.precision.items import Items, energy_items
+from mpq_onnx.precision.noise_costs import NoiseCosts
+from mpq_onnx.precision.problem import ENERGIES, CostMeter, Precision, Problem
+
+SMALLEST_SHARE = 0.01
+"""No item gets less than this share of the mean: an estimate of zero sensitivity is never quite true."""
+
+
+@dataclass(frozen=True)
+class EnergySide:
+    """The energies under their budget."""
+
+    items: Items
+    budget: float
+    """Mean over all MACs."""
+    allowed: EnergyLevels
+    falls_with: np.ndarray
+    """float64 [noise models]: the power of the energy that each model's variance falls with."""
+
+    @property
+    def allows_everything(self) -> bool:
+        """More energy always helps."""
+        return False
+
+    def uniform(self) -> np.ndarray:
+        """The same energy for every MAC, float64 [items].
+
+        With whole repeats it is the whole number below the budget: at 2.5 repeats all MACs can be repeated twice, and the rest
+        of the budget can only be spent on some of them, which is no longer uniform.
+        """
+        energy = np.floor(self.budget) if self.allowed.smallest else self.budget
+        return np.full(len(self.items.sizes), float(energy))
+
+    def allowed_below(self, levels: np.ndarray) -> np.ndarray:
+        """Uniform energies are allowed ones."""
+        return levels
+
+    def solve(self, costs: np.ndarray) -> np.ndarray:
+        """Energies of least summed cost; costs: float64 [items, noise models], at unit energy."""
+        total = self.budget * self.items.sizes.sum()
+        return self.project(least_noise(costs, self.falls_with, self.items.sizes, total))
+
+    def project(self, learned: np.ndarray) -> np.ndarray:
+        """Allowed energies in the proportions of `learned` that keep the budget; equal ones where it is 0 everywhere.
+
+        Raises:
+            ModelError: not finite numbers.
+        """
+        if not np.isfinite(learned).all():
+            raise ModelError("the energies wanted are not finite: the model or its data hold NaN or infinity")
+        learned = learned if learned.max(initial=0.0) > 0 else np.ones(len(learned))
+        lifted = np.maximum(learned, SMALLEST_SHARE * self.items.mean(learned))
+        # A hair below, so that sums in another order are not above it.
+        total = self.budget * self.items.sizes.sum() * (1 - 1e-12)
+        return self.allowed.fit(lifted, self.items.sizes, total)
+
+    def corrected(
+        self, costs: np.ndarray, start: np.ndarray, learned: np.ndarray, share: float
+    ) -> np.ndarray:
+        """Where the wanted energy goes from E0 to E, a cost that falls with E^p is (E / E0)^(p + 1) times what it was."""
+        return costs * (learned / start)[:, None] ** (share * (self.falls_with + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyProblem(Problem):
+    """Which energy for which multiply-accumulate node; `mirror` is the noise-free model's, float or QDQ made trainable."""
+
+    sites: tuple[MacSite, ...]
+    noises: tuple[str, ...]
+    """Names in NOISE_MODELS."""
+    energy_per_mac: float
+    """The budget: mean over all MACs."""
+    granularity: str
+    """layer or channel."""
+    allowed: EnergyLevels
+
+    closed_form: ClassVar[str] = "closed-form"
+    correction_shares: ClassVar[tuple[float, ...]] = (0.0, 0.5, 1.0, 1.5, 2.0)
+
+    @cached_property
+    def items(self) -> Items:
+        """One item a node, or one an output channel."""
+        return energy_items(self.sites, self.granularity)
+
+    @property
+    def sides(self) -> Mapping[str, EnergySide]:
+        """The energies."""
+        falls_with = np.array([NOISE_MODELS[name].falls_with for name in self.noises])
+        return {ENERGIES: EnergySide(self.items, self.energy_per_mac, self.allowed, falls_with)}
+
+    def cost_meters(self) -> tuple[Mirror, Sequence[CostMeter]]:
+        """Of the noise at unit energy."""
+        modules = self.noisy(np.ones(len(self.items.sizes))).modules
+        return self.mirror, [NoiseCosts(self.items, self.sites, modules, self.mirror)]
+
+    def noisy(self, energies: np.ndarray) -> NoisyMirror:
+        """The mirror with noise at `energies` [items]."""
+        return with_noise(self.mirror, self.sites, self.noises, self.items.split(energies), self.allowed)
+
+    def learner(self, start: Precision) -> EnergyLearner:
+        """Noise whose energies are parameters."""
+        return EnergyLearner(
+            self.noisy(start[ENERGIES]), self.items, self.energy_per_mac, self.allowed.smallest
+        )

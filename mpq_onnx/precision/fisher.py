@@ -1,0 +1,42 @@
+"""What each level of each item costs the task, to second order, from the gradients of a few hundred examples.
+
+A small change d of a value changes the loss by about E[(g . d)^2] / 2, with g the gradient of one example's log-likelihood, its
+label drawn from the model's own prediction (the Fisher information, which equals the Hessian of the Kullback-Leibler divergence
+from the model itself). What d is, a rounding error or noise, is said by each kind's CostMeter; one pass over the data serves
+all.
+"""
+
+import torch
+
+from mpq_onnx.precision.likelihood import sampled_likelihood
+from mpq_onnx.precision.problem import Costs, Problem
+from mpq_onnx.precision.recorder import Recorder
+from mpq_onnx.progress import begin
+
+EXAMPLES = 512
+"""Later ones of the data set add nothing new."""
+
+
+def measured_costs(problem: Problem) -> Costs:
+    """Costs of every level of every item, on a sample of the training examples; measured once for all budgets."""
+    return problem.shared.once(("costs", *problem.sides), lambda: _measure(problem))
+
+
+def _measure(problem: Problem) -> Costs:
+    begin("costs of precision")
+    generator = torch.Generator().manual_seed(problem.training.seed)
+    mirror, meters = problem.cost_meters()
+    watched = list(dict.fromkeys(node for meter in meters for node in meter.watched))
+    readers = {node for meter in meters for node in meter.readers}
+    examples = min(EXAMPLES, len(problem.data))
+    # A batch holds all its activations at once.
+    for batch in problem.data.batches(min(meter.batch_size for meter in meters), examples):
+        recorder = Recorder(mirror, watched, readers)
+        likelihood = sampled_likelihood(batch.by_example(recorder.run_batch(batch.inputs)), batch, generator)
+        found = torch.autograd.grad(
+            likelihood, [recorder.values[node] for node in watched], allow_unused=True
+        )
+        gradients = dict(zip(watched, found, strict=True))
+        for meter in meters:
+            meter.update(recorder, gradients)
+    return {meter.kind: meter.costs(examples) for meter in meters}

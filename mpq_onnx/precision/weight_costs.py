@@ -1,0 +1,153 @@
+"""What rounding a weight costs: (g . d)^2, d the real rounding error of an output channel (see fisher).
+
+Errors that cancel inside the channel are seen to cancel. A weight that nodes share gets the sum of what it does in each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form
+from mpq_onnx.placement import Shapes, WeightSite
+from mpq_onnx.placement.sites import shape_of
+from mpq_onnx.precision.problem import WEIGHTS
+from mpq_onnx.precision.recorder import Recorder
+from mpq_onnx.weights import quantize_to_nearest
+
+if TYPE_CHECKING:
+    from mpq_onnx.precision.widths import WidthProblem
+
+NAME = "fisher-projected"
+BATCH_SIZE = 32
+SMALL_BATCH_SIZE = 8
+"""Where a weight has no matrix form: each batch is one sample of its cost."""
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A node that multiplies a weight, as a matrix product."""
+
+    node: fx.Node
+    form: MatrixForm
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """One weight with the error of each choice."""
+
+    site: WeightSite
+    constant: fx.Node
+    value: Tensor
+    errors: Tensor
+    """[choices, *weight shape]."""
+    uses: tuple[_Use, ...]
+    """All of its uses, where each is a matrix product along the site's channels; empty where the gradient with respect to the
+    weight itself is taken."""
+    sums: Tensor
+    """float64 [channels, choices]: what was added up."""
+
+
+class WeightCosts:
+    """A CostMeter; costs are [items, choices]."""
+
+    kind = WEIGHTS
+
+    def __init__(self, problem: "WidthProblem", mirror: Mirror) -> None:
+        """Args: mirror: the one that is run."""
+        self.items = problem.weights
+        self.weights = [_weight(problem, site, mirror) for site in problem.sites.free_weights]
+        constants = [weight.constant for weight in self.weights if not weight.uses]
+        self.readers = dict.fromkeys(use.node for weight in self.weights for use in weight.uses)
+        self.watched = [*self.readers, *constants]
+        self.batch_size = SMALL_BATCH_SIZE if constants else BATCH_SIZE
+
+    def update(self, recorder: Recorder, gradients: Mapping[fx.Node, Tensor | None]) -> None:
+        """Sum (g . d)^2."""
+        for weight in self.weights:
+            weight.sums.add_(_channel_costs(weight, recorder, gradients))
+
+    def costs(self, examples: int) -> np.ndarray:
+        """Of every item: a channel, or the sum over a tensor's channels."""
+        counts = dict(zip(self.items.names, self.items.counts, strict=True))
+        by_channel = {weight.site.tensor: weight.sums.cpu().numpy() / examples for weight in self.weights}
+        return self.items.join(
+            {
+                tensor: costs if counts[tensor] > 1 else costs.sum(axis=0, keepdims=True)
+                for tensor, costs in by_channel.items()
+            }
+        )
+
+
+def _weight(problem: "WidthProblem", site: WeightSite, mirror: Mirror) -> _Weight:
+    array = problem.weight_array(site)
+    errors = [
+        quantize_to_nearest(array, site.channel_axis, grid).dequantized() - array
+        for grid in problem.grids(site)
+    ]
+    value = problem.mirror.parameter(site.tensor).detach()
+    constant = mirror.values[site.tensor]
+    return _Weight(
+        site,
+        constant,
+        value,
+        torch.from_numpy(np.stack(errors)).to(value),
+        _uses(site, constant, value, problem.calibration.shapes),
+        torch.zeros(site.channels, len(errors), dtype=torch.float64, device=value.device),
+    )
+
+
+def _uses(site: WeightSite, constant: fx.Node, value: Tensor, shapes: Shapes) -> tuple[_Use, ...]:
+    """The readers of a weight, unless one of them is of another kind: a look-up, or along another axis."""
+    by_name = {use.node: use for use in site.uses if use.channel_axis == site.channel_axis}
+    found = []
+    for node in constant.users:
+        use = by_name.get(str(node.meta.get("onnx_name")))
+        form = matrix_form(use, value, dict(node.kwargs), len(shape_of(use.input, shapes))) if use else None
+        if form is None:
+            return ()
+        found.append(_Use(node, form))
+    return tuple(found)
+
+
+def _channel_costs(weight: _Weight, recorder: Recorder, gradients: Mapping[fx.Node, Tensor | None]) -> Tensor:
+    """sum over examples of (g . d)^2, [channels, choices]."""
+    channels, choices = weight.site.channels, len(weight.errors)
+    none = torch.zeros(channels, choices, dtype=torch.float64, device=weight.value.device)
+    if not weight.uses:
+        gradient = gradients[weight.constant]
+        return none if gradient is None else _batch_costs(weight, gradient)
+    total: Tensor | None = None
+    for each in weight.uses:
+        gradient = gradients[each.node]
+        x = recorder.arguments[each.node][0]
+        if gradient is None:
+            continue
+        projected = _projected(weight, each, x, gradient)
+        total = projected if total is None else total + projected
+    return none if total is None else total.double().square().sum(0)
+
+
+def _projected(weight: _Weight, each: _Use, x: Tensor, gradient: Tensor) -> Tensor:
+    """g . d of every example, [examples, channels, choices]."""
+    form = each.form
+    patches, slopes = form.patches(x, weight.value), form.outputs(gradient, weight.value)
+    per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
+    errors = torch.stack([form.weight_matrix(error) for error in weight.errors])
+    projected = torch.einsum("ngok,bgok->ngob", per_example, errors)
+    examples, groups, outputs, choices = projected.shape
+    if groups * outputs == weight.site.channels:
+        return projected.reshape(examples, -1, choices)
+    return projected.sum(1)  # the same channels in every group
+
+
+def _batch_costs(weight: _Weight, gradient: Tensor) -> Tensor:
+    """(g . d)^2 with g the gradient of a whole batch: on average the sum over its examples, which are independent."""
+    axis = weight.site.channel_axis
+    others = [place + 1 for place in range(weight.value.dim()) if place != axis]
+    product = (weight.errors * gradient).double()
+    return (product.sum(dim=others) if others else product).square().t()
