@@ -11,25 +11,22 @@ import click
 
 import mpq_onnx
 from mpq_onnx.command_options import (
-    OBSERVER_HELP,
     HeadedCommand,
-    activation_scheme_option,
     allocation_options,
     config_option,
     data_option,
-    device_option,
-    equalization_option,
     json_option,
-    placement_option,
+    options_from,
 )
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.option_types import Gate
 from mpq_onnx.progress import stage_lines
+from mpq_onnx.workflows.learning_options import LearningOptions
+from mpq_onnx.workflows.option_values import bits_request, noisy_requests
+from mpq_onnx.workflows.options import AllocateOptions
 
 GATE_FAILED = 1
 INTERRUPTED = 130
-NOISE_ALONE = {"energy_levels": "any", "compat": "none", "repeats": None}
-"""Options that say something of noise alone, and what they are where they are not given."""
 SHOWN_TENSORS = 20
 """Of a comparison by node."""
 LONGEST_FACT = 200
@@ -132,12 +129,7 @@ def models(pattern: str, as_json: bool) -> None:
 @click.argument("model")
 @data_option
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where calibration.json goes.")
-@click.option("--observer", default="mse", show_default=True, help=OBSERVER_HELP)
-@placement_option
-@activation_scheme_option
-@equalization_option
-@click.option("--seed", default=0, show_default=True, help="Draws the order of the examples.")
-@device_option
+@options_from(AllocateOptions, "observer", "placement", "activation_scheme", "equalization", "seed", "device")
 def calibrate(model: str, data: str, output: str, **options: Any) -> None:
     """Measure the activation ranges of MODEL."""
     result = mpq_onnx.calibrate(model, data, output, **options)
@@ -221,7 +213,7 @@ def _allocate_bits(
         validation=validation,
         keep_candidates=keep_candidates,
         resume=resume,
-        options=_digital_request(options),
+        options=bits_request(options),
     )
     if as_json:
         _print_json(result)
@@ -269,7 +261,7 @@ def _allocate_energy(
         raise UsageError(
             "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
         )
-    energies, digital = _noisy_requests(noise, per_channel, options)
+    energies, digital = noisy_requests({**options, "noise": noise, "per_channel": per_channel})
     result = mpq_onnx.allocate_energy(
         model,
         data,
@@ -310,11 +302,7 @@ def _allocate_energy(
     "--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration."
 )
 @click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
-@click.option("--storage", default="int8", show_default=True, help="int8 (fast) or packed (small).")
-@click.option(
-    "--rounding-examples", default=1024, show_default=True, help="Examples for rounding and bias correction."
-)
-@device_option
+@options_from(AllocateOptions, "storage", "rounding_examples", "device")
 @json_option
 def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
     """Quantize MODEL as ALLOCATION (allocation.json) says, or make it noisy (energy.json)."""
@@ -366,7 +354,7 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **options: An
 @click.option("--seed", default=0, show_default=True, help="Of the noise.")
 @click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
-@device_option
+@options_from(LearningOptions, "device")
 @json_option
 def evaluate(
     model: str,
@@ -425,7 +413,7 @@ def evaluate(
 @click.argument("changed")
 @data_option
 @click.option("--all", "everything", is_flag=True, help=f"Show every tensor, not the {SHOWN_TENSORS} worst.")
-@device_option
+@options_from(LearningOptions, "device")
 @json_option
 def compare(exact: str, changed: str, data: str, everything: bool, device: str, as_json: bool) -> None:
     """Compare two files of a network by node.
@@ -499,14 +487,14 @@ def search(
     if noise:
         if calibration is not None:
             raise UsageError("--calibration is for bits alone; leave it out with --noise")
-        energies, digital = _noisy_requests(noise, per_channel, arguments)
+        energies, digital = noisy_requests({**arguments, "noise": noise, "per_channel": per_channel})
         result = mpq_onnx.search_energy(**request, options=energies, weight_bits=weight_bits, digital=digital)
     else:
         if weight_bits is not None:
             raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
         if per_channel:
-            arguments["granularity"] = "channel"
-        result = mpq_onnx.search_bits(**request, options=_digital_request(arguments), calibration=calibration)
+            raise UsageError("--per-channel goes with --noise; for widths give --granularity channel")
+        result = mpq_onnx.search_bits(**request, options=bits_request(arguments), calibration=calibration)
     if as_json:
         _print_json(result)
     else:
@@ -527,7 +515,7 @@ def search(
 @click.option(
     "--noise-to-bits", is_flag=True, required=True, help="Activations get their noise-equivalent bits."
 )
-@device_option
+@options_from(LearningOptions, "device")
 @json_option
 def convert(model: str, data: str, output: str, noise_to_bits: bool, device: str, as_json: bool) -> None:
     """Make a digital allocation of a noisy MODEL, for apply."""
@@ -575,7 +563,7 @@ def card(model: str, other: str | None, as_json: bool) -> None:
     "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."
 )
 @click.option("--examples", default=4, show_default=True, help="Golden examples.")
-@device_option
+@options_from(LearningOptions, "device")
 @json_option
 def handoff(model: str, output: str, as_json: bool, **options: Any) -> None:
     """Write MODEL in the format of another tool (docs/handoff.md), with golden tensors and the card."""
@@ -637,33 +625,6 @@ def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
     click.echo(f"{result.path}: {result.bytes:,} bytes, {result.runs} runs")
     for path in result.figures:
         click.echo(path)
-
-
-def _digital_request(options: dict[str, Any]) -> "mpq_onnx.AllocateOptions":
-    """Of an allocation without noise."""
-    for name, default in NOISE_ALONE.items():
-        if options.pop(name) != default:
-            raise UsageError(
-                f"--{name.replace('_', '-')} goes with --noise; give --noise thermal, shot or weight"
-            )
-    return mpq_onnx.AllocateOptions(**_given(options))
-
-
-def _noisy_requests(
-    noise: tuple[str, ...], per_channel: bool, options: dict[str, Any]
-) -> "tuple[mpq_onnx.EnergyOptions, mpq_onnx.AllocateOptions]":
-    """Of the energies, and of the widths that a float model gets before."""
-    from mpq_onnx.workflows.energy_options import ENERGY_TRAINING
-
-    energies = {name: options.pop(name) for name in (*NOISE_ALONE, *ENERGY_TRAINING)}
-    energies["granularity"] = "channel" if per_channel else "layer"
-    digital = mpq_onnx.AllocateOptions(seed=energies["seed"], device=energies["device"], **_given(options))
-    return mpq_onnx.EnergyOptions(noise, **_given(energies)), digital
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given; the others keep their defaults."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _fields(result: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.placement import PLACEMENTS
 from mpq_onnx.precision.methods import METHODS
 from mpq_onnx.quantization import SCHEMES
-from mpq_onnx.rounding.network import ROUNDINGS
+from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.storage import STORAGES
 from mpq_onnx.weights import WEIGHT_OBSERVERS
 

@@ -1,4 +1,5 @@
-"""Which allowed width stands for a learned one in the forward pass; a rule is one function and one line in WIDTH_CHOICES."""
+"""Which allowed width stands for a learned one in the forward pass; a rule is one function and one line in
+precision.training_settings.WIDTH_CHOICES."""
 
 from collections.abc import Callable
 
@@ -23,6 +24,3 @@ def stochastic(bits: Tensor, widths: Tensor, generator: torch.Generator) -> Tens
     share = (bits - low) / (high - low)
     drawn = torch.rand(bits.shape, generator=generator).to(bits)
     return torch.where(drawn < share, upper, upper - 1)
-
-
-WIDTH_CHOICES: dict[str, WidthChoice] = {"nearest": nearest, "stochastic": stochastic}

@@ -8,12 +8,11 @@ import numpy as np
 
 from mpq_onnx.placement import ActivationSite, WeightSite
 from mpq_onnx.placement.mac_sites import MacSite
+from mpq_onnx.precision.granularity import CHANNEL
 from mpq_onnx.quantization import counted_bits
 
 Levels = dict[str, float | tuple[float, ...]]
 """Chosen width or energy by tensor or node: one, or one per output channel."""
-CHANNEL = "channel"
-GRANULARITIES = ("layer", CHANNEL)
 
 
 @dataclass(frozen=True)

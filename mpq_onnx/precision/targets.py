@@ -1,11 +1,9 @@
-"""What the training holds the network's outputs to; a target is one function and one line in TARGETS.
+"""What the training holds the network's outputs to; a target is one function and one line in training_settings.TARGETS.
 
 real: cross entropy with the data's labels. generated: cross entropy with the float model's own answers, as for data without
 labels (arXiv 2102.06366). distilled: the distance from the float model's outputs. auto: real where there are labels, else
 distilled.
 """
-
-from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,9 +11,6 @@ from torch import Tensor
 from mpq_onnx.errors import DataError
 from mpq_onnx.precision.task_loss import class_logits, distance_from_float
 from mpq_onnx.precision.training_data import TrainingBatch
-
-Target = Callable[[tuple[Tensor, ...], TrainingBatch], Tensor]
-"""(outputs, batch) -> the mean loss over the batch."""
 
 
 def real(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
@@ -49,7 +44,3 @@ def auto(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:
     """The labels where there are any, else the float model's outputs."""
     has_labels = batch.labels is not None and class_logits(outputs, batch.answer) is not None
     return (real if has_labels else distilled)(outputs, batch)
-
-
-AUTO = "auto"
-TARGETS: dict[str, Target] = {AUTO: auto, "real": real, "generated": generated, "distilled": distilled}

@@ -2,12 +2,22 @@
 
 from dataclasses import dataclass
 
-from mpq_onnx.precision.targets import AUTO
+from mpq_onnx.registry import Registry
+
+AUTO = "auto"
+TARGETS: Registry = Registry(
+    {name: f"mpq_onnx.precision.targets:{name}" for name in (AUTO, "real", "generated", "distilled")}
+)
+"""(outputs, batch) -> the mean loss over the batch."""
+WIDTH_CHOICES: Registry = Registry(
+    {name: f"mpq_onnx.mirror.width_choice:{name}" for name in ("nearest", "stochastic")}
+)
+"""Which allowed width stands for a learned one in the forward pass."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The gradient method's settings; the defaults are the papers'."""
+    """How levels are learned; the defaults are the papers'."""
 
     steps: int = 300
     batch_size: int = 32

@@ -1,18 +1,13 @@
-"""How float weights become integers on a given grid; a rounding method is one file and one line in network.ROUNDINGS."""
+"""How float weights become integers on a given grid; a rounding method is one file and one line in ROUNDINGS."""
 
-from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
-from mpq_onnx.rounding.layerwise import Corrections, RoundingResult, round_weights
-from mpq_onnx.rounding.network import BIASES, INT32_BIAS, ROUNDINGS, quantize_network
+from mpq_onnx.registry import Registry
 
-__all__ = [
-    "BIASES",
-    "INT32_BIAS",
-    "ROUNDINGS",
-    "Corrections",
-    "Layer",
-    "Moments",
-    "RoundingMethod",
-    "RoundingResult",
-    "quantize_network",
-    "round_weights",
-]
+ROUNDINGS: Registry = Registry(
+    {
+        "nearest": "mpq_onnx.rounding.nearest:NEAREST",
+        "adaptive": "mpq_onnx.rounding.adaptive:ADAPTIVE",
+    }
+)
+"""A layer.RoundingMethod each."""
+INT32_BIAS, FLOAT_BIAS = "int32", "float"
+BIASES = (INT32_BIAS, FLOAT_BIAS)

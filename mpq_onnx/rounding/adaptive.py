@@ -42,6 +42,9 @@ class AdaptiveRounding:
         return _flip(problem, best, floor, ceiling)
 
 
+ADAPTIVE = AdaptiveRounding()
+
+
 class _Problem:
     """The quadratic error of every output channel, in units of that channel's scale."""
 

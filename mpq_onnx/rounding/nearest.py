@@ -11,3 +11,6 @@ class NearestRounding:
 
     def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:
         return quantize(layer.weight, layer.scale, layer.zero_point, layer.levels)
+
+
+NEAREST = NearestRounding()

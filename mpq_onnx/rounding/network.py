@@ -20,25 +20,16 @@ from mpq_onnx.quantized_network import (
     QuantizedNetwork,
     activation_quantizer,
 )
-from mpq_onnx.rounding.adaptive import AdaptiveRounding
+from mpq_onnx.rounding import INT32_BIAS, ROUNDINGS
 from mpq_onnx.rounding.bias_scales import (
     BiasedProduct,
     with_raised_scales,
     with_scales_of_empty_channels,
     with_scales_of_empty_inputs,
 )
-from mpq_onnx.rounding.layer import RoundingMethod
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
-from mpq_onnx.rounding.nearest import NearestRounding
 from mpq_onnx.weights import PER_TENSOR, WeightGrid, WeightRules, channel_rows, weight_grid
 
-ROUNDINGS: dict[str, RoundingMethod] = {
-    "nearest": NearestRounding(),
-    "adaptive": AdaptiveRounding(),
-}
-
-INT32_BIAS, FLOAT_BIAS = "int32", "float"
-BIASES = (INT32_BIAS, FLOAT_BIAS)
 EMBEDDING_RULES = WeightRules("minmax")
 """A row of an embedding table at 8 bits gains nothing from a search of its range, and there are many rows."""
 

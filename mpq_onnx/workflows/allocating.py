@@ -27,7 +27,7 @@ from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.quantization import levels_of, stored_bits
 from mpq_onnx.quantized_network import DYNAMIC
 from mpq_onnx.report.card import bias_notes
-from mpq_onnx.rounding.network import FLOAT_BIAS
+from mpq_onnx.rounding import FLOAT_BIAS
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.weights import WeightRules
@@ -164,7 +164,7 @@ def allocate(
                 options.steps,
                 options.batch_size,
                 options.learning_rate,
-                options.penalty,
+                options.chosen_penalty,
                 options.seed,
                 options.labels,
                 options.width_choice,

@@ -3,66 +3,48 @@
 import math
 from dataclasses import dataclass
 
-from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.errors import UsageError
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
-from mpq_onnx.precision.items import GRANULARITIES
-from mpq_onnx.precision.methods import METHODS
-from mpq_onnx.precision.targets import AUTO, TARGETS
-from mpq_onnx.runtime.session import DEVICES
-from mpq_onnx.workflows.options import check_training
+from mpq_onnx.workflows.declared import NOISE, option
+from mpq_onnx.workflows.learning_options import GRANULARITIES, LearningOptions
 
 COMPAT_NONE = "none"
 COMPAT_GARG2021 = "garg2021"
 COMPATS = (COMPAT_NONE, COMPAT_GARG2021)
-ENERGY_TRAINING = ("method", "steps", "batch_size", "learning_rate", "penalty", "labels", "seed", "device")
-"""Options that mean the energies' training where there is noise; all others are of the digital allocation before it."""
 
 
 @dataclass(frozen=True)
-class EnergyOptions:
+class EnergyOptions(LearningOptions):
     """How to allocate energies; the budget is an argument of its own."""
 
-    noise: tuple[str, ...]
-    """Names in NOISE_MODELS; all act together."""
-    method: str = "refined"
-    granularity: str = "layer"
-    energy_levels: str = "any"
-    compat: str = COMPAT_NONE
-    steps: int = 150
-    batch_size: int = 32
-    learning_rate: float = 0.01
-    penalty: float | None = None
-    """None takes the noise model's own."""
-    labels: str = AUTO
-    """What the training holds the outputs to: auto, real, generated or distilled."""
-    repeats: int = 4
-    """Passes over the validation data with independent noise."""
-    seed: int = 0
-    device: str = "auto"
+    noise: tuple[str, ...] = option(
+        (), NOISE, "Energy per MAC under this noise instead of bits; several act together. Repeatable.",
+        choices="mpq_onnx.noise:NOISE_MODELS",
+    )  # fmt: skip
+    granularity: str = option(
+        "layer", NOISE, "An energy per layer or per output channel.", choices=GRANULARITIES
+    )
+    energy_levels: str = option(
+        "any",
+        NOISE,
+        "Energies that can be had: any, or whole repeats.",
+        choices="mpq_onnx.noise.energy_levels:ENERGY_LEVELS",
+    )
+    compat: str = option(
+        COMPAT_NONE, NOISE, "garg2021: fan-in of grouped convolutions as in the code of arXiv 2102.06365, for comparisons.",
+        choices="mpq_onnx.workflows.energy_options:COMPATS",
+    )  # fmt: skip
+    repeats: int = option(4, NOISE, "Passes over the validation data with independent noise.", least=1)
 
     def __post_init__(self) -> None:
         if not self.noise:
             raise UsageError(f"give --noise, one or several of {', '.join(NOISE_MODELS)}")
-        for name in self.noise:
-            check_choice("noise", name, NOISE_MODELS)
-        for option, choices in (
-            ("method", METHODS),
-            ("granularity", GRANULARITIES),
-            ("energy_levels", ENERGY_LEVELS),
-            ("compat", COMPATS),
-            ("labels", TARGETS),
-            ("device", DEVICES),
-        ):
-            check_choice(option.replace("_", "-"), getattr(self, option), choices)
-        for option in ("steps", "batch_size", "repeats"):
-            if getattr(self, option) < 1:
-                raise UsageError(f"{option.replace('_', '-')} {getattr(self, option)}: must be at least 1")
-        check_training(self.learning_rate, self.penalty)
+        super().__post_init__()
 
     @property
     def chosen_penalty(self) -> float:
-        """lambda."""
+        """lambda; the noise model's own, where none was given."""
         if self.penalty is not None:
             return self.penalty
         return max(NOISE_MODELS[name].penalty for name in self.noise)

@@ -1,99 +1,105 @@
-"""allocate's options: one typed record, checked before any work starts."""
+"""Options of an allocation of bits: one typed record, checked before any work starts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-from mpq_onnx.equalization import DEPTHWISE, EQUALIZATIONS
-from mpq_onnx.errors import UsageError, check_choice
-from mpq_onnx.mirror.width_choice import WIDTH_CHOICES
-from mpq_onnx.observers import OBSERVERS
-from mpq_onnx.placement import EMBEDDING_BITS, FIRST_LAST, INCLUDE, PLACEMENTS
-from mpq_onnx.precision.items import GRANULARITIES
-from mpq_onnx.precision.methods import METHODS
-from mpq_onnx.precision.resources import MEAN, RESOURCES
-from mpq_onnx.precision.targets import AUTO, TARGETS
-from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
-from mpq_onnx.quantized_network import ACTIVATION_RANGES, STATIC
-from mpq_onnx.rounding import BIASES, INT32_BIAS, ROUNDINGS
-from mpq_onnx.runtime.session import DEVICES
-from mpq_onnx.storage import STORAGES
-from mpq_onnx.weights import PER_CHANNEL, WEIGHT_OBSERVERS, WEIGHT_SCALES
+from mpq_onnx.errors import UsageError
+from mpq_onnx.quantization import MAXIMUM_BITS, counted_bits, levels_of
+from mpq_onnx.workflows.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, option
+from mpq_onnx.workflows.learning_options import GRANULARITIES, LearningOptions
+
+PENALTY = 2.0
+"""Of the papers, for bits."""
+SCHEMES = "mpq_onnx.quantization:SCHEMES"
+STATIC = "static"
 
 
 @dataclass(frozen=True)
-class AllocateOptions:
+class AllocateOptions(LearningOptions):
     """How to allocate; the budgets are arguments of their own."""
 
-    method: str = "refined"
-    granularity: str = "layer"
-    bit_choices: tuple[float, ...] = (2, 3, 4, 5, 6, 7, 8)
-    """Widths that a weight may get, whole or fractional; 0 prunes."""
-    activation_bit_choices: tuple[float, ...] | None = None
-    """Widths that an activation may get; None means those of the weights."""
-    activation_budget: str = MEAN
-    """mean or max: what the activations' budget is a budget of."""
-    placement: str = "all"
-    first_last: str = INCLUDE
-    """First and last layer: include, 8 or float."""
-    observer: str = "mse"
-    """For activation ranges."""
-    activation_scheme: str = ASYMMETRIC
-    activation_ranges: str = STATIC
-    """static, or dynamic: of each example."""
-    weight_observer: str = "mse"
-    weight_scheme: str = ASYMMETRIC
-    weight_scales: str = PER_CHANNEL
-    """channel or tensor: how many scales a weight has."""
-    equalization: str = DEPTHWISE
-    embedding_bits: int = EMBEDDING_BITS
-    """Of embedding tables, outside the budget; 0 leaves them float."""
-    bias: str = INT32_BIAS
-    rounding: str = "adaptive"
-    bias_correction: bool = True
-    variance_correction: bool = False
-    """Scale weights to have the float ones' variance in every channel."""
-    rounding_examples: int = 1024
-    """Examples that rounding and bias correction look at."""
-    storage: str = "int8"
-    steps: int = 150
-    batch_size: int = 32
-    learning_rate: float = 0.01
-    penalty: float = 2.0
-    labels: str = AUTO
-    """What the training holds the outputs to: auto, real, generated or distilled."""
-    width_choice: str = "nearest"
-    """nearest or stochastic: the width of a training step's forward pass."""
-    learned_ranges: bool = False
-    """Learn a factor on every range beside the widths."""
-    training_examples: int | None = None
-    """Take so many of the data, drawn by the seed, for calibration and training; None for all."""
-    seed: int = 0
-    device: str = "auto"
+    granularity: str = option(
+        "layer", METHOD, "A weight width per layer or per output channel.", choices=GRANULARITIES
+    )
+    bit_choices: tuple[float, ...] = option(
+        (2, 3, 4, 5, 6, 7, 8), METHOD, "Widths that a weight may get; fractions are fine, 0 prunes."
+    )
+    activation_bit_choices: tuple[float, ...] | None = option(
+        None,
+        METHOD,
+        "The same for activations, where they differ.",
+        shown_default="those of the weights from 1 up",
+    )
+    activation_budget: str = option(
+        "mean", METHOD, "What --activation-bits bounds: the mean, or the memory of the largest tensor.",
+        choices="mpq_onnx.precision.resources:RESOURCES",
+    )  # fmt: skip
+    observer: str = option(
+        "mse", QUANTIZERS, "How activation ranges are found.", choices="mpq_onnx.observers:OBSERVERS"
+    )
+    activation_scheme: str = option(
+        "asymmetric", QUANTIZERS, "Where zero stands among the levels.", choices=SCHEMES
+    )
+    activation_ranges: str = option(
+        STATIC,
+        QUANTIZERS,
+        "Calibrated ranges, or those of each example.",
+        choices="mpq_onnx.quantized_network:ACTIVATION_RANGES",
+    )
+    weight_observer: str = option(
+        "mse", QUANTIZERS, "How weight ranges are found.", choices="mpq_onnx.weights:WEIGHT_OBSERVERS"
+    )
+    weight_scheme: str = option(
+        "asymmetric", QUANTIZERS, "Where zero stands among the levels.", choices=SCHEMES
+    )
+    weight_scales: str = option(
+        "channel",
+        QUANTIZERS,
+        "A scale per output channel, or per tensor.",
+        choices="mpq_onnx.weights:WEIGHT_SCALES",
+    )
+    equalization: str = option(
+        "depthwise",
+        QUANTIZERS,
+        "Channels scaled so that one range suits them.",
+        choices="mpq_onnx.equalization:EQUALIZATIONS",
+    )
+    placement: str = option(
+        "all",
+        QUANTIZERS,
+        "Quantized activations (docs/placement.md).",
+        choices="mpq_onnx.placement:PLACEMENTS",
+    )
+    first_last: str = option(
+        "include", QUANTIZERS, "First and last layer: in the budget, 8 bits outside it, or float.",
+        choices="mpq_onnx.placement:FIRST_LAST",
+    )  # fmt: skip
+    embedding_bits: int = option(8, QUANTIZERS, "Of embedding tables, outside the budget; 0: float.")
+    bias: str = option("int32", QUANTIZERS, "How biases are stored.", choices="mpq_onnx.rounding:BIASES")
+    rounding: str = option(
+        "adaptive", ROUNDING, "How weights become integers.", choices="mpq_onnx.rounding:ROUNDINGS"
+    )
+    bias_correction: bool = option(True, ROUNDING, "Shift biases to keep every channel's mean.")
+    variance_correction: bool = option(False, ROUNDING, "Scale rounded weights back to their variance.")
+    rounding_examples: int = option(1024, ROUNDING, "Examples for rounding and bias correction.", least=1)
+    width_choice: str = option(
+        "nearest", TRAINING, "The width of a training step's forward pass.",
+        choices="mpq_onnx.precision.training_settings:WIDTH_CHOICES",
+    )  # fmt: skip
+    learned_ranges: bool = option(False, TRAINING, "Learn clipping ranges beside the widths.")
+    training_examples: int | None = option(
+        None, MACHINE, "Calibrate and train on so many, drawn by the seed.", least=1, shown_default="all"
+    )
+    storage: str = option(
+        "int8",
+        MACHINE,
+        "How integers lie in the file: int8 (fast) or packed (small).",
+        choices="mpq_onnx.storage:STORAGES",
+    )
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("method", METHODS),
-            ("granularity", GRANULARITIES),
-            ("activation_budget", RESOURCES),
-            ("placement", PLACEMENTS),
-            ("first_last", FIRST_LAST),
-            ("observer", OBSERVERS),
-            ("activation_scheme", SCHEMES),
-            ("activation_ranges", ACTIVATION_RANGES),
-            ("weight_observer", WEIGHT_OBSERVERS),
-            ("weight_scheme", SCHEMES),
-            ("weight_scales", WEIGHT_SCALES),
-            ("equalization", EQUALIZATIONS),
-            ("bias", BIASES),
-            ("rounding", ROUNDINGS),
-            ("labels", TARGETS),
-            ("width_choice", WIDTH_CHOICES),
-            ("storage", STORAGES),
-            ("device", DEVICES),
-        ):
-            check_choice(name.replace("_", "-"), getattr(self, name), choices)
+        super().__post_init__()
         if self.activation_ranges != STATIC and self.activation_scheme == "symmetric-unsigned":
             raise UsageError(
                 "activation-scheme symmetric-unsigned: needs --activation-ranges static, since an example's own range may be of"
@@ -104,11 +110,11 @@ class AllocateOptions:
             _check_widths("activation-bit-choices", self.activation_bit_choices, smallest=1)
         if not 0 <= self.embedding_bits <= MAXIMUM_BITS:
             raise UsageError(f"--embedding-bits {self.embedding_bits}: choose 0 (float) to {MAXIMUM_BITS}")
-        for name in ("rounding_examples", "steps", "batch_size", "training_examples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name.replace('_', '-')} {value}: must be at least 1")
-        check_training(self.learning_rate, self.penalty)
+
+    @property
+    def chosen_penalty(self) -> float:
+        """lambda."""
+        return PENALTY if self.penalty is None else self.penalty
 
     @property
     def activation_choices(self) -> tuple[float, ...]:
@@ -116,13 +122,6 @@ class AllocateOptions:
         if self.activation_bit_choices is not None:
             return self.activation_bit_choices
         return tuple(width for width in self.bit_choices if width >= 1)
-
-
-def check_training(learning_rate: float, penalty: float | None) -> None:
-    """Raise UsageError for numbers that no training can begin with."""
-    for name, value in (("learning-rate", learning_rate), ("penalty", penalty)):
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"{name} {value:g}: give a number above 0")
 
 
 def check_budgets(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> None:

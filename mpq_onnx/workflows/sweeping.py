@@ -6,7 +6,6 @@ A run writes its folder and, last of all, sweep.json in it; a sweep that is star
 """
 
 import csv
-import dataclasses
 import functools
 import io
 import itertools
@@ -29,12 +28,14 @@ from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import metric_columns
+from mpq_onnx.workflows import option_values
 from mpq_onnx.workflows.allocating import allocate
 from mpq_onnx.workflows.allocating_energy import allocate_energy
 from mpq_onnx.workflows.bench import CandidateResult
-from mpq_onnx.workflows.energy_options import ENERGY_TRAINING, EnergyOptions, check_energy_budget
+from mpq_onnx.workflows.energy_options import check_energy_budget
 from mpq_onnx.workflows.evaluating import evaluate
-from mpq_onnx.workflows.options import AllocateOptions, check_budgets
+from mpq_onnx.workflows.option_values import bits_request, noisy_requests
+from mpq_onnx.workflows.options import check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
 from mpq_onnx.workflows.requests import contents_of, request_text, state_request
 
@@ -48,9 +49,7 @@ SPENT = ("mean_weight_bits", "mean_activation_bits", "mean_energy_per_mac")
 BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
 LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise"})
 """Options whose value is a list itself: a list of lists runs over several."""
-BIT_OPTIONS = frozenset(field.name for field in dataclasses.fields(AllocateOptions))
-ENERGY_OPTIONS = frozenset(field.name for field in dataclasses.fields(EnergyOptions))
-KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, "per_channel", *BIT_OPTIONS, *ENERGY_OPTIONS})
+KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, *option_values.KNOWN})
 
 
 @dataclass(frozen=True)
@@ -150,37 +149,19 @@ def _values(name: str, value: Any) -> list[Any]:
 
 def _check(options: Mapping[str, Any]) -> None:
     """Raise UsageError for values that allocate would refuse."""
+    budgets = options.get("weight_bits"), options.get("activation_bits")
     try:
-        if options.get("noise"):
-            if "energy_per_mac" not in options:
-                raise UsageError("noise: give energy-per-mac, the mean that may be spent")
-            check_energy_budget(options["energy_per_mac"], _energy_options(options))
-        if options.get("weight_bits") is not None or options.get("activation_bits") is not None:
-            check_budgets(options.get("weight_bits"), options.get("activation_bits"), _bit_options(options))
-        elif not options.get("noise"):
-            check_budgets(None, None, AllocateOptions())
+        if not options.get("noise"):
+            check_budgets(*budgets, bits_request(options))
+            return
+        if "energy_per_mac" not in options:
+            raise UsageError("noise: give energy-per-mac, the mean that may be spent")
+        energies, widths = noisy_requests(options)
+        check_energy_budget(options["energy_per_mac"], energies)
+        if any(budget is not None for budget in budgets):
+            check_budgets(*budgets, widths)
     except TypeError as error:  # a value of another type than the option's
         raise UsageError(f"the sweep's configuration: {error}, in {json.dumps(dict(options))}") from error
-
-
-def _bit_options(options: Mapping[str, Any]) -> AllocateOptions:
-    noisy = bool(options.get("noise"))
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in options.items()
-        if name in BIT_OPTIONS and not (noisy and name in ENERGY_TRAINING and name not in ("seed", "device"))
-    }
-    if noisy:
-        given.pop("granularity", None)
-    return AllocateOptions(**given)
-
-
-def _energy_options(options: Mapping[str, Any]) -> EnergyOptions:
-    noise = options["noise"]
-    given = {name: value for name, value in options.items() if name in ENERGY_OPTIONS and name != "noise"}
-    if options.get("per_channel"):
-        given["granularity"] = "channel"
-    return EnergyOptions((noise,) if isinstance(noise, str) else tuple(noise), **given)
 
 
 def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[dict[str, Any]]:
@@ -249,7 +230,7 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
         weight_bits=options.get("weight_bits"),
         activation_bits=options.get("activation_bits"),
         validation=options.get("validation"),
-        options=_bit_options(options),
+        options=bits_request(options),
         shared=shared,
     )
     allocation = result.chosen.allocation
@@ -268,16 +249,16 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
 
 
 def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    quantized = options.get("weight_bits") is not None or options.get("activation_bits") is not None
+    energies, widths = noisy_requests(options)
     result = allocate_energy(
         model,
         options["data"],
         place,
         energy_per_mac=options["energy_per_mac"],
-        options=_energy_options(options),
+        options=energies,
         weight_bits=options.get("weight_bits"),
         activation_bits=options.get("activation_bits"),
-        digital=_bit_options(options) if quantized else None,
+        digital=widths,
         validation=options.get("validation"),
     )
     return {

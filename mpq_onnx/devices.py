@@ -1,0 +1,3 @@
+"""Where networks are computed."""
+
+DEVICES = ("auto", "cpu", "cuda")

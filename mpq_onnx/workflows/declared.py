@@ -1,0 +1,106 @@
+"""Options stated once: name, default, choices, limits and help of a request's field.
+
+The check of a request, the command line with its help, --config files, the axes of a sweep and the table in docs/options.md all
+read them here. Nothing heavy is imported for it: choices are named by where they are.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, get_args
+
+from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.registry import named
+
+METHOD, NOISE, QUANTIZERS, ROUNDING, TRAINING, MACHINE = (
+    "Method", "Noise", "Quantizers", "Rounding", "Training", "Data, files, machine"
+)  # fmt: skip
+HEADINGS = (METHOD, NOISE, QUANTIZERS, ROUNDING, TRAINING, MACHINE)
+KEY = "declared"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is said of an option beside its name, type and default."""
+
+    heading: str
+    help: str
+    choices: str | None = None
+    """`package.module:attribute` of the table or the tuple of its values."""
+    least: float | None = None
+    """Of a number."""
+    above: float | None = None
+    """The same, not reached."""
+    shown_default: str | None = None
+    """Where the default is None: what that means."""
+
+    def names(self) -> tuple[str, ...]:
+        """The choices; none where anything goes."""
+        return () if self.choices is None else tuple(named(self.choices))
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of a request."""
+
+    name: str
+    """With underscores."""
+    kind: type
+    """bool, int, float, str, or tuple for several."""
+    default: Any
+    declared: Declared
+
+    @property
+    def spelled(self) -> str:
+        """As on the command line, without the dashes before it."""
+        return self.name.replace("_", "-")
+
+    def check(self, value: Any) -> None:
+        """Raise UsageError for a value that is none."""
+        declared = self.declared
+        if value is None and self.default is None:
+            return
+        if declared.choices is not None:
+            for each in value if self.kind is tuple else (value,):
+                check_choice(self.spelled, each, declared.names())
+        elif self.kind in (int, float):
+            self._check_number(value)
+
+    def _check_number(self, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise UsageError(f"--{self.spelled}: {value!r} is no number")
+        number = float(value)
+        declared = self.declared
+        if declared.least is not None and not declared.least <= number < math.inf:
+            raise UsageError(f"{self.spelled} {number:g}: must be at least {declared.least:g}")
+        if declared.above is not None and not declared.above < number < math.inf:
+            raise UsageError(f"{self.spelled} {number:g}: give a number above {declared.above:g}")
+
+
+def option(default: Any, heading: str, text: str, **more: Any) -> Any:
+    """A field of a request; `more` are fields of Declared."""
+    return dataclasses.field(default=default, metadata={KEY: Declared(heading, text, **more)})
+
+
+def options_of(request: type) -> Iterator[Option]:
+    """The options that a request's class declares, in order."""
+    for field in dataclasses.fields(request):
+        if KEY in field.metadata:
+            yield Option(field.name, _kind(field.type), field.default, field.metadata[KEY])
+
+
+def check_options(request: Any) -> None:
+    """Raise UsageError for the first option whose value is none."""
+    for each in options_of(type(request)):
+        each.check(getattr(request, each.name))
+
+
+def _kind(annotation: Any) -> type:
+    """The type of a value, None aside."""
+    kinds = [each for each in get_args(annotation) if each is not type(None)]
+    origin = getattr(annotation, "__origin__", None)
+    if origin is tuple or any(getattr(each, "__origin__", None) is tuple for each in kinds):
+        return tuple
+    return kinds[0] if kinds else annotation  # type: ignore[no-any-return]
