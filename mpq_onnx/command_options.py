@@ -154,7 +154,7 @@ def allocation_options(command: Command) -> Command:
     declared = {
         each.name: each for request in (EnergyOptions, AllocateOptions) for each in options_of(request)
     }
-    for each in reversed(sorted(declared.values(), key=lambda each: HEADINGS.index(each.declared.heading))):
+    for each in reversed(declared.values()):
         command = _click_option(each)(command)
     for option in (per_channel_option, calibration_option, validation_option):
         command = option(command)

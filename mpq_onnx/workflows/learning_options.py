@@ -23,7 +23,7 @@ class LearningOptions:
         shown_default="2; 8 for thermal and weight noise",
     )  # fmt: skip
     labels: str = option(
-        "auto", TRAINING, "What outputs are held to: real labels, generated (the float model's choice) or distilled (its outputs)."
+        "auto", TRAINING, "Outputs are held to real labels, generated ones (the float model's) or distilled (its outputs);"
         " auto: real where there are any, else distilled.", choices="mpq_onnx.precision.training_settings:TARGETS",
     )  # fmt: skip
     seed: int = option(0, MACHINE, "Of all that is drawn.")
