@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import mpq_onnx
-from mpq_onnx.report.plots import plot_bits, plot_energy
 from mpq_onnx.report.tables import (
     energy_node_table,
     energy_result_table,
@@ -62,9 +61,8 @@ def bits(model: Path) -> None:
         rows[name] = (found.allocation, found.evaluation)
     print("test digits, all by onnxruntime")
     print(result_table(rows))
-    picture = OUTPUT / "bits_by_layer.png"
-    plot_bits(result.chosen.allocation, picture, "Digits network: bits by layer")
-    print(f"\nquantized model: {result.model_path}\npicture: {picture}\n")
+    print(f"\nquantized model: {result.model_path}")
+    draw(OUTPUT / "refined")
 
 
 def energy(model: Path) -> None:
@@ -85,9 +83,14 @@ def energy(model: Path) -> None:
     print(f"\n{energy_node_table(result.chosen.allocation, result.nodes)}\n")
     print(f"test digits, {REPEATS} repeats of the noise, all by onnxruntime")
     print(energy_result_table(rows))
-    picture = OUTPUT / "energy_by_layer.png"
-    plot_energy(result.chosen.allocation, picture, "Digits network under shot noise: energy by layer")
-    print(f"\n{energy_text(result.chosen.allocation)}\nnoisy model: {result.model_path}\npicture: {picture}")
+    print(f"\n{energy_text(result.chosen.allocation)}\nnoisy model: {result.model_path}")
+    draw(Path(result.folder))
+
+
+def draw(folder: Path) -> None:
+    """A page of what a run found, and its figures."""
+    drawn = mpq_onnx.report_folder(folder, folder / "report.html", figures=folder, figure_format="png")
+    print(f"page: {drawn.path}\npictures: {', '.join(drawn.figures)}\n")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def of_run(run: RunResults) -> list[Picture]:
     if run.allocation is not None:
         drawn.append(_bits(run.allocation))
     if run.energy is not None:
-        drawn += [_energies(run.energy), _energy_against(run.energy)]
+        drawn += [_energies(run.energy), _energy_shares(run.energy), _energy_against(run.energy)]
     drawn.append(
         _by_node(
             run.nodes,
@@ -127,13 +127,18 @@ def _bits(allocation: Allocation) -> Picture | None:
         (node.node, np.atleast_1d(node.activation_bits)) for node in allocation.nodes if node.activation_bits
     ]
     sides = [
-        side for side in (("weight bits", weights, BLUE), ("activation bits", outputs, ORANGE)) if side[1]
+        side
+        for side in (
+            ("weight bits", weights, BLUE, allocation.mean_weight_bits),
+            ("activation bits", outputs, ORANGE, allocation.mean_activation_bits),
+        )
+        if side[1]
     ]
     if not sides:
         return None
-    longest = max(len(entries) for _, entries, _ in sides)
+    longest = max(len(entries) for _, entries, *_ in sides)
     figure, *axes = _figure(_width(longest), 3.1 * len(sides), len(sides))
-    for one, (label, entries, colour) in zip(axes, sides, strict=True):
+    for one, (label, entries, colour, mean) in zip(axes, sides, strict=True):
         widths = [bits.astype(float) for _, bits in entries]
         means = np.array([each.mean() for each in widths])
         spread = np.array(
@@ -148,7 +153,7 @@ def _bits(allocation: Allocation) -> Picture | None:
             capsize=2,
         )
         one.yaxis.set_major_locator(MaxNLocator(integer=True))
-        _name(one, [name for name, _ in entries], label)
+        _name(one, [name for name, _ in entries], label, mean)
     return Picture("bits", "Bits by layer; whiskers are smallest and largest channel.", figure)
 
 
@@ -164,10 +169,23 @@ def _energies(energy: EnergyAllocation) -> Picture:
     )  # fmt: skip
     axes.set_yscale("log")
     unit = "aJ" if factor != 1.0 else energy.unit
-    _name(axes, [node.node for node in energy.nodes], f"energy per MAC, {unit}")
+    names = [node.node for node in energy.nodes]
+    _name(axes, names, f"energy per MAC, {unit}", energy.mean_energy_per_mac * factor)
     return Picture(
         "energy", f"Energy per MAC by layer ({unit}); whiskers are smallest and largest channel.", figure
     )
+
+
+def _energy_shares(energy: EnergyAllocation) -> Picture:
+    figure, axes = _figure(_width(len(energy.nodes)), 3.0)
+    places = range(len(energy.nodes))
+    shares = [100 * node.energy / energy.total_energy for node in energy.nodes]
+    axes.bar(places, shares, color=ORANGE, label="of the energy")
+    macs = [100 * node.macs / energy.macs for node in energy.nodes]
+    axes.plot(places, macs, "_", color=INK, markersize=10, label="of the MACs")
+    axes.legend(frameon=False)
+    _name(axes, [node.node for node in energy.nodes], "share, %")
+    return Picture("energy-shares", "Each layer's share of the energy, beside its share of the MACs.", figure)
 
 
 def _energy_against(energy: EnergyAllocation) -> Picture:
@@ -233,7 +251,12 @@ def _width(nodes: int) -> float:
     return max(7.0, INCHES_A_NODE * nodes + 1.5)
 
 
-def _name(axes: Axes, names: Sequence[str], label: str) -> None:
+def _name(axes: Axes, names: Sequence[str], label: str, mean: float | None = None) -> None:
+    """Name the nodes below; a mean is a line across."""
     axes.set_ylabel(label)
+    if mean is not None:
+        axes.axhline(mean, color=INK, linewidth=1, linestyle="--")
+        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8}
+        axes.annotate(f" mean {mean:.3g}", (1.0, mean), **place)
     axes.set_xlim(-0.8, len(names) - 0.2)
     axes.set_xticks(range(len(names)), list(names), rotation=90, fontsize=7)
