@@ -256,7 +256,8 @@ def _name(axes: Axes, names: Sequence[str], label: str, mean: float | None = Non
     axes.set_ylabel(label)
     if mean is not None:
         axes.axhline(mean, color=INK, linewidth=1, linestyle="--")
-        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8}
-        axes.annotate(f" mean {mean:.3g}", (1.0, mean), **place)
+        axes.annotate(
+            f" mean {mean:.3g}", (1.0, mean), xycoords=("axes fraction", "data"), va="center", fontsize=8
+        )
     axes.set_xlim(-0.8, len(names) - 0.2)
     axes.set_xticks(range(len(names)), list(names), rotation=90, fontsize=7)
