@@ -156,7 +156,7 @@ def deviations(model: str, noise: str, data: str, examples: int) -> dict:
     options = mpq_onnx.EnergyOptions((noise,), method="uniform")
     base = load_noise_free(model)
     bench = NoiseBench(base, base.open_data(data), None, options)
-    quiet = bench.at(QUIET_ENERGY, OUTPUT)
+    quiet = bench.at(QUIET_ENERGY, options, OUTPUT)
     (candidate,) = quiet.propose("uniform")
     modules = quiet.noisy_mirror(candidate).modules
     outputs = [bench.mirror.values[site.output] for site in bench.sites]
@@ -182,7 +182,7 @@ def predicted_deviation(module: NoisyMac, x: torch.Tensor, w: torch.Tensor) -> f
     """Root mean square of the noise at the node's output, for clean inputs."""
     (model,) = module.models
     if model.output_variance is not None:
-        viewed = module.geometry.view(module.geometry.mac(x, w, None))
+        viewed = module.geometry.view(module.geometry.mac(x, w, None), w)
         variance = module.unit_output_variance(model, x, w).expand_as(viewed)
     else:
         variance = module.geometry.mac(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
-from mpq_onnx.mirror.mac_geometry import MAC_GEOMETRIES, MacGeometry
+from mpq_onnx.mirror.mac_geometry import MacGeometry
 from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import EnergyLevels
 from mpq_onnx.noise.model import NoiseModel, Variance
@@ -54,11 +54,11 @@ class _Quantities:
 
     @property
     def input_square_sum(self) -> Tensor:
-        return self.geometry.input_square_sum(self.x, self.w)
+        return self.geometry.input_square_sum(self.x, self.w)  # type: ignore[no-any-return]
 
     @property
     def weight_square_sum(self) -> Tensor:
-        return self.geometry.weight_square_sum(self.x, self.w)
+        return self.geometry.weight_square_sum(self.x, self.w)  # type: ignore[no-any-return]
 
 
 class NoisyMac(nn.Module):
@@ -96,10 +96,10 @@ class NoisyMac(nn.Module):
             spread = self.geometry.over_weight(log_energy, w) * power
             held = AddNoise.apply(held, variance.sqrt() * self._normal(w), spread)  # type: ignore[assignment]
         y = self.geometry.mac(x, held, b)
-        noisy = viewed = self.geometry.view(y)
+        noisy = viewed = self.geometry.view(y, w)
         for power, models in self._by_power("output_variance"):
             variance = _sum([self.unit_output_variance(model, x, w) for model in models])
-            spread = self.geometry.over_output(log_energy) * power
+            spread = self.geometry.over_output(log_energy, w) * power
             noisy = AddNoise.apply(noisy, variance.sqrt() * self._normal(viewed), spread)  # type: ignore[assignment]
         return noisy.reshape(y.shape)
 
@@ -117,9 +117,10 @@ class NoisyMac(nn.Module):
 
         `w` is the weight without its noise: all noises together are what each does alone.
         """
-        ranges = None if self.weight_range is None else self.geometry.over_output(self.weight_range)
+        ranges = None if self.weight_range is None else self.geometry.over_output(self.weight_range, w)
         assert model.output_variance is not None
-        return self._variance(model.output_variance, x, w, ranges) * self.geometry.gain**2
+        variance, gain = self._variance(model.output_variance, x, w, ranges), self.geometry.gain()
+        return variance if gain is None else variance * gain**2
 
     @torch.no_grad()
     def unit_weight_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
@@ -177,7 +178,7 @@ def with_noise(
     for site in sites:
         check_ranges(site, noises)
         node = changed.values[site.output]
-        geometry = MAC_GEOMETRIES[site.op_type](site.op_type, node.kwargs)
+        geometry = MacGeometry(site.op_type, node.kwargs, device)
         module = NoisyMac(site, geometry, noises, energies[site.node], levels, generator).to(device)
         modules[site.node] = module
         name = f"noisy_{node.name}"

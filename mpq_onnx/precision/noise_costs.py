@@ -59,8 +59,8 @@ def _costs(
     geometry = module.geometry
     for index, model in enumerate(module.models):
         if model.output_variance is not None and output is not None:
-            squared = geometry.view(output.square()) * module.unit_output_variance(model, x, w)
-            total[:, index] += _by_item(squared, geometry.over_output(places), places)
+            squared = geometry.view(output.square(), w) * module.unit_output_variance(model, x, w)
+            total[:, index] += _by_item(squared, geometry.over_output(places, w), places)
         if model.weight_variance is not None and weight is not None:
             squared = weight.square() * module.unit_weight_variance(model, x, w)
             total[:, index] += _by_item(squared, geometry.over_weight(places, w), places)

@@ -8,16 +8,18 @@ import torch
 
 from mpq_onnx.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
+from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 from mpq_onnx.workflows.allocating import allocate
 from mpq_onnx.workflows.bench import Choice, choose, kept_note
 from mpq_onnx.workflows.energy_options import EnergyOptions, check_energy_budget
-from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free, output_signal_to_noise
+from mpq_onnx.workflows.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
 from mpq_onnx.workflows.noise_check import NoiseCheck, OutputNoise, check_noise
+from mpq_onnx.workflows.option_values import energy_options_by_name
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.output_notes import output_notes
-from mpq_onnx.workflows.requests import contents_of, request_text
+from mpq_onnx.workflows.requests import contents_of, file_state, request_text
 from mpq_onnx.workflows.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
 from mpq_onnx.workflows.run_folder import progress_folder
 
@@ -49,6 +51,7 @@ def allocate_energy(
     digital: AllocateOptions | None = None,
     validation: str | None = None,
     resume: bool = False,
+    shared: SharedWork | None = None,
 ) -> AllocateEnergyResult:
     """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
 
@@ -60,15 +63,22 @@ def allocate_energy(
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
+        shared: what earlier allocations of the same model have made already, in this process.
 
     Raises:
         UsageError: an option that is none, or a budget out of reach (found before any work starts).
         MpqOnnxError: see its other subclasses.
     """
     check_energy_budget(energy_per_mac, options)
-    folder = Path(output)
+    quantizes = weight_bits is not None or activation_bits is not None
+    digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
+    asked = {
+        "model": str(model), "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
+        "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
+    }  # fmt: skip
+    folder, shared = Path(output), shared or SharedWork()
     quantizing: tuple[str, ...] = ()
-    if weight_bits is not None or activation_bits is not None:
+    if digital is not None:
         quantized = allocate(
             model,
             data,
@@ -77,37 +87,42 @@ def allocate_energy(
             activation_bits=activation_bits,
             validation=validation,
             resume=resume,
-            options=digital_options(weight_bits, activation_bits, digital, options),
+            options=digital,
+            shared=shared,
         )
         model = quantized.model_path
         quantizing = quantized.notes
-    base = load_noise_free(model)
+    source = file_state(model)
+    base = shared.once(("noise-free", source), lambda: load_noise_free(model))
     dataset = base.open_data(data)
     held_out = base.open_data(validation) if validation is not None else None
+    contents = contents_of(base, data=dataset, validation=held_out)
     request = request_text(
-        contents_of(base, data=dataset, validation=held_out),
+        contents,
         options,
         data=data,
         validation=validation,
         energy_per_mac=energy_per_mac,
     )
     with progress_folder(folder, request, resume) as progress:
-        shared = NoiseBench(base, dataset, held_out, options)
-        bench = shared.at(energy_per_mac, progress)
+        common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
+        noisy = shared.once(("noise", common), lambda: NoiseBench(base, dataset, held_out, options))
+        bench = noisy.at(energy_per_mac, options, progress)
         choice = choose(bench.measure_all(bench.propose(options.method)))
         kept = choice.kept.result
         graph = bench.graph(choice.kept)
         # Few examples are gone through again and again: noise has to be seen often to be known.
-        positions = [index % len(shared.validation_set) for index in range(CHECKED_EXAMPLES)]
-        checked = shared.validation_set.part(positions)
-        ratios = measure_ratios(graph, checked, options.device, shared.mirror.outputs)
+        positions = [index % len(noisy.validation_set) for index in range(CHECKED_EXAMPLES)]
+        checked = noisy.validation_set.part(positions)
+        ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs)
         found = OutputNoise(ratios.outputs, ratios.output_noises)
         wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
         check = check_noise(len(positions), found, wanted)
         written = ResultFolder(progress, folder)
-        sources = Sources(data, shared.training, validation, shared.validation)
+        sources = Sources(data, noisy.training, validation, noisy.validation)
         written.write_model(graph, choice, sources, read_provenance(base.model).get("scaled_tensors"))
         kept.allocation.save(written.results / ENERGY_FILE)
+        written.write_configuration(asked)
         notes = (*_notes(energy_per_mac, options, choice), *output_notes(kept.evaluation))
         result = AllocateEnergyResult(
             **written.found(choice),

@@ -104,14 +104,20 @@ def sites_of(
     return sites
 
 
+COMMON_OPTIONS = ("noise", "compat", "seed", "device")
+
+
 class NoiseBench:
-    """What all budgets of one model, data set and set of options have in common: mirror, sites, data, costs."""
+    """What all allocations of one model, data set and noise have in common: mirror, sites, data, costs."""
 
     def __init__(
         self, base: FloatModel, dataset: Dataset, validation: Dataset | None, options: EnergyOptions
     ) -> None:
-        """Args: validation: see run_folder.split_validation."""
-        self.base, self.options = base, options
+        """Args:
+        validation: see run_folder.split_validation.
+        options: of which COMMON_OPTIONS are read.
+        """
+        self.base, self.seed, self.device = base, options.seed, options.device
         training_set, self.validation_set = split_validation(dataset, validation, options.seed)
         self.sites = find_mac_sites(base, training_set, options)
         device = torch_device(options.device)
@@ -123,9 +129,8 @@ class NoiseBench:
         self.baseline = Runner(base.model, options.device)
         self.shared = SharedWork()
 
-    def at(self, energy_per_mac: float, progress: Path) -> "EnergyBench":
+    def at(self, energy_per_mac: float, options: EnergyOptions, progress: Path) -> "EnergyBench":
         """The bench of one budget; `progress` is the folder for log and checkpoint."""
-        options = self.options
         problem = EnergyProblem(
             mirror=self.mirror,
             sites=self.sites,
@@ -144,20 +149,19 @@ class NoiseBench:
             data=self.training,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
-            shared=self.shared,
+            shared=self.shared.part(options.granularity),
         )
-        return EnergyBench(self, problem)
+        return EnergyBench(self, problem, options)
 
-    def evaluate(self, allocation: EnergyAllocation, dataset: Dataset) -> Evaluation:
+    def evaluate(self, allocation: EnergyAllocation, dataset: Dataset, repeats: int) -> Evaluation:
         """By onnxruntime, against the noise-free model."""
-        options = self.options
         return evaluate_noisy(
             self.graph(allocation),
             dataset,
             self.baseline,
-            repeats=options.repeats,
-            seed=options.seed,
-            device=options.device,
+            repeats=repeats,
+            seed=self.seed,
+            device=self.device,
         )
 
     def graph(self, allocation: EnergyAllocation) -> ir.Model:
@@ -170,19 +174,19 @@ class EnergyBench(Bench[EnergyAllocation]):
 
     problem: EnergyProblem
 
-    def __init__(self, shared: NoiseBench, problem: EnergyProblem) -> None:
-        self.shared, self.problem = shared, problem
+    def __init__(self, shared: NoiseBench, problem: EnergyProblem, options: EnergyOptions) -> None:
+        self.shared, self.problem, self.options = shared, problem, options
 
-    def best(self, method: str) -> Candidate:
+    def best(self) -> Candidate:
         """The one to keep (see keeping); not measured where there is nothing to choose from."""
-        candidates = self.propose(method)
+        candidates = self.propose(self.options.method)
         return candidates[0] if len(candidates) == 1 else choose(self.measure_all(candidates)).kept.candidate
 
     def measure(self, candidate: Candidate) -> Finished[EnergyAllocation]:
         """Write and evaluate it."""
         begin(f"candidate {candidate.name}")
         allocation = self.allocation(candidate)
-        evaluation = self.shared.evaluate(allocation, self.shared.validation_set)
+        evaluation = self.shared.evaluate(allocation, self.shared.validation_set, self.options.repeats)
         noisy = self.noisy_mirror(candidate)
         noisy.generator.manual_seed(MEASURING_SEED)
         distance = mean_distance(noisy.mirror.module.forward, self.shared.validation.batches(SCORE_BATCH))
@@ -203,7 +207,7 @@ class EnergyBench(Bench[EnergyAllocation]):
 
     def allocation(self, candidate: Candidate) -> EnergyAllocation:
         """The energies, with every choice that the file depends on."""
-        options, problem = self.shared.options, self.problem
+        options, problem = self.options, self.problem
         settings = EnergySettings(
             noise=options.noises,
             method=candidate.name,

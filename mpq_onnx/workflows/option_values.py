@@ -1,5 +1,6 @@
 """From options by name, as a command line, a configuration or a sweep gives them, to the requests that they make."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,14 @@ def noisy_requests(options: Mapping[str, Any]) -> tuple[EnergyOptions, AllocateO
         EnergyOptions(**_given(options, energies), granularity=granularity),
         AllocateOptions(**_given(options, widths)),
     )
+
+
+def energy_options_by_name(options: EnergyOptions, digital: AllocateOptions | None) -> dict[str, Any]:
+    """What makes the same requests again (see noisy_requests); `digital` None where a quantized model was given."""
+    named = dataclasses.asdict(options)
+    by_channel = named.pop("granularity") == CHANNEL
+    widths = {} if digital is None else dataclasses.asdict(digital)
+    return {**widths, **named, PER_CHANNEL: by_channel}
 
 
 def _given(options: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

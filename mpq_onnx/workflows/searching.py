@@ -27,6 +27,7 @@ from mpq_onnx.workflows.evaluating import evaluate
 from mpq_onnx.workflows.gates import check_goal
 from mpq_onnx.workflows.gates import reached as figures_of
 from mpq_onnx.workflows.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.workflows.option_values import energy_options_by_name
 from mpq_onnx.workflows.options import AllocateOptions, check_budgets
 from mpq_onnx.workflows.preparation import load_float_model
 from mpq_onnx.workflows.requests import contents_of, request_text, state_request
@@ -126,7 +127,7 @@ def search_energy(
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**dataclasses.asdict(digital), **budgets}
     _prepare(folder, request_text(contents, options, **specs, digital=widths))
-    request = {**widths, "model": str(model), **specs, **_energy_names(options)}
+    request = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
     _write_configuration(folder, goals, interval, request)
     if digital is not None:
         path = folder / DIGITAL_FOLDER / MODEL_FILE
@@ -144,11 +145,11 @@ def search_energy(
     bench = NoiseBench(base, training_set, held_out, options)
 
     def probe(budget: float, place: Path) -> Evaluation:
-        at_budget = bench.at(budget, place)
-        allocation = at_budget.allocation(at_budget.best(options.method))
+        at_budget = bench.at(budget, options, place)
+        allocation = at_budget.allocation(at_budget.best())
         allocation.save(place / ENERGY_FILE)
         save_model(bench.graph(allocation), place / MODEL_FILE)
-        return bench.evaluate(allocation, test_set)
+        return bench.evaluate(allocation, test_set, options.repeats)
 
     return _bisect(folder, probe, goals, interval)
 
@@ -226,12 +227,6 @@ def _write_configuration(
     asked = {"min": [f"{goal.metric}={goal.least!r}" for goal in goals]}
     ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
     write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
-
-
-def _energy_names(options: EnergyOptions) -> dict[str, Any]:
-    """The options by their names on the command line."""
-    named = dataclasses.asdict(options)
-    return {**named, "per_channel": named.pop("granularity") == "channel"}
 
 
 def _bisect(

@@ -210,7 +210,7 @@ def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, An
     row: dict[str, Any] = {"run": run.name, **options}
     try:
         if options.get("noise"):
-            row |= _energy_row(model, options, place)
+            row |= _energy_row(model, options, place, shared)
         else:
             row |= _bits_row(model, options, place, shared)
         if options.get("test"):
@@ -248,7 +248,7 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
     }
 
 
-def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str, Any]:
+def _energy_row(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
     energies, widths = noisy_requests(options)
     result = allocate_energy(
         model,
@@ -260,6 +260,7 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path) -> dict[str
         activation_bits=options.get("activation_bits"),
         digital=widths,
         validation=options.get("validation"),
+        shared=shared,
     )
     return {
         "kept": result.chosen.name,
