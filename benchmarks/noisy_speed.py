@@ -24,8 +24,6 @@ import mpq_onnx
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import clone, model_bytes
-from mpq_onnx.noise import NOISE_MODELS
-from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.precision.energies import EnergyProblem
@@ -34,6 +32,7 @@ from mpq_onnx.precision.training import learning
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_loop import training_step
 from mpq_onnx.precision.training_settings import TrainingSettings
+from mpq_onnx.registries import ENERGY_LEVELS, NOISE_MODELS
 from mpq_onnx.runtime.evaluation import evaluate_runner
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner

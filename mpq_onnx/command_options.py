@@ -1,6 +1,6 @@
 """The command line's options: those of a request are made from its class, the others that commands share stand here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
@@ -71,22 +71,22 @@ config_option = click.option(
 
 
 class Choice(click.ParamType):
-    """One of the names in a table, which is looked into when it is needed; others are refused by the request."""
+    """One of the names in a table; others are refused by the request."""
 
     name = "choice"
 
-    def __init__(self, names: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(self, names: Collection[str]) -> None:
         self.names = names
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """The names, in the help."""
-        return f"[{'|'.join(self.names())}]"
+        return f"[{'|'.join(self.names)}]"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The names that begin so."""
-        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
 
 
 KINDS = {int: click.INT, float: click.FLOAT, str: click.STRING}
@@ -101,11 +101,11 @@ def _click_option(each: Option) -> Callable[[Command], Command]:
         return click.option(
             f"{flag}/--no-{each.spelled}", default=each.default, show_default=True, **settings
         )
-    if each.kind is tuple and declared.choices is not None:
-        return click.option(flag, multiple=True, type=Choice(declared.names), **settings)
+    if each.kind is tuple and declared.choices:
+        return click.option(flag, multiple=True, type=Choice(declared.choices), **settings)
     kind = NumberList() if each.kind is tuple else KINDS[each.kind]
-    if declared.choices is not None:
-        kind = Choice(declared.names)
+    if declared.choices:
+        kind = Choice(declared.choices)
     default = ",".join(map(str, each.default)) if isinstance(each.default, tuple) else each.default
     shown = declared.shown_default if each.default is None else True
     return click.option(flag, default=default, type=kind, show_default=shown or False, **settings)

@@ -9,9 +9,6 @@ from mpq_onnx.calibration import Calibration
 from mpq_onnx.quantization import SMALLEST_SCALE, levels_of
 from mpq_onnx.weights import QuantizedWeight
 
-STATIC, DYNAMIC = "static", "dynamic"
-ACTIVATION_RANGES = (STATIC, DYNAMIC)
-
 
 @dataclass(frozen=True)
 class ActivationQuantizer:

@@ -10,15 +10,18 @@ T = TypeVar("T")
 class Registry(MutableMapping[str, T]):
     """By name; so that the names can be listed without what heavy modules need."""
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        """Args: places: `package.module:attribute` by name."""
-        self._entries: dict[str, Any] = dict(places)
+    def __init__(self, home: str, places: Mapping[str, str]) -> None:
+        """Args: places: `module:attribute` in package `home` by name, or `:attribute` of the module `home`."""
+        self._entries: dict[str, Any] = {
+            name: f"{home}{'' if place.startswith(':') else '.'}{place}" for name, place in places.items()
+        }
         self._waiting = set(places)
 
     def __getitem__(self, name: str) -> T:
         """The object; imported the first time."""
         if name in self._waiting:
-            self._entries[name] = named(self._entries[name])
+            module, _, attribute = self._entries[name].partition(":")
+            self._entries[name] = getattr(importlib.import_module(module), attribute)
             self._waiting.discard(name)
         return self._entries[name]  # type: ignore[no-any-return]
 
@@ -36,9 +39,3 @@ class Registry(MutableMapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._entries)
-
-
-def named(place: str) -> Any:
-    """The object at `package.module:attribute`."""
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)

@@ -8,8 +8,10 @@ import numpy as np
 
 from mpq_onnx.observers.range_search import best_range
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, Scheme, dequantize, levels_of, quantize
+from mpq_onnx.registries import PER_CHANNEL, PER_TENSOR, WEIGHT_OBSERVERS
 
 RangeFinder = Callable[[np.ndarray, np.ndarray, Scheme], tuple[np.ndarray, np.ndarray]]
+"""Of registries.WEIGHT_OBSERVERS."""
 
 
 def min_max_range(rows: np.ndarray, levels: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
@@ -20,11 +22,6 @@ def min_max_range(rows: np.ndarray, levels: np.ndarray, scheme: Scheme) -> tuple
 def least_error_range(rows: np.ndarray, levels: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     """The range with the least squared error, for every row."""
     return best_range(rows, levels, scheme=scheme)
-
-
-WEIGHT_OBSERVERS: dict[str, RangeFinder] = {"mse": least_error_range, "minmax": min_max_range}
-PER_CHANNEL, PER_TENSOR = "channel", "tensor"
-WEIGHT_SCALES = (PER_CHANNEL, PER_TENSOR)
 
 
 @dataclass(frozen=True)

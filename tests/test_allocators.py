@@ -13,12 +13,12 @@ from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import LearnedWidth
 from mpq_onnx.placement import find_sites
 from mpq_onnx.precision.fisher import measured_costs
-from mpq_onnx.precision.methods import METHODS
 from mpq_onnx.precision.training import train_levels
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.quantization import fake_quantize, levels_of
+from mpq_onnx.registries import METHODS
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.weights import WeightRules
 from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration

@@ -7,16 +7,18 @@ import pytest
 
 import mpq_onnx
 from mpq_onnx.cli import cli, main
-from mpq_onnx.equalization import EQUALIZATIONS
-from mpq_onnx.noise import NOISE_MODELS
-from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
-from mpq_onnx.observers import OBSERVERS
-from mpq_onnx.placement import PLACEMENTS
-from mpq_onnx.precision.methods import METHODS
 from mpq_onnx.quantization import SCHEMES
-from mpq_onnx.rounding import ROUNDINGS
-from mpq_onnx.storage import STORAGES
-from mpq_onnx.weights import WEIGHT_OBSERVERS
+from mpq_onnx.registries import (
+    ENERGY_LEVELS,
+    EQUALIZATIONS,
+    METHODS,
+    NOISE_MODELS,
+    OBSERVERS,
+    PLACEMENTS,
+    ROUNDINGS,
+    STORAGES,
+    WEIGHT_OBSERVERS,
+)
 
 
 def test_the_command_line_has_the_defaults_and_names_the_choices_of_its_requests() -> None:

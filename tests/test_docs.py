@@ -16,10 +16,9 @@ from mpq_onnx.cli import cli
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.json_document import load_schema
 from mpq_onnx.metadata import MODEL_FACTS
-from mpq_onnx.noise import NOISE_MODELS
-from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.ops.noisy_function import NOISE_ATTRIBUTES
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
+from mpq_onnx.registries import ENERGY_LEVELS, NOISE_MODELS
 from mpq_onnx.tasks import TASKS
 from mpq_onnx.workflows.energy_options import COMPATS
 

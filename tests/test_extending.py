@@ -9,15 +9,14 @@ from test_allocators import make_problem as width_problem
 from test_cli import run_inside
 from test_energy import make_problem as energy_problem
 
-from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.model import RELATIVE, Mac, NoiseModel
 from mpq_onnx.noise.trade_off import least_noise
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.knapsack import allocate_widths, select
-from mpq_onnx.precision.methods import METHODS
 from mpq_onnx.precision.problem import Candidate, Problem
-from mpq_onnx.precision.resources import MEAN, RESOURCES, Resource
+from mpq_onnx.precision.resources import MEAN, Resource
 from mpq_onnx.precision.widths import WidthSide
+from mpq_onnx.registries import METHODS, NOISE_MODELS, RESOURCES
 
 
 def total_bytes(sizes: np.ndarray, bits: np.ndarray) -> np.ndarray:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.observers.range_search import best_range, squared_error
 from mpq_onnx.observers.streaming_histogram import StreamingHistogram
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.registries import OBSERVERS
 
 
 def batches(seed: int = 0, count: int = 20) -> list[np.ndarray]:

@@ -11,17 +11,15 @@ from conftest import make_cnn
 from onnx import numpy_helper
 
 import mpq_onnx
-from mpq_onnx.equalization import EQUALIZATIONS
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRules, WidthTable
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
 from mpq_onnx.placement import ActivationSite
 from mpq_onnx.precision.items import activation_items
-from mpq_onnx.precision.resources import RESOURCES
 from mpq_onnx.precision.training_data import TrainingBatch
-from mpq_onnx.precision.training_settings import TARGETS, WIDTH_CHOICES
 from mpq_onnx.precision.widths import WidthSide
+from mpq_onnx.registries import EQUALIZATIONS, RESOURCES, TARGETS, WIDTH_CHOICES
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.tasks import Answer
 from mpq_onnx.workflows.preparation import load_float_model

@@ -13,7 +13,7 @@ from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.placement import find_sites
 from mpq_onnx.quantized_network import QuantizedNetwork
-from mpq_onnx.rounding import ROUNDINGS
+from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layer import Layer, Moments
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
 from mpq_onnx.runtime.tensors import tensor_shapes

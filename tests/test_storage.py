@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from mpq_onnx.model_file import model_bytes
-from mpq_onnx.storage import STORAGES
+from mpq_onnx.registries import STORAGES
 from mpq_onnx.weights import WeightRules, channel_rows, quantize_to_nearest, weight_grid
 
 

@@ -11,10 +11,10 @@ from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.mac_geometry import MacGeometry
-from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import EnergyLevels
 from mpq_onnx.noise.model import NoiseModel, Variance
 from mpq_onnx.placement.mac_sites import MacSite
+from mpq_onnx.registries import NOISE_MODELS
 
 
 class AddNoise(torch.autograd.Function):

@@ -1,5 +1,5 @@
 """Which allowed width stands for a learned one in the forward pass; a rule is one function and one line in
-precision.training_settings.WIDTH_CHOICES."""
+registries.WIDTH_CHOICES."""
 
 from collections.abc import Callable
 

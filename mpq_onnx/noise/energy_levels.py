@@ -1,7 +1,7 @@
 """Which energies an accelerator can give a MAC: any, or whole repeats of one operation whose results are averaged.
 
-A new kind of levels is one class and one line in ENERGY_LEVELS. The methods take torch tensors; only operators and methods of
-theirs are called.
+A new kind of levels is one class and one line in registries.ENERGY_LEVELS. The methods take torch tensors; only operators and
+methods of theirs are called.
 """
 
 from dataclasses import dataclass
@@ -90,4 +90,4 @@ def _at_price(costs: np.ndarray, price: float) -> np.ndarray:
     return np.floor(0.5 + np.sqrt(0.25 + costs / price)).clip(min=1.0)
 
 
-ENERGY_LEVELS: dict[str, EnergyLevels] = {levels.name: levels for levels in (EnergyLevels(), Repeats())}
+ANY, REPEATS = EnergyLevels(), Repeats()

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.model import PHOTONS, RELATIVE
+from mpq_onnx.registries import NOISE_MODELS
 
 ATTOJOULES_PER_PHOTON = 0.128
 """At 1.55 um."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.model import Variance
 from mpq_onnx.ops import GEOMETRIES, Geometry
 from mpq_onnx.ops.geometry import Declared, attribute_type, attribute_value, real
+from mpq_onnx.registries import NOISE_MODELS
 
 if TYPE_CHECKING:
     from onnxscript import OpBuilder

@@ -18,8 +18,8 @@ from mpq_onnx.model_file import add_initializer
 from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
 from mpq_onnx.quantization import dequantize
 from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
-from mpq_onnx.storage import WeightWriter
 from mpq_onnx.storage.dequantize import dequantize_node
+from mpq_onnx.storage.writer import WeightWriter
 
 
 class InsertQdqPass(ir.passes.InPlacePass):

@@ -1,18 +1,16 @@
 """Which tensors get a quantizer: a placement looks at a float graph and lists its quantization sites.
 
-One placement a file; a new one is one file and one line in PLACEMENTS.
+One placement a file; a new one is one file and one line in registries.PLACEMENTS.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import onnx_ir as ir
 
 from mpq_onnx.graph.example_layout import Layouts
-from mpq_onnx.graph.roles import Role, ValueRoles, value_roles
-from mpq_onnx.placement import activation_functions, all_outputs, before_activation, mac_inputs
+from mpq_onnx.graph.roles import Role, value_roles
 from mpq_onnx.placement.embeddings import EMBEDDING_BITS, embedding_sites
-from mpq_onnx.placement.first_and_last import FIRST_LAST, INCLUDE, fix_first_and_last
+from mpq_onnx.placement.first_and_last import fix_first_and_last
 from mpq_onnx.placement.graph_roles import quantized_source
 from mpq_onnx.placement.sites import (
     ActivationSite,
@@ -25,15 +23,7 @@ from mpq_onnx.placement.sites import (
     weight_sites,
     with_sources,
 )
-
-Placement = Callable[[ir.Model, Shapes, ValueRoles], tuple[ActivationSite, ...]]
-
-PLACEMENTS: dict[str, Placement] = {
-    "all": all_outputs.activation_sites,
-    "before-activation": before_activation.activation_sites,
-    "gemm": mac_inputs.activation_sites,
-    "relu": activation_functions.activation_sites,
-}
+from mpq_onnx.registries import INCLUDE, PLACEMENTS
 
 
 def find_sites(
@@ -80,11 +70,7 @@ def find_sites(
 
 __all__ = [
     "EMBEDDING_BITS",
-    "FIRST_LAST",
-    "INCLUDE",
-    "PLACEMENTS",
     "ActivationSite",
-    "Placement",
     "ProductSite",
     "Shapes",
     "Sites",

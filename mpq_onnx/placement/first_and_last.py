@@ -7,10 +7,9 @@ budget; "float" leaves both in float.
 import dataclasses
 
 from mpq_onnx.placement.sites import Sites, with_sources
+from mpq_onnx.registries import EIGHT_BITS, FLOAT, INCLUDE
 
-INCLUDE = "include"
-FIRST_LAST_BITS = {"8": 8, "float": 0}
-FIRST_LAST = (INCLUDE, *FIRST_LAST_BITS)
+FIRST_LAST_BITS = {EIGHT_BITS: 8, FLOAT: 0}
 
 
 def fix_first_and_last(sites: Sites, choice: str) -> Sites:

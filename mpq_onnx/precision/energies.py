@@ -10,7 +10,6 @@ import numpy as np
 from mpq_onnx.errors import ModelError
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
-from mpq_onnx.noise import NOISE_MODELS
 from mpq_onnx.noise.energy_levels import EnergyLevels
 from mpq_onnx.noise.trade_off import least_noise
 from mpq_onnx.placement.mac_sites import MacSite
@@ -18,6 +17,7 @@ from mpq_onnx.precision.energy_learner import EnergyLearner
 from mpq_onnx.precision.items import Items, energy_items
 from mpq_onnx.precision.noise_costs import NoiseCosts
 from mpq_onnx.precision.problem import ENERGIES, CostMeter, Precision, Problem
+from mpq_onnx.registries import NOISE_MODELS
 
 SMALLEST_SHARE = 0.01
 """No item gets less than this share of the mean: an estimate of zero sensitivity is never quite true."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from mpq_onnx.placement import ActivationSite, WeightSite
 from mpq_onnx.placement.mac_sites import MacSite
-from mpq_onnx.precision.granularity import CHANNEL
 from mpq_onnx.quantization import counted_bits
+from mpq_onnx.registries import CHANNEL
 
 Levels = dict[str, float | tuple[float, ...]]
 """Chosen width or energy by tensor or node: one, or one per output channel."""

@@ -1,6 +1,6 @@
 """What a budget of bits is a budget of: the mean over all elements, or what the largest tensor may take.
 
-A resource is a few functions and one line in RESOURCES. Formulas are written for numpy arrays and torch tensors alike.
+A resource is a few functions and one line in registries.RESOURCES. Formulas are for numpy arrays and torch tensors alike.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,4 @@ def fill_peak(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarray
 
 
 MEAN = "mean"
-RESOURCES: dict[str, Resource] = {
-    MEAN: Resource(mean_bits, allocate_widths),
-    "max": Resource(peak_bits, fill_peak),
-}
+MEAN_BITS, PEAK_BITS = Resource(mean_bits, allocate_widths), Resource(peak_bits, fill_peak)

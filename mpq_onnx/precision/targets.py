@@ -1,4 +1,4 @@
-"""What the training holds the network's outputs to; a target is one function and one line in training_settings.TARGETS.
+"""What the training holds the network's outputs to; a target is one function and one line in registries.TARGETS.
 
 real: cross entropy with the data's labels. generated: cross entropy with the float model's own answers, as for data without
 labels (arXiv 2102.06366). distilled: the distance from the float model's outputs. auto: real where there are labels, else

@@ -11,7 +11,7 @@ from mpq_onnx.precision.problem import Learner, Precision, Problem
 from mpq_onnx.precision.task_loss import mean_distance
 from mpq_onnx.precision.training_data import TrainingBatch
 from mpq_onnx.precision.training_loop import Learning, TrainingRun, train
-from mpq_onnx.precision.training_settings import TARGETS
+from mpq_onnx.registries import TARGETS
 
 SEED_STRIDE = 2**32
 """Between what two seeds of the user's draw: more steps than anyone trains."""

@@ -2,17 +2,7 @@
 
 from dataclasses import dataclass
 
-from mpq_onnx.registry import Registry
-
 AUTO = "auto"
-TARGETS: Registry = Registry(
-    {name: f"mpq_onnx.precision.targets:{name}" for name in (AUTO, "real", "generated", "distilled")}
-)
-"""(outputs, batch) -> the mean loss over the batch."""
-WIDTH_CHOICES: Registry = Registry(
-    {name: f"mpq_onnx.mirror.width_choice:{name}" for name in ("nearest", "stochastic")}
-)
-"""Which allowed width stands for a learned one in the forward pass."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from mpq_onnx.mirror.quantized import (
     with_quantizers,
 )
 from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, Precision
-from mpq_onnx.precision.training_settings import WIDTH_CHOICES
 from mpq_onnx.quantization import SCHEMES, levels_of
 from mpq_onnx.quantized_network import activation_quantizer
+from mpq_onnx.registries import WIDTH_CHOICES
 from mpq_onnx.weights import along_axis
 
 if TYPE_CHECKING:

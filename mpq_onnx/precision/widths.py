@@ -16,9 +16,10 @@ from mpq_onnx.placement import Sites, WeightSite
 from mpq_onnx.precision.activation_costs import ActivationCosts
 from mpq_onnx.precision.items import WidthItems, activation_items, weight_items
 from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, CostMeter, Precision, Problem
-from mpq_onnx.precision.resources import MEAN, RESOURCES, Resource
+from mpq_onnx.precision.resources import MEAN, Resource
 from mpq_onnx.precision.weight_costs import WeightCosts
 from mpq_onnx.precision.width_learner import WidthLearner, build_learner
+from mpq_onnx.registries import RESOURCES
 from mpq_onnx.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 
 

@@ -14,13 +14,12 @@ from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
 from mpq_onnx.placement import Sites, WeightUse
 from mpq_onnx.quantization import SMALLEST_SCALE
 from mpq_onnx.quantized_network import (
-    DYNAMIC,
     ActivationQuantizer,
     DynamicQuantizer,
     QuantizedNetwork,
     activation_quantizer,
 )
-from mpq_onnx.rounding import INT32_BIAS, ROUNDINGS
+from mpq_onnx.registries import DYNAMIC, INT32_BIAS, PER_TENSOR, ROUNDINGS
 from mpq_onnx.rounding.bias_scales import (
     BiasedProduct,
     with_raised_scales,
@@ -28,7 +27,7 @@ from mpq_onnx.rounding.bias_scales import (
     with_scales_of_empty_inputs,
 )
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
-from mpq_onnx.weights import PER_TENSOR, WeightGrid, WeightRules, channel_rows, weight_grid
+from mpq_onnx.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 
 EMBEDDING_RULES = WeightRules("minmax")
 """A row of an embedding table at 8 bits gains nothing from a search of its range, and there are many rows."""

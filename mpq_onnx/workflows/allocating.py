@@ -25,9 +25,8 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.quantization import levels_of, stored_bits
-from mpq_onnx.quantized_network import DYNAMIC
+from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
-from mpq_onnx.rounding import FLOAT_BIAS
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.weights import WeightRules

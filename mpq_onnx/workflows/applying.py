@@ -10,15 +10,13 @@ from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
-from mpq_onnx.placement import PLACEMENTS, find_sites
+from mpq_onnx.placement import find_sites
 from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.registries import PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVERS
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
-from mpq_onnx.rounding import ROUNDINGS
 from mpq_onnx.runtime.tensors import tensor_facts
-from mpq_onnx.storage import STORAGES
-from mpq_onnx.weights import WEIGHT_OBSERVERS
 from mpq_onnx.workflows.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.workflows.options import AllocateOptions
 from mpq_onnx.workflows.preparation import (

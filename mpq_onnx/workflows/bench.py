@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 
 import onnx_ir as ir
 
-from mpq_onnx.precision.methods import METHODS
 from mpq_onnx.precision.methods.uniform import NAME as UNIFORM
 from mpq_onnx.precision.methods.uniform import WHOLE_NAME as WHOLE_UNIFORM
 from mpq_onnx.precision.problem import Candidate, Problem
 from mpq_onnx.quantized_network import QuantizedNetwork
+from mpq_onnx.registries import METHODS
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.workflows.keeping import best_of
 

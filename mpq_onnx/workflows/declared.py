@@ -1,18 +1,17 @@
 """Options stated once: name, default, choices, limits and help of a request's field.
 
 The check of a request, the command line with its help, --config files, the axes of a sweep and the table in docs/options.md all
-read them here. Nothing heavy is imported for it: choices are named by where they are.
+read them here.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, get_args
 
 from mpq_onnx.errors import UsageError, check_choice
-from mpq_onnx.registry import named
 
 METHOD, NOISE, QUANTIZERS, ROUNDING, TRAINING, MACHINE = (
     "Method", "Noise", "Quantizers", "Rounding", "Training", "Data, files, machine"
@@ -27,18 +26,14 @@ class Declared:
 
     heading: str
     help: str
-    choices: str | None = None
-    """`package.module:attribute` of the table or the tuple of its values."""
+    choices: Collection[str] = ()
+    """None where anything goes."""
     least: float | None = None
     """Of a number."""
     above: float | None = None
     """The same, not reached."""
     shown_default: str | None = None
     """Where the default is None: what that means."""
-
-    def names(self) -> tuple[str, ...]:
-        """The choices; none where anything goes."""
-        return () if self.choices is None else tuple(named(self.choices))
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,9 @@ class Option:
         declared = self.declared
         if value is None and self.default is None:
             return
-        if declared.choices is not None:
+        if declared.choices:
             for each in value if self.kind is tuple else (value,):
-                check_choice(self.spelled, each, declared.names())
+                check_choice(self.spelled, each, declared.choices)
         elif self.kind in (int, float):
             self._check_number(value)
 

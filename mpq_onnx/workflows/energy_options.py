@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 
 from mpq_onnx.errors import UsageError
-from mpq_onnx.noise import NOISE_MODELS
-from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
+from mpq_onnx.registries import ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
 from mpq_onnx.workflows.declared import NOISE, option
-from mpq_onnx.workflows.learning_options import GRANULARITIES, LearningOptions
+from mpq_onnx.workflows.learning_options import LearningOptions
 
 COMPAT_NONE = "none"
 COMPAT_GARG2021 = "garg2021"
@@ -20,7 +19,7 @@ class EnergyOptions(LearningOptions):
 
     noise: tuple[str, ...] = option(
         (), NOISE, "Energy per MAC under this noise instead of bits; several act together. Repeatable.",
-        choices="mpq_onnx.noise:NOISE_MODELS",
+        choices=NOISE_MODELS,
     )  # fmt: skip
     granularity: str = option(
         "layer", NOISE, "An energy per layer or per output channel.", choices=GRANULARITIES
@@ -29,11 +28,11 @@ class EnergyOptions(LearningOptions):
         "any",
         NOISE,
         "Energies that can be had: any, or whole repeats.",
-        choices="mpq_onnx.noise.energy_levels:ENERGY_LEVELS",
+        choices=ENERGY_LEVELS,
     )
     compat: str = option(
         COMPAT_NONE, NOISE, "garg2021: fan-in of grouped convolutions as in the code of arXiv 2102.06365, for comparisons.",
-        choices="mpq_onnx.workflows.energy_options:COMPATS",
+        choices=COMPATS,
     )  # fmt: skip
     repeats: int = option(4, NOISE, "Passes over the validation data with independent noise.", least=1)
 

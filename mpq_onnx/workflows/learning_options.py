@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from mpq_onnx.registries import DEVICES, METHODS, TARGETS
 from mpq_onnx.workflows.declared import MACHINE, METHOD, TRAINING, check_options, option
-
-GRANULARITIES = "mpq_onnx.precision.granularity:GRANULARITIES"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +12,7 @@ class LearningOptions:
 
     method: str = option(
         "refined", METHOD, "How levels are found; water-filling and closed-form are one.",
-        choices="mpq_onnx.precision.methods:METHODS",
+        choices=METHODS,
     )  # fmt: skip
     steps: int = option(150, TRAINING, "Training steps of refined and gradient.", least=1)
     batch_size: int = option(32, TRAINING, "Examples a step.", least=1)
@@ -24,12 +23,10 @@ class LearningOptions:
     )  # fmt: skip
     labels: str = option(
         "auto", TRAINING, "Outputs are held to real labels, generated ones (the float model's) or distilled (its outputs);"
-        " auto: real where there are any, else distilled.", choices="mpq_onnx.precision.training_settings:TARGETS",
+        " auto: real where there are any, else distilled.", choices=TARGETS,
     )  # fmt: skip
     seed: int = option(0, MACHINE, "Of all that is drawn.")
-    device: str = option(
-        "auto", MACHINE, "Where torch and onnxruntime compute.", choices="mpq_onnx.devices:DEVICES"
-    )
+    device: str = option("auto", MACHINE, "Where torch and onnxruntime compute.", choices=DEVICES)
 
     def __post_init__(self) -> None:
         check_options(self)

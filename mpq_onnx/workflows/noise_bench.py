@@ -23,7 +23,6 @@ from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
 from mpq_onnx.model_file import clone, load_model
-from mpq_onnx.noise.energy_levels import ENERGY_LEVELS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.placement.mac_sites import MacSite, mac_sites
@@ -35,6 +34,7 @@ from mpq_onnx.precision.training import MEASURING_SEED
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import begin
+from mpq_onnx.registries import ENERGY_LEVELS
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpq_onnx.errors import UsageError
-from mpq_onnx.precision.granularity import CHANNEL, LAYER
+from mpq_onnx.registries import CHANNEL, LAYER
 from mpq_onnx.workflows.declared import options_of
 from mpq_onnx.workflows.energy_options import EnergyOptions
 from mpq_onnx.workflows.learning_options import LEARNING_OPTIONS

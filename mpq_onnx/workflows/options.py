@@ -5,14 +5,28 @@ from dataclasses import dataclass
 from numbers import Real
 
 from mpq_onnx.errors import UsageError
-from mpq_onnx.quantization import MAXIMUM_BITS, counted_bits, levels_of
+from mpq_onnx.quantization import MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
+from mpq_onnx.registries import (
+    ACTIVATION_RANGES,
+    BIASES,
+    EQUALIZATIONS,
+    FIRST_LAST,
+    GRANULARITIES,
+    OBSERVERS,
+    PLACEMENTS,
+    RESOURCES,
+    ROUNDINGS,
+    STATIC,
+    STORAGES,
+    WEIGHT_OBSERVERS,
+    WEIGHT_SCALES,
+    WIDTH_CHOICES,
+)
 from mpq_onnx.workflows.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, option
-from mpq_onnx.workflows.learning_options import GRANULARITIES, LearningOptions
+from mpq_onnx.workflows.learning_options import LearningOptions
 
 PENALTY = 2.0
 """Of the papers, for bits."""
-SCHEMES = "mpq_onnx.quantization:SCHEMES"
-STATIC = "static"
 
 
 @dataclass(frozen=True)
@@ -33,11 +47,9 @@ class AllocateOptions(LearningOptions):
     )
     activation_budget: str = option(
         "mean", METHOD, "What --activation-bits bounds: the mean, or the memory of the largest tensor.",
-        choices="mpq_onnx.precision.resources:RESOURCES",
+        choices=RESOURCES,
     )  # fmt: skip
-    observer: str = option(
-        "mse", QUANTIZERS, "How activation ranges are found.", choices="mpq_onnx.observers:OBSERVERS"
-    )
+    observer: str = option("mse", QUANTIZERS, "How activation ranges are found.", choices=OBSERVERS)
     activation_scheme: str = option(
         "asymmetric", QUANTIZERS, "Where zero stands among the levels.", choices=SCHEMES
     )
@@ -45,11 +57,9 @@ class AllocateOptions(LearningOptions):
         STATIC,
         QUANTIZERS,
         "Calibrated ranges, or those of each example.",
-        choices="mpq_onnx.quantized_network:ACTIVATION_RANGES",
+        choices=ACTIVATION_RANGES,
     )
-    weight_observer: str = option(
-        "mse", QUANTIZERS, "How weight ranges are found.", choices="mpq_onnx.weights:WEIGHT_OBSERVERS"
-    )
+    weight_observer: str = option("mse", QUANTIZERS, "How weight ranges are found.", choices=WEIGHT_OBSERVERS)
     weight_scheme: str = option(
         "asymmetric", QUANTIZERS, "Where zero stands among the levels.", choices=SCHEMES
     )
@@ -57,35 +67,33 @@ class AllocateOptions(LearningOptions):
         "channel",
         QUANTIZERS,
         "A scale per output channel, or per tensor.",
-        choices="mpq_onnx.weights:WEIGHT_SCALES",
+        choices=WEIGHT_SCALES,
     )
     equalization: str = option(
         "depthwise",
         QUANTIZERS,
         "Channels scaled so that one range suits them.",
-        choices="mpq_onnx.equalization:EQUALIZATIONS",
+        choices=EQUALIZATIONS,
     )
     placement: str = option(
         "all",
         QUANTIZERS,
         "Quantized activations (docs/placement.md).",
-        choices="mpq_onnx.placement:PLACEMENTS",
+        choices=PLACEMENTS,
     )
     first_last: str = option(
         "include", QUANTIZERS, "First and last layer: in the budget, 8 bits outside it, or float.",
-        choices="mpq_onnx.placement:FIRST_LAST",
+        choices=FIRST_LAST,
     )  # fmt: skip
     embedding_bits: int = option(8, QUANTIZERS, "Of embedding tables, outside the budget; 0: float.")
-    bias: str = option("int32", QUANTIZERS, "How biases are stored.", choices="mpq_onnx.rounding:BIASES")
-    rounding: str = option(
-        "adaptive", ROUNDING, "How weights become integers.", choices="mpq_onnx.rounding:ROUNDINGS"
-    )
+    bias: str = option("int32", QUANTIZERS, "How biases are stored.", choices=BIASES)
+    rounding: str = option("adaptive", ROUNDING, "How weights become integers.", choices=ROUNDINGS)
     bias_correction: bool = option(True, ROUNDING, "Shift biases to keep every channel's mean.")
     variance_correction: bool = option(False, ROUNDING, "Scale rounded weights back to their variance.")
     rounding_examples: int = option(1024, ROUNDING, "Examples for rounding and bias correction.", least=1)
     width_choice: str = option(
         "nearest", TRAINING, "The width of a training step's forward pass.",
-        choices="mpq_onnx.precision.training_settings:WIDTH_CHOICES",
+        choices=WIDTH_CHOICES,
     )  # fmt: skip
     learned_ranges: bool = option(False, TRAINING, "Learn clipping ranges beside the widths.")
     training_examples: int | None = option(
@@ -95,7 +103,7 @@ class AllocateOptions(LearningOptions):
         "int8",
         MACHINE,
         "How integers lie in the file: int8 (fast) or packed (small).",
-        choices="mpq_onnx.storage:STORAGES",
+        choices=STORAGES,
     )
 
     def __post_init__(self) -> None:

@@ -9,18 +9,18 @@ import onnx_ir as ir
 
 from mpq_onnx.calibration import Calibration, load_calibration
 from mpq_onnx.datasets import Dataset, open_dataset
-from mpq_onnx.equalization import DEPTHWISE, EQUALIZATIONS, Factors
+from mpq_onnx.equalization import DEPTHWISE, Factors
 from mpq_onnx.errors import AllocationError, DataError, check_choice
 from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.model_file import clone, load_model
 from mpq_onnx.model_inputs import model_inputs
-from mpq_onnx.observers import OBSERVERS
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
-from mpq_onnx.placement import PLACEMENTS, Shapes, Sites, find_sites
+from mpq_onnx.placement import Shapes, Sites, find_sites
 from mpq_onnx.progress import begin
 from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.registries import EQUALIZATIONS, OBSERVERS, PLACEMENTS
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.workflows.source_notes import source_notes

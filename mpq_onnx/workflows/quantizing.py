@@ -18,9 +18,8 @@ from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.placement import Sites
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.quantized_network import QuantizedNetwork
-from mpq_onnx.rounding import ROUNDINGS
+from mpq_onnx.registries import ROUNDINGS, STORAGES
 from mpq_onnx.rounding.network import quantize_network
-from mpq_onnx.storage import STORAGES
 
 ROUNDING_BATCH = 64
 ROUNDING_BYTES = 4 * 2**30

@@ -1,3 +1,0 @@
-"""Where networks are computed."""
-
-DEVICES = ("auto", "cpu", "cuda")

@@ -1,0 +1,98 @@
+"""Everything that has a name and can be added to: one file, and one line here.
+
+A table's entries are imported when they are first used, so that names can be listed, checked and completed at once.
+"""
+
+from mpq_onnx.registry import Registry
+
+METHODS: Registry = Registry(
+    "mpq_onnx.precision.methods",
+    {
+        "uniform": "uniform:propose",
+        "water-filling": "closed_form:propose",
+        "closed-form": "closed_form:propose",
+        "gradient": "gradient:propose",
+        "refined": "refined:propose",
+    },
+)
+"""How levels are chosen: Problem -> Candidates that keep the budgets. Water-filling is the closed form's name for bits; both
+names mean it, whatever is allocated."""
+RESOURCES: Registry = Registry("mpq_onnx.precision.resources", {"mean": ":MEAN_BITS", "max": ":PEAK_BITS"})
+"""What a budget of bits is a budget of: a resources.Resource each."""
+TARGETS: Registry = Registry(
+    "mpq_onnx.precision.targets",
+    {"auto": ":auto", "real": ":real", "generated": ":generated", "distilled": ":distilled"},
+)
+"""What training holds outputs to: (outputs, batch) -> the mean loss over the batch."""
+WIDTH_CHOICES: Registry = Registry(
+    "mpq_onnx.mirror.width_choice", {"nearest": ":nearest", "stochastic": ":stochastic"}
+)
+"""Which allowed width stands for a learned one in the forward pass."""
+ROUNDINGS: Registry = Registry(
+    "mpq_onnx.rounding", {"nearest": "nearest:NEAREST", "adaptive": "adaptive:ADAPTIVE"}
+)
+"""How weights become integers on a given grid: a rounding.layer.RoundingMethod each."""
+EQUALIZATIONS: Registry = Registry(
+    "mpq_onnx.equalization",
+    {
+        "none": "none:factors",
+        "depthwise": "depthwise:factors",
+        "cross-layer": "cross_layer:factors",
+        "activation-channels": "activation_channels:factors",
+    },
+)
+"""(canonical float model, shapes, calibration data, device) -> factors of channels."""
+OBSERVERS: Registry = Registry(
+    "mpq_onnx.observers",
+    {
+        "minmax": "min_max:MinMaxObserver",
+        "ema": "ema_min_max:EmaMinMaxObserver",
+        "percentile": "percentile:PercentileObserver",
+        "ema-percentile": "ema_percentile:EmaPercentileObserver",
+        "mse": "mse:MseObserver",
+        "aciq-laplace": "aciq:LaplaceAciqObserver",
+        "aciq-gauss": "aciq:GaussAciqObserver",
+        "entropy": "entropy:EntropyObserver",
+    },
+)
+"""How the range of an activation is found: () -> observers.Observer."""
+WEIGHT_OBSERVERS: Registry = Registry(
+    "mpq_onnx.weights", {"mse": ":least_error_range", "minmax": ":min_max_range"}
+)
+"""The same for the rows of a weight: (rows, levels, scheme) -> (low, high) of each."""
+PLACEMENTS: Registry = Registry(
+    "mpq_onnx.placement",
+    {
+        "all": "all_outputs:activation_sites",
+        "before-activation": "before_activation:activation_sites",
+        "gemm": "mac_inputs:activation_sites",
+        "relu": "activation_functions:activation_sites",
+    },
+)
+"""Which tensors get a quantizer: (model, shapes, roles) -> activation sites."""
+STORAGES: Registry = Registry(
+    "mpq_onnx.storage", {"int8": "int8:write_weight", "packed": "packed:write_weight"}
+)
+"""How quantized weights lie in the file: (model, tensor name, weight) -> the float value that reads it back."""
+NOISE_MODELS: Registry = Registry(
+    "mpq_onnx.noise", {"thermal": "thermal:THERMAL", "shot": "shot:SHOT", "weight": "weight:WEIGHT"}
+)
+"""Physical noise of multiply-accumulates: a noise.model.NoiseModel each."""
+ENERGY_LEVELS: Registry = Registry("mpq_onnx.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"})
+"""Which energies an accelerator can give a MAC."""
+
+DEVICES = ("auto", "cpu", "cuda")
+"""Where networks are computed."""
+LAYER, CHANNEL = "layer", "channel"
+GRANULARITIES = (LAYER, CHANNEL)
+"""How finely levels are chosen: one a tensor or node, or one an output channel of it."""
+PER_CHANNEL, PER_TENSOR = "channel", "tensor"
+WEIGHT_SCALES = (PER_CHANNEL, PER_TENSOR)
+INT32_BIAS, FLOAT_BIAS = "int32", "float"
+BIASES = (INT32_BIAS, FLOAT_BIAS)
+STATIC, DYNAMIC = "static", "dynamic"
+ACTIVATION_RANGES = (STATIC, DYNAMIC)
+"""Calibrated, or of each example."""
+INCLUDE, EIGHT_BITS, FLOAT = "include", "8", "float"
+FIRST_LAST = (INCLUDE, EIGHT_BITS, FLOAT)
+"""First and last layer: in the budget as all others, 8 bits outside it, or float."""
