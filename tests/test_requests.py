@@ -11,7 +11,7 @@ import pytest
 import mpq_onnx
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.shared_work import SharedWork
-from mpq_onnx.workflows import allocating
+from mpq_onnx.workflows import results
 from mpq_onnx.workflows.searching import Goal, Interval
 from tests.conftest import make_cnn
 
@@ -70,7 +70,7 @@ def test_a_changed_file_is_not_gone_on_with(
     def interrupt(*arguments: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(allocating, "save_model", interrupt)
+    monkeypatch.setattr(results, "save_model", interrupt)
     with pytest.raises(KeyboardInterrupt):
         allocate(files, folder)
     monkeypatch.undo()

@@ -187,7 +187,7 @@ def test_bad_energies_are_not_kept(
     assert {entry["energy_per_mac"] for entry in document["nodes"]} == {50.0}
     found = mpq_onnx.search_energy(
         cnn_file, data, data, tmp_path / "search", goals=(mpq_onnx.Goal("top1", 0.0),),
-        interval=mpq_onnx.Interval(20, 50, 0.9), options=mpq_onnx.EnergyOptions(("shot",), "closed-form", repeats=1),
+        interval=mpq_onnx.Interval(20, 50, 0.9), options=mpq_onnx.EnergyOptions(("shot",), method="closed-form", repeats=1),
     )  # fmt: skip
     assert found.best is not None
     probe = json.loads(

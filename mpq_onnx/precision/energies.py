@@ -91,6 +91,7 @@ class EnergyProblem(Problem):
     """layer or channel."""
     allowed: EnergyLevels
 
+    what: ClassVar[str] = "energies"
     closed_form: ClassVar[str] = "closed-form"
     correction_shares: ClassVar[tuple[float, ...]] = (0.0, 0.5, 1.0, 1.5, 2.0)
 

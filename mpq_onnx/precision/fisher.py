@@ -23,7 +23,7 @@ def measured_costs(problem: Problem) -> Costs:
 
 
 def _measure(problem: Problem) -> Costs:
-    begin("costs of precision")
+    begin(f"costs of {problem.what}")
     generator = torch.Generator().manual_seed(problem.training.seed)
     mirror, meters = problem.cost_meters()
     watched = list(dict.fromkeys(node for meter in meters for node in meter.watched))

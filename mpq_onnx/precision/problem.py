@@ -165,6 +165,8 @@ class Problem(ABC):
     shared: SharedWork = field(default_factory=SharedWork, repr=False)
     """What problems that differ in their budgets alone have in common: grids and costs."""
 
+    what: ClassVar[str]
+    """What the levels are, for progress."""
     closed_form: ClassVar[str]
     """Name of the method that needs no training."""
     correction_shares: ClassVar[tuple[float, ...]]

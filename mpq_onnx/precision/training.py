@@ -33,7 +33,9 @@ class Learned:
 def train_levels(problem: Problem, start: Precision) -> Learned:
     """Run the training from the given start."""
     learner = problem.learner(start)
-    run = TrainingRun("learn precision", problem.training, problem.data, problem.log, problem.checkpoint)
+    run = TrainingRun(
+        f"learn {problem.what}", problem.training, problem.data, problem.log, problem.checkpoint
+    )
     train(learning(problem, learner), run)
     return Learned(learner.levels(), learner.range_factors())
 

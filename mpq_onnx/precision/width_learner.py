@@ -26,6 +26,7 @@ from mpq_onnx.weights import along_axis
 if TYPE_CHECKING:
     from mpq_onnx.precision.widths import WidthProblem, WidthSide
 
+BITS_OF = {WEIGHTS: "weight bits", ACTIVATIONS: "activation bits"}
 Quantizers = dict[str, LearnedQuantizer]
 """By tensor."""
 
@@ -97,7 +98,7 @@ class WidthLearner:
 
     def describe(self) -> str:
         """What is spent of each budget."""
-        return ", ".join(f"bits of {kind} {float(self._spent(kind).detach()):.3f}" for kind in self.sides)
+        return ", ".join(f"{BITS_OF[kind]} {float(self._spent(kind).detach()):.3f}" for kind in self.sides)
 
 
 def build_learner(problem: "WidthProblem", start: Precision) -> WidthLearner:

@@ -92,6 +92,7 @@ class WidthProblem(Problem):
     dynamic_ranges: bool = False
     """Activations are quantized over the range of each example, not over the calibrated one."""
 
+    what: ClassVar[str] = "widths"
     closed_form: ClassVar[str] = "water-filling"
     correction_shares: ClassVar[tuple[float, ...]] = (0.0, 0.125, 0.25, 0.5, 1.0)
 
