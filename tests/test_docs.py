@@ -25,12 +25,13 @@ from mpq_onnx.workflows.energy_options import COMPATS
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_list_of_operators_is_the_op_table() -> None:
-    spec = importlib.util.spec_from_file_location("make_operators", ROOT / "docs" / "make_operators.py")
+@pytest.mark.parametrize("page", ["operators", "options"])
+def test_pages_that_scripts_write_are_as_they_write_them(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / "docs" / f"make_{page}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "operators.md").read_text() == module.page()
+    assert (ROOT / "docs" / f"{page}.md").read_text() == module.page()
 
 
 def test_every_field_of_columns_is_documented() -> None:
