@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mpq_onnx.option_types import NumberList
+from mpq_onnx.commands.option_types import NumberList
 from mpq_onnx.workflows.declared import HEADINGS, MACHINE, NOISE, Option, options_of
 from mpq_onnx.workflows.energy_options import EnergyOptions
 from mpq_onnx.workflows.options import AllocateOptions

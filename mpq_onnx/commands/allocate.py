@@ -1,0 +1,173 @@
+"""Spend a budget where a model needs it."""
+
+from typing import Any
+
+import click
+
+import mpq_onnx
+from mpq_onnx.commands.printing import print_check, print_json, print_notes, print_parts, stored_text
+from mpq_onnx.commands.shared_options import (
+    HeadedCommand,
+    allocation_options,
+    config_option,
+    data_option,
+    json_option,
+)
+from mpq_onnx.errors import UsageError
+from mpq_onnx.workflows.option_values import bits_request, noisy_requests
+
+
+@click.command(cls=HeadedCommand)
+@click.argument("model")
+@config_option
+@data_option
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
+@click.option(
+    "--weight-bits",
+    type=float,
+    metavar="MEAN",
+    help="Budget: mean bits a weight. Left out: weights stay float.",
+)
+@click.option(
+    "--activation-bits",
+    type=float,
+    metavar="MEAN",
+    help="Budget: mean bits an activation. Left out: they stay float.",
+)
+@click.option(
+    "--energy-per-mac",
+    type=float,
+    metavar="MEAN",
+    help="Budget with --noise: photons (shot), else relative.",
+)
+@allocation_options
+@click.option(
+    "--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates."
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@json_option
+def allocate(
+    noise: tuple[str, ...], energy_per_mac: float | None, per_channel: bool, **arguments: Any
+) -> None:
+    """Spend a budget where MODEL needs it: bits of weights and activations, or energy per MAC under physical noise.
+
+    With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
+    """
+    if not noise:
+        for option, given in (
+            ("--energy-per-mac", energy_per_mac is not None),
+            ("--per-channel", per_channel),
+        ):
+            if given:
+                raise UsageError(f"{option} goes with --noise; give --noise thermal, shot or weight")
+        _allocate_bits(**arguments)
+        return
+    if energy_per_mac is None:
+        raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
+    _allocate_energy(noise, energy_per_mac, per_channel, **arguments)
+
+
+def _allocate_bits(
+    model: str,
+    data: str,
+    output: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    calibration: str | None,
+    validation: str | None,
+    keep_candidates: bool,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    from mpq_onnx.report.tables import bits_text, node_table, result_table
+
+    result = mpq_onnx.allocate(
+        model,
+        data,
+        output,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        calibration=calibration,
+        validation=validation,
+        keep_candidates=keep_candidates,
+        resume=resume,
+        options=bits_request(options),
+    )
+    if as_json:
+        print_json(result)
+        return
+    chosen = result.chosen
+    click.echo(node_table(chosen.allocation, result.nodes))
+    rows = {each.name: each for each in result.candidates}
+    click.echo(
+        "\nvalidation data"
+        + (", labels: the float model's" if chosen.evaluation.labels == "baseline" else "")
+    )
+    click.echo(result_table({name: (each.allocation, each.evaluation) for name, each in rows.items()}))
+    print_parts(chosen.evaluation)
+    settings = chosen.allocation.settings
+    click.echo(
+        f"\nkept: {chosen.name}, rounding {settings.rounding},"
+        f" bias correction {'on' if settings.bias_correction else 'off'};"
+        f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
+        f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
+    )
+    print_notes(result.notes)
+    print_check(result.mirror_check)
+    click.echo(stored_text(result.model_path, result.bytes, result.storage, chosen.allocation))
+
+
+def _allocate_energy(
+    noise: tuple[str, ...],
+    energy_per_mac: float,
+    per_channel: bool,
+    model: str,
+    data: str,
+    output: str,
+    weight_bits: float | None,
+    activation_bits: float | None,
+    calibration: str | None,
+    validation: str | None,
+    keep_candidates: bool,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
+
+    if calibration is not None or keep_candidates:
+        raise UsageError(
+            "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
+        )
+    energies, digital = noisy_requests({**options, "noise": noise, "per_channel": per_channel})
+    result = mpq_onnx.allocate_energy(
+        model,
+        data,
+        output,
+        energy_per_mac=energy_per_mac,
+        options=energies,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        digital=digital,
+        validation=validation,
+        resume=resume,
+    )
+    if as_json:
+        print_json(result)
+        return
+    chosen = result.chosen
+    click.echo(energy_node_table(chosen.allocation, result.nodes))
+    click.echo("\nvalidation data, means over repeats with independent noise")
+    click.echo(
+        energy_result_table({each.name: (each.allocation, each.evaluation) for each in result.candidates})
+    )
+    print_parts(chosen.evaluation)
+    click.echo(f"\nkept: {chosen.name}; {energy_text(chosen.allocation)}")
+    print_notes(result.notes)
+    check = result.noise_check
+    click.echo(
+        f"noise at the outputs, {check.examples} examples: {check.onnxruntime_sqnr:.1f} dB in onnxruntime,"
+        f" {check.mirror_sqnr:.1f} dB in the mirror"
+    )
+    click.echo(f"{result.model_path}: {result.bytes:,} bytes")

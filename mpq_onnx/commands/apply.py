@@ -1,0 +1,47 @@
+"""Quantize a model, or make it noisy, as a document says."""
+
+from typing import Any
+
+import click
+
+import mpq_onnx
+from mpq_onnx.commands.printing import print_check, print_edited, print_json, print_notes, stored_text
+from mpq_onnx.commands.shared_options import json_option, options_from
+from mpq_onnx.workflows.options import AllocateOptions
+
+
+@click.command()
+@click.argument("model")
+@click.argument("allocation")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the quantized ONNX file goes.")
+@click.option(
+    "--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration."
+)
+@click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
+@options_from(AllocateOptions, "storage", "rounding_examples", "device")
+@json_option
+def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
+    """Quantize MODEL as ALLOCATION (allocation.json) says, or make it noisy (energy.json)."""
+    from mpq_onnx.energy_allocation import FORMAT
+    from mpq_onnx.json_document import document_format
+    from mpq_onnx.report.tables import energy_text
+
+    if document_format(allocation) == FORMAT:
+        noisy = mpq_onnx.apply_energy(
+            model, allocation, output, data=options["data"], device=options["device"]
+        )
+        if as_json:
+            print_json(noisy)
+        else:
+            print_edited(allocation, noisy.allocation)
+            click.echo(f"{noisy.path}: {noisy.bytes:,} bytes; {energy_text(noisy.allocation)}")
+        return
+    result = mpq_onnx.apply(model, allocation, output, **options)
+    if as_json:
+        print_json(result)
+        return
+    print_edited(allocation, result.allocation)
+    print_notes(result.notes)
+    if result.mirror_check is not None:
+        print_check(result.mirror_check)
+    click.echo(stored_text(result.path, result.bytes, result.storage, result.allocation))

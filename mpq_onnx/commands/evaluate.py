@@ -1,0 +1,91 @@
+"""Measure a model on data, and hold it to limits."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import mpq_onnx
+from mpq_onnx.commands.exit_codes import GATE_FAILED
+from mpq_onnx.commands.option_types import Gate
+from mpq_onnx.commands.printing import fields, print_json, print_notes, print_parts
+from mpq_onnx.commands.shared_options import data_option, json_option, options_from
+from mpq_onnx.workflows.learning_options import LearningOptions
+
+
+@click.command()
+@click.argument("model")
+@data_option
+@click.option("--baseline", metavar="FILE", help="Compare with this file, usually the float model.")
+@click.option("--batch-size", default=64, show_default=True, help="Examples a run.")
+@click.option(
+    "--min",
+    "gates",
+    type=Gate(),
+    multiple=True,
+    help="Exit with 1 below this, such as top1=0.90. Repeatable.",
+)
+@click.option(
+    "--max",
+    "ceilings",
+    type=Gate(),
+    multiple=True,
+    help="Exit with 1 above this, such as log_loss=0.4 or bytes=200000. Repeatable.",
+)
+@click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
+@click.option("--seed", default=0, show_default=True, help="Of the noise.")
+@click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
+@click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
+@options_from(LearningOptions, "device")
+@json_option
+def evaluate(
+    model: str,
+    data: str,
+    gates: tuple[tuple[str, float], ...],
+    ceilings: tuple[tuple[str, float], ...],
+    snr: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure MODEL, float, quantized or noisy, on data."""
+    from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
+    from mpq_onnx.workflows.gates import judged
+
+    result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
+    verdicts = judged(result.evaluation, result.bytes, gates, ceilings)
+    if as_json:
+        print_json({**fields(result), "gates": verdicts})
+    else:
+        click.echo(result_table({Path(model).name: (result.widths, result.evaluation)}))
+        print_parts(result.evaluation)
+        print_notes(result.notes)
+        labels = {
+            "data": "labels from the data",
+            "baseline": "target: the baseline's predictions",
+            "none": "no labels",
+        }
+        click.echo(f"\n{result.evaluation.examples} examples, {labels[result.evaluation.labels]}")
+        click.echo(
+            f"{result.evaluation.examples_per_second:.0f} examples per second; model {result.bytes:,} bytes,"
+            f" {result.format}"
+        )
+        if result.allocation is not None:
+            click.echo(
+                f"mean weight bits {bits_text(result.allocation.mean_weight_bits)}, mean activation bits"
+                f" {bits_text(result.allocation.mean_activation_bits)}, weights {result.allocation.weight_bytes:,} bytes"
+                f" at their widths, {result.allocation.bit_operations / 1e9:.4g} GBOPs an example"
+            )
+        for name, spread in (result.evaluation.noise or {}).items():
+            click.echo(f"{name} {spread_text(name, spread)}")
+        if result.energy is not None:
+            click.echo(energy_text(result.energy))
+        if result.ratios is not None:
+            click.echo(f"\n{ratio_table(result.ratios.nodes)}")
+        for verdict in verdicts:
+            click.echo(f"gate {'passed' if verdict.passed else 'failed'}: {verdict}")
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    for verdict in failed:
+        click.echo(f"mpq-onnx: gate failed: {verdict}", err=True)
+    if failed:
+        sys.exit(GATE_FAILED)

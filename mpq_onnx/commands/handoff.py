@@ -1,0 +1,37 @@
+"""Write a model in the format of another tool."""
+
+from typing import Any
+
+import click
+
+import mpq_onnx
+from mpq_onnx.commands.printing import print_json, print_notes
+from mpq_onnx.commands.shared_options import json_option, options_from
+from mpq_onnx.workflows.learning_options import LearningOptions
+
+
+@click.command()
+@click.argument("model")
+@click.option("--to", required=True, help="qonnx, qcdq, zigzag, timeloop, csv, json, tensorrt or ort.")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder to write into.")
+@click.option(
+    "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."
+)
+@click.option("--examples", default=4, show_default=True, help="Golden examples.")
+@options_from(LearningOptions, "device")
+@json_option
+def handoff(model: str, output: str, as_json: bool, **options: Any) -> None:
+    """Write MODEL in the format of another tool (docs/handoff.md), with golden tensors and the card."""
+    result = mpq_onnx.handoff(model, output, **options)
+    if as_json:
+        print_json(result)
+        return
+    for path, size in result.files.items():
+        if not path.startswith("golden"):
+            click.echo(f"{output}/{path}: {size:,} bytes")
+    click.echo(f"{output}/golden: {result.golden_examples} examples")
+    if result.largest_difference is not None:
+        click.echo(
+            f"largest difference of its outputs from the golden ones in onnxruntime: {result.largest_difference:g}"
+        )
+    print_notes(result.notes)

@@ -1,0 +1,37 @@
+"""Allocate for every combination of lists of options."""
+
+import sys
+
+import click
+
+import mpq_onnx
+from mpq_onnx.commands.exit_codes import GATE_FAILED
+from mpq_onnx.commands.printing import print_json
+from mpq_onnx.commands.shared_options import json_option
+
+
+@click.command()
+@click.argument("model")
+@click.option("--config", required=True, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md).")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for all runs.")
+@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@json_option
+def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> None:
+    """Allocate MODEL for every combination of lists of options, budgets, noise models and seeds.
+
+    Finished runs are kept in DIR; the same command goes on from them.
+    """
+    from mpq_onnx.configuration import read_configuration
+    from mpq_onnx.report.tables import sweep_table
+
+    result = mpq_onnx.sweep(model, read_configuration(config), output, jobs=jobs)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(sweep_table(result.rows))
+        click.echo(
+            f"\n{len(result.rows)} runs in {output}/results.csv and results.jsonl; * is on the Pareto front"
+        )
+    if result.failed:
+        click.echo(f"mpq-onnx: {result.failed} runs failed; results.csv says why", err=True)
+        sys.exit(GATE_FAILED)
