@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpq_onnx.allocation import Allocation, NodePrecision, load_allocation
-    from mpq_onnx.energy_allocation import EnergyAllocation, NodeEnergy, load_energy_allocation
+    from mpq_onnx.documents.allocation import Allocation, NodePrecision
+    from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
+    from mpq_onnx.documents.loading import load_allocation, load_document, load_energy_allocation
     from mpq_onnx.errors import MpqOnnxError
     from mpq_onnx.workflows.allocating import AllocateResult, allocate
     from mpq_onnx.workflows.allocating_energy import AllocateEnergyResult, allocate_energy
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Allocation": "allocation",
-    "NodePrecision": "allocation",
-    "load_allocation": "allocation",
-    "EnergyAllocation": "energy_allocation",
-    "NodeEnergy": "energy_allocation",
-    "load_energy_allocation": "energy_allocation",
+    "Allocation": "documents.allocation",
+    "NodePrecision": "documents.allocation",
+    "load_allocation": "documents.loading",
+    "EnergyAllocation": "documents.energy_allocation",
+    "NodeEnergy": "documents.energy_allocation",
+    "load_energy_allocation": "documents.loading",
+    "load_document": "documents.loading",
     "MpqOnnxError": "errors",
     "AllocateEnergyResult": "workflows.allocating_energy",
     "allocate_energy": "workflows.allocating_energy",
@@ -103,6 +105,7 @@ __all__ = [
     "export",
     "handoff",
     "load_allocation",
+    "load_document",
     "load_energy_allocation",
     "models",
     "noise_to_bits",

@@ -3,40 +3,48 @@
 A plain JSON file that later runs reuse (`--calibration FILE`).
 """
 
-import json
+import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Len
 
+from mpq_onnx.documents.constraints import (
+    Count,
+    NotInFile,
+    NotNegative,
+    Number,
+    OneOf,
+    Part,
+    Positive,
+    PositiveCount,
+)
+from mpq_onnx.documents.document import Document, FileKind
 from mpq_onnx.errors import DataError
-from mpq_onnx.files import write_text
-from mpq_onnx.json_document import read_document
 from mpq_onnx.quantization import ASYMMETRIC, MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
 
-FORMAT = "mpq-onnx/calibration"
-VERSION = 2
-SCHEMA = "calibration.schema.json"
 WIDTHS = range(1, MAXIMUM_BITS + 1)
+A_WIDTH_EACH = Len(MAXIMUM_BITS, MAXIMUM_BITS)
+Shape = tuple[Count, ...]
 
 
 @dataclass(frozen=True)
-class TensorCalibration:
+class TensorCalibration(Part):
     """One activation tensor."""
 
-    shape: tuple[int, ...]
+    shape: Shape
     """For one example (batch 1)."""
-    minimum: float
-    maximum: float
-    ranges: tuple[tuple[float, float], ...]
+    minimum: Number
+    maximum: Number
+    ranges: Annotated[tuple[tuple[Number, Number], ...], A_WIDTH_EACH]
     """(low, high) for 1, 2, ... 16 bits."""
-    errors: tuple[float, ...]
+    errors: Annotated[tuple[NotNegative, ...], A_WIDTH_EACH]
     """Mean squared quantization error for 1, 2, ... 16 bits."""
-    scheme: str = ASYMMETRIC
-    """A name in quantization.SCHEMES."""
+    scheme: Annotated[str, NotInFile()] = ASYMMETRIC
+    """The calibration's."""
 
     def range(self, bits: float) -> tuple[float, float]:
         """The range for `bits`; between two whole widths, linear in the number of levels."""
@@ -69,22 +77,24 @@ class TensorCalibration:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Document):
     """All activations of one model."""
+
+    KIND = FileKind("calibration", "mpq-onnx/calibration", 2, "docs/calibration.md", DataError, indent=None)
 
     model: str
     """Fingerprint of the canonical float model."""
     observer: str
-    scheme: str
+    scheme: Annotated[str, OneOf(SCHEMES)]
     """Of the quantizers that the ranges and errors are for."""
-    examples: int
+    examples: PositiveCount
     """How many examples were seen."""
     tensors: Mapping[str, TensorCalibration]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, Shape]
     """Shape of every tensor of the graph for one example."""
     equalization: str = "none"
     """A name in EQUALIZATIONS."""
-    channel_factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    channel_factors: Mapping[str, tuple[Positive, ...]] = field(default_factory=dict)
     """What the channels of some tensors were divided by before ranges were measured (see equalization)."""
 
     @property
@@ -92,57 +102,18 @@ class Calibration:
         """How many tensors have a factor other than 1."""
         return sum(any(factor != 1 for factor in factors) for factors in self.channel_factors.values())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write calibration.json, whole or not at all."""
-        document = {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": self.model,
-            "observer": self.observer,
-            "scheme": self.scheme,
-            "examples": self.examples,
-            "tensors": {
-                name: {
-                    "shape": list(tensor.shape),
-                    "minimum": tensor.minimum,
-                    "maximum": tensor.maximum,
-                    "ranges": [list(ends) for ends in tensor.ranges],
-                    "errors": list(tensor.errors),
-                }
-                for name, tensor in self.tensors.items()
-            },
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "equalization": self.equalization,
-            "channel_factors": {name: list(factors) for name, factors in self.channel_factors.items()},
+    def document(self) -> dict[str, Any]:
+        """What the file holds."""
+        fields = super().document()
+        for tensor in fields["tensors"].values():
+            del tensor["scheme"]
+        return fields
+
+    @classmethod
+    def from_json(cls, content: Any, where: str) -> "Calibration":
+        """As Document.from_json."""
+        loaded = super().from_json(content, where)
+        tensors = {
+            name: dataclasses.replace(tensor, scheme=loaded.scheme) for name, tensor in loaded.tensors.items()
         }
-        write_text(path, json.dumps(document) + "\n")
-
-
-def load_calibration(path: str | os.PathLike[str]) -> Calibration:
-    """Read a calibration.json.
-
-    Raises:
-        DataError: missing, not JSON, or against the schema; the message names the place in the file.
-    """
-    document = read_document(path, SCHEMA, DataError)
-    return Calibration(
-        model=document["model"],
-        observer=document["observer"],
-        scheme=document["scheme"],
-        examples=document["examples"],
-        tensors={name: _tensor(entry, document["scheme"]) for name, entry in document["tensors"].items()},
-        shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
-        equalization=document["equalization"],
-        channel_factors={name: tuple(factors) for name, factors in document["channel_factors"].items()},
-    )
-
-
-def _tensor(entry: Mapping[str, Any], scheme: str) -> TensorCalibration:
-    return TensorCalibration(
-        shape=tuple(entry["shape"]),
-        minimum=entry["minimum"],
-        maximum=entry["maximum"],
-        ranges=tuple((low, high) for low, high in entry["ranges"]),
-        errors=tuple(entry["errors"]),
-        scheme=scheme,
-    )
+        return dataclasses.replace(loaded, tensors=tensors)

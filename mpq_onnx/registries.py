@@ -93,6 +93,9 @@ BIASES = (INT32_BIAS, FLOAT_BIAS)
 STATIC, DYNAMIC = "static", "dynamic"
 ACTIVATION_RANGES = (STATIC, DYNAMIC)
 """Calibrated, or of each example."""
+COMPAT_NONE, COMPAT_GARG2021 = "none", "garg2021"
+COMPATS = (COMPAT_NONE, COMPAT_GARG2021)
+"""Whose fan-in is used: this project's, or that of the code of arXiv 2102.06365."""
 INCLUDE, EIGHT_BITS, FLOAT = "include", "8", "float"
 FIRST_LAST = (INCLUDE, EIGHT_BITS, FLOAT)
 """First and last layer: in the budget as all others, 8 bits outside it, or float."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpq_onnx.allocation import Allocation, NodePrecision, Settings, load_allocation
-from mpq_onnx.allocation_check import check_against_sites
+from mpq_onnx.documents.allocation import Allocation, NodePrecision, Settings
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.placement import ActivationSite, ProductSite, Sites, WeightSite, WeightUse
 
@@ -46,7 +45,7 @@ def make_sites() -> Sites:
 def test_round_trip(tmp_path: Path) -> None:
     allocation = make_allocation()
     allocation.save(tmp_path / "allocation.json")
-    assert load_allocation(tmp_path / "allocation.json") == allocation
+    assert Allocation.load(tmp_path / "allocation.json") == allocation
 
 
 def test_edited_entries_are_known(tmp_path: Path) -> None:
@@ -55,13 +54,13 @@ def test_edited_entries_are_known(tmp_path: Path) -> None:
     document["nodes"][1]["weight_bits"] = [2, 4]  # written differently, and the same
     document["settings"]["rounding"] = "nearest"  # no entry
     path.write_text(json.dumps(document, sort_keys=True))
-    assert load_allocation(path).settings.method == "refined"
+    assert Allocation.load(path).settings.method == "refined"
     document["nodes"][1]["weight_bits"] = [2, 5]
     path.write_text(json.dumps(document))
-    edited = load_allocation(path)
+    edited = Allocation.load(path)
     assert edited.settings.method == "edited"
     edited.save(path)
-    assert load_allocation(path) == edited  # and stays so
+    assert Allocation.load(path) == edited  # and stays so
 
 
 def test_documents_of_earlier_versions_are_read(tmp_path: Path) -> None:
@@ -69,7 +68,7 @@ def test_documents_of_earlier_versions_are_read(tmp_path: Path) -> None:
     document = json.loads(json.dumps(make_allocation().document()))
     del document["digest"]
     path.write_text(json.dumps(document))
-    assert load_allocation(path) == make_allocation()
+    assert Allocation.load(path) == make_allocation()
 
 
 def test_budget_accounting() -> None:
@@ -96,7 +95,7 @@ def test_malformed_files_name_the_place(tmp_path: Path, change, place: str) -> N
     path = tmp_path / "allocation.json"
     path.write_text(json.dumps(document))
     with pytest.raises(AllocationError, match=place) as caught:
-        load_allocation(path)
+        Allocation.load(path)
     assert "\n" not in str(caught.value)
 
 
@@ -104,7 +103,7 @@ def test_malformed_files_name_the_place(tmp_path: Path, change, place: str) -> N
     ("change", "words"),
     [
         (lambda d: d["nodes"][1].update(weight_bits=17), r"\(node conv\): 17 must be at most 16; see docs"),
-        (lambda d: d["nodes"][1].update(weight_bits="4"), r'"4" must be null or a number or a list'),
+        (lambda d: d["nodes"][1].update(weight_bits="4"), r'"4" must be a number or a list .* or null'),
         (
             lambda d: d["nodes"][1].update(weight_bits=[4, True]),
             r"weight_bits/1 \(node conv\): true must be a number;",
@@ -121,7 +120,7 @@ def test_malformed_files_say_what_is_wanted(tmp_path: Path, change, words: str) 
     path = tmp_path / "allocation.json"
     path.write_text(json.dumps(document))
     with pytest.raises(AllocationError, match=words):
-        load_allocation(path)
+        Allocation.load(path)
 
 
 def test_edited_names_are_named_with_what_they_may_have_been() -> None:
@@ -130,7 +129,7 @@ def test_edited_names_are_named_with_what_they_may_have_been() -> None:
     nodes = (*allocation.nodes[:2], renamed, *allocation.nodes[3:])
     wanted = rf"has not: node {renamed.node}.*meant is node {allocation.nodes[2].node}.*only widths"
     with pytest.raises(AllocationError, match=wanted):
-        check_against_sites(dataclasses.replace(allocation, nodes=nodes), make_sites())
+        dataclasses.replace(allocation, nodes=nodes).check_against(make_sites())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
@@ -138,24 +137,24 @@ def test_what_is_no_allocation_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "allocation.json"
     path.write_text(text)
     with pytest.raises(AllocationError):
-        load_allocation(path)
+        Allocation.load(path)
 
 
 def test_belongs_to_these_sites() -> None:
-    check_against_sites(make_allocation(), make_sites())
+    make_allocation().check_against(make_sites())
 
 
 def test_foreign_sites_are_refused() -> None:
     allocation, sites = make_allocation(), make_sites()
     fewer = dataclasses.replace(allocation, nodes=allocation.nodes[:2])
     with pytest.raises(AllocationError, match="no entry for node fc"):
-        check_against_sites(fewer, sites)
+        fewer.check_against(sites)
     other = dataclasses.replace(sites, weights=sites.weights[:1])
     with pytest.raises(AllocationError, match="entries that the model has not: node fc with weight"):
-        check_against_sites(allocation, other)
+        allocation.check_against(other)
     wrong = dataclasses.replace(allocation.nodes[1], weight_bits=(2.0, 3.0, 4.0))
     with pytest.raises(AllocationError, match="3 widths for 2 output channels"):
-        check_against_sites(dataclasses.replace(allocation, nodes=(wrong, *allocation.nodes[2:])), sites)
+        dataclasses.replace(allocation, nodes=(wrong, *allocation.nodes[2:])).check_against(sites)
 
 
 def with_product() -> tuple[Allocation, Sites]:
@@ -167,7 +166,7 @@ def with_product() -> tuple[Allocation, Sites]:
 
 def test_the_order_of_entries_is_free() -> None:
     allocation, sites = with_product()
-    check_against_sites(dataclasses.replace(allocation, nodes=allocation.nodes[::-1]), sites)
+    dataclasses.replace(allocation, nodes=allocation.nodes[::-1]).check_against(sites)
 
 
 @pytest.mark.parametrize("index", range(5))
@@ -175,7 +174,7 @@ def test_an_entry_twice_is_refused(index: int) -> None:
     allocation, sites = with_product()
     twice = dataclasses.replace(allocation, nodes=(*allocation.nodes, allocation.nodes[index]))
     with pytest.raises(AllocationError, match=f"node {allocation.nodes[index].node}.* two entries"):
-        check_against_sites(twice, sites)
+        twice.check_against(sites)
 
 
 @pytest.mark.parametrize(
@@ -191,4 +190,4 @@ def test_counts_of_another_model_are_refused(index: int, change: dict[str, objec
     nodes = list(allocation.nodes)
     nodes[index] = dataclasses.replace(nodes[index], **change)
     with pytest.raises(AllocationError, match=f"node {nodes[index].node}.*{next(iter(change))} is"):
-        check_against_sites(dataclasses.replace(allocation, nodes=tuple(nodes)), sites)
+        dataclasses.replace(allocation, nodes=tuple(nodes)).check_against(sites)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from conftest import make_cnn
 
-from mpq_onnx.calibration import load_calibration
+from mpq_onnx.calibration import Calibration
 from mpq_onnx.errors import DataError
 from mpq_onnx.quantization import fake_quantize
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
@@ -25,7 +25,7 @@ def calibration_file(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, i
 def test_ranges_and_errors_are_those_of_the_data(
     calibration_file: Path, cnn_file: Path, image_file: Path
 ) -> None:
-    calibration = load_calibration(calibration_file)
+    calibration = Calibration.load(calibration_file)
     float_model = load_float_model(cnn_file)
     names = list(calibration.tensors)
     runner = runner_with_outputs(float_model.model, names, "cpu")
@@ -42,21 +42,21 @@ def test_ranges_and_errors_are_those_of_the_data(
 
 
 def test_activations_after_relu_have_no_negative_levels(calibration_file: Path) -> None:
-    calibration = load_calibration(calibration_file)
+    calibration = Calibration.load(calibration_file)
     for name in ("r0", "r1", "r2"):
         _, zero_point, _ = calibration.tensors[name].quantizer(4)
         assert zero_point == 0
 
 
 def test_fractional_widths_lie_between_whole_ones(calibration_file: Path) -> None:
-    tensor = load_calibration(calibration_file).tensors["logits"]
+    tensor = Calibration.load(calibration_file).tensors["logits"]
     (low_a, high_a), (low, high), (low_b, high_b) = (tensor.range(bits) for bits in (3, 3.5, 4))
     assert min(low_a, low_b) <= low <= max(low_a, low_b)
     assert min(high_a, high_b) <= high <= max(high_a, high_b)
 
 
 def test_a_saved_calibration_reads_back(calibration_file: Path, tmp_path: Path) -> None:
-    calibration = load_calibration(calibration_file)
+    calibration = Calibration.load(calibration_file)
     calibration.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == calibration_file.read_bytes()
 
@@ -82,7 +82,7 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str, reason: st
     path = tmp_path / "calibration.json"
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
-        load_calibration(path)
+        Calibration.load(path)
 
 
 def test_infinities_inside_the_network_are_refused(tmp_path: Path) -> None:

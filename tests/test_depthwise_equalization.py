@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import mpq_onnx
-from mpq_onnx.calibration import load_calibration
+from mpq_onnx.calibration import Calibration
 from mpq_onnx.equalization.depthwise import channel_factors
 
 SIDE, CHANNELS = 6, 8
@@ -76,7 +76,7 @@ def worst_channel(exact: Path, changed: Path, data: Path) -> float:
 )
 def test_small_channels_keep_their_levels(activation: str, multiplier: int, tmp_path: Path) -> None:
     exact, changed, calibration = allocated(separable(activation, multiplier), tmp_path, "out")
-    assert len(load_calibration(calibration).channel_factors) == 1
+    assert len(Calibration.load(calibration).channel_factors) == 1
     assert (
         worst_channel(exact, changed, tmp_path / "data.npz") > 25
     )  # one scale for all leaves the smallest below 0
@@ -89,7 +89,7 @@ def test_one_scale_for_all_loses_the_smallest_channel(tmp_path: Path) -> None:
 
 def test_a_tensor_with_another_reader_stays(tmp_path: Path) -> None:
     *_, calibration = allocated(separable("HardSwish", other_reader=True), tmp_path, "out")
-    assert load_calibration(calibration).channel_factors == {}
+    assert Calibration.load(calibration).channel_factors == {}
 
 
 def test_channels_of_one_size_stay_as_they_are() -> None:

@@ -12,10 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_onnx.energy_allocation import (
+from mpq_onnx.documents.energy_allocation import (
+    EnergyAllocation,
     EnergySettings,
-    check_against_mac_sites,
-    load_energy_allocation,
     make_energy_allocation,
 )
 from mpq_onnx.errors import AllocationError
@@ -228,9 +227,9 @@ def make_document(cnn_file: Path, image_file: Path):
 def test_document_round_trip_and_accounting(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     sites, allocation = make_document(cnn_file, image_file)
     allocation.save(tmp_path / "energy.json")
-    loaded = load_energy_allocation(tmp_path / "energy.json")
+    loaded = EnergyAllocation.load(tmp_path / "energy.json")
     assert loaded == allocation
-    check_against_mac_sites(loaded, sites)
+    loaded.check_against(sites)
     assert loaded.mean_energy_per_mac == pytest.approx(1.5)
     assert loaded.total_energy == pytest.approx(1.5 * sum(site.macs for site in sites))
     assert loaded.total_attojoules == pytest.approx(0.128 * loaded.total_energy)
@@ -251,4 +250,4 @@ def test_wrong_documents_name_the_place(change, place: str, cnn_file, image_file
     path = tmp_path / "energy.json"
     path.write_text(json.dumps(document))
     with pytest.raises(AllocationError, match=place):
-        load_energy_allocation(path)
+        EnergyAllocation.load(path)

@@ -25,7 +25,7 @@ from test_cli import assert_one_line, run, run_inside
 import mpq_onnx
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.integer_range import integer_range, width_of
-from mpq_onnx.json_document import load_schema
+from mpq_onnx.handoff_targets.layers import LayerTable
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = {"method": "water-filling", "rounding": "nearest"}
@@ -273,7 +273,7 @@ def test_json_and_csv_say_the_same_and_fit_the_schema(
     hand(file, "json", tmp_path, image_file)
     hand(file, "csv", tmp_path, image_file)
     document = json.loads((tmp_path / "layers.json").read_text())
-    jsonschema.validate(document, load_schema("handoff.schema.json"))
+    jsonschema.validate(document, LayerTable.json_schema())
     for row in document["layers"]:
         bits, input_bits = allocated_widths(file)[row["name"]]
         assert tuple(np.broadcast_to(row["weight_bits"], len(bits))) == bits
@@ -299,7 +299,7 @@ def test_json_and_csv_say_the_same_and_fit_the_schema(
 def test_rows_of_a_noisy_file(noisy: Path, image_file: Path, tmp_path: Path) -> None:
     hand(noisy, "json", tmp_path, image_file)
     document = json.loads((tmp_path / "layers.json").read_text())
-    jsonschema.validate(document, load_schema("handoff.schema.json"))
+    jsonschema.validate(document, LayerTable.json_schema())
     energy = {node.node: node for node in mpq_onnx.load_energy_allocation(noisy.parent / "energy.json").nodes}
     attributes = {
         node.name: {each.name: helper.get_attribute_value(each) for each in node.attribute}

@@ -11,7 +11,7 @@ RULES = {
     "passes": "torch", "runtime": "torch", "storage": "torch", "observers": "torch", "datasets": "torch",
     "placement": "torch", "report": "torch", "mirror": "onnxruntime", "precision": "onnxruntime", "rounding": "onnxruntime",
     "noise": "torch", "ops": "torch", "handoff_targets": "torch",
-    "graph": "torch",
+    "graph": "torch", "documents": "torch",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from conftest import make_model
 from onnx import TensorProto, helper
 from test_quantized_graph import CASES, quantize
 
-from mpq_onnx.allocation import parse_allocation
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import ModelError
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.placement.mac_sites import mac_sites
@@ -20,7 +20,7 @@ from mpq_onnx.quantization import levels_of
 
 def sites_of(model: Path, spec: str, case: str, storage: str = "int8"):
     _, graph, _, _ = quantize(model, spec, *CASES[case], storage)
-    allocation = parse_allocation(graph.metadata_props[METADATA_ALLOCATION], "test")
+    allocation = Allocation.parse(graph.metadata_props[METADATA_ALLOCATION], "test")
     levels = weight_levels(
         {node.weight: node.weight_bits for node in allocation.nodes if node.weight}, "asymmetric"
     )

@@ -10,7 +10,7 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper
 
 import mpq_onnx
-from mpq_onnx.allocation import load_allocation
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.placement import find_sites
 from mpq_onnx.placement.sites import Sites
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -104,7 +104,7 @@ def test_embedding_tables_have_their_own_width(attention: tuple[Path, str], tmp_
             *attention, folder, weight_bits=4, activation_bits=8,
             options=dataclasses.replace(options, embedding_bits=bits),
         )  # fmt: skip
-        allocation = load_allocation(folder / "allocation.json")
+        allocation = Allocation.load(folder / "allocation.json")
         (entry,) = [node for node in allocation.nodes if node.weight == "table"]
         assert entry.weight_bits == (bits or None) and not entry.weight_counted
         assert allocation.mean_weight_bits == 4

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from mpq_onnx.allocation import Settings, make_allocation
+from mpq_onnx.documents.allocation import Settings, make_allocation
 from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.mirror import build_mirror

@@ -22,11 +22,11 @@ from mpq_onnx.workflows.options import AllocateOptions
 @json_option
 def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
     """Quantize MODEL as ALLOCATION (allocation.json) says, or make it noisy (energy.json)."""
-    from mpq_onnx.energy_allocation import FORMAT
-    from mpq_onnx.json_document import document_format
+    from mpq_onnx.documents.energy_allocation import EnergyAllocation
+    from mpq_onnx.documents.loading import load_document
     from mpq_onnx.report.tables import energy_text
 
-    if document_format(allocation) == FORMAT:
+    if isinstance(load_document(allocation), EnergyAllocation):
         noisy = mpq_onnx.apply_energy(
             model, allocation, output, data=options["data"], device=options["device"]
         )

@@ -25,7 +25,7 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_edited(path: str, allocation: Any) -> None:
     """Say where the entries are not those that the method in the document had made."""
-    from mpq_onnx.json_document import EDITED
+    from mpq_onnx.documents.precision_document import EDITED
 
     if allocation.settings.method == EDITED:
         click.echo(f"NOTE: {path} was edited by hand after it was written; the file's method is {EDITED!r}")

@@ -1,6 +1,6 @@
 """Columns of a table as a model's inputs: numbers, scaled or in logarithms, and categories, by a vocabulary or hashed.
 
-On disk a set of columns is a JSON file, validated against columns.schema.json and documented in docs/columns.md.
+On disk a set of columns is a JSON file, documented in docs/columns.md.
 """
 
 import dataclasses
@@ -9,14 +9,14 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Len, MinLen
 
+from mpq_onnx.documents.constraints import Count, Number, OneOf, Part, Positive, PositiveCount
+from mpq_onnx.documents.document import Document, FileKind
 from mpq_onnx.errors import DataError
-from mpq_onnx.json_document import read_document
-
-SCHEMA = "columns.schema.json"
 
 TRANSFORMS: dict[str, Callable[[float], float]] = {
     "none": lambda value: value,
@@ -25,15 +25,19 @@ TRANSFORMS: dict[str, Callable[[float], float]] = {
 }
 
 
+Place = str | Count
+"""A column's name or number."""
+
+
 @dataclass(frozen=True)
-class NumberColumn:
+class NumberColumn(Part):
     """(transform(value) - mean) / std."""
 
-    column: str | int
-    transform: str = "none"
-    mean: float = 0.0
-    std: float = 1.0
-    missing: float = 0.0
+    column: Place
+    transform: Annotated[str, OneOf(TRANSFORMS)] = "none"
+    mean: Number = 0.0
+    std: Positive = 1.0
+    missing: Number = 0.0
     """Stands for an empty field, after the transform."""
 
     def encode(self, text: str) -> float:
@@ -43,13 +47,18 @@ class NumberColumn:
 
 
 @dataclass(frozen=True)
-class CategoryColumn:
+class CategoryColumn(Part):
     """A category's row in an embedding table: row 0 is for missing values and those that the vocabulary lacks."""
 
-    column: str | int
-    vocabulary: tuple[str, ...] = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        **Part.__pydantic_config__,
+        "json_schema_extra": {"anyOf": [{"required": ["vocabulary"]}, {"required": ["rows"]}]},
+    }
+
+    column: Place
+    vocabulary: Annotated[tuple[str, ...], MinLen(1)] = ()
     """Rows 1, 2, ..."""
-    rows: int = 0
+    rows: PositiveCount = 0
     """Without a vocabulary: rows of the table that values are hashed to (1 .. rows-1)."""
 
     def encode(self, text: str) -> int:
@@ -80,11 +89,15 @@ class HexColumn:
 Column = NumberColumn | CategoryColumn | HexColumn
 
 
+Numbers = Annotated[tuple[NumberColumn, ...], MinLen(1)]
+Categories = Annotated[tuple[CategoryColumn, ...], MinLen(1)]
+
+
 @dataclass(frozen=True)
-class Label:
+class Label(Part):
     """The column of the answer."""
 
-    column: str | int
+    column: Place
     positive: tuple[str, ...] = ()
     """Values that are class 1, all others are 0; empty for labels that are whole numbers."""
 
@@ -143,29 +156,18 @@ class Columns:
         return np.array([_encode(self.label, row, where) for row in rows], np.int64)
 
 
-def load_columns(path: str) -> Columns:
-    """Read a set of columns.
+@dataclass(frozen=True)
+class ColumnsFile(Columns, Document):
+    """A set of columns as a file gives it."""
 
-    Raises:
-        DataError: missing, not JSON, or against the schema.
-    """
-    document = read_document(path, SCHEMA, DataError)
-    inputs = {
-        name: tuple(_column(entry) for entry in entries) for name, entries in document["inputs"].items()
-    }
-    label = document.get("label")
-    return Columns(
-        inputs,
-        None if label is None else Label(label["column"], tuple(label.get("positive", ()))),
-        document.get("header", False),
-        document.get("separator", ","),
-    )
+    KIND = FileKind("columns", "mpq-onnx/columns", 1, "docs/columns.md", DataError)
 
-
-def _column(entry: Mapping[str, Any]) -> Column:
-    if "vocabulary" in entry or "rows" in entry:
-        return CategoryColumn(entry["column"], tuple(entry.get("vocabulary", ())), entry.get("rows", 0))
-    return NumberColumn(**entry)
+    inputs: Annotated[Mapping[str, Numbers | Categories], MinLen(1)]
+    """By input name: columns of numbers make a float32 input, those of categories an int64 one."""
+    label: Label | None = None
+    header: bool = False
+    """The first line holds the columns' names."""
+    separator: Annotated[str, Len(1, 1)] = ","
 
 
 def _encode(column: Any, row: Sequence[str], where: str) -> Any:

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Sequence
 
 from mpq_onnx.datasets.base import Batch, Examples, Facts
-from mpq_onnx.datasets.columns import Columns, load_columns
+from mpq_onnx.datasets.columns import Columns, ColumnsFile
 from mpq_onnx.datasets.lines import Lines
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
@@ -21,7 +21,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         raise DataError(
             f"{spec.text}: give columns=FILE.json, which says what each column is (docs/columns.md)"
         )
-    return table_examples(Lines(spec.path, spec.text), load_columns(path), spec.text)
+    return table_examples(Lines(spec.path, spec.text), ColumnsFile.load(path), spec.text)
 
 
 def table_examples(lines: Lines, columns: Columns, where: str) -> Examples:

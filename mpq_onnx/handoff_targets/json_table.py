@@ -1,25 +1,21 @@
-"""Target json: layers.json, a row a multiply-accumulate node (docs/handoff.md; schema handoff.schema.json)."""
+"""Target json: layers.json, a row a multiply-accumulate node (docs/handoff.md)."""
 
-import json
 from pathlib import Path
 
 import mpq_onnx
-from mpq_onnx.files import write_text
 from mpq_onnx.handoff_targets.bundle import Bundle
-from mpq_onnx.handoff_targets.layers import FORMAT, VERSION
+from mpq_onnx.handoff_targets.layers import LayerTable
 
 TABLE_FILE = "layers.json"
 
 
 def write(bundle: Bundle, folder: Path) -> list[str]:
     """Write layers.json."""
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "writer": f"mpq-onnx {mpq_onnx.__version__}",
-        "model": Path(bundle.path).name,
-        "macs": sum(row.macs for row in bundle.layers),
-        "layers": [row.document() for row in bundle.layers],
-    }
-    write_text(folder / TABLE_FILE, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    table = LayerTable(
+        writer=f"mpq-onnx {mpq_onnx.__version__}",
+        model=Path(bundle.path).name,
+        macs=sum(row.macs for row in bundle.layers),
+        layers=bundle.layers,
+    )
+    table.save(folder / TABLE_FILE)
     return []

@@ -4,64 +4,67 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.energy_allocation import EnergyAllocation
+from mpq_onnx.documents.constraints import Count, NotNegatives, OneOf, Part, PositiveCount
+from mpq_onnx.documents.document import Document, FileKind
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.mac import is_stored, macs_of_node
+from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.handoff_targets.integer_range import width_of
+from mpq_onnx.noise.model import PHOTONS, RELATIVE
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
 from mpq_onnx.placement.mac_sites import MacSite
 from mpq_onnx.placement.sites import Shapes
+from mpq_onnx.registries import NOISE_MODELS
 from mpq_onnx.report.graph_facts import LayerFacts
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
 
-FORMAT = "mpq-onnx/layers"
-VERSION = 1
-SCHEMA = "handoff.schema.json"
+Lengths = tuple[Count, ...]
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class LayerRow(Part):
     """One multiply-accumulate. Documented in docs/handoff.md; None where something does not apply or is not known."""
 
     name: str
-    op: str
+    op: Annotated[str, OneOf(MAC_OPS)]
     weight: str
     """Name of the operand that is held: a recurrent layer has two, and a row for each."""
-    input_shape: tuple[int, ...]
+    input_shape: Lengths
     """Of the operand that streams, for one example."""
-    weight_shape: tuple[int, ...]
+    weight_shape: Lengths
     """Of the operand that is held."""
-    output_shape: tuple[int, ...]
+    output_shape: Lengths
     weight_is_constant: bool
     """False for a product of two activations."""
-    groups: int
-    kernel_shape: tuple[int, ...] | None
-    strides: tuple[int, ...] | None
-    pads: tuple[int, ...] | None
-    dilations: tuple[int, ...] | None
-    fan_in: int
+    groups: PositiveCount
+    kernel_shape: Lengths | None
+    strides: Lengths | None
+    pads: Lengths | None
+    dilations: Lengths | None
+    fan_in: Count
     """D: products summed up in one output."""
-    macs: int
+    macs: Count
     """For one example."""
-    parameters: int
+    parameters: Count
     """Elements of weight and bias."""
-    weight_bits: float | tuple[float, ...] | None
+    weight_bits: NotNegatives | None
     """One per output channel where they differ; None: float."""
     input_bits: float | None
     output_bits: float | None
-    energy_per_mac: float | tuple[float, ...] | None
-    energy_unit: str | None
-    """photons or relative."""
-    noise: tuple[str, ...]
+    energy_per_mac: NotNegatives | None
+    energy_unit: Annotated[str, OneOf((PHOTONS, RELATIVE))] | None
+    noise: tuple[Annotated[str, OneOf(NOISE_MODELS)], ...]
     """Names of the noise models that act on the node."""
     sigma: float | None
     """Measured root mean square of the node's noise at its output."""
-    weight_range: float | tuple[float, ...] | None
+    weight_range: NotNegatives | None
     """R_w: largest minus smallest real value of the weight's quantizer."""
     input_range: float | None
     """R_x: the same of the input's."""
@@ -72,6 +75,20 @@ class LayerRow:
     def document(self) -> dict[str, object]:
         """As JSON holds it."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class LayerTable(Document):
+    """The rows of a file."""
+
+    KIND = FileKind("layers", "mpq-onnx/layers", 1, "docs/handoff.md")
+
+    writer: str
+    model: str
+    """Name of the file."""
+    macs: Count
+    """Of one example, all layers."""
+    layers: tuple[LayerRow, ...]
 
 
 def layer_rows(

@@ -5,8 +5,8 @@ import json
 import math
 from typing import Any
 
-from mpq_onnx.allocation import Allocation
-from mpq_onnx.energy_allocation import EnergyAllocation
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 
 
 def to_json(result: Any) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.allocation import Allocation, embedded_allocation
-from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.documents.precision_document import EDITED
 from mpq_onnx.graph.uncounted import uncounted_macs
-from mpq_onnx.json_document import EDITED
 from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.remove_noise import without_noise
@@ -37,7 +37,7 @@ def make_card(model: ir.Model, size: int) -> Card:
     plain = without_noise(model)
     facts = graph_facts(plain)
     properties = model.metadata_props
-    allocation, energy = embedded_allocation(properties), embedded_energy_allocation(properties)
+    allocation, energy = Allocation.embedded(properties), EnergyAllocation.embedded(properties)
     provenance = read_provenance(model)
     card: Card = {
         "model": _model(model, size, facts, allocation),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpq_onnx.allocation import Allocation, load_allocation
-from mpq_onnx.energy_allocation import EnergyAllocation, load_energy_allocation
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import DataError
 
 
@@ -61,8 +61,8 @@ def _read_run(folder: Path) -> RunResults:
     allocation, energy, card = folder / "allocation.json", folder / "energy.json", folder / "card.json"
     return RunResults(
         name=folder.name,
-        allocation=load_allocation(allocation) if allocation.is_file() else None,
-        energy=load_energy_allocation(energy) if energy.is_file() else None,
+        allocation=Allocation.load(allocation) if allocation.is_file() else None,
+        energy=EnergyAllocation.load(energy) if energy.is_file() else None,
         nodes=tuple(result["nodes"]),
         card=json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {},
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tabulate import tabulate
 
-from mpq_onnx.allocation import Allocation, NodePrecision
-from mpq_onnx.energy_allocation import EnergyAllocation, NodeEnergy
+from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
 from mpq_onnx.noise.units import attojoules
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation

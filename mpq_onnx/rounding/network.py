@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from mpq_onnx.allocation import Allocation
 from mpq_onnx.biases import bias_of_its_own_scale, quantize_bias
 from mpq_onnx.calibration import Calibration
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
 from mpq_onnx.placement import Sites, WeightUse

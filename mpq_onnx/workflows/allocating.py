@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from mpq_onnx.allocation import Allocation
 from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.mirror import build_mirror

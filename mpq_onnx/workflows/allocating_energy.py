@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mpq_onnx.energy_allocation import EnergyAllocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.report.provenance import read_provenance

@@ -4,9 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpq_onnx.allocation import Allocation, Settings, load_allocation
-from mpq_onnx.allocation_check import check_against_sites
 from mpq_onnx.datasets.sampling import drawn
+from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.model_file import save_model
@@ -73,7 +72,7 @@ def apply(
         MpqOnnxError: see its other subclasses.
     """
     check_choice("storage", storage, STORAGES)
-    wanted = load_allocation(allocation)
+    wanted = Allocation.load(allocation)
     _check_settings(wanted, str(allocation))
     float_model = load_float_model(model)
     check_fingerprint(wanted.model, float_model, str(allocation))
@@ -99,7 +98,7 @@ def apply(
     sites = find_sites(
         scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last, layouts
     )
-    check_against_sites(wanted, sites)
+    wanted.check_against(sites)
     check_covers(measured, sites, str(calibration or beside))
     mirror = build_mirror(scaled, float_model.path)
     mirror.module.requires_grad_(False).to(torch_device(device))

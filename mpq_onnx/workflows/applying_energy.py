@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from mpq_onnx.energy_allocation import EnergyAllocation, check_against_mac_sites, load_energy_allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.model_file import save_model
 from mpq_onnx.workflows.energy_options import EnergyOptions
 from mpq_onnx.workflows.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
@@ -38,12 +38,12 @@ def apply_energy(
         AllocationError: the energy allocation is malformed or another model's.
         MpqOnnxError: see its other subclasses.
     """
-    wanted = load_energy_allocation(allocation)
+    wanted = EnergyAllocation.load(allocation)
     base = load_noise_free(model)
     check_fingerprint(wanted.model, base, str(allocation))
     settings = wanted.settings
     options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
     sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)
-    check_against_mac_sites(wanted, sites)
+    wanted.check_against(sites)
     size = save_model(write_noisy_graph(base.model, sites, wanted), output)
     return ApplyEnergyResult(str(output), size, wanted)

@@ -4,8 +4,8 @@ import dataclasses
 import math
 import os
 
-from mpq_onnx.allocation import Allocation, Settings, embedded_allocation, make_allocation
 from mpq_onnx.datasets import open_dataset
+from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.errors import UsageError
 from mpq_onnx.fingerprint import fingerprint
 from mpq_onnx.metadata import METADATA_ENERGY
@@ -53,7 +53,7 @@ def noise_to_bits(
     }
     base = clone(noisy)
     RemoveNoisePass()(base)
-    embedded = embedded_allocation(base.metadata_props, str(model))
+    embedded = Allocation.embedded(base.metadata_props, str(model))
     by_tensor = {}
     for node in base.graph:
         if node.name in bits:

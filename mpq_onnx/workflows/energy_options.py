@@ -4,13 +4,9 @@ import math
 from dataclasses import dataclass
 
 from mpq_onnx.errors import UsageError
-from mpq_onnx.registries import ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
+from mpq_onnx.registries import COMPAT_NONE, COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
 from mpq_onnx.workflows.declared import NOISE, option
 from mpq_onnx.workflows.learning_options import LearningOptions
-
-COMPAT_NONE = "none"
-COMPAT_GARG2021 = "garg2021"
-COMPATS = (COMPAT_NONE, COMPAT_GARG2021)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import os
 from dataclasses import dataclass
 
-from mpq_onnx.allocation import Allocation, embedded_allocation
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.class_names import label_notes
-from mpq_onnx.energy_allocation import EnergyAllocation, embedded_energy_allocation
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.metadata import METADATA_TASK
 from mpq_onnx.model_file import load_model
@@ -100,7 +100,7 @@ def evaluate(
     else:
         found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
     graph = graph_facts(without_noise(loaded))
-    allocation = embedded_allocation(loaded.metadata_props, str(model))
+    allocation = Allocation.embedded(loaded.metadata_props, str(model))
     stored = stored_bits_of(graph)
     return EvaluateResult(
         path=str(model),
@@ -112,7 +112,7 @@ def evaluate(
         if allocation is None
         else MeanBits(allocation.mean_weight_bits, allocation.mean_activation_bits),
         stored=stored,
-        energy=embedded_energy_allocation(loaded.metadata_props, str(model)),
+        energy=EnergyAllocation.embedded(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
         notes=(*label_notes(dataset, loaded), *output_notes(found)),
     )

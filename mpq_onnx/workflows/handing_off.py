@@ -14,10 +14,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 import mpq_onnx
-from mpq_onnx.allocation import embedded_allocation
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.datasets.sampling import drawn
-from mpq_onnx.energy_allocation import embedded_energy_allocation
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.node_names import complete_names
@@ -129,8 +129,8 @@ def handoff(
 
 def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:
     """Read and measure a file; `measure` also measures its noise on the data."""
-    allocation = embedded_allocation(loaded.metadata_props, path)
-    energy = embedded_energy_allocation(loaded.metadata_props, path)
+    allocation = Allocation.embedded(loaded.metadata_props, path)
+    energy = EnergyAllocation.embedded(loaded.metadata_props, path)
     model = clone(loaded)
     RemoveNoisePass()(model)
     common.InlinePass(criteria=lambda function: not function.domain.startswith(OWN_DOMAINS))(model)

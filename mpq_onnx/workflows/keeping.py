@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from mpq_onnx.allocation import Allocation
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.quantization import levels_of, stored_bits
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.workflows.options import AllocateOptions

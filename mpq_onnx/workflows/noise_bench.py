@@ -1,6 +1,5 @@
 """Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates written and measured."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from mpq_onnx.allocation import embedded_allocation
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.operators import RECURRENT_OPS
@@ -34,7 +33,7 @@ from mpq_onnx.precision.training import MEASURING_SEED
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import begin
-from mpq_onnx.registries import ENERGY_LEVELS
+from mpq_onnx.registries import COMPAT_GARG2021, ENERGY_LEVELS
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
@@ -43,7 +42,7 @@ from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.workflows.bench import SCORE_BATCH, Bench, CandidateResult, Finished, choose
-from mpq_onnx.workflows.energy_options import COMPAT_GARG2021, EnergyOptions
+from mpq_onnx.workflows.energy_options import EnergyOptions
 from mpq_onnx.workflows.noise_check import OutputNoise
 from mpq_onnx.workflows.preparation import FloatModel
 from mpq_onnx.workflows.quantizing import torch_device
@@ -82,7 +81,7 @@ def sites_of(
     model: ir.Model, shapes: dict[str, tuple[int, ...]], where: str, options: EnergyOptions
 ) -> tuple[MacSite, ...]:
     """See find_mac_sites."""
-    allocation = embedded_allocation(model.metadata_props, where)
+    allocation = Allocation.embedded(model.metadata_props, where)
     levels = allocation.weight_levels() if allocation is not None else {}
     sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
     if not sites:
@@ -228,7 +227,7 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
     nodes = {site.node: NodeNoise(site, energies[site.node]) for site in sites}
     settings = allocation.settings
     InsertNoisePass(nodes, settings.noise, settings.seed)(graph)
-    graph.metadata_props[METADATA_ENERGY] = json.dumps(allocation.document())
+    allocation.embed(graph.metadata_props)
     return graph
 
 

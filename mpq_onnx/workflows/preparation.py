@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from mpq_onnx.calibration import Calibration, load_calibration
+from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.equalization import DEPTHWISE, Factors
 from mpq_onnx.errors import AllocationError, DataError, check_choice
@@ -135,7 +135,7 @@ def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> C
     Raises:
         DataError: not a calibration, or another model's.
     """
-    calibration = load_calibration(path)
+    calibration = Calibration.load(path)
     if calibration.model != float_model.fingerprint:
         raise DataError(
             f"{path}: was made for another model than {float_model.path}, or by an earlier version;"

@@ -1,6 +1,5 @@
 """From an allocation to a QDQ file; what allocate and apply have in common."""
 
-import json
 import math
 
 import numpy as np
@@ -8,10 +7,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from mpq_onnx.allocation import Allocation
 from mpq_onnx.calibration import Calibration
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import UsageError
-from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.model_file import clone
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
@@ -69,5 +67,5 @@ def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwo
     """The QDQ graph of a canonical float model, with its allocation in the metadata."""
     graph = clone(model)
     InsertQdqPass(network, STORAGES[storage])(graph)
-    graph.metadata_props[METADATA_ALLOCATION] = json.dumps(allocation.document())
+    allocation.embed(graph.metadata_props)
     return graph

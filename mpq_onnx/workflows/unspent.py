@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.allocation import Allocation
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.precision.resources import MEAN
 from mpq_onnx.quantization import counted_bits
 from mpq_onnx.workflows.bench import UNIFORMS

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from mpq_onnx.allocation import Allocation, Settings, make_allocation
+from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.precision.problem import Candidate
 from mpq_onnx.precision.task_loss import mean_distance

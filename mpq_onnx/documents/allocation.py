@@ -1,63 +1,89 @@
 """The allocation: a bit width for the weights and the output of every node. Every stage passes it on.
 
-On disk it is allocation.json, validated against allocation.schema.json (documented in docs/allocation.md) when read.
+On disk it is allocation.json (documented in docs/allocation.md).
 """
 
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
-from mpq_onnx.files import write_text
-from mpq_onnx.json_document import entries_digest, method_of, parse_document, read_document
+from mpq_onnx.documents.constraints import (
+    ActivationBits,
+    Count,
+    NotNegative,
+    OneOf,
+    Part,
+    Positive,
+    PositiveCount,
+    Seed,
+    WeightWidths,
+)
+from mpq_onnx.documents.document import FileKind
+from mpq_onnx.documents.precision_document import Entry, Names, Owned, PrecisionDocument
 from mpq_onnx.metadata import METADATA_ALLOCATION
 from mpq_onnx.placement import Sites, WeightSite
 from mpq_onnx.placement.quantizer_ranges import weight_levels
-from mpq_onnx.quantization import counted_bits
+from mpq_onnx.quantization import MAXIMUM_BITS, SCHEMES, counted_bits
+from mpq_onnx.registries import (
+    ACTIVATION_RANGES,
+    BIASES,
+    EQUALIZATIONS,
+    FIRST_LAST,
+    GRANULARITIES,
+    RESOURCES,
+    TARGETS,
+    WEIGHT_SCALES,
+    WIDTH_CHOICES,
+)  # fmt: skip
 
-FORMAT = "mpq-onnx/allocation"
-VERSION = 1
-SCHEMA = "allocation.schema.json"
 FLOAT_BITS = 32.0
 
 
 @dataclass(frozen=True)
-class NodePrecision:
+class NodePrecision(Entry):
     """The precision of one node: its weights, its output, or both."""
 
-    node: str
-    op_type: str
+    FACTS = (
+        "input", "other_input", "macs", "weight_elements", "weight_counted", "activation_elements", "activation_counted"
+    )  # fmt: skip
+    BY_CHANNEL = ("weight_bits", "widths")
+
     weight: str | None = None
     """Name of the weight tensor."""
-    weight_bits: float | tuple[float, ...] | None = None
-    """One width for the whole tensor, or one per output channel; None leaves the weights in float."""
-    weight_elements: int = 0
+    weight_bits: WeightWidths | None = None
+    """One width for the whole tensor, or one per output channel; null leaves the weights in float."""
+    weight_elements: Count = 0
     """0 for a weight that an earlier node has an entry for: it is stored, and counted, once."""
-    macs: int = 0
+    macs: Count = 0
     """Multiply-accumulates for one example."""
     input: str | None = None
     """Name of the quantized activation that the weights are multiplied with."""
     activation: str | None = None
     """Name of the output tensor."""
-    activation_bits: float | None = None
-    """None leaves the output in float."""
-    activation_elements: int = 0
+    activation_bits: ActivationBits | None = None
+    """Null leaves the output in float."""
+    activation_elements: Count = 0
     """Elements of the output for one example."""
     activation_counted: bool = True
     """False for model inputs, whose width is fixed and outside the budget."""
     weight_counted: bool = True
     """The same for embedding tables, and for first and last layers of fixed width."""
-    weight_range: float = 1.0
+    weight_range: Positive = 1.0
     """Learned factor on the range that the observer found."""
-    activation_range: float = 1.0
+    activation_range: Positive = 1.0
     """The same for the output."""
     other_input: str | None = None
     """Of a product of two activations: the quantized one that is held."""
+
+    @property
+    def names(self) -> Names:
+        """Of the node, its weight and its output."""
+        return ("node", self.node), ("weight", self.weight), ("output", self.activation)
 
     @property
     def owns_weight(self) -> bool:
@@ -78,49 +104,52 @@ class NodePrecision:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Part):
     """Every choice beside the widths that the quantized file depends on."""
 
     method: str
-    granularity: str
-    """layer or channel: how finely weight widths were chosen."""
+    granularity: Annotated[str, OneOf(GRANULARITIES)]
+    """How finely weight widths were chosen."""
     placement: str
     activation_observer: str
     weight_observer: str
     rounding: str
     bias_correction: bool
-    seed: int
+    seed: Seed
     sensitivity: str | None = None
-    weight_scheme: str = "asymmetric"
-    weight_scales: str = "channel"
-    """channel or tensor: how many scales a weight has."""
-    activation_scheme: str = "asymmetric"
-    activation_ranges: str = "static"
-    """static, or dynamic: of each example."""
-    first_last: str = "include"
-    embedding_bits: int = 8
-    bias: str = "int32"
+    weight_scheme: Annotated[str, OneOf(SCHEMES)] = "asymmetric"
+    weight_scales: Annotated[str, OneOf(WEIGHT_SCALES)] = "channel"
+    """How many scales a weight has."""
+    activation_scheme: Annotated[str, OneOf(SCHEMES)] = "asymmetric"
+    activation_ranges: Annotated[str, OneOf(ACTIVATION_RANGES)] = "static"
+    """Dynamic ones are those of each example."""
+    first_last: Annotated[str, OneOf(FIRST_LAST)] = "include"
+    embedding_bits: Annotated[int, Interval(ge=0, le=MAXIMUM_BITS)] = 8
+    bias: Annotated[str, OneOf(BIASES)] = "int32"
     variance_correction: bool = False
-    equalization: str = "none"
-    activation_budget: str = "mean"
+    equalization: Annotated[str, OneOf(EQUALIZATIONS)] = "none"
+    activation_budget: Annotated[str, OneOf(RESOURCES)] = "mean"
     """mean or max: what the budget of the activations' bits is a budget of."""
-    labels: str = "auto"
-    width_choice: str = "nearest"
+    labels: Annotated[str, OneOf(TARGETS)] = "auto"
+    width_choice: Annotated[str, OneOf(WIDTH_CHOICES)] = "nearest"
     learned_ranges: bool = False
-    training_examples: int | None = None
-    """Examples that calibration and training were restricted to; None for all of the data."""
+    training_examples: PositiveCount | None = None
+    """Examples that calibration and training were restricted to; null for all of the data."""
 
 
 @dataclass(frozen=True)
-class Allocation:
+class Allocation(PrecisionDocument):
     """Bit widths for a whole model."""
+
+    KIND = FileKind("allocation", "mpq-onnx/allocation", 1, "docs/allocation.md")
+    METADATA = METADATA_ALLOCATION
 
     model: str
     """Fingerprint (SHA-256) of the canonical float model that it was made for."""
     settings: Settings
     nodes: tuple[NodePrecision, ...]
-    budget: Mapping[str, float]
-    """What was asked for: weight_bits, activation_bits (means)."""
+    budget: Mapping[Annotated[str, OneOf(("weight_bits", "activation_bits"))], NotNegative]
+    """Means that were asked for."""
 
     @property
     def mean_weight_bits(self) -> float | None:
@@ -190,58 +219,21 @@ class Allocation:
         bits = {str(node.weight): node.weight_bits for node in self.nodes if node.owns_weight}
         return weight_levels(bits, self.settings.weight_scheme)
 
-    def document(self) -> dict[str, Any]:
-        """What allocation.json holds (see docs/allocation.md)."""
-        entries = [dataclasses.asdict(node) for node in self.nodes]
+    def achieved(self) -> dict[str, Any]:
+        """What the widths come to."""
         return {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": self.model,
-            "settings": dataclasses.asdict(self.settings),
-            "budget": dict(self.budget),
-            "achieved": {
-                "weight_bits": self.mean_weight_bits,
-                "activation_bits": self.mean_activation_bits,
-                "peak_activation_bits": self.peak_activation_bits,
-                "weight_bytes": self.weight_bytes,
-                "bit_operations": self.bit_operations,
-            },
-            "digest": entries_digest(entries),
-            "nodes": entries,
+            "weight_bits": self.mean_weight_bits,
+            "activation_bits": self.mean_activation_bits,
+            "peak_activation_bits": self.peak_activation_bits,
+            "weight_bytes": self.weight_bytes,
+            "bit_operations": self.bit_operations,
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write allocation.json, whole or not at all."""
-        write_text(path, json.dumps(self.document(), indent=1) + "\n")
-
-
-def load_allocation(path: str | os.PathLike[str]) -> Allocation:
-    """Read and validate an allocation.json.
-
-    Raises:
-        AllocationError: missing, not JSON, or against the schema; the message names the place in the file.
-    """
-    return _from_document(read_document(path, SCHEMA))
-
-
-def parse_allocation(text: str, where: str) -> Allocation:
-    """The allocation in JSON `text`; `where` names its origin in errors.
-
-    Raises:
-        AllocationError: not JSON, or against the schema.
-    """
-    return _from_document(parse_document(text, where, SCHEMA))
-
-
-def embedded_allocation(properties: Mapping[str, str], path: str = "") -> Allocation | None:
-    """The allocation in a model's metadata; None where there is none. `path` names the file in errors.
-
-    Raises:
-        AllocationError: not JSON, or against the schema.
-    """
-    text = properties.get(METADATA_ALLOCATION)
-    where = f"{path}: metadata" if path else "metadata"
-    return parse_allocation(text, f"{where} {METADATA_ALLOCATION}") if text is not None else None
+    def entries_of(self, sites: Sites) -> list[Owned]:
+        """All in float."""
+        channels = {site.tensor: site.channels for site in sites.weights}
+        entries = make_allocation(self.model, self.settings, sites, {}, {}, {}).nodes
+        return [(entry, channels.get(entry.weight or "")) for entry in entries]
 
 
 def make_allocation(
@@ -334,22 +326,6 @@ def _weight_width(
     if site.fixed_bits is None:
         return weight_bits.get(site.tensor)
     return float(site.fixed_bits) if fixes and site.fixed_bits else None
-
-
-def _from_document(document: dict[str, Any]) -> Allocation:
-    return Allocation(
-        model=document["model"],
-        settings=Settings(**{**document["settings"], "method": method_of(document)}),
-        nodes=tuple(_node(entry) for entry in document["nodes"]),
-        budget=document["budget"],
-    )
-
-
-def _node(entry: Mapping[str, Any]) -> NodePrecision:
-    fields = dict(entry)
-    if isinstance(fields.get("weight_bits"), list):
-        fields["weight_bits"] = tuple(fields["weight_bits"])
-    return NodePrecision(**fields)
 
 
 def _weighted_mean(pairs: Iterator[tuple[float | None, int]]) -> float | None:
