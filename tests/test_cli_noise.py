@@ -197,7 +197,7 @@ def test_apply_honours_edited_energies(noisy: Path, cnn_file: Path, tmp_path: Pa
     [
         (
             lambda nodes: nodes[0].update(node="stm"),
-            ("has not: stm (meant is stem?)", "energies may be edited"),
+            ("has not: node stm (meant is node stem?)", "energies may be edited"),
         ),
         (lambda nodes: nodes.append(dict(nodes[0])), ("node stem has two entries",)),
         (lambda nodes: nodes.pop(), ("no entry for node fc",)),
