@@ -129,7 +129,7 @@ def attempt(number: int, folder: Path, place: Path) -> str:
         name = "images.npz" if kind == "npz" else "int8/config.yaml"
         broken = place / Path(name).name
         broken.write_bytes(mutated_bytes((folder / name).read_bytes(), rng))
-        from mpq_onnx.configuration import read_configuration
+        from mpq_onnx.runs.configuration import read_configuration
 
         actions = (
             {
@@ -168,7 +168,7 @@ def attempt(number: int, folder: Path, place: Path) -> str:
         ending = "refused"
     assert hashlib.sha256(broken.read_bytes()).digest() == before, "the input was changed"
     if output.read_bytes() != KEPT:
-        from mpq_onnx.model_file import load_model
+        from mpq_onnx.graph.model_file import load_model
 
         assert ending == "fine", "a refused command replaced the output"
         load_model(output)
@@ -182,8 +182,8 @@ def work(folder: Path, place: Path, pipe: "multiprocessing.connection.Connection
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
-    import mpq_onnx.workflows.allocating
-    import mpq_onnx.workflows.exporting  # noqa: F401
+    import mpq_onnx.runs.allocating
+    import mpq_onnx.runs.exporting  # noqa: F401
 
     pipe.send("ready")
     while True:

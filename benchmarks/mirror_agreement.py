@@ -18,9 +18,9 @@ from torch import fx
 
 import mpq_onnx
 from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.mirror import Mirror, build_mirror
-from mpq_onnx.model_file import load_model
-from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 

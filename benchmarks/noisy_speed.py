@@ -22,10 +22,10 @@ from training_step import seconds
 
 import mpq_onnx
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.graph.model_file import clone, model_bytes
+from mpq_onnx.graph.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.model_file import clone, model_bytes
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
-from mpq_onnx.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.precision.energies import EnergyProblem
 from mpq_onnx.precision.targets import auto
 from mpq_onnx.precision.training import learning
@@ -33,11 +33,11 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_loop import training_step
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import ENERGY_LEVELS, NOISE_MODELS
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.evaluation import evaluate_runner
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.workflows.preparation import load_float_model
 
 IMAGES = "random?count=64&size=224"
 BATCH = 8

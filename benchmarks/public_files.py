@@ -190,8 +190,8 @@ def domain_figure(name: str, exported: Path, changed: Path, spec: str) -> dict |
     if name != "yolox_nano":
         return None
     from mpq_onnx.datasets import open_dataset
-    from mpq_onnx.model_file import load_model
-    from mpq_onnx.model_inputs import model_inputs
+    from mpq_onnx.graph.model_file import load_model
+    from mpq_onnx.graph.model_inputs import model_inputs
     from mpq_onnx.runtime.session import Runner
 
     dataset = open_dataset(spec, model_inputs(load_model(exported)))

@@ -12,9 +12,9 @@ from resnet20 import OUTPUT, TEST, TRAIN, exported
 from tabulate import tabulate
 
 import mpq_onnx
-from mpq_onnx.model_file import load_model
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.workflows.preparation import load_float_model
 
 ROUNDS = 15
 BATCH = 100

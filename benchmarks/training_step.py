@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from resnet20 import TRAIN, exported
 
+from mpq_onnx.arithmetic.weights import WeightRules
+from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.placement import find_sites
 from mpq_onnx.precision.targets import auto
 from mpq_onnx.precision.training import learning
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_loop import training_step
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.precision.widths import WidthBudget, WidthProblem
-from mpq_onnx.weights import WeightRules
-from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
+from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
 
 BATCH = 32
 ROUNDS = 15

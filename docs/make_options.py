@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mpq_onnx.workflows.declared import HEADINGS, Option, options_of
-from mpq_onnx.workflows.energy_options import EnergyOptions
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.declared import HEADINGS, Option, options_of
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 PAGE = Path(__file__).with_name("options.md")
 INTRODUCTION = """# Options of an allocation

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 TRAINING_SPEC = "digits?count=1200"
 TEST_SPEC = "digits?start=1200"

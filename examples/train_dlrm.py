@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 from mpq_onnx.zoo.dlrm import Dlrm, DlrmSizes
 
 NUMBERS = (0, 2, 4, 10, 11, 12)

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
     from mpq_onnx.documents.loading import load_allocation, load_document, load_energy_allocation
     from mpq_onnx.errors import MpqOnnxError
-    from mpq_onnx.workflows.allocating import AllocateResult, allocate
-    from mpq_onnx.workflows.allocating_energy import AllocateEnergyResult, allocate_energy
-    from mpq_onnx.workflows.applying import ApplyResult, apply
-    from mpq_onnx.workflows.applying_energy import ApplyEnergyResult, apply_energy
-    from mpq_onnx.workflows.calibrating import calibrate
-    from mpq_onnx.workflows.carding import card
-    from mpq_onnx.workflows.comparing import compare
-    from mpq_onnx.workflows.converting import noise_to_bits
-    from mpq_onnx.workflows.energy_options import EnergyOptions
-    from mpq_onnx.workflows.evaluating import EvaluateResult, evaluate
-    from mpq_onnx.workflows.exporting import ExportResult, export
-    from mpq_onnx.workflows.handing_off import HandoffResult, handoff
-    from mpq_onnx.workflows.listing import models
-    from mpq_onnx.workflows.options import AllocateOptions
-    from mpq_onnx.workflows.reporting import ReportResult, report_folder
-    from mpq_onnx.workflows.searching import Goal, Interval, SearchResult, search_bits, search_energy
-    from mpq_onnx.workflows.sweeping import SweepResult, sweep
+    from mpq_onnx.runs.allocating import AllocateResult, allocate
+    from mpq_onnx.runs.allocating_energy import AllocateEnergyResult, allocate_energy
+    from mpq_onnx.runs.applying import ApplyResult, apply
+    from mpq_onnx.runs.applying_energy import ApplyEnergyResult, apply_energy
+    from mpq_onnx.runs.calibrating import calibrate
+    from mpq_onnx.runs.carding import card
+    from mpq_onnx.runs.comparing import compare
+    from mpq_onnx.runs.converting import noise_to_bits
+    from mpq_onnx.runs.energy_options import EnergyOptions
+    from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
+    from mpq_onnx.runs.exporting import ExportResult, export
+    from mpq_onnx.runs.handing_off import HandoffResult, handoff
+    from mpq_onnx.runs.listing import models
+    from mpq_onnx.runs.options import AllocateOptions
+    from mpq_onnx.runs.reporting import ReportResult, report_folder
+    from mpq_onnx.runs.searching import Goal, Interval, SearchResult, search_bits, search_energy
+    from mpq_onnx.runs.sweeping import SweepResult, sweep
 
 __version__ = "0.1.0"
 
@@ -42,36 +42,36 @@ _HOMES = {
     "load_energy_allocation": "documents.loading",
     "load_document": "documents.loading",
     "MpqOnnxError": "errors",
-    "AllocateEnergyResult": "workflows.allocating_energy",
-    "allocate_energy": "workflows.allocating_energy",
-    "ApplyEnergyResult": "workflows.applying_energy",
-    "apply_energy": "workflows.applying_energy",
-    "EnergyOptions": "workflows.energy_options",
-    "noise_to_bits": "workflows.converting",
-    "Goal": "workflows.searching",
-    "Interval": "workflows.searching",
-    "SearchResult": "workflows.searching",
-    "search_bits": "workflows.searching",
-    "search_energy": "workflows.searching",
-    "AllocateOptions": "workflows.options",
-    "AllocateResult": "workflows.allocating",
-    "allocate": "workflows.allocating",
-    "ApplyResult": "workflows.applying",
-    "apply": "workflows.applying",
-    "calibrate": "workflows.calibrating",
-    "card": "workflows.carding",
-    "ReportResult": "workflows.reporting",
-    "report_folder": "workflows.reporting",
-    "SweepResult": "workflows.sweeping",
-    "sweep": "workflows.sweeping",
-    "compare": "workflows.comparing",
-    "EvaluateResult": "workflows.evaluating",
-    "evaluate": "workflows.evaluating",
-    "ExportResult": "workflows.exporting",
-    "export": "workflows.exporting",
-    "HandoffResult": "workflows.handing_off",
-    "handoff": "workflows.handing_off",
-    "models": "workflows.listing",
+    "AllocateEnergyResult": "runs.allocating_energy",
+    "allocate_energy": "runs.allocating_energy",
+    "ApplyEnergyResult": "runs.applying_energy",
+    "apply_energy": "runs.applying_energy",
+    "EnergyOptions": "runs.energy_options",
+    "noise_to_bits": "runs.converting",
+    "Goal": "runs.searching",
+    "Interval": "runs.searching",
+    "SearchResult": "runs.searching",
+    "search_bits": "runs.searching",
+    "search_energy": "runs.searching",
+    "AllocateOptions": "runs.options",
+    "AllocateResult": "runs.allocating",
+    "allocate": "runs.allocating",
+    "ApplyResult": "runs.applying",
+    "apply": "runs.applying",
+    "calibrate": "runs.calibrating",
+    "card": "runs.carding",
+    "ReportResult": "runs.reporting",
+    "report_folder": "runs.reporting",
+    "SweepResult": "runs.sweeping",
+    "sweep": "runs.sweeping",
+    "compare": "runs.comparing",
+    "EvaluateResult": "runs.evaluating",
+    "evaluate": "runs.evaluating",
+    "ExportResult": "runs.exporting",
+    "export": "runs.exporting",
+    "HandoffResult": "runs.handing_off",
+    "handoff": "runs.handing_off",
+    "models": "runs.listing",
 }
 
 __all__ = [

@@ -43,7 +43,7 @@ EQUALIZATIONS: Registry = Registry(
 )
 """(canonical float model, shapes, calibration data, device) -> factors of channels."""
 OBSERVERS: Registry = Registry(
-    "mpq_onnx.observers",
+    "mpq_onnx.arithmetic.observers",
     {
         "minmax": "min_max:MinMaxObserver",
         "ema": "ema_min_max:EmaMinMaxObserver",
@@ -57,11 +57,11 @@ OBSERVERS: Registry = Registry(
 )
 """How the range of an activation is found: () -> observers.Observer."""
 WEIGHT_OBSERVERS: Registry = Registry(
-    "mpq_onnx.weights", {"mse": ":least_error_range", "minmax": ":min_max_range"}
+    "mpq_onnx.arithmetic.weights", {"mse": ":least_error_range", "minmax": ":min_max_range"}
 )
 """The same for the rows of a weight: (rows, levels, scheme) -> (low, high) of each."""
 PLACEMENTS: Registry = Registry(
-    "mpq_onnx.placement",
+    "mpq_onnx.graph.placement",
     {
         "all": "all_outputs:activation_sites",
         "before-activation": "before_activation:activation_sites",
@@ -71,14 +71,17 @@ PLACEMENTS: Registry = Registry(
 )
 """Which tensors get a quantizer: (model, shapes, roles) -> activation sites."""
 STORAGES: Registry = Registry(
-    "mpq_onnx.storage", {"int8": "int8:write_weight", "packed": "packed:write_weight"}
+    "mpq_onnx.ops.storage", {"int8": "int8:write_weight", "packed": "packed:write_weight"}
 )
 """How quantized weights lie in the file: (model, tensor name, weight) -> the float value that reads it back."""
 NOISE_MODELS: Registry = Registry(
-    "mpq_onnx.noise", {"thermal": "thermal:THERMAL", "shot": "shot:SHOT", "weight": "weight:WEIGHT"}
+    "mpq_onnx.arithmetic.noise",
+    {"thermal": "thermal:THERMAL", "shot": "shot:SHOT", "weight": "weight:WEIGHT"},
 )
 """Physical noise of multiply-accumulates: a noise.model.NoiseModel each."""
-ENERGY_LEVELS: Registry = Registry("mpq_onnx.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"})
+ENERGY_LEVELS: Registry = Registry(
+    "mpq_onnx.arithmetic.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"}
+)
 """Which energies an accelerator can give a MAC."""
 
 DEVICES = ("auto", "cpu", "cuda")

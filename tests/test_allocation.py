@@ -8,7 +8,7 @@ import pytest
 
 from mpq_onnx.documents.allocation import Allocation, NodePrecision, Settings
 from mpq_onnx.errors import AllocationError
-from mpq_onnx.placement import ActivationSite, ProductSite, Sites, WeightSite, WeightUse
+from mpq_onnx.graph.placement import ActivationSite, ProductSite, Sites, WeightSite, WeightUse
 
 SETTINGS = Settings("refined", "channel", "all", "mse", "mse", "adaptive", True, 0)
 

@@ -9,19 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpq_onnx.arithmetic.quantization import fake_quantize, levels_of
+from mpq_onnx.arithmetic.weights import WeightRules
+from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import LearnedWidth
-from mpq_onnx.placement import find_sites
 from mpq_onnx.precision.fisher import measured_costs
 from mpq_onnx.precision.training import train_levels
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.precision.widths import WidthBudget, WidthProblem
-from mpq_onnx.quantization import fake_quantize, levels_of
 from mpq_onnx.registries import METHODS
+from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
 from mpq_onnx.runtime.tensors import tensor_facts
-from mpq_onnx.weights import WeightRules
-from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
 
 CHOICES = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 DEVICE = torch.device("cpu")

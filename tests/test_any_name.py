@@ -15,10 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import mpq_onnx
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+from mpq_onnx.graph.model_file import add_initializer, load_model
 from mpq_onnx.graph.quantized_tensors import METADATA_QUANTIZES
-from mpq_onnx.model_file import add_initializer, load_model
-from mpq_onnx.workflows.energy_options import EnergyOptions
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 SUFFIXES = (
     "", "_zero_point", "_scale", "_quantized", "_dequantized", "_float", "_narrowed", "_lowest", "_highest", "_turned",

@@ -15,10 +15,11 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
 import mpq_onnx
-from mpq_onnx.biases import bias_of_its_own_scale, quantize_bias, raised_scale
-from mpq_onnx.model_file import load_model
-from mpq_onnx.quantization import LARGEST_SCALE, SMALLEST_SCALE, levels_of
-from mpq_onnx.quantized_network import ActivationQuantizer
+from mpq_onnx.arithmetic.biases import bias_of_its_own_scale, quantize_bias, raised_scale
+from mpq_onnx.arithmetic.quantization import LARGEST_SCALE, SMALLEST_SCALE, levels_of
+from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer
+from mpq_onnx.arithmetic.weights import WeightRules, quantize_to_nearest, weight_grid
+from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.report.card import FLOAT_BIASES, OWN_SCALE_BIASES, RAISED_CHANNELS, bias_notes, make_card
 from mpq_onnx.report.card_text import NONE
 from mpq_onnx.rounding.bias_scales import (
@@ -27,7 +28,6 @@ from mpq_onnx.rounding.bias_scales import (
     with_scales_of_empty_channels,
     with_scales_of_empty_inputs,
 )
-from mpq_onnx.weights import WeightRules, quantize_to_nearest, weight_grid
 
 FLOAT32_ERROR = 2.0**-22
 """Of a bias: dequantized in float32."""

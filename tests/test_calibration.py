@@ -7,12 +7,12 @@ import onnx
 import pytest
 from conftest import make_cnn
 
-from mpq_onnx.calibration import Calibration
+from mpq_onnx.arithmetic.quantization import fake_quantize
+from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.errors import DataError
-from mpq_onnx.quantization import fake_quantize
+from mpq_onnx.runs.calibrating import calibrate
+from mpq_onnx.runs.preparation import load_float_model, read_calibration
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
-from mpq_onnx.workflows.calibrating import calibrate
-from mpq_onnx.workflows.preparation import load_float_model, read_calibration
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from conftest import make_cnn, make_encoder, make_model, weights
 from onnx import TensorProto, helper
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.fingerprint import fingerprint
-from mpq_onnx.model_file import load_model, model_bytes
+from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.model_file import load_model, model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.workflows.exporting import export
+from mpq_onnx.runs.exporting import export
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 QUICK = ("light_bvlc_alexnet", "light_shufflenet", "light_squeezenet")

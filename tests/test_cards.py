@@ -18,7 +18,7 @@ from onnxruntime.quantization import (
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
-from mpq_onnx.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.report.card_text import UNKNOWN, differences
 
 

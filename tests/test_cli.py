@@ -250,8 +250,8 @@ def test_what_the_optimizer_changes_is_a_note(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mpq_onnx.workflows import allocating, applying
-    from mpq_onnx.workflows.mirror_check import MirrorCheck
+    from mpq_onnx.runs import allocating, applying
+    from mpq_onnx.runs.mirror_check import MirrorCheck
 
     check = MirrorCheck(8, 50.0, 50.0, 1.0, 20.0, 40.0, changed)
     for workflow in (allocating, applying):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import pytest
 
 import mpq_onnx
+from mpq_onnx.arithmetic.quantization import SCHEMES
 from mpq_onnx.cli import cli, main
-from mpq_onnx.quantization import SCHEMES
 from mpq_onnx.registries import (
     ENERGY_LEVELS,
     EQUALIZATIONS,

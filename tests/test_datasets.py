@@ -14,8 +14,8 @@ from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
-from mpq_onnx.metadata import METADATA_LABELS, METADATA_PREPROCESSING
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.metadata import METADATA_LABELS, METADATA_PREPROCESSING
+from mpq_onnx.graph.model_inputs import ModelInput
 from tests.conftest import make_model
 
 IMAGE = (ModelInput("images", np.dtype(np.float32), (None, 3, 8, 6)),)

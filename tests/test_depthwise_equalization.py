@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import mpq_onnx
-from mpq_onnx.calibration import Calibration
+from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.equalization.depthwise import channel_factors
 
 SIDE, CHANNELS = 6, 8

@@ -10,15 +10,15 @@ from click.testing import CliRunner
 from test_noise_operators import Case, noisy_runs
 
 from mpq_onnx import datasets, zoo
-from mpq_onnx.calibration import Calibration
 from mpq_onnx.cli import cli
 from mpq_onnx.datasets.columns import ColumnsFile
 from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.documents.document import Document
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.graph.metadata import MODEL_FACTS
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.layers import LayerTable
-from mpq_onnx.metadata import MODEL_FACTS
 from mpq_onnx.ops.noisy_function import NOISE_ATTRIBUTES
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.registries import NOISE_MODELS

@@ -9,9 +9,9 @@ import pytest
 from mutations import mutated_document
 
 from mpq_onnx import load_document
-from mpq_onnx.calibration import Calibration
 from mpq_onnx.datasets.columns import ColumnsFile
 from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.documents.document import Document
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import AllocationError, MpqOnnxError

@@ -12,16 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpq_onnx.arithmetic.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.documents.energy_allocation import (
     EnergyAllocation,
     EnergySettings,
     make_energy_allocation,
 )
 from mpq_onnx.errors import AllocationError
+from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.straight_through import straight_through
-from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
-from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.precision.energies import EnergyProblem
 from mpq_onnx.precision.fisher import measured_costs
 from mpq_onnx.precision.task_loss import distance_from_float
@@ -29,8 +29,8 @@ from mpq_onnx.precision.training import train_levels
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import ENERGY_LEVELS, METHODS
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.workflows.preparation import load_float_model
 
 positive = st.floats(0.01, 100.0)
 

@@ -10,7 +10,7 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper
 
 import mpq_onnx
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 TOKENS, WIDTH, HIDDEN, CLASSES = 6, 10, 12, 4
 RNG = np.random.default_rng(0)

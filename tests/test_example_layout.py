@@ -16,12 +16,12 @@ import mpq_onnx
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.graph.model_inputs import example_axes, model_inputs
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.model_inputs import example_axes, model_inputs
 from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_facts
-from mpq_onnx.workflows.options import AllocateOptions
 
 QUICK = AllocateOptions(method="uniform", rounding="nearest")
 

@@ -12,8 +12,8 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.errors import ModelError
+from mpq_onnx.runs.exporting import export
 from mpq_onnx.runtime.agreement import agreement
-from mpq_onnx.workflows.exporting import export
 
 RNG = np.random.default_rng(0)
 

@@ -9,8 +9,8 @@ from test_allocators import make_problem as width_problem
 from test_cli import run_inside
 from test_energy import make_problem as energy_problem
 
-from mpq_onnx.noise.model import RELATIVE, Mac, NoiseModel
-from mpq_onnx.noise.trade_off import least_noise
+from mpq_onnx.arithmetic.noise.model import RELATIVE, Mac, NoiseModel
+from mpq_onnx.arithmetic.noise.trade_off import least_noise
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.knapsack import allocate_widths, select
 from mpq_onnx.precision.problem import Candidate, Problem

@@ -10,9 +10,9 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mpq_onnx.fingerprint import fingerprint
+from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.model_file import load_model, save_model
 from mpq_onnx.graph.node_names import complete_names
-from mpq_onnx.model_file import load_model, save_model
 from mpq_onnx.passes.canonicalize import canonicalize
 from tests.conftest import make_cnn, make_encoder, make_model
 

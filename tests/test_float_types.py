@@ -12,11 +12,11 @@ from conftest import make_cnn, make_encoder, make_model, weights
 from onnx import TensorProto, helper, numpy_helper
 from test_cli import run_inside
 
-from mpq_onnx.fingerprint import fingerprint
-from mpq_onnx.model_file import model_bytes
+from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.model_file import model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.compute_in_float32 import converted_types
-from mpq_onnx.workflows.exporting import export
+from mpq_onnx.runs.exporting import export
 
 ONNX_TYPES = {"float16": TensorProto.FLOAT16, "double": TensorProto.DOUBLE, "bfloat16": TensorProto.BFLOAT16}
 NUMPY_TYPES = {"float16": np.float16, "double": np.float64}

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 import mpq_onnx
 from mpq_onnx.errors import DataError
+from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.workflows.options import AllocateOptions
 
 RNG = np.random.default_rng(5)
 QUICK = AllocateOptions(method="uniform", rounding="nearest")

@@ -10,9 +10,9 @@ import pytest
 from conftest import make_model, weights
 from onnx import TensorProto, helper
 
-from mpq_onnx.model_file import load_model
-from mpq_onnx.model_inputs import model_inputs
-from mpq_onnx.workflows.exporting import export
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.runs.exporting import export
 
 TOKENS, WIDTH = 6, 8
 Graph = tuple[list[onnx.NodeProto], list[int], dict[str, np.ndarray]]

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_cli import assert_one_line, run
 
 import mpq_onnx
-from mpq_onnx.model_file import load_model
+from mpq_onnx.graph.model_file import load_model
 
 FAST = mpq_onnx.AllocateOptions(method="water-filling", rounding="nearest", bias_correction=False)
 

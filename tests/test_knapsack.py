@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, counted_bits, levels_of
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.knapsack import allocate_widths, select
 from mpq_onnx.precision.resources import MEAN
 from mpq_onnx.precision.widths import WidthSide
-from mpq_onnx.quantization import MAXIMUM_BITS, counted_bits, levels_of
 from mpq_onnx.registries import RESOURCES
 
 CHOICES = np.array([2.0, 4.0, 5.0, 8.0])

@@ -1,4 +1,4 @@
-"""The architecture's import rules."""
+"""The rules of the rooms (docs/architecture.md)."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mpq_onnx"
-RULES = {
-    "passes": "torch", "runtime": "torch", "storage": "torch", "observers": "torch", "datasets": "torch",
-    "placement": "torch", "report": "torch", "mirror": "onnxruntime", "precision": "onnxruntime", "rounding": "onnxruntime",
-    "noise": "torch", "ops": "torch", "handoff_targets": "torch",
-    "graph": "torch", "documents": "torch",
-}  # fmt: skip
+ROOMS = (
+    "arithmetic", "graph", "documents", "ops", "passes", "datasets", "runtime", "zoo", "equalization", "mirror", "rounding",
+    "precision", "report", "handoff_targets", "runs", "commands",
+)  # fmt: skip
+"""Each imports from those before it alone; what stands beside them (errors, files, registries, ...) is below all."""
+TORCH = frozenset({"mirror", "rounding", "precision", "runs", "zoo"})
+"""Rooms that may import torch."""
+NO_ONNXRUNTIME = ("arithmetic", "graph", "documents", "ops", "mirror", "rounding", "precision")
+LONGEST = 400
+"""Lines of a file."""
 
 
 def imported(path: Path) -> set[str]:
@@ -25,25 +29,54 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("folder", RULES)
-def test_folders_stay_free_of_what_they_must_not_need(folder: str) -> None:
-    forbidden = {RULES[folder]}
-    if RULES[folder] == "torch":
-        forbidden |= {
-            "mpq_onnx.mirror",
-            "mpq_onnx.precision",
-            "mpq_onnx.rounding",
-        }
-    for path in (PACKAGE / folder).rglob("*.py"):
+def files(room: str) -> list[Path]:
+    return sorted((PACKAGE / room).rglob("*.py"))
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_import_runs_up(room: str) -> None:
+    above = ROOMS[ROOMS.index(room) + 1 :]
+    for path in files(room):
         for name in imported(path):
-            assert not any(name == each or name.startswith(f"{each}.") for each in forbidden), (path, name)
+            _, _, inside = name.partition("mpq_onnx.")
+            assert inside.partition(".")[0] not in above, (path, name)
 
 
-def test_facts_need_nothing_that_is_made_of_them() -> None:
-    for path in (PACKAGE / "graph").rglob("*.py"):
-        assert not [
-            name for name in imported(path) if name.startswith(("mpq_onnx.placement", "mpq_onnx.report"))
-        ]
+@pytest.mark.parametrize("room", sorted(set(ROOMS) - TORCH))
+def test_rooms_without_torch(room: str) -> None:
+    for path in files(room):
+        assert not {name for name in imported(path) if name.partition(".")[0] == "torch"}, path
+        below = {name for name in imported(path) if name.startswith("mpq_onnx.")}
+        if room != "commands":
+            assert not {name for name in below if name.split(".")[1] in TORCH}, path
+
+
+@pytest.mark.parametrize("room", NO_ONNXRUNTIME)
+def test_rooms_without_onnxruntime(room: str) -> None:
+    for path in files(room):
+        assert not {name for name in imported(path) if name.partition(".")[0] == "onnxruntime"}, path
+        assert not {name for name in imported(path) if name.startswith("mpq_onnx.runtime")}, path
+
+
+def test_what_stands_beside_the_rooms_needs_none() -> None:
+    for path in PACKAGE.glob("*.py"):
+        if path.stem not in ("__init__", "__main__", "cli"):
+            rooms = {name.split(".")[1] for name in imported(path) if name.startswith("mpq_onnx.")}
+            assert not rooms & set(ROOMS), path
+
+
+def test_files_are_short() -> None:
+    long = {
+        str(path): count
+        for path in PACKAGE.rglob("*.py")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST
+    }
+    assert not long
 
 
 def loaded_first(path: Path) -> set[str]:

@@ -14,8 +14,8 @@ import mpq_onnx
 from mpq_onnx.graph.mac import mac_of, macs_of
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.workflows.options import AllocateOptions
 
 QUICK = AllocateOptions(method="uniform", rounding="nearest")
 RNG = np.random.default_rng(3)
@@ -304,9 +304,9 @@ def test_a_shared_weight_is_stored_once_and_counted_at_every_use(method: str, tm
 
 def test_noise_scales_with_the_ranges_of_each_use(tmp_path: Path) -> None:
     """R_w by channel where the scales run along the channels of this use, the largest where they do not."""
-    from mpq_onnx.placement.mac_sites import mac_sites
+    from mpq_onnx.graph.placement.mac_sites import mac_sites
+    from mpq_onnx.runs.preparation import FloatModel
     from mpq_onnx.runtime.tensors import tensor_shapes
-    from mpq_onnx.workflows.preparation import FloatModel
 
     path = save(shared_head(), tmp_path / "model.onnx")
     result = mpq_onnx.allocate(

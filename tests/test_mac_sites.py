@@ -10,12 +10,12 @@ from conftest import make_model
 from onnx import TensorProto, helper
 from test_quantized_graph import CASES, quantize
 
+from mpq_onnx.arithmetic.quantization import levels_of
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import ModelError
-from mpq_onnx.metadata import METADATA_ALLOCATION
-from mpq_onnx.placement.mac_sites import mac_sites
-from mpq_onnx.placement.quantizer_ranges import output_quantizer, weight_levels
-from mpq_onnx.quantization import levels_of
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.placement.mac_sites import mac_sites
+from mpq_onnx.graph.placement.quantizer_ranges import output_quantizer, weight_levels
 
 
 def sites_of(model: Path, spec: str, case: str, storage: str = "int8"):

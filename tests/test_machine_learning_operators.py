@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.metadata import METADATA_LABELS
-from mpq_onnx.model_file import load_model, model_bytes
+from mpq_onnx.graph.metadata import METADATA_LABELS
+from mpq_onnx.graph.model_file import load_model, model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.workflows.exporting import export
+from mpq_onnx.runs.exporting import export
 
 DOMAIN = "ai.onnx.ml"
 ROWS, FEATURES = 5, 4

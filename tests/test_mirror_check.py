@@ -11,8 +11,8 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
-import mpq_onnx.workflows.allocating_energy as allocating_energy
-import mpq_onnx.workflows.width_bench as width_bench
+import mpq_onnx.runs.allocating_energy as allocating_energy
+import mpq_onnx.runs.width_bench as width_bench
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from mpq_onnx.datasets import open_dataset
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.model_file import load_model
-from mpq_onnx.model_inputs import model_inputs
+from mpq_onnx.runs.exporting import export
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.workflows.exporting import export
 
 pytestmark = pytest.mark.slow
 

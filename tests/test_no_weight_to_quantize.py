@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 import mpq_onnx
 from mpq_onnx.errors import ModelError
-from mpq_onnx.workflows.energy_options import EnergyOptions
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 RNG = np.random.default_rng(11)
 QUICK = AllocateOptions(method="uniform", rounding="nearest")

@@ -11,13 +11,13 @@ import torch
 from conftest import make_model
 from onnx import TensorProto, helper
 
+from mpq_onnx.graph.model_file import model_bytes
+from mpq_onnx.graph.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import with_noise
-from mpq_onnx.model_file import model_bytes
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
-from mpq_onnx.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.registries import ENERGY_LEVELS
 
 RUNS = 4000

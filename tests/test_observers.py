@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpq_onnx.observers.range_search import best_range, squared_error
-from mpq_onnx.observers.streaming_histogram import StreamingHistogram
-from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.arithmetic.observers.range_search import best_range, squared_error
+from mpq_onnx.arithmetic.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.registries import OBSERVERS
 
 

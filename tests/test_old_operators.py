@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.model_file import model_bytes
+from mpq_onnx.graph.model_file import model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 
 RNG = np.random.default_rng(0)

@@ -13,16 +13,16 @@ from onnx import numpy_helper
 import mpq_onnx
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.graph.example_layout import ExampleLayout
+from mpq_onnx.graph.placement import ActivationSite
 from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRules, WidthTable
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
-from mpq_onnx.placement import ActivationSite
 from mpq_onnx.precision.items import activation_items
 from mpq_onnx.precision.training_data import TrainingBatch
 from mpq_onnx.precision.widths import WidthSide
 from mpq_onnx.registries import EQUALIZATIONS, RESOURCES, TARGETS, WIDTH_CHOICES
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.tasks import Answer
-from mpq_onnx.workflows.preparation import load_float_model
 
 WEIGHTS = {"stem.weight", "inner.weight", "depthwise.weight", "fc.weight"}
 
@@ -362,7 +362,7 @@ def test_equalization_keeps_the_function_and_evens_the_channels(
 
 
 def _scaled(model, factors, shapes) -> bytes:
-    from mpq_onnx.model_file import clone, model_bytes
+    from mpq_onnx.graph.model_file import clone, model_bytes
 
     copy = clone(model)
     ScaleChannelsPass(factors, shapes)(copy)

@@ -16,15 +16,15 @@ from test_cli import run_inside
 
 import mpq_onnx
 from mpq_onnx.datasets import open_dataset
-from mpq_onnx.model_inputs import model_inputs
-from mpq_onnx.output_parts import output_parts
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.output_parts import output_parts
+from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
-from mpq_onnx.placement.mac_sites import mac_sites
 from mpq_onnx.registries import ENERGY_LEVELS
+from mpq_onnx.runs.gates import Verdict
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread, comparable, decibels
-from mpq_onnx.workflows.gates import Verdict
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 

@@ -11,10 +11,10 @@ from onnx import TensorProto, helper
 
 import mpq_onnx
 from mpq_onnx.documents.allocation import Allocation
-from mpq_onnx.placement import find_sites
-from mpq_onnx.placement.sites import Sites
+from mpq_onnx.graph.placement import find_sites
+from mpq_onnx.graph.placement.sites import Sites
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.workflows.preparation import load_float_model
 
 TOKENS, WIDTH, VOCABULARY = 6, 8, 11
 

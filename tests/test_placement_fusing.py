@@ -10,9 +10,9 @@ from conftest import make_model, weights
 from onnx import TensorProto, helper
 
 import mpq_onnx
-from mpq_onnx.placement import ActivationSite, find_sites
+from mpq_onnx.graph.placement import ActivationSite, find_sites
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.workflows.preparation import load_float_model
 
 SIDE, CHANNELS = 8, 4
 OPTIONS = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from mpq_onnx.biases import quantize_bias
-from mpq_onnx.quantization import asymmetric_grid, fake_quantize, levels_of, quantize, stored_bits
+from mpq_onnx.arithmetic.biases import quantize_bias
+from mpq_onnx.arithmetic.quantization import asymmetric_grid, fake_quantize, levels_of, quantize, stored_bits
 
 floats = st.floats(-1e4, 1e4, width=32)
 bits = st.integers(1, 16)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from mpq_onnx.documents.allocation import Settings, make_allocation
-from mpq_onnx.fingerprint import fingerprint
-from mpq_onnx.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.model_file import model_bytes
+from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
-from mpq_onnx.model_file import model_bytes
-from mpq_onnx.placement import find_sites
 from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
+from mpq_onnx.runs.quantizing import round_network, write_graph
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.workflows.preparation import CalibrationRules, load_float_model, measure_calibration
-from mpq_onnx.workflows.quantizing import round_network, write_graph
 
 SETTINGS = Settings("uniform", "channel", "all", "mse", "mse", "nearest", True, 0)
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.workflows.exporting import export
+from mpq_onnx.runs.exporting import export
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}

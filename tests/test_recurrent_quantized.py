@@ -11,8 +11,8 @@ from conftest import make_model
 from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
-from mpq_onnx.model_file import load_model
-from mpq_onnx.placement import find_sites
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.report.graph_facts import graph_facts
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -11,8 +11,8 @@ import pytest
 import mpq_onnx
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.shared_work import SharedWork
-from mpq_onnx.workflows import results
-from mpq_onnx.workflows.searching import Goal, Interval
+from mpq_onnx.runs import results
+from mpq_onnx.runs.searching import Goal, Interval
 from tests.conftest import make_cnn
 
 QUICK = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", bias_correction=False)

@@ -12,12 +12,12 @@ from conftest import initializer, make_model, weights
 from onnx import TensorProto, helper
 
 import mpq_onnx
+from mpq_onnx.graph.placement import find_sites
+from mpq_onnx.graph.placement.sites import Sites
 from mpq_onnx.graph.roles import Role, ValueRoles, value_roles
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.placement import find_sites
-from mpq_onnx.placement.sites import Sites
+from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.workflows.preparation import load_float_model
 
 FLOAT, INT64, BOOL, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.UINT8
 TOKENS, WIDTH = 6, 8

@@ -6,18 +6,18 @@ import pytest
 import torch
 from conftest import make_cnn
 
+from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
+from mpq_onnx.arithmetic.weights import WeightRules, channel_rows, weight_grid
 from mpq_onnx.graph.example_layout import ExampleLayout
+from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, second_moment
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.placement import find_sites
-from mpq_onnx.quantized_network import QuantizedNetwork
 from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layer import Layer, Moments
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.weights import WeightRules, channel_rows, weight_grid
 
 
 def layer_problem(bits: int = 3, seed: int = 0) -> tuple[Layer, Moments, torch.Tensor]:
@@ -104,6 +104,6 @@ def test_bias_correction_keeps_every_channels_mean() -> None:
 
 def _shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
     from mpq_onnx.datasets import open_dataset
-    from mpq_onnx.model_inputs import model_inputs
+    from mpq_onnx.graph.model_inputs import model_inputs
 
     return tensor_shapes(model, open_dataset("random?count=2", model_inputs(model)), "cpu")

@@ -16,8 +16,8 @@ from mpq_onnx.datasets.base import Batch, Dataset, Examples
 from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.datasets.sampling import drawn, split
 from mpq_onnx.errors import UsageError
-from mpq_onnx.model_inputs import ModelInput
-from mpq_onnx.workflows.run_folder import split_validation
+from mpq_onnx.graph.model_inputs import ModelInput
+from mpq_onnx.runs.run_folder import split_validation
 
 VALUE = (ModelInput("x", np.dtype(np.float32), (None, 1)),)
 IMAGE = (ModelInput("images", np.dtype(np.float32), (None, 3, 12, 12)),)
@@ -127,7 +127,7 @@ def test_lines_of_files_are_drawn_by_their_content(kind: str, tmp_path: Path) ->
 def _words() -> tuple[dict[str, str], tuple[ModelInput, ...]]:
     import tokenizers
 
-    from mpq_onnx.metadata import METADATA_TOKENIZER
+    from mpq_onnx.graph.metadata import METADATA_TOKENIZER
 
     words = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({str(number): number for number in range(60)} | {"[PAD]": 60}, "[PAD]")

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from mpq_onnx.model_file import model_bytes
+from mpq_onnx.arithmetic.weights import WeightRules, channel_rows, quantize_to_nearest, weight_grid
+from mpq_onnx.graph.model_file import model_bytes
 from mpq_onnx.registries import STORAGES
-from mpq_onnx.weights import WeightRules, channel_rows, quantize_to_nearest, weight_grid
 
 
 def read_back(quantized, storage: str) -> tuple[np.ndarray, int]:

@@ -12,8 +12,8 @@ import tokenizers
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.lines import BLOCK, Lines
 from mpq_onnx.errors import DataError
-from mpq_onnx.metadata import METADATA_LABELS, METADATA_TABLES, METADATA_TASK, METADATA_TOKENIZER
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.metadata import METADATA_LABELS, METADATA_TABLES, METADATA_TASK, METADATA_TOKENIZER
+from mpq_onnx.graph.model_inputs import ModelInput
 from mpq_onnx.runtime.output_form import OutputMeaning
 from mpq_onnx.runtime.tally import Answers, Tally
 from mpq_onnx.tasks import Answer

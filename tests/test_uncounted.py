@@ -13,7 +13,7 @@ import mpq_onnx
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.mirror import build_mirror
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 RNG = np.random.default_rng(0)
 W0, W1, W2 = weights(RNG, 4, 3, 3, 3), weights(RNG, 6, 4, 3, 3), weights(RNG, 6, 4, 3, 3)

@@ -13,16 +13,16 @@ from onnx import numpy_helper
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
-from mpq_onnx.calibration import TensorCalibration
+from mpq_onnx.arithmetic.quantization import fake_quantize, levels_of
+from mpq_onnx.documents.calibration import TensorCalibration
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.energies import EnergyProblem
 from mpq_onnx.precision.widths import WidthProblem
-from mpq_onnx.quantization import fake_quantize, levels_of
 from mpq_onnx.registries import ENERGY_LEVELS, METHODS
+from mpq_onnx.runs.keeping import best_of
+from mpq_onnx.runs.sweeping import runs_of
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.tally import Comparison
-from mpq_onnx.workflows.keeping import best_of
-from mpq_onnx.workflows.sweeping import runs_of
 
 FAST = ("--rounding", "nearest", "--steps", "2", "--rounding-examples", "32")
 

@@ -18,18 +18,18 @@ from onnx import TensorProto, helper, numpy_helper
 from test_cli import run_inside
 
 import mpq_onnx
+from mpq_onnx.arithmetic.noise.equivalent_bits import noise_equivalent_bits
+from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, SMALLEST_SCALE, fake_quantize, levels_of
+from mpq_onnx.arithmetic.quantized_network import DynamicQuantizer
+from mpq_onnx.arithmetic.weights import WeightRules, quantize_to_nearest, weight_grid
 from mpq_onnx.datasets import open_dataset
+from mpq_onnx.graph.model_file import model_bytes
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.mirror.quantized import ExampleQuantizer
-from mpq_onnx.model_file import model_bytes
-from mpq_onnx.model_inputs import model_inputs
-from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
-from mpq_onnx.placement.mac_sites import mac_sites
-from mpq_onnx.quantization import MAXIMUM_BITS, SCHEMES, SMALLEST_SCALE, fake_quantize, levels_of
-from mpq_onnx.quantized_network import DynamicQuantizer
 from mpq_onnx.registries import OBSERVERS, STORAGES
 from mpq_onnx.runtime.calibration import calibrate
-from mpq_onnx.weights import WeightRules, quantize_to_nearest, weight_grid
 
 any_float = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -12,17 +12,17 @@ import torch
 import transformers
 
 from mpq_onnx.errors import ModelError, UsageError
-from mpq_onnx.metadata import (
+from mpq_onnx.graph.metadata import (
     METADATA_LABELS,
     METADATA_PREPROCESSING,
     METADATA_TABLES,
     METADATA_TASK,
     METADATA_TOKENIZER,
 )
-from mpq_onnx.model_file import load_model
-from mpq_onnx.workflows.evaluating import evaluate
-from mpq_onnx.workflows.exporting import export
-from mpq_onnx.workflows.listing import models
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.runs.evaluating import evaluate
+from mpq_onnx.runs.exporting import export
+from mpq_onnx.runs.listing import models
 from mpq_onnx.zoo import dlrm
 from mpq_onnx.zoo.torch_module import download
 

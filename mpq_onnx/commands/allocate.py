@@ -14,7 +14,7 @@ from mpq_onnx.commands.shared_options import (
     json_option,
 )
 from mpq_onnx.errors import UsageError
-from mpq_onnx.workflows.option_values import bits_request, noisy_requests
+from mpq_onnx.runs.option_values import bits_request, noisy_requests
 
 
 @click.command(cls=HeadedCommand)

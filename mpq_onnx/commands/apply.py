@@ -7,7 +7,7 @@ import click
 import mpq_onnx
 from mpq_onnx.commands.printing import print_check, print_edited, print_json, print_notes, stored_text
 from mpq_onnx.commands.shared_options import json_option, options_from
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 
 @click.command()

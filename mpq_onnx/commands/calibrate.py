@@ -6,7 +6,7 @@ import click
 
 import mpq_onnx
 from mpq_onnx.commands.shared_options import data_option, options_from
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 
 @click.command()

@@ -5,7 +5,7 @@ import click
 import mpq_onnx
 from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
-from mpq_onnx.workflows.learning_options import LearningOptions
+from mpq_onnx.runs.learning_options import LearningOptions
 
 SHOWN_TENSORS = 20
 """Of a comparison by node."""

@@ -11,7 +11,7 @@ from mpq_onnx.commands.exit_codes import GATE_FAILED
 from mpq_onnx.commands.option_types import Gate
 from mpq_onnx.commands.printing import fields, print_json, print_notes, print_parts
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
-from mpq_onnx.workflows.learning_options import LearningOptions
+from mpq_onnx.runs.learning_options import LearningOptions
 
 
 @click.command()
@@ -50,7 +50,7 @@ def evaluate(
 ) -> None:
     """Measure MODEL, float, quantized or noisy, on data."""
     from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
-    from mpq_onnx.workflows.gates import judged
+    from mpq_onnx.runs.gates import judged
 
     result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
     verdicts = judged(result.evaluation, result.bytes, gates, ceilings)

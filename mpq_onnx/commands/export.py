@@ -42,7 +42,7 @@ def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, *
     SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
     python:package.module:factory. `mpq-onnx models` lists the names.
     """
-    from mpq_onnx.workflows.fixed_values import split_settings
+    from mpq_onnx.runs.fixed_values import split_settings
 
     result = mpq_onnx.export(source, output, values=split_settings(settings), **options)
     if as_json:

@@ -7,9 +7,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from mpq_onnx.commands.option_types import NumberList
-from mpq_onnx.workflows.declared import HEADINGS, MACHINE, NOISE, Option, options_of
-from mpq_onnx.workflows.energy_options import EnergyOptions
-from mpq_onnx.workflows.options import AllocateOptions
+from mpq_onnx.runs.declared import HEADINGS, MACHINE, NOISE, Option, options_of
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.options import AllocateOptions
 
 Command = Callable[..., Any]
 
@@ -41,7 +41,7 @@ def _configure(context: click.Context, parameter: click.Parameter, path: str | N
     """Take the defaults of all other options from a file."""
     if path is None:
         return
-    from mpq_onnx.configuration import check_names, read_configuration
+    from mpq_onnx.runs.configuration import check_names, read_configuration
 
     found = read_configuration(path)
     names = {

@@ -21,8 +21,8 @@ def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> Non
 
     Finished runs are kept in DIR; the same command goes on from them.
     """
-    from mpq_onnx.configuration import read_configuration
     from mpq_onnx.report.tables import sweep_table
+    from mpq_onnx.runs.configuration import read_configuration
 
     result = mpq_onnx.sweep(model, read_configuration(config), output, jobs=jobs)
     if as_json:

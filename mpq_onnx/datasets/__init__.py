@@ -23,8 +23,8 @@ from mpq_onnx.datasets.base import Batch, Dataset, Examples, Facts
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.datasets.spec import DataSpec, parse_spec
 from mpq_onnx.errors import DataError
-from mpq_onnx.metadata import METADATA_TASK
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.metadata import METADATA_TASK
+from mpq_onnx.graph.model_inputs import ModelInput
 
 Opener = Callable[[DataSpec, tuple[ModelInput, ...], Facts], Examples]
 

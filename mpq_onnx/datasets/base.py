@@ -8,7 +8,7 @@ import numpy as np
 from mpq_onnx.datasets.identity import Describe, array_rows, keys_of
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 Facts = Mapping[str, str]
 """A model's metadata; the keys that data sets look at are in metadata.py."""

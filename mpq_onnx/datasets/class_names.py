@@ -10,7 +10,7 @@ import onnx_ir as ir
 from mpq_onnx.datasets.base import Dataset, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.metadata import METADATA_LABELS
+from mpq_onnx.graph.metadata import METADATA_LABELS
 
 CLASSES_OPTION = "classes"
 

@@ -12,8 +12,8 @@ from mpq_onnx.datasets.csv_file import table_examples
 from mpq_onnx.datasets.lines import Lines
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.metadata import METADATA_TABLES
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.metadata import METADATA_TABLES
+from mpq_onnx.graph.model_inputs import ModelInput
 
 NUMERIC, CATEGORIES = 13, 26
 

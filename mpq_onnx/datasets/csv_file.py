@@ -11,7 +11,7 @@ from mpq_onnx.datasets.columns import Columns, ColumnsFile
 from mpq_onnx.datasets.lines import Lines
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:

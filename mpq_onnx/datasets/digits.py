@@ -6,7 +6,7 @@ import numpy as np
 
 from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 SHUFFLE_SEED = 0
 """The file is ordered by writer; one fixed shuffle makes every range of it representative."""

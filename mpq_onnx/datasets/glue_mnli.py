@@ -15,7 +15,7 @@ from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.datasets.text_table import read_table
 from mpq_onnx.datasets.tokens import open_tokenizer, tokenizer_setup
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 FILES = {"train": "train.tsv", "matched": "dev_matched.tsv", "mismatched": "dev_mismatched.tsv"}
 SPLITS = {"both": ("matched", "mismatched"), **{name: (name,) for name in FILES}}

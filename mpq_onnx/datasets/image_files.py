@@ -11,7 +11,7 @@ from PIL import UnidentifiedImageError
 from mpq_onnx.datasets.base import Batch, Examples
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mpq_onnx.datasets.image_files import ImageFile, image_examples
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
 

@@ -11,7 +11,7 @@ from mpq_onnx.datasets import image_folder
 from mpq_onnx.datasets.base import Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 SPLITS = ("train", "val")
 

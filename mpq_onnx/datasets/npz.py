@@ -10,7 +10,7 @@ from mpq_onnx.datasets.identity import array_rows
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 IMAGE_AXES = 4
 HARMLESS_BYTES = 2**28

@@ -9,8 +9,8 @@ from PIL import Image
 from mpq_onnx.datasets.base import Facts
 from mpq_onnx.datasets.spec import DataSpec, parse_options
 from mpq_onnx.errors import DataError
-from mpq_onnx.metadata import METADATA_PREPROCESSING
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.metadata import METADATA_PREPROCESSING
+from mpq_onnx.graph.model_inputs import ModelInput
 
 OPTIONS = ("layout", "mean", "std", "scale", "resize", "crop", "interpolation")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

@@ -8,7 +8,7 @@ import numpy as np
 from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 DEFAULT_COUNT = 64
 LARGEST_EXAMPLE = 2**28

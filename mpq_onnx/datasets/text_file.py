@@ -15,7 +15,7 @@ from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.datasets.text_table import TextTable, read_table
 from mpq_onnx.datasets.tokens import Sentences, open_tokenizer, tokenizer_setup
 from mpq_onnx.errors import DataError
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.model_inputs import ModelInput
 
 SEPARATORS = {"tab": "\t", "comma": ","}
 NO_LABEL = "none"

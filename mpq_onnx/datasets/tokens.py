@@ -8,8 +8,8 @@ import tokenizers
 from mpq_onnx.datasets.base import Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
-from mpq_onnx.metadata import METADATA_TOKENIZER
-from mpq_onnx.model_inputs import ModelInput
+from mpq_onnx.graph.metadata import METADATA_TOKENIZER
+from mpq_onnx.graph.model_inputs import ModelInput
 
 Sentences = str | tuple[str, str]
 """One text, or a pair that the model compares."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
+from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits
 from mpq_onnx.documents.constraints import (
     ActivationBits,
     Count,
@@ -25,10 +26,9 @@ from mpq_onnx.documents.constraints import (
 )
 from mpq_onnx.documents.document import FileKind
 from mpq_onnx.documents.precision_document import Entry, Names, Owned, PrecisionDocument
-from mpq_onnx.metadata import METADATA_ALLOCATION
-from mpq_onnx.placement import Sites, WeightSite
-from mpq_onnx.placement.quantizer_ranges import weight_levels
-from mpq_onnx.quantization import MAXIMUM_BITS, SCHEMES, counted_bits
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.placement import Sites, WeightSite
+from mpq_onnx.graph.placement.quantizer_ranges import weight_levels
 from mpq_onnx.registries import (
     ACTIVATION_RANGES,
     BIASES,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
-from mpq_onnx.quantization import MAXIMUM_BITS
+from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler

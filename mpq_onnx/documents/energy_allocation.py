@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import MinLen
 
+from mpq_onnx.arithmetic.noise.units import attojoules, energy_unit
 from mpq_onnx.documents.constraints import (
     Count,
     Distinct,
@@ -23,9 +24,8 @@ from mpq_onnx.documents.constraints import (
 )
 from mpq_onnx.documents.document import FileKind
 from mpq_onnx.documents.precision_document import Entry, Owned, PrecisionDocument
-from mpq_onnx.metadata import METADATA_ENERGY
-from mpq_onnx.noise.units import attojoules, energy_unit
-from mpq_onnx.placement.mac_sites import MacSite
+from mpq_onnx.graph.metadata import METADATA_ENERGY
+from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.registries import COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
 
 

@@ -7,13 +7,13 @@ the network until nothing moves (arXiv 1906.04721, section 4.1). Needs no data.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.weights import channel_rows
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.equalization.links import Link, constant_weight, find_links
-from mpq_onnx.equalization.scaling import input_channel_rows, scale_link
 from mpq_onnx.graph.mac import channel_axis
-from mpq_onnx.model_file import clone
-from mpq_onnx.placement.sites import Shapes
-from mpq_onnx.weights import channel_rows
+from mpq_onnx.graph.model_file import clone
+from mpq_onnx.graph.placement.sites import Shapes
+from mpq_onnx.passes.channel_links import Link, constant_weight, find_links
+from mpq_onnx.passes.channel_scaling import input_channel_rows, scale_link
 
 ROUNDS = 20
 SETTLED = 1e-3

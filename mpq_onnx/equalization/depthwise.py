@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.equalization.links import depthwise_tensors, find_links, is_depthwise
-from mpq_onnx.placement.sites import Shapes
+from mpq_onnx.graph.placement.sites import Shapes
+from mpq_onnx.passes.channel_links import depthwise_tensors, find_links, is_depthwise
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 

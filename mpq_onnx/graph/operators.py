@@ -7,6 +7,9 @@ import onnx_ir as ir
 STANDARD_DOMAINS = ("", "ai.onnx")
 OWN_DOMAINS = "mpq_onnx."
 """What the domains of this project's functions begin with."""
+DYNAMIC_DOMAIN = "mpq_onnx.quantize"
+DYNAMIC_ASYMMETRIC, DYNAMIC_SYMMETRIC = "DynamicAsymmetric", "DynamicSymmetric"
+"""Quantizers that take their range from each example (see ops.dynamic_quantize)."""
 
 PASS_THROUGH = frozenset(
     {

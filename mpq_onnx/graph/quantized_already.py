@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.graph.operators import OWN_DOMAINS
-from mpq_onnx.metadata import METADATA_ALLOCATION
 
 QDQ_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 INTEGER_OPS = (

@@ -5,7 +5,7 @@ The names cannot tell: a network may have tensors called X, X_dequantized and X_
 
 import onnx_ir as ir
 
-from mpq_onnx.metadata import METADATA_ALLOCATION
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 
 METADATA_QUANTIZES = "mpq_onnx.quantizes"
 """Of a node: the name of the tensor. All that reads and writes ONNX keeps it, but for what optimizes graphs."""

@@ -6,9 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import BIAS_INPUT, CONVOLUTIONS, is_stored
-from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_standard
 from mpq_onnx.graph.quantizers import Ends, Quantizer, read_quantizer
-from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 
 
 class ActivationChain(Quantizer):

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import is_pass_through
-from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_pass_through
 
 LATTICE_TOLERANCE = 1e-3
 """Of a step: how near the limits of a Clip of real values must be to levels to count as the ends of the quantizer."""

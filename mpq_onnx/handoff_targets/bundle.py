@@ -9,11 +9,11 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.placement.sites import Shapes
 from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.quantizer_chains import Chains, WeightChain
 from mpq_onnx.handoff_targets.integer_range import ExportedWeight, exported_weight
 from mpq_onnx.handoff_targets.layers import LayerRow
-from mpq_onnx.placement.sites import Shapes
 
 MODEL_FILE = "model.onnx"
 

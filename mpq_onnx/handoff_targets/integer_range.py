@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpq_onnx.arithmetic.quantization import dequantize, stored_bits
 from mpq_onnx.graph.quantizer_chains import ActivationChain, WeightChain
-from mpq_onnx.quantization import dequantize, stored_bits
 
 
 @dataclass(frozen=True)

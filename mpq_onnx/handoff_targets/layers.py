@@ -9,18 +9,18 @@ from typing import Annotated
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.noise.model import PHOTONS, RELATIVE
 from mpq_onnx.documents.constraints import Count, NotNegatives, OneOf, Part, PositiveCount
 from mpq_onnx.documents.document import Document, FileKind
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.mac import is_stored, macs_of_node
 from mpq_onnx.graph.operators import MAC_OPS
+from mpq_onnx.graph.placement.mac_sites import MacSite
+from mpq_onnx.graph.placement.sites import Shapes
 from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.handoff_targets.integer_range import width_of
-from mpq_onnx.noise.model import PHOTONS, RELATIVE
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
-from mpq_onnx.placement.mac_sites import MacSite
-from mpq_onnx.placement.sites import Shapes
 from mpq_onnx.registries import NOISE_MODELS
 from mpq_onnx.report.graph_facts import LayerFacts
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise

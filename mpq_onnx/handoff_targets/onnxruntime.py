@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.quantizer_chains import WeightChain
 from mpq_onnx.graph.quantizers import integer_limits
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle, Problem, foreign_quantizers, noise, refuse
 from mpq_onnx.handoff_targets.qdq_nodes import stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, replace_chain
-from mpq_onnx.model_file import save_model
 from mpq_onnx.passes.store_integers import remove_unused
 
 KERNEL_BITS = 8

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.model_file import add_initializer, save_model
 from mpq_onnx.handoff_targets.bundle import (
     MODEL_FILE,
     Bundle,
@@ -20,7 +21,6 @@ from mpq_onnx.handoff_targets.bundle import (
 from mpq_onnx.handoff_targets.integer_range import exported_activation
 from mpq_onnx.handoff_targets.qdq_nodes import CLIPPED_BITS, WIDEST_BITS, quantizer_nodes
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain
-from mpq_onnx.model_file import add_initializer, save_model
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
+from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.handoff_targets.integer_range import IntegerRange
-from mpq_onnx.model_file import add_initializer
 
 CLIPPED_BITS = 8
 """onnxruntime clips integers of 8 bits, not of 16."""

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_node_name
+from mpq_onnx.graph.model_file import add_initializer, save_model
 from mpq_onnx.handoff_targets.bundle import (
     MODEL_FILE,
     Bundle,
@@ -27,7 +28,6 @@ from mpq_onnx.handoff_targets.replacing import (
     replace_chain,
     store_float,
 )
-from mpq_onnx.model_file import add_initializer, save_model
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 

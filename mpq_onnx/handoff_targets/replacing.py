@@ -7,11 +7,11 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from mpq_onnx.graph.fresh_names import take_name
+from mpq_onnx.graph.model_file import add_initializer, clone
+from mpq_onnx.graph.placement.sites import Shapes
 from mpq_onnx.graph.quantizer_chains import ActivationChain, Chains, WeightChain, quantizer_chains
 from mpq_onnx.handoff_targets.bundle import Bundle
-from mpq_onnx.model_file import add_initializer, clone
 from mpq_onnx.ops.composites import is_composite
-from mpq_onnx.placement.sites import Shapes
 
 
 def copied(bundle: Bundle) -> tuple[ir.Model, Chains]:

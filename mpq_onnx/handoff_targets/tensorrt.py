@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.quantizer_chains import ActivationChain
 from mpq_onnx.handoff_targets.bundle import (
     MODEL_FILE,
@@ -18,7 +19,6 @@ from mpq_onnx.handoff_targets.bundle import (
 from mpq_onnx.handoff_targets.integer_range import ExportedActivation, exported_activation, integer_range
 from mpq_onnx.handoff_targets.qdq_nodes import quantizer_nodes, stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain, store_float
-from mpq_onnx.model_file import save_model
 from mpq_onnx.passes.store_integers import remove_unused
 
 ACTIVATION_BITS = 8

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, mixed_channel_widths, refuse
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.handoff_targets.replacing import bypass, copied, fix_shapes, inline_composites, store_float
-from mpq_onnx.model_file import save_model
-from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.graph.placement import WeightUse
 from mpq_onnx.mirror.ops.sliding_window import AxisPads, pad_spatial, sliding_window
-from mpq_onnx.placement import WeightUse
 
 
 @dataclass(frozen=True)

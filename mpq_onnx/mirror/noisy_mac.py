@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
+from mpq_onnx.arithmetic.noise.model import NoiseModel, Variance
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.mac_geometry import MacGeometry
-from mpq_onnx.noise.energy_levels import EnergyLevels
-from mpq_onnx.noise.model import NoiseModel, Variance
-from mpq_onnx.placement.mac_sites import MacSite
 from mpq_onnx.registries import NOISE_MODELS
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mpq_onnx.arithmetic.quantization import SCHEMES, fake_quantize
+from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.width_choice import WidthChoice
-from mpq_onnx.quantization import SCHEMES, fake_quantize
-from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 
 HALF_STEP = 0.5001
 

@@ -6,10 +6,11 @@ import onnxscript
 from onnxscript import opset21 as op
 from onnxscript.onnx_types import FLOAT
 
-from mpq_onnx.ops.dynamic_quantize import DOMAIN, VERSION
-from mpq_onnx.quantization import LARGEST_END, SMALLEST_SCALE
+from mpq_onnx.arithmetic.quantization import LARGEST_END, SMALLEST_SCALE
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN
+from mpq_onnx.ops.dynamic_quantize import VERSION
 
-DYNAMIC_OPSET = onnxscript.values.Opset(DOMAIN, VERSION)
+DYNAMIC_OPSET = onnxscript.values.Opset(DYNAMIC_DOMAIN, VERSION)
 
 
 @onnxscript.script(DYNAMIC_OPSET, default_opset=op)

@@ -8,15 +8,13 @@ symmetric_grid.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.arithmetic.quantized_network import DynamicQuantizer
 from mpq_onnx.graph.fresh_names import fresh_node_name
-from mpq_onnx.model_file import add_initializer
-from mpq_onnx.quantization import ASYMMETRIC, SCHEMES
-from mpq_onnx.quantized_network import DynamicQuantizer
+from mpq_onnx.graph.model_file import add_initializer
+from mpq_onnx.graph.operators import DYNAMIC_ASYMMETRIC, DYNAMIC_DOMAIN, DYNAMIC_SYMMETRIC
 
-DOMAIN = "mpq_onnx.quantize"
 VERSION = 1
-DYNAMIC_ASYMMETRIC, DYNAMIC_SYMMETRIC = "DynamicAsymmetric", "DynamicSymmetric"
-"""The functions' names; their bodies are in dynamic_functions.py."""
 
 
 def dynamic_quantizer_node(model: ir.Model, value: ir.Value, quantizer: DynamicQuantizer) -> ir.Node:
@@ -26,7 +24,7 @@ def dynamic_quantizer_node(model: ir.Model, value: ir.Value, quantizer: DynamicQ
     name = DYNAMIC_ASYMMETRIC if quantizer.scheme == ASYMMETRIC else DYNAMIC_SYMMETRIC
     function = ir.serde.deserialize_function(FUNCTIONS[name].to_function_proto())
     model.functions.setdefault(function.identifier(), function)
-    model.opset_imports.setdefault(DOMAIN, VERSION)
+    model.opset_imports.setdefault(DYNAMIC_DOMAIN, VERSION)
     levels = int(SCHEMES[quantizer.scheme].usable(quantizer.levels))
     container = np.dtype(np.uint8 if levels <= np.iinfo(np.uint8).max + 1 else np.uint16)
     count = add_initializer(model.graph, f"{value.name}_levels", np.array(levels, np.float32))
@@ -34,6 +32,6 @@ def dynamic_quantizer_node(model: ir.Model, value: ir.Value, quantizer: DynamicQ
         name,
         [value, count],
         {"to": int(ir.DataType.from_numpy(container))},
-        domain=DOMAIN,
+        domain=DYNAMIC_DOMAIN,
         name=fresh_node_name(model.graph, f"{value.name}_dynamic_quantize"),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from mpq_onnx.noise.model import Variance
+from mpq_onnx.arithmetic.noise.model import Variance
 from mpq_onnx.ops import GEOMETRIES, Geometry
 from mpq_onnx.ops.geometry import Declared, attribute_type, attribute_value, real
 from mpq_onnx.registries import NOISE_MODELS

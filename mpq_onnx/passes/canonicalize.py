@@ -26,8 +26,8 @@ from onnxscript.rewriter.rules.common import (
 )
 
 from mpq_onnx.errors import ModelError, deepest_line
+from mpq_onnx.graph.model_checks import check_weights
 from mpq_onnx.graph.operators import MAC_OPS
-from mpq_onnx.model_checks import check_weights
 from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass

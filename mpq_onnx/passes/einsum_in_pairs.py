@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.mac import einsum_labels, is_stored
+from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard
-from mpq_onnx.model_file import add_initializer
 
 PAIR = 2
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import BIAS_INPUT, mac_of
-from mpq_onnx.model_file import add_initializer
+from mpq_onnx.graph.model_file import add_initializer
 
 
 class FoldGemmFactorsPass(ir.passes.InPlacePass):

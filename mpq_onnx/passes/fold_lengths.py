@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.model_file import add_initializer
+from mpq_onnx.graph.model_file import add_initializer
 
 
 class FoldLengthsPass(ir.passes.InPlacePass):

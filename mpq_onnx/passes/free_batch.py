@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.operators import is_standard
-from mpq_onnx.model_inputs import model_inputs
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.batch_in_reshapes import written_batch
 from mpq_onnx.passes.followed_shapes import FollowedShapes

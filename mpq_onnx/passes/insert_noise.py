@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.noise.units import energy_unit
+from mpq_onnx.arithmetic.noise.units import energy_unit
+from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.ops.noisy_function import DOMAIN, VERSION, noisy_function
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
-from mpq_onnx.placement.mac_sites import MacSite
 from mpq_onnx.registries import NOISE_MODELS
 
 

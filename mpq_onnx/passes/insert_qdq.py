@@ -11,15 +11,15 @@ are int32 or float.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.quantization import dequantize
+from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import BIAS_INPUT
+from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.quantized_tensors import mark_quantized
-from mpq_onnx.model_file import add_initializer
 from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
-from mpq_onnx.quantization import dequantize
-from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
-from mpq_onnx.storage.dequantize import dequantize_node
-from mpq_onnx.storage.writer import WeightWriter
+from mpq_onnx.ops.storage.dequantize import dequantize_node
+from mpq_onnx.ops.storage.writer import WeightWriter
 
 
 class InsertQdqPass(ir.passes.InPlacePass):

@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
-from mpq_onnx.metadata import METADATA_ENERGY
-from mpq_onnx.model_file import clone
+from mpq_onnx.graph.metadata import METADATA_ENERGY
+from mpq_onnx.graph.model_file import clone
 from mpq_onnx.ops.noisy_function import DOMAIN, NOISE_ATTRIBUTES, function_name
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 

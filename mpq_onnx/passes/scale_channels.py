@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.equalization.links import depthwise_tensors, find_links
-from mpq_onnx.equalization.scaling import scale_link, scale_tensor
-from mpq_onnx.placement.sites import Shapes
+from mpq_onnx.graph.placement.sites import Shapes
+from mpq_onnx.passes.channel_links import depthwise_tensors, find_links
+from mpq_onnx.passes.channel_scaling import scale_link, scale_tensor
 
 
 class ScaleChannelsPass(ir.passes.InPlacePass):

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from mpq_onnx.graph.fresh_names import take_name
-from mpq_onnx.model_file import add_initializer
+from mpq_onnx.graph.model_file import add_initializer
 
 
 class StoreIntegersPass(ir.passes.InPlacePass):

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
-from mpq_onnx.model_file import add_initializer
+from mpq_onnx.graph.model_file import add_initializer
 
 MATRIX = 2
 PRODUCTS = ("MatMul", "Gemm")

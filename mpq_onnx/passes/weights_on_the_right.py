@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.mac import Mac, einsum_labels, mac_of
+from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import rank_of
-from mpq_onnx.model_file import add_initializer
 from mpq_onnx.passes.tied_weights import MATRIX
 
 ELEMENTWISE = frozenset(

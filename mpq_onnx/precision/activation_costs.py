@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, fx
 
-from mpq_onnx.calibration import Calibration
+from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.problem import ACTIVATIONS
 from mpq_onnx.precision.recorder import Recorder

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
+from mpq_onnx.arithmetic.noise.trade_off import least_noise
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
-from mpq_onnx.noise.energy_levels import EnergyLevels
-from mpq_onnx.noise.trade_off import least_noise
-from mpq_onnx.placement.mac_sites import MacSite
 from mpq_onnx.precision.energy_learner import EnergyLearner
 from mpq_onnx.precision.items import Items, energy_items
 from mpq_onnx.precision.noise_costs import NoiseCosts

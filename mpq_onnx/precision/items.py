@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from mpq_onnx.placement import ActivationSite, WeightSite
-from mpq_onnx.placement.mac_sites import MacSite
-from mpq_onnx.quantization import counted_bits
+from mpq_onnx.arithmetic.quantization import counted_bits
+from mpq_onnx.graph.placement import ActivationSite, WeightSite
+from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.registries import CHANNEL
 
 Levels = dict[str, float | tuple[float, ...]]

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMac
-from mpq_onnx.placement.mac_sites import MacSite
 from mpq_onnx.precision.items import Items
 from mpq_onnx.precision.problem import ENERGIES
 from mpq_onnx.precision.recorder import Recorder

@@ -12,8 +12,8 @@ from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts
+from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.output_parts import OutputPart, output_parts
 from mpq_onnx.progress import begin
 from mpq_onnx.tasks import Answer, OutputForm, answer_of, check_classes
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from mpq_onnx.arithmetic.weights import quantize_to_nearest
+from mpq_onnx.graph.placement import Shapes, WeightSite
+from mpq_onnx.graph.placement.sites import shape_of
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form
-from mpq_onnx.placement import Shapes, WeightSite
-from mpq_onnx.placement.sites import shape_of
 from mpq_onnx.precision.problem import WEIGHTS
 from mpq_onnx.precision.recorder import Recorder
-from mpq_onnx.weights import quantize_to_nearest
 
 if TYPE_CHECKING:
     from mpq_onnx.precision.widths import WidthProblem

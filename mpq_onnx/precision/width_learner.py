@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mpq_onnx.arithmetic.quantization import SCHEMES, levels_of
+from mpq_onnx.arithmetic.weights import along_axis
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import (
     LearnedDynamicQuantizer,
@@ -18,10 +20,7 @@ from mpq_onnx.mirror.quantized import (
     with_quantizers,
 )
 from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, Precision
-from mpq_onnx.quantization import SCHEMES, levels_of
-from mpq_onnx.quantized_network import activation_quantizer
 from mpq_onnx.registries import WIDTH_CHOICES
-from mpq_onnx.weights import along_axis
 
 if TYPE_CHECKING:
     from mpq_onnx.precision.widths import WidthProblem, WidthSide
@@ -167,8 +166,8 @@ def _fixed_quantizers(problem: "WidthProblem", device: torch.device) -> dict[str
     if problem.budget.activation_bits is None:
         return {}
     fixed = {
-        site.tensor: activation_quantizer(
-            problem.calibration, site.tensor, site.fixed_bits, problem.dynamic_ranges
+        site.tensor: problem.calibration.activation_quantizer(
+            site.tensor, site.fixed_bits, problem.dynamic_ranges
         )
         for site in problem.sites.activations
         if site.fixed_bits is not None

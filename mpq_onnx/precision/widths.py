@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from mpq_onnx.calibration import Calibration
+from mpq_onnx.arithmetic.weights import WeightGrid, WeightRules, channel_rows, weight_grid
+from mpq_onnx.documents.calibration import Calibration
+from mpq_onnx.graph.placement import Sites, WeightSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import with_quantizers
-from mpq_onnx.placement import Sites, WeightSite
 from mpq_onnx.precision.activation_costs import ActivationCosts
 from mpq_onnx.precision.items import WidthItems, activation_items, weight_items
 from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, CostMeter, Precision, Problem
@@ -20,7 +21,6 @@ from mpq_onnx.precision.resources import MEAN, Resource
 from mpq_onnx.precision.weight_costs import WeightCosts
 from mpq_onnx.precision.width_learner import WidthLearner, build_learner
 from mpq_onnx.registries import RESOURCES
-from mpq_onnx.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.noise.units import attojoules
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.documents.precision_document import EDITED
+from mpq_onnx.graph.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.graph.uncounted import uncounted_macs
-from mpq_onnx.metadata import METADATA_SOURCE, METADATA_TASK
-from mpq_onnx.noise.units import attojoules
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.card_text import NONE, UNKNOWN, Card

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from mpq_onnx.arithmetic.noise.units import attojoules
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
-from mpq_onnx.noise.units import attojoules
 from mpq_onnx.report.pareto import COSTS, quality_metric
 from mpq_onnx.report.run_results import RunResults
 

@@ -10,22 +10,20 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from mpq_onnx.biases import count_raised
+from mpq_onnx.arithmetic.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
-from mpq_onnx.graph.operators import is_pass_through
+from mpq_onnx.graph.model_file import clone
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, DYNAMIC_SYMMETRIC, is_pass_through
+from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS
+from mpq_onnx.graph.placement.mac_sites import mac_sites
+from mpq_onnx.graph.placement.quantizer_ranges import first_quantizer, is_on_grid
 from mpq_onnx.graph.quantized_already import QDQ_OPS, is_integer_operator
 from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.graph.quantizers import Ends, Quantizer, quantizer_behind, quantizer_of, read_quantizer
-from mpq_onnx.model_file import clone
 from mpq_onnx.ops.composites import is_standard
-from mpq_onnx.ops.dynamic_quantize import DOMAIN as DYNAMIC_DOMAIN
-from mpq_onnx.ops.dynamic_quantize import DYNAMIC_SYMMETRIC
-from mpq_onnx.placement.graph_roles import ACTIVATION_FUNCTIONS
-from mpq_onnx.placement.mac_sites import mac_sites
-from mpq_onnx.placement.quantizer_ranges import first_quantizer, is_on_grid
+from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
-from mpq_onnx.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
 ASYMMETRIC, SYMMETRIC, NARROW = "asymmetric", "symmetric", "symmetric, narrow"

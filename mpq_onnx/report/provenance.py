@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from mpq_onnx.metadata import METADATA_PROVENANCE
+from mpq_onnx.graph.metadata import METADATA_PROVENANCE
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.runtime.evaluation import Evaluation
 

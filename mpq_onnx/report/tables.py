@@ -4,22 +4,19 @@ import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from tabulate import tabulate
 
+from mpq_onnx.arithmetic.noise.units import attojoules
 from mpq_onnx.documents.allocation import Allocation, NodePrecision
 from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
-from mpq_onnx.noise.units import attojoules
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
 from mpq_onnx.runtime.part_figures import TEXT, PartFigures
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
-
-if TYPE_CHECKING:
-    from mpq_onnx.workflows.searching import Probe
 
 MISSING = "-"
 CELL_WIDTH = 48
@@ -319,7 +316,20 @@ def spread_text(metric: str, spread: Spread) -> str:
     )
 
 
-def probe_table(probes: "Sequence[Probe]") -> str:
+class Tried(Protocol):
+    """What a table shows of one budget that a search tried."""
+
+    @property
+    def budget(self) -> float: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def reached(self) -> bool: ...
+
+
+def probe_table(probes: Sequence[Tried]) -> str:
     """A line a probe of a search."""
     rows = [
         [

@@ -8,7 +8,7 @@ step costs the same for any amount of data. From there, single weights are flipp
 import torch
 from torch import Tensor
 
-from mpq_onnx.quantization import quantize
+from mpq_onnx.arithmetic.quantization import quantize
 from mpq_onnx.rounding.layer import Layer, Moments
 
 STEPS = 300

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.biases import raised_scale, scale_of_empty_channels, scale_of_empty_input
-from mpq_onnx.quantized_network import ActivationQuantizer, DynamicQuantizer
-from mpq_onnx.weights import QuantizedWeight, WeightGrid
+from mpq_onnx.arithmetic.biases import raised_scale, scale_of_empty_channels, scale_of_empty_input
+from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer, DynamicQuantizer
+from mpq_onnx.arithmetic.weights import QuantizedWeight, WeightGrid
 
 Activations = dict[str, ActivationQuantizer | DynamicQuantizer]
 

@@ -10,14 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from mpq_onnx.arithmetic.weights import (
+    QuantizedWeight,
+    WeightGrid,
+    along_axis,
+    channel_rows,
+    quantize_to_nearest,
+)
 from mpq_onnx.graph.mac import BIAS_INPUT
+from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form, second_moment
 from mpq_onnx.mirror.stepwise import Stepper, Streams
-from mpq_onnx.placement import WeightSite, WeightUse
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
-from mpq_onnx.weights import QuantizedWeight, WeightGrid, along_axis, channel_rows, quantize_to_nearest
 
 Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
 CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mpq_onnx.quantization import quantize
+from mpq_onnx.arithmetic.quantization import quantize
 from mpq_onnx.rounding.layer import Layer, Moments
 
 

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from mpq_onnx.biases import bias_of_its_own_scale, quantize_bias
-from mpq_onnx.calibration import Calibration
-from mpq_onnx.documents.allocation import Allocation
-from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
-from mpq_onnx.placement import Sites, WeightUse
-from mpq_onnx.quantization import SMALLEST_SCALE
-from mpq_onnx.quantized_network import (
+from mpq_onnx.arithmetic.biases import bias_of_its_own_scale, quantize_bias
+from mpq_onnx.arithmetic.quantization import SMALLEST_SCALE
+from mpq_onnx.arithmetic.quantized_network import (
     ActivationQuantizer,
     DynamicQuantizer,
     QuantizedNetwork,
-    activation_quantizer,
 )
+from mpq_onnx.arithmetic.weights import WeightGrid, WeightRules, channel_rows, weight_grid
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.calibration import Calibration
+from mpq_onnx.graph.placement import Sites, WeightUse
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
 from mpq_onnx.registries import DYNAMIC, INT32_BIAS, PER_TENSOR, ROUNDINGS
 from mpq_onnx.rounding.bias_scales import (
     BiasedProduct,
@@ -27,7 +27,6 @@ from mpq_onnx.rounding.bias_scales import (
     with_scales_of_empty_inputs,
 )
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
-from mpq_onnx.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 
 EMBEDDING_RULES = WeightRules("minmax")
 """A row of an embedding table at 8 bits gains nothing from a search of its range, and there are many rows."""
@@ -49,8 +48,7 @@ def quantize_network(
     """
     settings = allocation.settings
     activations = {
-        node.activation: activation_quantizer(
-            calibration,
+        node.activation: calibration.activation_quantizer(
             node.activation,
             node.activation_bits,
             settings.activation_ranges == DYNAMIC,

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.calibration import WIDTHS, Calibration, TensorCalibration
+from mpq_onnx.arithmetic.observers import Observer
+from mpq_onnx.arithmetic.observers.histogram_observer import HistogramObserver
+from mpq_onnx.arithmetic.observers.min_max import MinMaxObserver
+from mpq_onnx.arithmetic.observers.range_search import squared_error
+from mpq_onnx.arithmetic.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, is_empty, levels_of
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.documents.calibration import WIDTHS, Calibration, TensorCalibration
 from mpq_onnx.errors import DataError
-from mpq_onnx.fingerprint import fingerprint
-from mpq_onnx.observers import Observer
-from mpq_onnx.observers.histogram_observer import HistogramObserver
-from mpq_onnx.observers.min_max import MinMaxObserver
-from mpq_onnx.observers.range_search import squared_error
-from mpq_onnx.observers.streaming_histogram import StreamingHistogram
+from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.progress import watched
-from mpq_onnx.quantization import ASYMMETRIC, SCHEMES, is_empty, levels_of
 from mpq_onnx.registries import OBSERVERS
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 

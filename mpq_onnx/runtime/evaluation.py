@@ -10,7 +10,7 @@ import numpy as np
 
 from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
-from mpq_onnx.model_file import external_files
+from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.noise.equivalent_bits import noise_equivalent_bits
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.fresh_names import fresh_name
+from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.operators import is_float
-from mpq_onnx.model_file import clone
-from mpq_onnx.noise.equivalent_bits import noise_equivalent_bits
+from mpq_onnx.graph.placement.quantizer_ranges import output_quantizer
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
-from mpq_onnx.placement.quantizer_ranges import output_quantizer
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import runner_with_outputs

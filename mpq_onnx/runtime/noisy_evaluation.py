@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout
-from mpq_onnx.model_file import clone
+from mpq_onnx.graph.model_file import clone
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example

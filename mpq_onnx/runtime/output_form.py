@@ -8,7 +8,7 @@ import numpy as np
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
-from mpq_onnx.output_parts import OutputPart, output_parts
+from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import IMAGES, TASKS, VALUES_TASK, Answer, OutputForm, answer_of, is_class_matrix
 

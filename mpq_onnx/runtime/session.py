@@ -14,8 +14,8 @@ import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.graph.example_layout import fixed_layout
-from mpq_onnx.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
-from mpq_onnx.model_inputs import example_axes
+from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
+from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.registries import DEVICES
 
 QUIET = 4

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.model_file import clone
+from mpq_onnx.graph.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, Layouts, find_layouts
-from mpq_onnx.model_file import clone
+from mpq_onnx.graph.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
 

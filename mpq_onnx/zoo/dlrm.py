@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mpq_onnx.datasets.spec import DataSpec, parse_spec
 from mpq_onnx.errors import DataError, ModelError, UsageError
-from mpq_onnx.metadata import METADATA_TABLES, METADATA_TASK
+from mpq_onnx.graph.metadata import METADATA_TABLES, METADATA_TASK
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
 from mpq_onnx.zoo.torch_module import export_module, load_state, read_state
 

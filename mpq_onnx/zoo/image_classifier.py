@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from mpq_onnx.metadata import METADATA_PREPROCESSING, METADATA_TASK
+from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_TASK
 from mpq_onnx.tasks import IMAGES
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
 from mpq_onnx.zoo.torch_module import export_module, load_state, settle_batch_norms

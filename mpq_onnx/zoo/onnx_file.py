@@ -8,8 +8,8 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from mpq_onnx.errors import ModelError, first_line
-from mpq_onnx.metadata import MODEL_FACTS
-from mpq_onnx.model_file import load_model
+from mpq_onnx.graph.metadata import MODEL_FACTS
+from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.passes.machine_learning.labels import as_text, class_names
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.zoo.source import Reference, SourceModel

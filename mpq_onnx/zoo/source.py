@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.model_file import clone
+from mpq_onnx.graph.model_file import clone
 from mpq_onnx.passes.set_inputs import SetInputsPass
 
 Reference = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]

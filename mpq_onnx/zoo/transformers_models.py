@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from mpq_onnx.errors import ModelError, UsageError, one_line
-from mpq_onnx.metadata import METADATA_LABELS, METADATA_TASK, METADATA_TOKENIZER
+from mpq_onnx.graph.metadata import METADATA_LABELS, METADATA_TASK, METADATA_TOKENIZER
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
 from mpq_onnx.zoo.torch_module import download, export_module, load_state
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mpq_onnx.arithmetic.quantization import dequantize
 from mpq_onnx.mirror.dtypes import torch_dtype
-from mpq_onnx.quantization import dequantize
 
 
 def quantize_linear(

@@ -9,7 +9,7 @@ import json
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.metadata import METADATA_LABELS
+from mpq_onnx.graph.metadata import METADATA_LABELS
 from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
 from mpq_onnx.passes.machine_learning import features, labels, linear, scaling
 from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter

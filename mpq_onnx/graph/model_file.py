@@ -1,0 +1,195 @@
+"""Reading and writing ONNX files as onnx_ir models, with the project's metadata keys."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from mpq_onnx.errors import ModelError, deepest_line, first_line
+from mpq_onnx.files import replacing, set_usual_mode
+from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
+from mpq_onnx.graph.fresh_names import fresh_name
+from mpq_onnx.graph.model_checks import check_loaded
+from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.output_shapes import state_output_shapes
+from mpq_onnx.graph.quantized_tensors import mark_earlier_file
+from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
+from mpq_onnx.graph.zip_map import drop_zip_maps
+
+LARGEST_INLINE_BYTES = 1_900_000_000
+"""protobuf ends at 2 GiB; above this the weights go to an external-data file."""
+DATA_SUFFIX = ".data"
+DIGEST_LENGTH = 12
+"""Hexadecimal digits of the content in the name of a data file."""
+
+REPLACED = "mpq_onnx.replaced"
+"""A domain that the checker does not know, and so lets pass."""
+
+
+def load_model(path: str | os.PathLike[str]) -> ir.Model:
+    """Read an ONNX file, external data included, after ONNX's own checker accepted it.
+
+    Every node has a name of its own then, and an axis of unknown length is open, however the exporter wrote that.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, cut short, or breaks ONNX's rules.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; give the path of an ONNX file")
+    try:
+        _check_rules(path)
+        model = _read(path)
+        open_unknown_lengths(model)
+        check_loaded(model)
+        complete_names(model)
+        mark_earlier_file(model)
+        return model
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
+    except Exception as error:  # protobuf and onnx_ir raise many kinds for a broken file
+        raise ModelError(
+            f"{path}: cannot be read as ONNX, perhaps truncated: {first_line(error)}; export it again"
+        ) from error
+
+
+def _check_rules(path: Path) -> None:
+    """ONNX's checker, with outputs that state no shape given theirs.
+
+    It also refuses GroupNormalization of opsets 18 to 20: that was replaced, but means what it meant.
+    """
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        proto = onnx.load(path, load_external_data=False)
+        stated = state_output_shapes(proto)
+        replaced = [node for node in proto.graph.node if node.op_type == "GroupNormalization"]
+        if not stated and not (replaced and "is deprecated" in str(error)):
+            raise
+        for node in replaced:
+            node.domain = REPLACED
+        proto.opset_import.append(onnx.helper.make_opsetid(REPLACED, 1))
+        onnx.checker.check_model(proto)
+
+
+def _read(path: Path) -> ir.Model:
+    """The model of a file, weights in memory."""
+    proto = onnx.load(path, load_external_data=False)
+    drop_zip_maps(proto)
+    state_output_shapes(proto)
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return ir.external_data.load_to_model(model)
+
+
+def save_model(model: ir.Model, path: str | os.PathLike[str]) -> int:
+    """Write `model` to `path`, whole or not at all; weights over 1.9 GB go to a file of their own beside it.
+
+    That file is named by its content, so that a model which is there already keeps its own until the new one is in place.
+
+    Returns:
+        The bytes written, external data included.
+    """
+    path = Path(path)
+    if weight_bytes(model) > LARGEST_INLINE_BYTES:
+        return _save_in_two(model, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(model_bytes(model))
+    remove_stale_data(path, ())
+    return path.stat().st_size
+
+
+def _save_in_two(model: ir.Model, path: Path) -> int:
+    """save_model with external data."""
+    order = [name for graph in model.graphs() for name in graph.initializers]
+    content = hashlib.sha256("\n".join([fingerprint(model), *order]).encode()).hexdigest()
+    data = path.with_name(f"{path.name}.{content[:DIGEST_LENGTH]}{DATA_SUFFIX}")
+    with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        work = Path(folder)
+        ir.save(model, work / path.name, external_data=data.name)
+        set_usual_mode(work / data.name)
+        (work / data.name).replace(data)
+        (work / path.name).replace(temporary)
+    remove_stale_data(path, (data.name,))
+    return path.stat().st_size + data.stat().st_size
+
+
+def remove_stale_data(path: Path, kept: Collection[str]) -> None:
+    """Remove the data files that save_model has left beside earlier models of this name, but for those named `kept`."""
+    pattern = re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{{DIGEST_LENGTH}}}{re.escape(DATA_SUFFIX)}")
+    for file in path.parent.iterdir():
+        if file.name not in kept and pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold weights of it, in alphabetical order."""
+    model = ir.load(path)
+    tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    tensors += [
+        attribute.value
+        for node in all_nodes(model)
+        for attribute in node.attributes.values()
+        if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref()
+    ]
+    names = {str(tensor.location) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    return tuple(Path(path).parent / name for name in sorted(names))
+
+
+def model_bytes(model: ir.Model) -> bytes:
+    """The serialized ModelProto."""
+    return ir.serde.serialize_model(model).SerializeToString()
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+
+
+def clone(model: ir.Model) -> ir.Model:
+    """An independent copy that passes may change (tensors are shared, they are immutable).
+
+    Raises:
+        ModelError: the model holds what ONNX has no form for, such as text that is not UTF-8.
+    """
+    try:
+        return ir.from_proto(ir.to_proto(model))
+    except Exception as error:  # onnx_ir wraps whatever protobuf raises
+        raise ModelError(
+            f"the model cannot be written as ONNX: {deepest_line(error)}; export it again"
+        ) from error
+
+
+def constant_array(value: ir.Value) -> np.ndarray:
+    """The numpy array of an initializer.
+
+    Raises:
+        ModelError: the value is not constant.
+    """
+    if value.const_value is None:
+        raise ModelError(f"tensor {value.name} is not a constant; run `mpq-onnx export` on the file first")
+    return value.const_value.numpy()
+
+
+def add_initializer(
+    graph: ir.Graph, name: str, array: np.ndarray, dtype: ir.DataType | None = None
+) -> ir.Value:
+    """Register `array` (of `dtype` where numpy lacks it, such as UINT4) as an initializer of `graph`.
+
+    It is called `name`, or something like it where the model has a value of that name.
+    """
+    name = fresh_name(graph, name)
+    tensor = ir.Tensor(array, name=name, dtype=dtype) if dtype is not None else ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value

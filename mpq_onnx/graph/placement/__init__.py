@@ -1,0 +1,80 @@
+"""Which tensors get a quantizer: a placement looks at a float graph and lists its quantization sites.
+
+One placement a file; a new one is one file and one line in registries.PLACEMENTS.
+"""
+
+import dataclasses
+
+import onnx_ir as ir
+
+from mpq_onnx.graph.example_layout import Layouts
+from mpq_onnx.graph.placement.embeddings import EMBEDDING_BITS, embedding_sites
+from mpq_onnx.graph.placement.first_and_last import fix_first_and_last
+from mpq_onnx.graph.placement.graph_roles import quantized_source
+from mpq_onnx.graph.placement.sites import (
+    ActivationSite,
+    ProductSite,
+    Shapes,
+    Sites,
+    WeightSite,
+    WeightUse,
+    product_sites,
+    weight_sites,
+    with_sources,
+)
+from mpq_onnx.graph.roles import Role, value_roles
+from mpq_onnx.registries import INCLUDE, PLACEMENTS
+
+
+def find_sites(
+    model: ir.Model,
+    shapes: Shapes,
+    placement: str = "all",
+    embedding_bits: int = EMBEDDING_BITS,
+    first_last: str = INCLUDE,
+    layouts: Layouts | None = None,
+) -> Sites:
+    """All weight and activation sites of a canonical float model.
+
+    Args:
+        model: a canonical float model.
+        shapes: the shape of every tensor for one example (batch 1).
+        placement: a name in PLACEMENTS.
+        embedding_bits: width of embedding tables; 0 leaves them float.
+        first_last: one of FIRST_LAST.
+        layouts: where the examples lie in every tensor, if known.
+    """
+    roles = value_roles(model)
+    activations = PLACEMENTS[placement](model, shapes, roles)
+    quantized = {site.tensor for site in activations}
+
+    def source(tensor: str | None) -> str | None:
+        return None if tensor is None else quantized_source(model, tensor, quantized)
+
+    weights = tuple(
+        site
+        for site in weight_sites(model, shapes, layouts or {})
+        if any(roles.roles[use.output] is Role.SIGNAL for use in site.uses)  # not the angles of positions
+    )
+    products = tuple(
+        dataclasses.replace(site, sources=(source(site.sources[0]), source(site.sources[1])))
+        for site in product_sites(model, shapes, weights)
+    )
+    found = [
+        with_sources(site, lambda use: None if use.is_fed_back else source(use.input)) for site in weights
+    ]
+    found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
+    order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
+    return fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)
+
+
+__all__ = [
+    "EMBEDDING_BITS",
+    "ActivationSite",
+    "ProductSite",
+    "Shapes",
+    "Sites",
+    "WeightSite",
+    "WeightUse",
+    "find_sites",
+]

@@ -1,0 +1,166 @@
+"""allocate with noise: find the energies per MAC that a budget is best spent on, and write the noisy file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.errors import UsageError
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.report.provenance import read_provenance
+from mpq_onnx.runs.allocating import allocate
+from mpq_onnx.runs.bench import Choice, choose, kept_note
+from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
+from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
+from mpq_onnx.runs.option_values import energy_options_by_name
+from mpq_onnx.runs.options import AllocateOptions, check_budgets
+from mpq_onnx.runs.output_notes import output_notes
+from mpq_onnx.runs.requests import contents_of, file_state, request_text
+from mpq_onnx.runs.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
+from mpq_onnx.runs.run_folder import progress_folder
+from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
+
+DIGITAL_FOLDER = "digital"
+CHECKED_EXAMPLES = 256
+TRAINABLE_STORAGES = ("int8",)
+"""Forms of stored weights that noise can be allocated on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllocateEnergyResult(AllocationResult[EnergyAllocation]):
+    """What was found and written."""
+
+    noise_check: NoiseCheck
+    nodes: tuple[NodeSignalToNoise, ...]
+    """Signal to noise of every noisy node."""
+
+
+@torch.enable_grad()
+def allocate_energy(
+    model: str | os.PathLike[str],
+    data: str,
+    output: str | os.PathLike[str],
+    *,
+    energy_per_mac: float,
+    options: EnergyOptions,
+    weight_bits: float | None = None,
+    activation_bits: float | None = None,
+    digital: AllocateOptions | None = None,
+    validation: str | None = None,
+    resume: bool = False,
+    shared: SharedWork | None = None,
+) -> AllocateEnergyResult:
+    """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
+
+    Args:
+        model: the float ONNX file, or a quantized one.
+        data: data spec for sensitivities and training.
+        output: the folder to write into; made when missing.
+        energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise).
+        weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
+        validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
+        resume: go on with an interrupted run of the same request in the same folder.
+        shared: what earlier allocations of the same model have made already, in this process.
+
+    Raises:
+        UsageError: an option that is none, or a budget out of reach (found before any work starts).
+        MpqOnnxError: see its other subclasses.
+    """
+    check_energy_budget(energy_per_mac, options)
+    quantizes = weight_bits is not None or activation_bits is not None
+    digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
+    asked = {
+        "model": str(model), "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
+        "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
+    }  # fmt: skip
+    folder, shared = Path(output), shared or SharedWork()
+    quantizing: tuple[str, ...] = ()
+    if digital is not None:
+        quantized = allocate(
+            model,
+            data,
+            folder / DIGITAL_FOLDER,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            validation=validation,
+            resume=resume,
+            options=digital,
+            shared=shared,
+        )
+        model = quantized.model_path
+        quantizing = quantized.notes
+    source = file_state(model)
+    base = shared.once(("noise-free", source), lambda: load_noise_free(model))
+    dataset = base.open_data(data)
+    held_out = base.open_data(validation) if validation is not None else None
+    contents = contents_of(base, data=dataset, validation=held_out)
+    request = request_text(
+        contents,
+        options,
+        data=data,
+        validation=validation,
+        energy_per_mac=energy_per_mac,
+    )
+    with progress_folder(folder, request, resume) as progress:
+        common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
+        noisy = shared.once(("noise", common), lambda: NoiseBench(base, dataset, held_out, options))
+        bench = noisy.at(energy_per_mac, options, progress)
+        choice = choose(bench.measure_all(bench.propose(options.method)))
+        kept = choice.kept.result
+        graph = bench.graph(choice.kept)
+        # Few examples are gone through again and again: noise has to be seen often to be known.
+        positions = [index % len(noisy.validation_set) for index in range(CHECKED_EXAMPLES)]
+        checked = noisy.validation_set.part(positions)
+        ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs)
+        found = OutputNoise(ratios.outputs, ratios.output_noises)
+        wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
+        check = check_noise(len(positions), found, wanted)
+        written = ResultFolder(progress, folder)
+        sources = Sources(data, noisy.training, validation, noisy.validation)
+        written.write_model(graph, choice, sources, read_provenance(base.model).get("scaled_tensors"))
+        kept.allocation.save(written.results / ENERGY_FILE)
+        written.write_configuration(asked)
+        notes = (*_notes(energy_per_mac, options, choice), *output_notes(kept.evaluation))
+        result = AllocateEnergyResult(
+            **written.found(choice),
+            noise_check=check,
+            nodes=ratios.nodes,
+            notes=(*(f"quantizing: {note}" for note in quantizing if note not in notes), *notes),
+        )
+        written.finish(result)
+    return result
+
+
+def digital_options(
+    weight_bits: float | None,
+    activation_bits: float | None,
+    digital: AllocateOptions | None,
+    options: EnergyOptions,
+) -> AllocateOptions:
+    """How a float model is quantized before its energies are allocated.
+
+    Raises:
+        UsageError: a budget out of reach, or a form of storage that no noise can be added to.
+    """
+    digital = digital or AllocateOptions(seed=options.seed, device=options.device)
+    check_budgets(weight_bits, activation_bits, digital)
+    if digital.storage not in TRAINABLE_STORAGES:
+        raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")
+    return digital
+
+
+def _notes(
+    energy_per_mac: float, options: EnergyOptions, choice: Choice[EnergyAllocation]
+) -> tuple[str, ...]:
+    """What is not as it was asked for."""
+    why = kept_note(choice, options.method, "energies")
+    notes = [] if why is None else [why]
+    spent = choice.uniform.allocation.mean_energy_per_mac
+    if spent < energy_per_mac * (1 - 1e-9):
+        notes.append(
+            f"uniform spends {spent:g} of the {energy_per_mac:g} repeats: equal whole repeats cannot spend the rest"
+        )
+    return tuple(notes)

@@ -1,0 +1,142 @@
+"""apply: write the QDQ file of a given allocation.json, which may have been edited by hand; nothing is trained."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpq_onnx.datasets.sampling import drawn
+from mpq_onnx.documents.allocation import Allocation, Settings
+from mpq_onnx.errors import AllocationError, UsageError, check_choice
+from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.graph.placement import find_sites
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.registries import PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVERS
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import write_card
+from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
+from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
+from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.preparation import (
+    CalibrationRules,
+    check_covers,
+    check_fingerprint,
+    equalized,
+    load_float_model,
+    measure_calibration,
+    read_calibration,
+)
+from mpq_onnx.runs.quantizing import (
+    round_network,
+    torch_device,
+    write_graph,
+)
+from mpq_onnx.runs.results import CALIBRATION_FILE
+from mpq_onnx.runtime.tensors import tensor_facts
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What was written."""
+
+    path: str
+    bytes: int
+    storage: str
+    allocation: Allocation
+    mirror_check: MirrorCheck | None
+    """None where no data was given."""
+    notes: tuple[str, ...] = ()
+    """What a user of the file should know, one line each."""
+
+
+def apply(
+    model: str | os.PathLike[str],
+    allocation: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    data: str | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    storage: str = "int8",
+    rounding_examples: int = AllocateOptions.rounding_examples,
+    device: str = "auto",
+) -> ApplyResult:
+    """Quantize `model` as `allocation` says.
+
+    Args:
+        data: data spec; needed for adaptive rounding, for bias correction, and where there is no calibration.
+        calibration: calibration.json of this model; by default the one beside `allocation`.
+        storage: a name in mpq_onnx.storage.STORAGES.
+
+    Raises:
+        AllocationError: the allocation is malformed or another model's.
+        MpqOnnxError: see its other subclasses.
+    """
+    check_choice("storage", storage, STORAGES)
+    wanted = Allocation.load(allocation)
+    _check_settings(wanted, str(allocation))
+    float_model = load_float_model(model)
+    check_fingerprint(wanted.model, float_model, str(allocation))
+    settings = wanted.settings
+    if data is None:
+        _check_needs_no_data(settings, str(allocation))
+    dataset = drawn(float_model.open_data(data), settings.seed) if data is not None else None
+    beside = Path(allocation).parent / CALIBRATION_FILE
+    if calibration is not None or beside.is_file():
+        measured = read_calibration(calibration or beside, float_model)
+    elif dataset is not None:
+        rules = CalibrationRules(
+            settings.activation_observer,
+            settings.placement,
+            settings.activation_scheme,
+            settings.equalization,
+        )
+        measured = measure_calibration(float_model, dataset, rules, device)
+    else:
+        raise UsageError(f"no {CALIBRATION_FILE} beside {allocation}: give --calibration or --data")
+    scaled = equalized(float_model.model, measured.channel_factors, measured.shapes)
+    layouts = tensor_facts(scaled, dataset, device).layouts if dataset is not None else None
+    sites = find_sites(
+        scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last, layouts
+    )
+    wanted.check_against(sites)
+    check_covers(measured, sites, str(calibration or beside))
+    mirror = build_mirror(scaled, float_model.path)
+    mirror.module.requires_grad_(False).to(torch_device(device))
+    training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
+    network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
+    graph = write_graph(scaled, wanted, network, storage)
+    check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
+    seen = (
+        DataFacts(data, len(training), training.sha256) if data is not None and training is not None else None
+    )
+    embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
+    size = save_model(graph, output)
+    write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
+    return ApplyResult(str(output), size, storage, wanted, check, check_notes(check))
+
+
+def _check_needs_no_data(settings: Settings, where: str) -> None:
+    """Raise UsageError, with what to change, for settings that cannot be kept without data."""
+    needs = []
+    if ROUNDINGS[settings.rounding].needs_moments:
+        needs.append(
+            (f"{settings.rounding} rounding looks at what each layer multiplies", '"rounding" to "nearest"')
+        )
+    if settings.bias_correction:
+        needs.append(
+            ("bias correction measures the mean error of every channel", '"bias_correction" to false')
+        )
+    if needs:
+        reasons, edits = (" and ".join(texts) for texts in zip(*needs, strict=True))
+        raise UsageError(f"{where}: {reasons}: give --data, or set {edits} in it")
+
+
+def _check_settings(allocation: Allocation, where: str) -> None:
+    settings = allocation.settings
+    for name, value, choices in (
+        ("rounding", settings.rounding, ROUNDINGS),
+        ("placement", settings.placement, PLACEMENTS),
+        ("weight_observer", settings.weight_observer, WEIGHT_OBSERVERS),
+    ):
+        if value not in choices:
+            raise AllocationError(f"{where}: settings/{name} {value}: choose one of {', '.join(choices)}")

@@ -1,0 +1,49 @@
+"""apply for energies: write the noisy file of a given energy.json, which may have been edited by hand; nothing is trained."""
+
+import os
+from dataclasses import dataclass
+
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
+from mpq_onnx.runs.preparation import check_fingerprint
+
+SHAPES_FROM = "random?count=1"
+
+
+@dataclass(frozen=True)
+class ApplyEnergyResult:
+    """What was written."""
+
+    path: str
+    bytes: int
+    allocation: EnergyAllocation
+
+
+def apply_energy(
+    model: str | os.PathLike[str],
+    allocation: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    data: str | None = None,
+    device: str = "auto",
+) -> ApplyEnergyResult:
+    """Make `model`, float or quantized, noisy as `allocation` says.
+
+    Args:
+        data: data spec; needed only where random inputs cannot tell the shapes of the model's tensors.
+
+    Raises:
+        AllocationError: the energy allocation is malformed or another model's.
+        MpqOnnxError: see its other subclasses.
+    """
+    wanted = EnergyAllocation.load(allocation)
+    base = load_noise_free(model)
+    check_fingerprint(wanted.model, base, str(allocation))
+    settings = wanted.settings
+    options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
+    sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)
+    wanted.check_against(sites)
+    size = save_model(write_noisy_graph(base.model, sites, wanted), output)
+    return ApplyEnergyResult(str(output), size, wanted)

@@ -1,0 +1,58 @@
+"""Options of an energy allocation: one typed record, checked before any work starts."""
+
+import math
+from dataclasses import dataclass
+
+from mpq_onnx.errors import UsageError
+from mpq_onnx.registries import COMPAT_NONE, COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
+from mpq_onnx.runs.declared import NOISE, option
+from mpq_onnx.runs.learning_options import LearningOptions
+
+
+@dataclass(frozen=True)
+class EnergyOptions(LearningOptions):
+    """How to allocate energies; the budget is an argument of its own."""
+
+    noise: tuple[str, ...] = option(
+        (), NOISE, "Energy per MAC under this noise instead of bits; several act together. Repeatable.",
+        choices=NOISE_MODELS,
+    )  # fmt: skip
+    granularity: str = option(
+        "layer", NOISE, "An energy per layer or per output channel.", choices=GRANULARITIES
+    )
+    energy_levels: str = option(
+        "any",
+        NOISE,
+        "Energies that can be had: any, or whole repeats.",
+        choices=ENERGY_LEVELS,
+    )
+    compat: str = option(
+        COMPAT_NONE, NOISE, "garg2021: fan-in of grouped convolutions as in the code of arXiv 2102.06365, for comparisons.",
+        choices=COMPATS,
+    )  # fmt: skip
+    repeats: int = option(4, NOISE, "Passes over the validation data with independent noise.", least=1)
+
+    def __post_init__(self) -> None:
+        if not self.noise:
+            raise UsageError(f"give --noise, one or several of {', '.join(NOISE_MODELS)}")
+        super().__post_init__()
+
+    @property
+    def chosen_penalty(self) -> float:
+        """lambda; the noise model's own, where none was given."""
+        if self.penalty is not None:
+            return self.penalty
+        return max(NOISE_MODELS[name].penalty for name in self.noise)
+
+    @property
+    def noises(self) -> tuple[str, ...]:
+        """The noise models in their table's order, each once."""
+        return tuple(name for name in NOISE_MODELS if name in self.noise)
+
+
+def check_energy_budget(energy_per_mac: float, options: EnergyOptions) -> None:
+    """Raise UsageError for a budget that no allowed energies keep."""
+    smallest = ENERGY_LEVELS[options.energy_levels].smallest
+    if not math.isfinite(energy_per_mac) or energy_per_mac <= 0 or energy_per_mac < smallest:
+        least = f"{smallest:g} with whole repeats" if smallest else "any number above 0"
+        raise UsageError(f"--energy-per-mac {energy_per_mac:g}: cannot be reached; the smallest is {least}")

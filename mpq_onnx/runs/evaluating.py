@@ -1,0 +1,124 @@
+"""evaluate: metrics of any of these files on data, in onnxruntime. No torch here."""
+
+import os
+from dataclasses import dataclass
+
+from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets.class_names import label_notes
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.graph.metadata import METADATA_TASK
+from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.passes.remove_noise import without_noise
+from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
+from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.runs.output_notes import output_notes
+from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
+from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
+from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.tasks import TASKS
+
+DEFAULT_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """An evaluation with what is known of the file."""
+
+    path: str
+    bytes: int
+    allocation: Allocation | None
+    """From the file's metadata; None for a float file or another tool's."""
+    evaluation: Evaluation
+    format: str
+    """float, or in which form the graph is quantized and in types of how many bits, whoever made it."""
+    widths: MeanBits
+    """The allocation's, or, where there is none, those of the types in the graph."""
+    stored: MeanBits
+    """Of the types in the graph, which hold the widths."""
+    energy: EnergyAllocation | None = None
+    """From the metadata of a noisy file."""
+    ratios: Ratios | None = None
+    """Signal to noise of every noisy node, where asked for."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures should know."""
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    data: str,
+    *,
+    baseline: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    repeats: int | None = None,
+    seed: int = 0,
+    signal_to_noise: bool = False,
+    task: str | None = None,
+) -> EvaluateResult:
+    """Run `data` through `model`, and through `baseline` beside it.
+
+    Args:
+        model: an ONNX file, float or quantized.
+        data: data spec.
+        baseline: a file to compare with, usually the float model; the target where the data has no labels.
+        repeats: passes over the data with independent noise, for noisy files; 5 when omitted.
+        seed: of the noise; the same seed gives the same figures.
+        signal_to_noise: measure every noisy node too.
+        task: a name in tasks.TASKS, which decides the metrics; None takes the file's own.
+
+    Raises:
+        MpqOnnxError: see its subclasses.
+    """
+    loaded = load_model(model)
+    facts = dict(loaded.metadata_props)
+    if task is not None:
+        check_choice("task", task, TASKS)
+        facts[METADATA_TASK] = task
+    dataset = open_dataset(data, model_inputs(loaded), facts)
+    other = Runner(load_checked(baseline), device) if baseline is not None else None
+    noisy = bool(noisy_nodes(loaded))
+    if not noisy and (repeats is not None or signal_to_noise):
+        raise UsageError(f"{model}: has no noise; --repeats and --snr are for noisy files")
+    if repeats is not None and repeats < 1:
+        raise UsageError(f"--repeats {repeats}: must be at least 1")
+    if noisy:
+        found = evaluate_noisy(
+            loaded,
+            dataset,
+            other,
+            repeats=repeats or DEFAULT_REPEATS,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            where=str(model),
+        )
+    else:
+        found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
+    graph = graph_facts(without_noise(loaded))
+    allocation = Allocation.embedded(loaded.metadata_props, str(model))
+    stored = stored_bits_of(graph)
+    return EvaluateResult(
+        path=str(model),
+        bytes=file_bytes(model),
+        allocation=allocation,
+        evaluation=found,
+        format=format_text(graph),
+        widths=stored
+        if allocation is None
+        else MeanBits(allocation.mean_weight_bits, allocation.mean_activation_bits),
+        stored=stored,
+        energy=EnergyAllocation.embedded(loaded.metadata_props, str(model)),
+        ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
+        notes=(*label_notes(dataset, loaded), *output_notes(found)),
+    )
+
+
+def load_checked(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """`path`, after ONNX's checker accepted the file."""
+    load_model(path)
+    return path

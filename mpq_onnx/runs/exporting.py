@@ -1,0 +1,248 @@
+"""export: any source -> one canonical float ONNX file, checked against the source."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets.preprocessing import parse_preprocessing
+from mpq_onnx.datasets.spec import parse_options
+from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
+from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
+from mpq_onnx.graph.model_file import clone, save_model
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.quantized_already import check_not_quantized
+from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
+from mpq_onnx.passes.batch_in_reshapes import READINGS
+from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
+from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
+from mpq_onnx.progress import begin
+from mpq_onnx.runs.fixed_values import fixed_values
+from mpq_onnx.runs.source_notes import source_notes
+from mpq_onnx.runtime.agreement import Agreement, agreement
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.tasks import TASKS
+from mpq_onnx.zoo import SourceOptions, open_source
+from mpq_onnx.zoo.source import SEQUENCE_LENGTH, SourceModel
+
+CHECK = "random?count=2&size=32"
+CHECKS = (CHECK, "random?count=2&size=128", "random?count=2&size=576")
+"""Tried one after the other where the user gives none: some networks cannot run on short inputs."""
+BATCHES = 3
+"""Of the source's size that a form for any batch is compared on, all at once."""
+LARGEST_DIFFERENCE = 1e-3
+"""Relative to the largest output: above this the export is refused as wrong."""
+SHOWN_NODES = 3
+ROUNDINGS = 32
+"""Of a source in a type of few bits, in units of its precision: its outputs may be that far from float32's."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written."""
+
+    path: str
+    nodes: int
+    bytes: int
+    largest_difference: float
+    """Between the source's outputs and the file's, absolute, on the check's data."""
+    largest_output: float
+    fixed_batch: int | None
+    """The one batch size that the model takes; None for any."""
+    metadata: dict[str, str]
+    """What the file says about its model: preprocessing, task, ... (see metadata.py)."""
+    notes: tuple[str, ...] = ()
+    """What is no longer as the source has it, one line each."""
+
+
+def export(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    pretrained: bool = False,
+    seed: int = 0,
+    task: str | None = None,
+    sequence_length: int = SEQUENCE_LENGTH,
+    preprocess: str | None = None,
+    check: str | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> ExportResult:
+    """Write the canonical form of `source` to `output`.
+
+    Args:
+        source: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?..., or
+            python:package.module:factory.
+        weights: a state dict file for a torch source.
+        pretrained: take the library's own weights, which it downloads.
+        seed: of random weights.
+        task: what a transformer is to do; for other sources, what the outputs mean (a name in tasks.TASKS), where the source
+            does not say or is wrong.
+        sequence_length: tokens of a transformer's input.
+        preprocess: how stored images become inputs, such as "layout=nhwc&mean=0.5&std=0.25"; kept in the file for every
+            later command. None keeps what the source says.
+        check: data spec for the comparison of source and file; None takes random inputs, longer ones where 32 is too short.
+        values: numbers, arrays or files (.npy) by the name of an input, which becomes a constant, or lengths by the name of an
+            open axis; what hangs on them alone folds away.
+
+    Raises:
+        MpqOnnxError: see its subclasses.
+    """
+    source, weights = os.fspath(source), None if weights is None else os.fspath(weights)
+    if preprocess is not None:
+        parse_preprocessing(parse_options(preprocess, "--preprocess"), "--preprocess")
+    if task is not None:
+        check_choice("task", task, TASKS)
+    if sequence_length < 1:
+        raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
+    begin(f"read {source}")
+    opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
+    check_not_quantized(opened.model, source)
+    if values:
+        opened = opened.with_values(fixed_values(values))
+    begin("canonical form, compared with the source")
+    checked = _canonical(opened, source, check or _usable_check(opened))
+    model = checked.model
+    facts = {key: model.metadata_props[key] for key in MODEL_FACTS if key in model.metadata_props}
+    facts |= opened.metadata
+    if preprocess is not None:
+        facts[METADATA_PREPROCESSING] = preprocess
+    if task is not None:
+        facts[METADATA_TASK] = task
+    model.metadata_props.update(facts)
+    model.metadata_props[METADATA_SOURCE] = source
+    size = save_model(model, output)
+    return ExportResult(
+        path=str(output),
+        nodes=len(list(model.graph)),
+        bytes=size,
+        largest_difference=checked.agreement.difference,
+        largest_output=checked.agreement.largest,
+        fixed_batch=_fixed_batch(model),
+        metadata=facts,
+        notes=(*source_notes(opened.model), *checked.notes, *_unreached(model)),
+    )
+
+
+def _tolerance(source: ir.Model) -> float:
+    """The largest difference that is no fault, relative to the largest output."""
+    return max([LARGEST_DIFFERENCE, *(ROUNDINGS * PRECISION[dtype] for dtype in converted_types(source))])
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A canonical form that was compared with its source."""
+
+    model: ir.Model
+    agreement: Agreement
+    notes: tuple[str, ...]
+
+
+def _canonical(source: SourceModel, where: str, check: str) -> _Checked:
+    """The canonical form for any batch where the source computes the same then, else for the source's own.
+
+    Raises:
+        ModelError: the form differs from the source, or one of the two does not run.
+    """
+    opened, reason = _opened(source, where, check)
+    if opened is not None:
+        return opened
+    model = canonicalize(clone(source.model), where)
+    compared = _compared(source, model, where, check, 1)
+    fault = _fault(compared, source.model)
+    if fault is not None:
+        raise ModelError(f"{where}: the canonical form does not compute the same: {fault}; please report it")
+    return _Checked(model, compared, () if reason is None else (_fixed_note(model, reason),))
+
+
+def _opened(source: SourceModel, where: str, check: str) -> tuple[_Checked | None, str | None]:
+    """The form for any batch; or None, and what keeps the batch where it was not open from the beginning."""
+    reason = None
+    for freed in READINGS:
+        found = canonicalize_for_any_batch(clone(source.model), where, freed)
+        if found.model is None:
+            return None, found.reason
+        try:
+            compared = _compared(source, found.model, where, check, BATCHES)
+            fault = _fault(compared, source.model)
+            if fault is None:
+                return _Checked(found.model, compared, ()), None
+            reason = f"with another one {fault}"
+        except MpqOnnxError as error:  # onnxruntime cannot run another number of examples
+            reason = f"with another one onnxruntime stops: {error}"
+        if found.written:
+            more = len(found.written) - SHOWN_NODES
+            named = ", ".join(found.written[:SHOWN_NODES]) + (f" and {more} more" if more > 0 else "")
+            reason = f"it is written into {named}, where it could not be taken out"
+    return None, reason
+
+
+def _fixed_note(model: ir.Model, reason: str) -> str:
+    """That the batch stays, why, and what to do."""
+    batch = next((each for each in model_inputs(model) if each.fixed_batch), None)
+    axes = "" if batch is None else f", dynamic_axes={{{batch.name!r}: {{{batch.example_axis}: 'batch'}}}}"
+    return (
+        f"the batch size stays as exported: {reason}; export the network again with an open batch axis:"
+        f" torch.onnx.export(...{axes}), or dynamic_shapes= with dynamo=True"
+    )
+
+
+def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batches: int) -> Agreement:
+    """Outputs on `batches` batches of the source's size, or two examples where that is open."""
+    count = max(2, (_fixed_batch(source.model) or 1) * batches)
+    dataset = open_dataset(check, model_inputs(source.model))
+    feeds = dataset.read([index % len(dataset) for index in range(count)]).inputs
+    runner = Runner(model, "cpu", where=f"the canonical form of {where}")
+    return agreement(runner.run(feeds), source.reference(feeds), runner.outputs)
+
+
+def _unreached(model: ir.Model) -> tuple[str, ...]:
+    """What later commands say of products that they do not reach; of these, Einsum of three operands alone has a mirror."""
+    nodes = uncounted_macs(model)
+    mirrored = [str(each) for each in nodes if each.op_type == "Einsum" and each.reason == NO_PRODUCT]
+    refused = [str(each) for each in nodes if str(each) not in mirrored]
+    notes = []
+    if refused:
+        notes.append(
+            f"allocate and handoff refuse this model for {', '.join(refused)}; --set gives an input that a branch hangs on its"
+            " value"
+        )
+    if mirrored:
+        notes.append(
+            f"handoff refuses this model, and allocate counts nothing of what stays in float: {', '.join(mirrored)}"
+        )
+    return tuple(notes)
+
+
+def _usable_check(source: SourceModel) -> str:
+    """The first of CHECKS that the source runs on.
+
+    Raises:
+        MpqOnnxError: it runs on none; what it said of the first.
+    """
+    first: MpqOnnxError | None = None
+    for spec in CHECKS:
+        try:
+            source.reference(open_dataset(spec, model_inputs(source.model)).read([0, 1]).inputs)
+        except MpqOnnxError as error:
+            first = first or error
+        else:
+            return spec
+    assert first is not None
+    raise first
+
+
+def _fixed_batch(model: ir.Model) -> int | None:
+    return next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None)
+
+
+def _fault(found: Agreement, source: ir.Model) -> str | None:
+    """What is wrong about the outputs, in words; None where they agree."""
+    if found.fault is not None:
+        return found.fault
+    if found.difference <= _tolerance(source) * max(found.largest, 1.0):
+        return None
+    return f"an output differs by {found.difference:.3g} (outputs up to {found.largest:.3g})"

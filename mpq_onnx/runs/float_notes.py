@@ -1,0 +1,70 @@
+"""What a digital allocation leaves in float though it multiplies: said beside every result."""
+
+import onnx_ir as ir
+
+from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.placement import Sites
+from mpq_onnx.graph.uncounted import uncounted_macs
+
+MOST_NAMED = 8
+
+
+def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
+    """A line each for weights that get no width, recurrent layers, and multiply-accumulates that are not counted."""
+    notes = []
+    left = float_weights(sites)
+    if left:
+        notes.append(f"weights stay in float, and count as 32 bits, at {_named(left)}")
+    recurrent = {
+        use.node: f"{use.node} ({use.op_type})"
+        for site in sites.weights
+        for use in site.uses
+        if use.is_fed_back
+    }
+    if recurrent:
+        notes.append(
+            f"the state from one time to the next stays in float inside {_named(list(recurrent.values()))}"
+        )
+    uncounted = [str(each) for each in uncounted_macs(model)]
+    if uncounted:
+        notes.append(f"stays in float, in no mean and no BOPs: {_named(uncounted)}")
+    return tuple(notes)
+
+
+def float_weights(sites: Sites) -> list[str]:
+    """The nodes whose weights get no width, each with what keeps it in float."""
+    return [
+        f"{site.node} ({site.op_type}: {site.why_float})"
+        for site in sites.products
+        if site.float_weight is not None
+    ]
+
+
+def check_quantizable(
+    sites: Sites, weight_bits: float | None, activation_bits: float | None, where: str
+) -> tuple[str, ...]:
+    """A line where weights were to get widths and there is none; activations alone are quantized then.
+
+    Raises:
+        ModelError: nothing that was asked for can be quantized.
+    """
+    if weight_bits is None or has_weights(sites):
+        return ()
+    left = float_weights(sites)
+    found = "no layer with a constant weight to quantize" + (
+        f"; in float stay the weights of {_named(left)}" if left else ""
+    )
+    if activation_bits is None or not sites.activations:
+        advice = "; give --activation-bits" if sites.activations else ""
+        raise ModelError(f"{where}: {found}{advice}")
+    return (f"{found}: activations alone are quantized",)
+
+
+def has_weights(sites: Sites) -> bool:
+    """Whether a weight gets a width, chosen or fixed."""
+    return any(site.fixed_bits != 0 for site in sites.weights)
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,203 @@
+"""handoff: a file in the format of another tool, with golden tensors and its card. No torch here."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+import mpq_onnx
+from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.datasets.sampling import drawn
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
+from mpq_onnx.files import write_text
+from mpq_onnx.graph.model_file import clone, load_model
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.operators import OWN_DOMAINS
+from mpq_onnx.graph.placement.mac_sites import mac_sites
+from mpq_onnx.graph.quantized_tensors import quantized_tensor
+from mpq_onnx.graph.quantizer_chains import Chains, quantizer_chains
+from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.handoff_targets import TARGETS
+from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
+from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
+from mpq_onnx.handoff_targets.layers import check_numbers, layer_rows
+from mpq_onnx.passes.remove_noise import RemoveNoisePass
+from mpq_onnx.passes.store_integers import StoreIntegersPass
+from mpq_onnx.progress import begin
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import write_card
+from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.runs.run_folder import publish
+from mpq_onnx.runtime.evaluation import file_bytes
+from mpq_onnx.runtime.noise_ratios import measure_ratios
+from mpq_onnx.runtime.stored_values import stored_values
+from mpq_onnx.runtime.tensors import tensor_shapes
+
+MANIFEST_FILE = "handoff.json"
+FORMAT = "mpq-onnx/handoff"
+VERSION = 1
+GOLDEN_EXAMPLES = 4
+SEED = 0
+"""Golden and measured examples are drawn by it."""
+RANDOM_DATA = f"random?count={GOLDEN_EXAMPLES}"
+
+
+@dataclass(frozen=True)
+class HandoffResult:
+    """What was written."""
+
+    folder: str
+    target: str
+    files: dict[str, int]
+    """Bytes by path in the folder."""
+    golden_examples: int
+    largest_difference: float | None
+    """Between model.onnx in onnxruntime and the golden outputs; None where onnxruntime cannot run the format."""
+    notes: tuple[str, ...]
+    """What a reader of the files should know."""
+
+
+def handoff(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    to: str,
+    data: str | None = None,
+    examples: int = GOLDEN_EXAMPLES,
+    device: str = "auto",
+) -> HandoffResult:
+    """Write `model` in the format of another tool.
+
+    Args:
+        model: an ONNX file, float, quantized (also by another tool) or noisy.
+        output: the folder to write into; made when missing.
+        to: a name in mpq_onnx.handoff_targets.TARGETS.
+        data: data spec for the golden tensors, histograms and measured noise; seeded random inputs when omitted.
+        examples: how many golden examples.
+
+    Raises:
+        UsageError: the format cannot express the file; the message lists the nodes.
+        MpqOnnxError: see its other subclasses.
+    """
+    check_choice("to", to, TARGETS)
+    if examples < 1:
+        raise UsageError(f"--examples {examples}: must be at least 1")
+    loaded = load_model(model)
+    everything = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
+    dataset = drawn(everything, SEED)
+    bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
+    target = TARGETS[to]
+    begin("golden tensors")
+    golden = golden_tensors(bundle.model, dataset, examples)
+    folder = Path(output)
+    with _workplace(folder) as work:
+        notes = target.write(bundle, work)
+        if data is None:
+            notes.append(
+                "inputs are random: give --data for golden tensors, histograms and noise of real data"
+            )
+        if bundle.is_noisy:
+            notes.append("golden outputs are without noise")
+        names = [
+            [str(value.name) for value in values]
+            for values in (bundle.model.graph.inputs, bundle.model.graph.outputs)
+        ]
+        write_golden(golden, names[0], names[1], work)
+        difference = largest_difference(work / MODEL_FILE, golden) if target.runs_in_onnxruntime else None
+        write_card(make_card(loaded, file_bytes(model)), work)
+        files = {
+            str(path.relative_to(work)): path.stat().st_size
+            for path in sorted(work.rglob("*"))
+            if path.is_file()
+        }
+        result = HandoffResult(str(folder), to, files, len(golden.inputs), difference, tuple(notes))
+        write_text(work / MANIFEST_FILE, json.dumps(_manifest(result, Path(model)), indent=1) + "\n")
+        publish(work, folder)
+    return result
+
+
+def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:
+    """Read and measure a file; `measure` also measures its noise on the data."""
+    allocation = Allocation.embedded(loaded.metadata_props, path)
+    energy = EnergyAllocation.embedded(loaded.metadata_props, path)
+    model = clone(loaded)
+    RemoveNoisePass()(model)
+    common.InlinePass(criteria=lambda function: not function.domain.startswith(OWN_DOMAINS))(model)
+    complete_names(model)
+    uncounted = uncounted_macs(model)
+    if uncounted:
+        raise UsageError(
+            f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; export the model"
+            " first (branches with constant conditions fold, see --set)"
+        )
+    computed = [
+        str(chain.integers.name)
+        for chain in quantizer_chains(model).weights
+        if chain.integers.const_value is None
+    ]
+    StoreIntegersPass(stored_values(model, computed))(model)
+    chains = quantizer_chains(model)
+    levels = _type_levels(chains) | (allocation.weight_levels() if allocation is not None else {})
+    shapes = tensor_shapes(model, dataset, device)
+    sites = mac_sites(model, shapes, levels)
+    if not sites:
+        raise ModelError(f"{path}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to hand off")
+    ratios = measure_ratios(loaded, dataset, device).nodes if energy is not None and measure else ()
+    by_node = {each.node: each for each in ratios}
+    rows = layer_rows(model, sites, graph_facts(model).layers, shapes, levels, energy, by_node)
+    check_numbers(rows)
+    return Bundle(
+        path=path,
+        model=model,
+        chains=chains,
+        stored_levels=levels,
+        layers=rows,
+        shapes=shapes,
+        dataset=dataset,
+    )
+
+
+def _type_levels(chains: Chains) -> dict[str, np.ndarray]:
+    """All levels of the integers' type, for every stored tensor."""
+    return {
+        quantized_tensor(chain.dequantize): np.array([2**chain.dtype.bitwidth]) for chain in chains.weights
+    }
+
+
+def _manifest(result: HandoffResult, model: Path) -> dict[str, object]:
+    """What handoff.json holds."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "writer": f"mpq-onnx {mpq_onnx.__version__}",
+        "model": model.name,
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        **{name: value for name, value in asdict(result).items() if name != "folder"},
+    }
+
+
+@contextlib.contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A folder beside the results, gone afterwards."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".handoff-", dir=folder) as work:
+            yield Path(work)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {error.strerror or error}; choose another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if it is empty, that is, ours

@@ -1,0 +1,36 @@
+"""Options that an allocation of bits and one of energies have in common."""
+
+from dataclasses import dataclass, fields
+
+from mpq_onnx.registries import DEVICES, METHODS, TARGETS
+from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions:
+    """How levels are found; where there is noise, the energies."""
+
+    method: str = option(
+        "refined", METHOD, "How levels are found; water-filling and closed-form are one.",
+        choices=METHODS,
+    )  # fmt: skip
+    steps: int = option(150, TRAINING, "Training steps of refined and gradient.", least=1)
+    batch_size: int = option(32, TRAINING, "Examples a step.", least=1)
+    learning_rate: float = option(0.01, TRAINING, "Of the logarithms of the levels.", above=0)
+    penalty: float | None = option(
+        None, TRAINING, "Weight of the budget in the loss.", above=0,
+        shown_default="2; 8 for thermal and weight noise",
+    )  # fmt: skip
+    labels: str = option(
+        "auto", TRAINING, "Outputs are held to real labels, generated ones (the float model's) or distilled (its outputs);"
+        " auto: real where there are any, else distilled.", choices=TARGETS,
+    )  # fmt: skip
+    seed: int = option(0, MACHINE, "Of all that is drawn.")
+    device: str = option("auto", MACHINE, "Where torch and onnxruntime compute.", choices=DEVICES)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+LEARNING_OPTIONS = tuple(field.name for field in fields(LearningOptions))
+"""Names of those that mean the energies where there is noise."""

@@ -1,0 +1,301 @@
+"""Does onnxruntime compute what was trained? The final file against its mirror, node by node, and as a whole.
+
+Integers that sit on a rounding edge fall to either side in different orders of addition, and through a deep network a few of
+them move everything after them: whole networks that are equal differ by 18 dB to nothing. So the verdict is taken node by node:
+every node of the mirror gets the inputs that onnxruntime gave that node (its graph optimizations off) and must give
+
+- for a quantizer: the same level, but for one level up or down in at most EDGE_SHARE of the entries;
+- for whole numbers and truth values: the same (indices of TopK, which are free where values are equal, apart);
+- for every other node: CLOSE decibels, or no difference larger than FLOAT_SHARE of its largest input or output.
+
+onnxruntime's optimizer puts other kernels in the place of these nodes; whether its file still computes the same can be told
+at the outputs only. The yardstick is what rounding edges can do: the mirror, against itself with every quantizer's input moved
+by up to EDGE of a step. Where optimized and unoptimized differ by HEADROOM decibels more than that, the optimizer changes the
+file.
+"""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor, fx, nn
+
+from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.quantizers import read_quantizer
+from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.copying import copy_mirror
+from mpq_onnx.mirror.quantized import FixedQuantizer, quantized_mirror
+from mpq_onnx.progress import watched
+from mpq_onnx.runtime.output_form import as_examples
+from mpq_onnx.runtime.part_figures import PartTally, worst
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.statistics import comparable, decibels
+from mpq_onnx.runtime.tensors import runner_with_outputs
+
+EXAMPLES = 64
+NODE_EXAMPLES = 2
+"""All tensors of them are held at once."""
+EDGE = 2e-3
+"""Steps from a rounding edge that the orders of addition may tell apart; 8e-5 were measured (docs/benchmarks.md)."""
+EDGE_SHARE = 0.01
+SAME_LEVEL = 0.01
+"""Steps: the float arithmetic of scale times level."""
+CLOSE = 60.0
+FLOAT_SHARE = 1e-5
+HEADROOM = 6.0
+PLENTY = 60.0
+"""Decibels between optimized and unoptimized that need no yardstick."""
+
+
+@dataclass(frozen=True)
+class MirrorCheck:
+    """How well onnxruntime and the mirror agree on the final graph; every node of it agreed."""
+
+    examples: int
+    optimized_sqnr: float | None
+    """Decibels between the outputs (the worst of several), with onnxruntime's graph optimizations; None without floats."""
+    unoptimized_sqnr: float | None
+    """Decibels, without them."""
+    same_predictions: float
+    """Share of examples with the same largest output, or of equal labels, the worse of the two."""
+    optimizer_sqnr: float | None = None
+    """Decibels between onnxruntime's outputs with and without its optimizations."""
+    edge_sqnr: float | None = None
+    """What rounding edges explain of that; None where there was nothing to explain."""
+
+    changed_by_optimizer: bool = False
+    """Whether they make another network of the file: more is lost than rounding edges explain."""
+
+
+def check_notes(check: MirrorCheck | None) -> tuple[str, ...]:
+    """What a reader of a result should know of the check; nothing where there was none."""
+    if check is None or not check.changed_by_optimizer:
+        return ()
+    return (
+        f"onnxruntime's optimizer changes this file: {check.optimizer_sqnr:.1f} dB between its outputs with and without, where"
+        f" rounding edges explain {check.edge_sqnr:.1f} dB; compare with graph optimizations off",
+    )
+
+
+def check_against_mirror(
+    graph: ir.Model, mirror: Mirror, network: QuantizedNetwork, dataset: Dataset, device: str
+) -> MirrorCheck:
+    """Run the final graph in onnxruntime, optimized and not, and in the mirror.
+
+    Args:
+        mirror: of the float graph, with the model's own outputs.
+
+    Raises:
+        ModelError: a node of the file computes something else than the mirror; names the first one.
+    """
+    simulated = quantized_mirror(mirror, network)
+    feeds = dataset.read(range(min(NODE_EXAMPLES, len(dataset)))).inputs
+    parting = first_difference(graph, simulated, feeds)
+    if parting is not None:
+        raise ModelError(
+            f"the quantized graph fails its check: onnxruntime and the mirror part at {parting}; please report this model"
+        )
+    return _compare_outputs(graph, simulated, dataset, device)
+
+
+def first_difference(graph: ir.Model, simulated: Mirror, feeds: dict[str, np.ndarray]) -> str | None:
+    """The first node in graph order that onnxruntime computes otherwise than the mirror, with how; None where there is none.
+
+    Args:
+        graph: the file; its float nodes have the names of the mirror's.
+        simulated: the mirror of this file.
+        feeds: a few examples.
+    """
+    names = _file_values(graph, simulated)
+    runner = runner_with_outputs(graph, list(dict.fromkeys(names.values())), "cpu", optimize=False)
+    found = {**feeds, **dict(zip(runner.outputs, runner.run(feeds), strict=True))}
+    home = simulated.device
+    try:
+        simulated.module.to("cpu")
+        return _walk(
+            simulated, names, {name: torch.from_numpy(np.asarray(each)) for name, each in found.items()}
+        )
+    finally:
+        simulated.module.to(home)
+
+
+@torch.no_grad()
+def _walk(simulated: Mirror, names: dict[fx.Node, str], found: dict[str, Tensor]) -> str | None:
+    module = simulated.module
+    values: dict[fx.Node, Any] = {}
+    inputs = iter(simulated.inputs)
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = found[next(inputs)]
+        elif node.op == "get_attr":
+            values[node] = getattr(module, str(node.target))
+        elif node.op != "output":
+            arguments = fx.map_arg(node.args, values.__getitem__)
+            options = fx.map_arg(node.kwargs, values.__getitem__)
+            target = module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+            values[node] = target(*arguments, **options)  # type: ignore[operator]
+            if node in names:
+                got = found[names[node]]
+                difference = _difference(node, target, arguments, values[node], got)
+                if difference is not None:
+                    return f"{_label(node)}, tensor {names[node]}: {difference}"
+                values[node] = got
+    return None
+
+
+def _difference(
+    node: fx.Node, target: Any, arguments: Sequence[Any], wanted: Tensor, got: Tensor
+) -> str | None:
+    """What is wrong with onnxruntime's `got`, or None."""
+    if wanted.shape != got.shape:
+        return f"shapes {tuple(got.shape)} and {tuple(wanted.shape)}"
+    if not wanted.numel():
+        return None
+    if node.op == "call_module":
+        return _level_difference(target, arguments[0], wanted, got)
+    if not wanted.is_floating_point():
+        share = float((wanted != got).double().mean())
+        return f"{100 * share:.3g} % of its entries differ" if share > 0 and not _is_free(node) else None
+    exact, error = comparable(wanted.float().numpy(), got.float().numpy())
+    ratio = decibels(float((exact**2).sum()), float((error**2).sum()))
+    largest = max(float(each.float().abs().max()) for each in (wanted, *_float_tensors(arguments)))
+    if ratio >= CLOSE or float(np.abs(error).max()) <= FLOAT_SHARE * largest:
+        return None
+    return f"{ratio:.1f} dB on the same inputs"
+
+
+def _level_difference(quantizer: Any, x: Tensor, wanted: Tensor, got: Tensor) -> str | None:
+    moved = ((wanted - got).abs() / quantizer.step(x)).nan_to_num(nan=math.inf)
+    share, most = float((moved > SAME_LEVEL).double().mean()), float(moved.max())
+    few = share * moved.numel() <= max(EDGE_SHARE * moved.numel(), 1)
+    if few and most <= 1 + SAME_LEVEL:
+        return None
+    return f"{100 * share:.3g} % of its entries differ, by up to {most:.3g} levels, on the same inputs"
+
+
+def _is_free(node: fx.Node) -> bool:
+    """Indices of TopK."""
+    source = node.args[0] if node.args else None
+    return isinstance(source, fx.Node) and source.meta.get("onnx_op") == "TopK"
+
+
+def _float_tensors(arguments: Sequence[Any]) -> list[Tensor]:
+    return [
+        each.nan_to_num(posinf=0, neginf=0)
+        for each in arguments
+        if isinstance(each, Tensor) and each.is_floating_point() and each.numel()
+    ]
+
+
+def _label(node: fx.Node) -> str:
+    if "quantizer_of" in node.meta:
+        return f"the quantizer of {node.meta['quantizer_of']}"
+    source = node.args[0] if "onnx_name" not in node.meta and node.args else node
+    meta = source.meta if isinstance(source, fx.Node) else node.meta
+    return f"node {meta.get('onnx_name', node.name)} ({meta.get('onnx_op', 'operator')})"
+
+
+def _file_values(graph: ir.Model, simulated: Mirror) -> dict[fx.Node, str]:
+    """For every operator and quantizer of the mirror the name of the tensor that holds its result in the file."""
+    nodes = {str(node.name): node for node in graph.graph}
+    inputs = {str(value.name): value for value in graph.graph.inputs}
+    quantizers = filter(None, map(read_quantizer, graph.graph))
+    quantized = {each.source: each.result for each in quantizers if each.source and each.result}
+    found: dict[fx.Node, ir.Value] = {}
+    placeholders = iter(simulated.inputs)
+    for node in simulated.module.graph.nodes:
+        source = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+        if node.op == "placeholder":
+            found[node] = inputs[next(placeholders)]
+        elif "quantizer_of" in node.meta:
+            if source in found and found[source] in quantized:
+                found[node] = quantized[found[source]]
+        elif node.meta.get("onnx_name") in nodes and not _is_tuple(node):
+            found[node] = nodes[node.meta["onnx_name"]].outputs[0]
+        elif source is not None and source.meta.get("onnx_name") in nodes and _is_tuple(source):
+            found[node] = nodes[source.meta["onnx_name"]].outputs[int(node.args[1])]  # type: ignore[call-overload]
+    return {node: str(value.name) for node, value in found.items() if value.name}
+
+
+def _is_tuple(node: fx.Node) -> bool:
+    """An operator of several outputs: its users pick them."""
+    return bool(node.users) and all(user.target is operator.getitem for user in node.users)
+
+
+def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str) -> MirrorCheck:
+    examples = min(EXAMPLES, len(dataset))
+    feeds = dataset.read(range(examples)).inputs
+    where = simulated.device
+    expected = _outputs(simulated, feeds, where, examples)
+    runs = []
+    for optimize in watched((True, False), "check", unit="session"):
+        runner = Runner(graph, device, optimize, where="the quantized graph")
+        runs.append([as_examples(array, examples) for array in runner.run(feeds)])
+    optimized, unoptimized = runs
+    check = MirrorCheck(
+        examples,
+        _sqnr(expected, optimized),
+        _sqnr(expected, unoptimized),
+        min(_same(expected[0], found[0]) for found in runs),
+        _sqnr(unoptimized, optimized),
+    )
+    if check.optimizer_sqnr is None or check.optimizer_sqnr >= PLENTY:
+        return check
+    moved = _outputs(_with_moved_edges(simulated), feeds, where, examples)
+    edges = _sqnr(expected, moved)
+    explained = min(each for each in (edges, check.unoptimized_sqnr, math.inf) if each is not None)
+    changed = check.optimizer_sqnr < explained - HEADROOM
+    return dataclasses.replace(check, edge_sqnr=edges, changed_by_optimizer=changed)
+
+
+@torch.no_grad()
+def _outputs(
+    mirror: Mirror, feeds: dict[str, np.ndarray], device: torch.device, examples: int
+) -> list[np.ndarray]:
+    return [as_examples(output.cpu().numpy(), examples) for output in mirror.run(feeds, device)]
+
+
+def _sqnr(exact: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float | None:
+    """Decibels of the worst output."""
+    tallies = []
+    for wanted, got in zip(exact, found, strict=True):
+        tallies.append(PartTally(""))
+        tallies[-1].update(wanted, got)
+    least = worst([tally.figures for tally in tallies], "sqnr")
+    return None if least is None else least[0].value
+
+
+def _same(exact: np.ndarray, found: np.ndarray) -> float:
+    if exact.dtype.kind != "f":
+        return float((exact == found).mean())
+    rows = [array.reshape(len(array), -1).argmax(axis=1) for array in (exact, found)]
+    return float((rows[0] == rows[1]).mean())
+
+
+class _MovedEdges(nn.Module):
+    """A quantizer whose input is moved by up to EDGE of a step, at random."""
+
+    def __init__(self, quantizer: FixedQuantizer, generator: torch.Generator) -> None:
+        super().__init__()
+        self.quantizer, self.generator = quantizer, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        moves = torch.rand(x.shape, generator=self.generator).to(x) * 2 - 1
+        return self.quantizer(x + moves * (EDGE * self.quantizer.scale))
+
+
+def _with_moved_edges(simulated: Mirror) -> Mirror:
+    changed = copy_mirror(simulated, "MovedEdges")
+    generator = torch.Generator().manual_seed(0)
+    for name, module in list(changed.module._modules.items()):
+        if isinstance(module, FixedQuantizer):
+            changed.module._modules[name] = _MovedEdges(module, generator)
+    return changed

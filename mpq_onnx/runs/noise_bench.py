@@ -1,0 +1,250 @@
+"""Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates written and measured."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
+from mpq_onnx.errors import ModelError, UsageError
+from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION, METADATA_ENERGY
+from mpq_onnx.graph.model_file import clone, load_model
+from mpq_onnx.graph.operators import RECURRENT_OPS
+from mpq_onnx.graph.placement.mac_sites import MacSite, mac_sites
+from mpq_onnx.graph.quantized_already import check_no_integer_operators
+from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror.copying import with_outputs
+from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
+from mpq_onnx.mirror.straight_through import straight_through
+from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
+from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
+from mpq_onnx.precision.energies import EnergyProblem
+from mpq_onnx.precision.problem import Candidate
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.precision.task_loss import mean_distance
+from mpq_onnx.precision.training import MEASURING_SEED
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.training_settings import TrainingSettings
+from mpq_onnx.progress import begin
+from mpq_onnx.registries import COMPAT_GARG2021, ENERGY_LEVELS
+from mpq_onnx.runs.bench import SCORE_BATCH, Bench, CandidateResult, Finished, choose
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.noise_check import OutputNoise
+from mpq_onnx.runs.preparation import FloatModel
+from mpq_onnx.runs.quantizing import torch_device
+from mpq_onnx.runs.run_folder import LOG_FILE, split_validation, training_log
+from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
+from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
+from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.statistics import SignalToNoise
+from mpq_onnx.runtime.tensors import tensor_shapes
+
+
+def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
+    """A float model in canonical form, or a quantized one as it stands.
+
+    Raises:
+        UsageError: noisy already, or packed weights, which the mirror cannot read.
+        ModelError: operators that hold integers themselves.
+    """
+    begin(f"read {path}")
+    model = load_model(path)
+    if METADATA_ENERGY in model.metadata_props:
+        raise UsageError(f"{path}: is noisy already; give the model that it was made from")
+    if any(domain == PACKED_DOMAIN for domain, *_ in model.functions):
+        raise UsageError(f"{path}: has packed weights; allocate it with --storage int8 for noise")
+    check_no_integer_operators(model, str(path))
+    if METADATA_ALLOCATION not in model.metadata_props:
+        model = canonicalize(clone(model), str(path))
+    return FloatModel(str(path), model)
+
+
+def find_mac_sites(base: FloatModel, dataset: Dataset, options: EnergyOptions) -> tuple[MacSite, ...]:
+    """The multiply-accumulate nodes, all of which have what the noise models need.
+
+    Raises:
+        ModelError: no such node, or one without the range of a quantizer that is needed.
+    """
+    return sites_of(base.model, tensor_shapes(base.model, dataset, options.device), base.path, options)
+
+
+def sites_of(
+    model: ir.Model, shapes: dict[str, tuple[int, ...]], where: str, options: EnergyOptions
+) -> tuple[MacSite, ...]:
+    """See find_mac_sites."""
+    allocation = Allocation.embedded(model.metadata_props, where)
+    levels = allocation.weight_levels() if allocation is not None else {}
+    sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
+    if not sites:
+        hidden = ", ".join(map(str, uncounted_macs(model)))
+        raise ModelError(
+            f"{where}: no Conv, ConvTranspose, Gemm, MatMul or Einsum to add noise to"
+            + (f"; out of reach: {hidden}" if hidden else "")
+        )
+    recurrent = dict.fromkeys(
+        f"{site.node} ({site.op_type})" for site in sites if site.op_type in RECURRENT_OPS
+    )
+    if recurrent:
+        raise ModelError(
+            f"{where}: noise inside recurrent layers is not simulated: {', '.join(recurrent)}; allocate widths alone, or"
+            " export the network with its layers unrolled"
+        )
+    for site in sites:
+        check_ranges(site, options.noises)
+    return sites
+
+
+COMMON_OPTIONS = ("noise", "compat", "seed", "device")
+
+
+class NoiseBench:
+    """What all allocations of one model, data set and noise have in common: mirror, sites, data, costs."""
+
+    def __init__(
+        self, base: FloatModel, dataset: Dataset, validation: Dataset | None, options: EnergyOptions
+    ) -> None:
+        """Args:
+        validation: see run_folder.split_validation.
+        options: of which COMMON_OPTIONS are read.
+        """
+        self.base, self.seed, self.device = base, options.seed, options.device
+        training_set, self.validation_set = split_validation(dataset, validation, options.seed)
+        self.sites = find_mac_sites(base, training_set, options)
+        device = torch_device(options.device)
+        mirror = with_outputs(build_mirror(base.model, base.path), differentiable_outputs(base.model))
+        mirror.module.requires_grad_(False).to(device)
+        self.mirror = straight_through(mirror)
+        self.training = TrainingData(training_set, self.mirror, device)
+        self.validation = TrainingData(self.validation_set, self.mirror, device)
+        self.baseline = Runner(base.model, options.device)
+        self.shared = SharedWork()
+
+    def at(self, energy_per_mac: float, options: EnergyOptions, progress: Path) -> "EnergyBench":
+        """The bench of one budget; `progress` is the folder for log and checkpoint."""
+        problem = EnergyProblem(
+            mirror=self.mirror,
+            sites=self.sites,
+            noises=options.noises,
+            energy_per_mac=energy_per_mac,
+            granularity=options.granularity,
+            allowed=ENERGY_LEVELS[options.energy_levels],
+            training=TrainingSettings(
+                options.steps,
+                options.batch_size,
+                options.learning_rate,
+                options.chosen_penalty,
+                options.seed,
+                options.labels,
+            ),
+            data=self.training,
+            log=training_log(progress / LOG_FILE),
+            checkpoint=str(progress / "checkpoint.pt"),
+            shared=self.shared.part(options.granularity),
+        )
+        return EnergyBench(self, problem, options)
+
+    def evaluate(self, allocation: EnergyAllocation, dataset: Dataset, repeats: int) -> Evaluation:
+        """By onnxruntime, against the noise-free model."""
+        return evaluate_noisy(
+            self.graph(allocation),
+            dataset,
+            self.baseline,
+            repeats=repeats,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def graph(self, allocation: EnergyAllocation) -> ir.Model:
+        """The noisy graph."""
+        return write_noisy_graph(self.base.model, self.sites, allocation)
+
+
+class EnergyBench(Bench[EnergyAllocation]):
+    """Measures the candidates of one budget."""
+
+    problem: EnergyProblem
+
+    def __init__(self, shared: NoiseBench, problem: EnergyProblem, options: EnergyOptions) -> None:
+        self.shared, self.problem, self.options = shared, problem, options
+
+    def best(self) -> Candidate:
+        """The one to keep (see keeping); not measured where there is nothing to choose from."""
+        candidates = self.propose(self.options.method)
+        return candidates[0] if len(candidates) == 1 else choose(self.measure_all(candidates)).kept.candidate
+
+    def measure(self, candidate: Candidate) -> Finished[EnergyAllocation]:
+        """Write and evaluate it."""
+        begin(f"candidate {candidate.name}")
+        allocation = self.allocation(candidate)
+        evaluation = self.shared.evaluate(allocation, self.shared.validation_set, self.options.repeats)
+        noisy = self.noisy_mirror(candidate)
+        noisy.generator.manual_seed(MEASURING_SEED)
+        distance = mean_distance(noisy.mirror.module.forward, self.shared.validation.batches(SCORE_BATCH))
+        return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation))
+
+    def graph(self, finished: Finished[EnergyAllocation]) -> ir.Model:
+        """The noisy graph of a finished candidate."""
+        return self.shared.graph(finished.result.allocation)
+
+    def noisy_mirror(self, candidate: Candidate) -> NoisyMirror:
+        """The mirror with the candidate's energies."""
+        energies = {
+            node: np.atleast_1d(np.array(each, np.float64)) for node, each in candidate.energies.items()
+        }
+        return with_noise(
+            self.problem.mirror, self.problem.sites, self.problem.noises, energies, self.problem.allowed
+        )
+
+    def allocation(self, candidate: Candidate) -> EnergyAllocation:
+        """The energies, with every choice that the file depends on."""
+        options, problem = self.options, self.problem
+        settings = EnergySettings(
+            noise=options.noises,
+            method=candidate.name,
+            granularity=options.granularity,
+            energy_levels=options.energy_levels,
+            compat=options.compat,
+            seed=options.seed,
+        )
+        return make_energy_allocation(
+            self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac
+        )
+
+
+def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: EnergyAllocation) -> ir.Model:
+    """`model` with the noise of an energy allocation, which is kept in the metadata."""
+    graph = clone(model)
+    energies = allocation.energies()
+    nodes = {site.node: NodeNoise(site, energies[site.node]) for site in sites}
+    settings = allocation.settings
+    InsertNoisePass(nodes, settings.noise, settings.seed)(graph)
+    allocation.embed(graph.metadata_props)
+    return graph
+
+
+@torch.no_grad()
+def output_signal_to_noise(bench: EnergyBench, candidate: Candidate, positions: Sequence[int]) -> OutputNoise:
+    """The mirror's noisy outputs against the noise-free ones, on validation examples.
+
+    In the batches of runtime.noise_ratios: weight noise is drawn once a batch.
+    """
+    noisy = bench.noisy_mirror(candidate)
+    noisy.generator.manual_seed(bench.problem.training.seed)
+    ratio = SignalToNoise()
+    powers: list[float] = []
+    parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
+    for batch in bench.shared.validation.stream(parts):
+        found = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
+        for got, exact in zip(found, batch.float_outputs, strict=True):
+            ratio.update(exact.cpu().numpy(), got.cpu().numpy())
+        powers.append(ratio.noise - sum(powers))
+    return OutputNoise(ratio.decibels, tuple(powers))

@@ -1,0 +1,72 @@
+"""From options by name, as a command line, a configuration or a sweep gives them, to the requests that they make."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mpq_onnx.errors import UsageError
+from mpq_onnx.registries import CHANNEL, LAYER
+from mpq_onnx.runs.declared import options_of
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.learning_options import LEARNING_OPTIONS
+from mpq_onnx.runs.options import AllocateOptions
+
+OF_BOTH = ("seed", "device")
+"""Learning options that the widths below an energy allocation take too; the others mean the energies."""
+PER_CHANNEL = "per_channel"
+"""Of energies; `granularity` is that of the widths."""
+KNOWN = frozenset(
+    {
+        PER_CHANNEL,
+        *(each.name for request in (AllocateOptions, EnergyOptions) for each in options_of(request)),
+    }
+)
+
+
+def bits_request(options: Mapping[str, Any]) -> AllocateOptions:
+    """Of an allocation without noise.
+
+    Raises:
+        UsageError: an option that says something of noise alone, or a value that is none.
+    """
+    own = [each.name for each in options_of(AllocateOptions)]
+    alone = [
+        (each.spelled, each.default, options.get(each.name))
+        for each in options_of(EnergyOptions)
+        if each.name not in own
+    ]
+    for spelled, default, value in [*alone, ("per-channel", False, options.get(PER_CHANNEL))]:
+        if value is not None and value != default:
+            raise UsageError(f"--{spelled} goes with --noise; give --noise thermal, shot or weight")
+    return AllocateOptions(**_given(options, own))
+
+
+def noisy_requests(options: Mapping[str, Any]) -> tuple[EnergyOptions, AllocateOptions]:
+    """Of the energies, and of the widths that a float model gets before."""
+    energies = [each.name for each in options_of(EnergyOptions) if each.name != "granularity"]
+    widths = [
+        each.name
+        for each in options_of(AllocateOptions)
+        if each.name in OF_BOTH or each.name not in LEARNING_OPTIONS
+    ]
+    granularity = CHANNEL if options.get(PER_CHANNEL) else LAYER
+    return (
+        EnergyOptions(**_given(options, energies), granularity=granularity),
+        AllocateOptions(**_given(options, widths)),
+    )
+
+
+def energy_options_by_name(options: EnergyOptions, digital: AllocateOptions | None) -> dict[str, Any]:
+    """What makes the same requests again (see noisy_requests); `digital` None where a quantized model was given."""
+    named = dataclasses.asdict(options)
+    by_channel = named.pop("granularity") == CHANNEL
+    widths = {} if digital is None else dataclasses.asdict(digital)
+    return {**widths, **named, PER_CHANNEL: by_channel}
+
+
+def _given(options: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """Those that were given; the others keep their defaults."""
+    found = {name: options[name] for name in names if options.get(name) is not None}
+    if isinstance(found.get("noise"), str):
+        found["noise"] = (found["noise"],)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}

@@ -1,0 +1,144 @@
+"""What calibrate, allocate and apply have in common: the canonical model, its data, its sites and its calibration."""
+
+import dataclasses
+import functools
+import os
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.documents.calibration import Calibration
+from mpq_onnx.equalization import DEPTHWISE, Factors
+from mpq_onnx.errors import AllocationError, DataError, check_choice
+from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.model_file import clone, load_model
+from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.placement import Shapes, Sites, find_sites
+from mpq_onnx.graph.quantized_already import check_not_quantized
+from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.scale_channels import ScaleChannelsPass
+from mpq_onnx.progress import begin
+from mpq_onnx.registries import EQUALIZATIONS, OBSERVERS, PLACEMENTS
+from mpq_onnx.runs.source_notes import source_notes
+from mpq_onnx.runtime.calibration import calibrate
+from mpq_onnx.runtime.tensors import tensor_shapes
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A canonical float model from a file."""
+
+    path: str
+    model: ir.Model
+    notes: tuple[str, ...] = ()
+    """What canonical form changed beyond the way the file is written."""
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """See fingerprint.fingerprint."""
+        return fingerprint(self.model)
+
+    def open_data(self, spec: str) -> Dataset:
+        """The data set `spec`, read as the model's metadata says."""
+        return open_dataset(spec, model_inputs(self.model), self.model.metadata_props)
+
+
+def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
+    """Read a model and bring it into canonical form (a file that export wrote stays as it is).
+
+    Raises:
+        ModelError: not a model, or one that is quantized already.
+    """
+    begin(f"read {path}")
+    model = load_model(path)
+    check_not_quantized(model, str(path))
+    return FloatModel(str(path), canonicalize(clone(model), str(path)), source_notes(model))
+
+
+def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: str) -> None:
+    """Raise AllocationError unless an allocation's model (a fingerprint) is `float_model`; `where` names the allocation."""
+    own = float_model.fingerprint
+    if fingerprint_found != own:
+        raise AllocationError(
+            f"{where}: belongs to another model than {float_model.path}, or was made by an earlier version (fingerprints"
+            f" {fingerprint_found[:12]} and {own[:12]}); allocate for this model"
+        )
+
+
+@dataclass(frozen=True)
+class CalibrationRules:
+    """What a calibration depends on beside model and data."""
+
+    observer: str = "mse"
+    placement: str = "all"
+    scheme: str = ASYMMETRIC
+    equalization: str = DEPTHWISE
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("observer", OBSERVERS),
+            ("placement", PLACEMENTS),
+            ("scheme", SCHEMES),
+            ("equalization", EQUALIZATIONS),
+        ):
+            check_choice(name, getattr(self, name), choices)
+
+
+def measure_calibration(
+    float_model: FloatModel, dataset: Dataset, rules: CalibrationRules, device: str
+) -> Calibration:
+    """Calibrate on the whole of `dataset`; the ranges are those after equalization."""
+    shapes = tensor_shapes(float_model.model, dataset, device)
+    factors = EQUALIZATIONS[rules.equalization](float_model.model, shapes, dataset, device)
+    scaled = equalized(float_model.model, factors, shapes)
+    shapes = {**shapes, **_added_shapes(scaled, shapes)}
+    tensors = [site.tensor for site in find_sites(scaled, shapes, rules.placement).activations]
+    measured = calibrate(scaled, tensors, dataset, shapes, rules.observer, device, scheme=rules.scheme)
+    return dataclasses.replace(
+        measured,
+        model=float_model.fingerprint,
+        equalization=rules.equalization,
+        channel_factors=factors,
+    )
+
+
+def _added_shapes(scaled: ir.Model, shapes: Shapes) -> Shapes:
+    """Of products with factors, which equalization added: those of what they scale."""
+    return {
+        str(node.outputs[0].name): shapes[str(node.inputs[0].name)]  # type: ignore[union-attr]
+        for node in scaled.graph
+        if len(node.outputs) == 1 and node.outputs[0].name not in shapes and node.op_type == "Mul"
+    }
+
+
+def check_covers(calibration: Calibration, sites: Sites, where: str) -> None:
+    """Raise DataError, naming the tensor, unless `calibration` has every activation of `sites`."""
+    missing = [site.tensor for site in sites.activations if site.tensor not in calibration.tensors]
+    if missing:
+        raise DataError(f"{where}: the calibration has no range of {missing[0]}; calibrate again")
+
+
+def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:
+    """`model`, or where there are factors a scaled copy that computes the same."""
+    if not factors:
+        return model
+    scaled = clone(model)
+    ScaleChannelsPass(factors, shapes)(scaled)
+    return scaled
+
+
+def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> Calibration:
+    """A saved calibration of this very model.
+
+    Raises:
+        DataError: not a calibration, or another model's.
+    """
+    calibration = Calibration.load(path)
+    if calibration.model != float_model.fingerprint:
+        raise DataError(
+            f"{path}: was made for another model than {float_model.path}, or by an earlier version;"
+            " calibrate again"
+        )
+    return calibration

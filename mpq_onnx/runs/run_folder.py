@@ -1,0 +1,94 @@
+"""What the commands that fill a folder share: held-out data, a place for an interrupted run, results moved in when whole."""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets.sampling import drawn, split
+from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
+from mpq_onnx.files import write_text
+from mpq_onnx.graph.model_file import DATA_SUFFIX, remove_stale_data
+from mpq_onnx.runs.requests import state_request
+
+PROGRESS_FOLDER = ".progress"
+LOG_FILE = "training.log"
+VALIDATION_SHARE = 4
+"""Without a validation set, one example in so many of the data, drawn by the seed, is kept out of calibration and training."""
+
+
+def split_validation(dataset: Dataset, validation: Dataset | None, seed: int) -> tuple[Dataset, Dataset]:
+    """(calibration and training, validation), both in an order drawn by `seed`.
+
+    Args:
+        validation: a data set of its own, or None to hold some of `dataset` out.
+
+    Raises:
+        UsageError: too few examples to hold some out.
+    """
+    if validation is not None:
+        return drawn(dataset, seed), drawn(validation, seed)
+    if len(dataset) <= dataset.examples.together:
+        raise UsageError(
+            f"{dataset.name}: one example is not enough to hold some out; give more, or --validation"
+        )
+    return split(dataset, seed, VALIDATION_SHARE)
+
+
+@contextlib.contextmanager
+def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
+    """A folder for what an interrupted run goes on from; it goes away when the run ends, but for an interruption.
+
+    Args:
+        request: everything that the result depends on; a run can only be resumed for the same request.
+    """
+    progress = folder / PROGRESS_FOLDER
+    stated = progress / "request.json"
+    if resume:
+        state_request(
+            stated,
+            request,
+            f"--resume: {folder} holds an interrupted run of another request (other: {{differs}}); leave out --resume",
+        )
+    try:
+        if not resume and progress.exists():
+            shutil.rmtree(progress)
+        progress.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+    write_text(stated, request)
+    try:
+        yield progress
+    except MpqOnnxError:
+        # Bad input stays bad: there is nothing to resume.
+        shutil.rmtree(progress, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if it is empty, that is, ours
+        raise
+    shutil.rmtree(progress, ignore_errors=True)
+
+
+def publish(results: Path, folder: Path) -> None:
+    """Move finished files into place: all are whole before the first one moves."""
+    try:
+        files = [path for path in sorted(results.rglob("*")) if path.is_file()]
+        # Weights before the models that name them.
+        for path in sorted(files, key=lambda file: file.suffix != DATA_SUFFIX):
+            target = folder / path.relative_to(results)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        for path in files:
+            remove_stale_data(folder / path.relative_to(results), {file.name for file in files})
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+
+
+def training_log(path: Path) -> logging.Logger:
+    """A logger of this run alone that writes a line per epoch to `path`."""
+    log = logging.Logger("mpq_onnx.training", logging.INFO)
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    return log

@@ -1,0 +1,271 @@
+"""search: the smallest budget, of energy or of bits, at which a metric still reaches a value.
+
+Bisection on the logarithm of the budget. Every probe is an allocation of its own, evaluated on test data and kept as
+probes/BUDGET.json; a search that is started again goes on from the probes that it finds.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.files import write_text
+from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.progress import begin
+from mpq_onnx.runs.allocating import allocate
+from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, digital_options
+from mpq_onnx.runs.configuration import configuration_text
+from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.runs.evaluating import evaluate
+from mpq_onnx.runs.gates import check_goal
+from mpq_onnx.runs.gates import reached as figures_of
+from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.runs.option_values import energy_options_by_name
+from mpq_onnx.runs.options import AllocateOptions, check_budgets
+from mpq_onnx.runs.preparation import load_float_model
+from mpq_onnx.runs.requests import contents_of, request_text, state_request
+from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, ENERGY_FILE, MODEL_FILE
+from mpq_onnx.runtime.evaluation import Evaluation
+
+PROBES_FOLDER = "probes"
+REQUEST_FILE = "request.json"
+SEARCH_FILE = "search.json"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A metric and the least value that it must reach."""
+
+    metric: str
+    least: float
+
+    def __post_init__(self) -> None:
+        check_goal(self.metric, self.least)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One budget that was tried."""
+
+    budget: float
+    metrics: dict[str, float]
+    """Means over the repeats, on the test data."""
+    reached: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search ended with."""
+
+    folder: str
+    best: Probe | None
+    """The smallest budget that reached the goal; None where even the largest did not."""
+    probes: tuple[Probe, ...]
+    """In the order of the budgets."""
+    model_path: str | None
+    """The file of the best probe."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Budgets to search between, and how close to come."""
+
+    low: float
+    high: float
+    tolerance: float = 0.02
+    """Relative: the search ends when the budgets that reach and miss the goal are this close."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high < math.inf:
+            raise UsageError(f"budgets from {self.low:g} to {self.high:g}: give 0 < low < high")
+        if not 0 < self.tolerance < 1:
+            raise UsageError(f"tolerance {self.tolerance:g}: give a number between 0 and 1")
+
+
+def search_energy(
+    model: str | os.PathLike[str],
+    data: str,
+    test: str,
+    output: str | os.PathLike[str],
+    *,
+    goals: tuple[Goal, ...],
+    interval: Interval,
+    options: EnergyOptions,
+    weight_bits: float | None = None,
+    activation_bits: float | None = None,
+    digital: AllocateOptions | None = None,
+    validation: str | None = None,
+) -> SearchResult:
+    """The smallest mean energy per MAC that reaches `goals` on `test`.
+
+    Args:
+        model: a noise-free ONNX file, float or quantized.
+        data, validation: as for allocate_energy.
+        test: data spec that the goals are judged on, options.repeats times.
+        output: folder; made when missing.
+        weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
+
+    Raises:
+        MpqOnnxError: see its subclasses.
+    """
+    _check_goals(goals)
+    check_energy_budget(interval.low, options)
+    quantizes = weight_bits is not None or activation_bits is not None
+    digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
+    base = load_noise_free(model)
+    folder = Path(output)
+    training_set, test_set = base.open_data(data), base.open_data(test)
+    held_out = base.open_data(validation) if validation is not None else None
+    contents = contents_of(base, data=training_set, test=test_set, validation=held_out)
+    specs = {"data": data, "test": test, "validation": validation}
+    budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    widths = {} if digital is None else {**dataclasses.asdict(digital), **budgets}
+    _prepare(folder, request_text(contents, options, **specs, digital=widths))
+    request = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
+    _write_configuration(folder, goals, interval, request)
+    if digital is not None:
+        path = folder / DIGITAL_FOLDER / MODEL_FILE
+        if not path.is_file():
+            allocate(
+                model,
+                data,
+                path.parent,
+                weight_bits=weight_bits,
+                activation_bits=activation_bits,
+                validation=validation,
+                options=digital,
+            )
+        base = load_noise_free(path)
+    bench = NoiseBench(base, training_set, held_out, options)
+
+    def probe(budget: float, place: Path) -> Evaluation:
+        at_budget = bench.at(budget, options, place)
+        allocation = at_budget.allocation(at_budget.best())
+        allocation.save(place / ENERGY_FILE)
+        save_model(bench.graph(allocation), place / MODEL_FILE)
+        return bench.evaluate(allocation, test_set, options.repeats)
+
+    return _bisect(folder, probe, goals, interval)
+
+
+def search_bits(
+    model: str | os.PathLike[str],
+    data: str,
+    test: str,
+    output: str | os.PathLike[str],
+    *,
+    goals: tuple[Goal, ...],
+    interval: Interval,
+    options: AllocateOptions,
+    activation_bits: float | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    validation: str | None = None,
+) -> SearchResult:
+    """The fewest mean weight bits that reach `goals` on `test`; arguments as for search_energy and allocate.
+
+    Calibration, mirror, grids and costs are made once for all probes.
+    """
+    _check_goals(goals)
+    for end in (interval.low, interval.high):
+        check_budgets(end, activation_bits, options)
+    float_model = load_float_model(model)
+    folder = Path(output)
+    specs = {"data": data, "test": test, "validation": validation}
+    opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
+    contents = contents_of(float_model, calibration, **opened)
+    _prepare(folder, request_text(contents, options, activation_bits=activation_bits, **specs))
+    request = {"model": str(model), **specs, "activation_bits": activation_bits}
+    if calibration is not None:
+        request["calibration"] = str(calibration)
+    _write_configuration(folder, goals, interval, {**request, **dataclasses.asdict(options)})
+    shared = SharedWork()
+    measured = folder / CALIBRATION_FILE
+
+    def probe(budget: float, place: Path) -> Evaluation:
+        result = allocate(
+            float_model.path,
+            data,
+            place,
+            weight_bits=budget,
+            activation_bits=activation_bits,
+            calibration=calibration,
+            validation=validation,
+            options=options,
+            shared=shared,
+        )
+        if not measured.is_file():
+            write_text(measured, (place / CALIBRATION_FILE).read_text(encoding="utf-8"))
+        return evaluate(result.model_path, test, baseline=model, device=options.device).evaluation
+
+    return _bisect(folder, probe, goals, interval)
+
+
+def _check_goals(goals: tuple[Goal, ...]) -> None:
+    if not goals:
+        raise UsageError("give --min METRIC=VALUE, such as --min top1=0.90: what the search is to reach")
+
+
+def _prepare(folder: Path, request: str) -> None:
+    """Refuse to go on from another search's probes."""
+    state_request(
+        folder / PROBES_FOLDER / REQUEST_FILE,
+        request,
+        f"{folder} holds the probes of another search (other: {{differs}}); choose another folder",
+    )
+
+
+def _write_configuration(
+    folder: Path, goals: tuple[Goal, ...], interval: Interval, options: Mapping[str, Any]
+) -> None:
+    """What --config of another search takes."""
+    asked = {"min": [f"{goal.metric}={goal.least!r}" for goal in goals]}
+    ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
+    write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
+
+
+def _bisect(
+    folder: Path,
+    probe: Callable[[float, Path], Evaluation],
+    goals: tuple[Goal, ...],
+    interval: Interval,
+) -> SearchResult:
+    probes: dict[float, Probe] = {}
+
+    def reaches(budget: float) -> bool:
+        place = folder / PROBES_FOLDER / f"{budget:.6g}"
+        kept = place / "probe.json"
+        if kept.is_file():
+            metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
+        else:
+            begin(f"probe at a budget of {budget:g}")
+            place.mkdir(parents=True, exist_ok=True)
+            found = probe(budget, place)
+            wanted = {*found.metrics, *(goal.metric for goal in goals)}
+            metrics = {name: each.value for name, each in figures_of(found).items() if name in wanted}
+            write_text(kept, json.dumps({"budget": budget, "metrics": metrics}) + "\n")
+        for goal in goals:
+            if goal.metric not in metrics:
+                raise DataError(f"--min {goal.metric}: not measured here; there is {', '.join(metrics)}")
+        reached = all(metrics[goal.metric] >= goal.least for goal in goals)
+        probes[budget] = Probe(budget, metrics, reached)
+        return reached
+
+    low, high = interval.low, interval.high
+    if reaches(high):
+        if reaches(low):
+            high = low
+        while high / low > 1 + interval.tolerance:
+            middle = float(f"{math.sqrt(low * high):.6g}")
+            low, high = (low, middle) if reaches(middle) else (middle, high)
+    ordered = tuple(probes[budget] for budget in sorted(probes))
+    best = next((each for each in ordered if each.budget == high and each.reached), None)
+    path = str(folder / PROBES_FOLDER / f"{best.budget:.6g}" / MODEL_FILE) if best is not None else None
+    result = SearchResult(str(folder), best, ordered, path)
+    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    return result

@@ -1,0 +1,82 @@
+"""Candidates of a width allocation: rounded, written as QDQ files, measured in onnxruntime and in the mirror."""
+
+import onnx_ir as ir
+
+from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
+from mpq_onnx.mirror.quantized import quantized_mirror
+from mpq_onnx.precision.problem import Candidate
+from mpq_onnx.precision.task_loss import mean_distance
+from mpq_onnx.precision.training_data import TrainingData
+from mpq_onnx.precision.weight_costs import NAME as SENSITIVITY
+from mpq_onnx.precision.widths import WidthProblem
+from mpq_onnx.progress import begin
+from mpq_onnx.runs.bench import SCORE_BATCH, Bench, CandidateResult, Finished
+from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.quantizing import round_network, write_graph
+from mpq_onnx.runtime.evaluation import evaluate_runner
+from mpq_onnx.runtime.session import Runner
+
+RECORDED_OPTIONS = (
+    "weight_scheme", "weight_scales", "activation_scheme", "activation_ranges", "first_last", "embedding_bits", "bias",
+    "variance_correction", "equalization", "activation_budget", "labels", "width_choice", "learned_ranges",
+    "training_examples", "granularity", "placement", "weight_observer", "rounding", "bias_correction", "seed",
+)  # fmt: skip
+"""Options of AllocateOptions that an allocation's settings repeat under the same name."""
+
+
+class WidthBench(Bench[Allocation]):
+    """Measures the candidates of one problem."""
+
+    problem: WidthProblem
+
+    def __init__(
+        self, model: ir.Model, problem: WidthProblem, options: AllocateOptions, validation: TrainingData
+    ) -> None:
+        self.model, self.problem, self.options, self.validation = model, problem, options, validation
+        self.baseline = Runner(model, options.device)
+
+    def measure(self, candidate: Candidate) -> Finished[Allocation]:
+        """Round, write and evaluate it."""
+        begin(f"candidate {candidate.name}")
+        problem, options = self.problem, self.options
+        allocation = self.allocation(candidate)
+        network = round_network(
+            problem.mirror,
+            problem.sites,
+            allocation,
+            problem.calibration,
+            problem.data,
+            options.rounding_examples,
+        )
+        graph = write_graph(self.model, allocation, network, options.storage)
+        evaluation = evaluate_runner(Runner(graph, options.device), self.validation.dataset, self.baseline)
+        simulated = quantized_mirror(problem.mirror, network)
+        distance = mean_distance(simulated.module.forward, self.validation.batches(SCORE_BATCH))
+        return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation), network)
+
+    def graph(self, finished: Finished[Allocation]) -> ir.Model:
+        """The QDQ graph of a finished candidate."""
+        assert finished.network is not None
+        return write_graph(self.model, finished.result.allocation, finished.network, self.options.storage)
+
+    def allocation(self, candidate: Candidate) -> Allocation:
+        """The widths, with every choice that the file depends on."""
+        options, problem = self.options, self.problem
+        budget = {
+            "weight_bits": problem.budget.weight_bits,
+            "activation_bits": problem.budget.activation_bits,
+        }
+        return make_allocation(
+            problem.calibration.model,
+            Settings(
+                method=candidate.name,
+                activation_observer=problem.calibration.observer,
+                sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, "refined") else None,
+                **{name: getattr(options, name) for name in RECORDED_OPTIONS},
+            ),
+            problem.sites,
+            candidate.weights,
+            {tensor: float(width) for tensor, width in candidate.activations.items()},  # type: ignore[arg-type]
+            {name: float(value) for name, value in budget.items() if value is not None},
+            candidate.range_factors,
+        )
