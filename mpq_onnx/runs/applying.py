@@ -65,7 +65,7 @@ def apply(
     Args:
         data: data spec; needed for adaptive rounding, for bias correction, and where there is no calibration.
         calibration: calibration.json of this model; by default the one beside `allocation`.
-        storage: a name in mpq_onnx.storage.STORAGES.
+        storage: a name in registries.STORAGES.
 
     Raises:
         AllocationError: the allocation is malformed or another model's.

@@ -40,8 +40,8 @@ def calibrate(
 
     Args:
         shapes: shape of every tensor for one example.
-        observer: a name in mpq_onnx.observers.OBSERVERS.
-        scheme: a name in mpq_onnx.quantization.SCHEMES.
+        observer: a name in registries.OBSERVERS.
+        scheme: a name in arithmetic.quantization.SCHEMES.
 
     Raises:
         DataError: NaN or infinity in a tensor; names it.
