@@ -23,6 +23,7 @@ class EagerOperators:
     def __init__(self, attributes: Mapping[str, Any], device: torch.device) -> None:
         """Args: attributes: of the node; defaults included where a geometry asks for their value."""
         self.attributes, self.device = attributes, device
+        self.constants: dict[tuple[str, str], Tensor] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
         return partial(self._run, op_type)
@@ -35,12 +36,17 @@ class EagerOperators:
         }
         while operands and operands[-1] is None:
             operands = operands[:-1]
-        return OP_TABLE[op_type](*operands, **given)
+        found = OP_TABLE[op_type](*operands, **given)
+        # A view whose elements are one in memory takes convolutions off their fast path.
+        return found.contiguous() if op_type == "Expand" else found
 
     def Constant(self, **value: Any) -> Tensor:  # noqa: N802 - ONNX's name
-        """A tensor of one value, or of several."""
-        (found,) = (self._value(each) for each in value.values())
-        return torch.tensor(found, device=self.device)
+        """A tensor of one value, or of several; made once, as a node asks for the same ones again and again."""
+        ((kind, given),) = value.items()
+        key = (kind, str(given.ref_attr_name) if isinstance(given, ir.Attr) else repr(given))
+        if key not in self.constants:
+            self.constants[key] = torch.tensor(self._value(given), device=self.device)
+        return self.constants[key]
 
     def _value(self, given: Any) -> Any:
         return self.attributes[str(given.ref_attr_name)] if isinstance(given, ir.Attr) else given
