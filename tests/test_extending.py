@@ -43,7 +43,12 @@ def test_a_resource(monkeypatch: pytest.MonkeyPatch) -> None:
 def items_with_masks() -> WidthItems:
     allowed = np.array([[True, True, True], [False, False, True], [True, False, False]])
     return WidthItems(
-        ("any", "wide", "narrow"), (1, 1, 1), np.array([100, 100, 100]), np.array([2.0, 4.0, 8.0]), allowed
+        ("any", "wide", "narrow"),
+        (1, 1, 1),
+        np.array([100, 100, 100]),
+        np.array([2.0, 4.0, 8.0]),
+        allowed,
+        np.array([False, True, True]),
     )
 
 
@@ -52,9 +57,13 @@ def items_with_masks() -> WidthItems:
 def test_choices_of_its_own_for_an_item(resource: str, budget: float) -> None:
     items = items_with_masks()
     side = WidthSide(items, budget, RESOURCES[resource])
+    if side.least > budget:
+        assert resource == "max"
+        return
     costs = np.tile([9.0, 3.0, 1.0], (3, 1))
-    for widths in (side.solve(costs), side.project(np.array([3.0, 5.0, 7.0])), side.uniform()):
+    for widths in (side.solve(costs), side.project(np.array([3.0, 5.0, 7.0]))):
         assert widths[1] == 8 and widths[2] == 2 and widths[0] in (2, 4, 8)
+    assert side.uniform()[1:].tolist() == [8, 2] and 2 <= side.uniform()[0] <= budget
     assert items.choices_of("wide").tolist() == [2] and items.choices_of("any").tolist() == [0, 1, 2]
 
 

@@ -89,7 +89,7 @@ class Choice(click.ParamType):
         return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
 
 
-KINDS = {int: click.INT, float: click.FLOAT, str: click.STRING}
+KINDS: dict[type, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
 def _click_option(each: Option) -> Callable[[Command], Command]:
@@ -101,9 +101,10 @@ def _click_option(each: Option) -> Callable[[Command], Command]:
         return click.option(
             f"{flag}/--no-{each.spelled}", default=each.default, show_default=True, **settings
         )
-    if each.kind is tuple and declared.choices:
-        return click.option(flag, multiple=True, type=Choice(declared.choices), **settings)
-    kind = NumberList() if each.kind is tuple else KINDS[each.kind]
+    if each.kind is tuple and each.item is str:
+        several = Choice(declared.choices) if declared.choices else click.STRING
+        return click.option(flag, multiple=True, type=several, metavar=declared.metavar, **settings)
+    kind: click.ParamType = NumberList() if each.kind is tuple else KINDS[each.item]
     if declared.choices:
         kind = Choice(declared.choices)
     default = ",".join(map(str, each.default)) if isinstance(each.default, tuple) else each.default

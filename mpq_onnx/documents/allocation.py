@@ -135,6 +135,10 @@ class Settings(Part):
     learned_ranges: bool = False
     training_examples: PositiveCount | None = None
     """Examples that calibration and training were restricted to; null for all of the data."""
+    override: tuple[str, ...] = ()
+    """Widths given for some nodes (see placement.overrides)."""
+    exclude: tuple[str, ...] = ()
+    """Nodes that stay float."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,14 @@ class Allocation(PrecisionDocument):
         """Levels by weight tensor (see placement.quantizer_ranges.weight_levels)."""
         bits = {str(node.weight): node.weight_bits for node in self.nodes if node.owns_weight}
         return weight_levels(bits, self.settings.weight_scheme)
+
+    def document(self) -> dict[str, Any]:
+        """What the file holds; overrides where there are some, as earlier versions know none."""
+        fields = super().document()
+        for name in ("override", "exclude"):
+            if not fields["settings"][name]:
+                del fields["settings"][name]
+        return fields
 
     def achieved(self) -> dict[str, Any]:
         """What the widths come to."""

@@ -56,6 +56,8 @@ class WidthItems(Items):
     """float64 [choices], ascending: the widths that any item may have, log2 of their levels."""
     allowed: np.ndarray | None = None
     """bool [items, choices], at least one an item: which of them each may have; None for all."""
+    own: np.ndarray | None = None
+    """bool [items]: whose choices are not those of all others; None for none."""
 
     @cached_property
     def effective(self) -> np.ndarray:
@@ -89,13 +91,13 @@ def weight_items(sites: Sequence[WeightSite], choices: Sequence[float], granular
     sizes = [
         np.full(count, site.elements // count, np.int64) for site, count in zip(sites, counts, strict=True)
     ]
-    return _width_items([site.tensor for site in sites], counts, sizes, choices)
+    return _width_items(sites, counts, sizes, choices)
 
 
 def activation_items(sites: Sequence[ActivationSite], choices: Sequence[float]) -> WidthItems:
     """Items of the activations, one a tensor."""
     sizes = [np.array([site.elements], np.int64) for site in sites]
-    return _width_items([site.tensor for site in sites], [1] * len(sites), sizes, choices)
+    return _width_items(sites, [1] * len(sites), sizes, choices)
 
 
 def energy_items(sites: Sequence[MacSite], granularity: str) -> Items:
@@ -106,9 +108,29 @@ def energy_items(sites: Sequence[MacSite], granularity: str) -> Items:
 
 
 def _width_items(
-    tensors: Sequence[str], counts: Sequence[int], sizes: Sequence[np.ndarray], choices: Sequence[float]
+    sites: Sequence[WeightSite | ActivationSite],
+    counts: Sequence[int],
+    sizes: Sequence[np.ndarray],
+    choices: Sequence[float],
 ) -> WidthItems:
+    names = tuple(site.tensor for site in sites)
     joined = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
+    common = _counted(choices)
+    own = [common if site.choices is None else _counted(site.choices) for site in sites]
+    everything = np.unique(np.concatenate([common, *own]))
+    if all(site.choices is None for site in sites):
+        return WidthItems(names, tuple(counts), joined, everything)
+    allowed = np.repeat(np.stack([np.isin(everything, each) for each in own]), counts, axis=0)
     return WidthItems(
-        tuple(tensors), tuple(counts), joined, np.unique([counted_bits(width) for width in choices])
+        names,
+        tuple(counts),
+        joined,
+        everything,
+        allowed,
+        np.repeat([site.choices is not None for site in sites], counts),
     )
+
+
+def _counted(widths: Sequence[float]) -> np.ndarray:
+    """float64, ascending: the widths as they count."""
+    return np.unique([counted_bits(width) for width in widths])

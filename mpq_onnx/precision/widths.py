@@ -1,6 +1,7 @@
 """Bits as precision: widths of weights and activations, under a budget each."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,16 +12,21 @@ from torch import fx, nn
 
 from mpq_onnx.arithmetic.weights import WeightGrid, WeightRules, channel_rows, weight_grid
 from mpq_onnx.documents.calibration import Calibration
+from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.placement import Sites, WeightSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import with_quantizers
 from mpq_onnx.precision.activation_costs import ActivationCosts
 from mpq_onnx.precision.items import WidthItems, activation_items, weight_items
+from mpq_onnx.precision.knapsack import ROUNDING
 from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, CostMeter, Precision, Problem
 from mpq_onnx.precision.resources import MEAN, Resource
 from mpq_onnx.precision.weight_costs import WeightCosts
 from mpq_onnx.precision.width_learner import WidthLearner, build_learner
 from mpq_onnx.registries import RESOURCES
+
+OPTIONS = {WEIGHTS: "weight-bits", ACTIVATIONS: "activation-bits"}
+"""Of the command line, that state the budgets."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +52,39 @@ class WidthSide:
     resource: Resource
 
     @property
+    def least(self) -> float:
+        """What the narrowest choices come to."""
+        return float(self.resource.spent(self.items.sizes, self.items.bits[:, 0]))
+
+    @property
     def allows_everything(self) -> bool:
         """The budget gives every item its widest choice."""
-        return self.budget >= float(self.items.choices[-1])
+        return self.budget >= float(self.resource.spent(self.items.sizes, self.items.bits[:, -1]))
 
     def uniform(self) -> np.ndarray:
-        """The width of the most levels that the budget allows, float64 [items]; never above the widest choice."""
-        most = min(self.budget, float(self.items.choices[-1]))
-        levels = math.floor(2.0**most * (1 + 1e-12))
+        """The width of the most levels that the budget allows, float64 [items]; never above the widest choice.
+
+        Items with choices of their own have the widest of those that is not above, or their narrowest one; the others then have
+        the most levels that leaves.
+        """
+        most = min(self.budget, float(self.items.bits[:, -1].max()))
+        highest = math.floor(2.0**most * (1 + 1e-12))
+        if self.items.own is None:
+            return self._with_levels(highest)
+        fits = bisect_left(
+            range(1, highest), True, key=lambda levels: self._spent(levels + 1) > self.budget * (1 + ROUNDING)
+        )
+        return self._with_levels(fits + 1)
+
+    def _with_levels(self, levels: int) -> np.ndarray:
+        """That many levels for all items but those with choices of their own."""
         widths = np.full(len(self.items.sizes), math.log2(levels))
-        return widths if self.items.allowed is None else self.allowed_below(widths)
+        return (
+            widths if self.items.own is None else np.where(self.items.own, self.allowed_below(widths), widths)
+        )
+
+    def _spent(self, levels: int) -> float:
+        return float(self.resource.spent(self.items.sizes, self._with_levels(levels)))
 
     def allowed_below(self, levels: np.ndarray) -> np.ndarray:
         """The widest choice that is not above `levels` [items]."""
@@ -121,6 +150,15 @@ class WidthProblem(Problem):
             for kind, (items, mean, resource) in sides.items()
             if mean is not None and items.names
         }
+
+    def check_budgets(self) -> None:
+        """Raise UsageError for a budget that the items' own choices are above; says what can be reached."""
+        for kind, side in self.sides.items():
+            if side.least > side.budget * (1 + ROUNDING):
+                raise UsageError(
+                    f"--{OPTIONS[kind]} {side.budget:g}: cannot be reached with these overrides; the smallest is"
+                    f" {side.least:.5g}"
+                )
 
     def weight_array(self, site: WeightSite) -> np.ndarray:
         """The float weight."""

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.noise.units import attojoules
-from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.documents.precision_document import EDITED
 from mpq_onnx.graph.metadata import METADATA_SOURCE, METADATA_TASK
@@ -88,12 +88,18 @@ def _weights(
         "widths by": settings.granularity if settings else _unknown_if(tensors),
         "first layer": _end(layers[:1], allocation),
         "last layer": _end(layers[-1:], allocation),
+        **({"overrides": ", ".join(_overrides(settings))} if settings and _overrides(settings) else {}),
         "left in float": ", ".join(layer.node for layer in layers if layer.weight is None) or "none",
         "not counted": ", ".join(map(str, uncounted_macs(model))) or "none",
         "embedding tables": _embeddings(allocation),
         "variance correction": settings.variance_correction if settings else _unknown_if(tensors),
         "equalization": _equalization(settings.equalization, scaled) if settings else _unknown_if(tensors),
     }
+
+
+def _overrides(settings: Settings) -> list[str]:
+    """What was given for some nodes."""
+    return [*settings.override, *(f"{pattern}: float" for pattern in settings.exclude)]
 
 
 def _equalization(name: str, scaled: object) -> str:

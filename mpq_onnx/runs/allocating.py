@@ -149,7 +149,13 @@ def allocate(
         layouts = bound.once("layouts", lambda: tensor_facts(scaled, training_set, options.device).layouts)
         trained = with_outputs(mirror, differentiable_outputs(scaled))
         sites = find_sites(
-            scaled, calibrated.shapes, options.placement, options.embedding_bits, options.first_last, layouts
+            scaled,
+            calibrated.shapes,
+            options.placement,
+            options.embedding_bits,
+            options.first_last,
+            layouts,
+            options.overrides,
         )
         check_covers(calibrated, sites, str(calibration or data))
         lacking = check_quantizable(sites, weight_bits, activation_bits, str(model))
@@ -175,6 +181,7 @@ def allocate(
             dynamic_ranges=options.activation_ranges == DYNAMIC,
             shared=bound.part(_problem_key(options)),
         )
+        problem.check_budgets()
         held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
         bench = WidthBench(scaled, problem, options, held_out)
         choice = choose(
@@ -301,6 +308,7 @@ def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
     return (
         options.observer, options.activation_scheme, options.weight_observer, options.weight_scheme,
         options.weight_scales, options.placement, options.first_last, options.embedding_bits, options.granularity,
+        options.override, options.exclude,
         tuple(options.bit_choices), tuple(options.activation_choices), options.seed,
     )  # fmt: skip
 

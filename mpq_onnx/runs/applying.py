@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpq_onnx.arithmetic.overrides import read_overrides
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
@@ -96,7 +97,13 @@ def apply(
     scaled = equalized(float_model.model, measured.channel_factors, measured.shapes)
     layouts = tensor_facts(scaled, dataset, device).layouts if dataset is not None else None
     sites = find_sites(
-        scaled, measured.shapes, settings.placement, settings.embedding_bits, settings.first_last, layouts
+        scaled,
+        measured.shapes,
+        settings.placement,
+        settings.embedding_bits,
+        settings.first_last,
+        layouts,
+        read_overrides(settings.override, settings.exclude),
     )
     wanted.check_against(sites)
     check_covers(measured, sites, str(calibration or beside))

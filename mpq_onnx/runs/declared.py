@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from mpq_onnx.errors import UsageError, check_choice
 
@@ -32,6 +32,8 @@ class Declared:
     """Of a number."""
     above: float | None = None
     """The same, not reached."""
+    metavar: str | None = None
+    """What stands for the value in the help."""
     shown_default: str | None = None
     """Where the default is None: what that means."""
 
@@ -44,6 +46,8 @@ class Option:
     """With underscores."""
     kind: type
     """bool, int, float, str, or tuple for several."""
+    item: type
+    """Of several: float or str; else the kind."""
     default: Any
     declared: Declared
 
@@ -83,7 +87,7 @@ def options_of(request: type) -> Iterator[Option]:
     """The options that a request's class declares, in order."""
     for field in dataclasses.fields(request):
         if KEY in field.metadata:
-            yield Option(field.name, _kind(field.type), field.default, field.metadata[KEY])
+            yield Option(field.name, *_kinds(field.type), field.default, field.metadata[KEY])
 
 
 def check_options(request: Any) -> None:
@@ -92,10 +96,9 @@ def check_options(request: Any) -> None:
         each.check(getattr(request, each.name))
 
 
-def _kind(annotation: Any) -> type:
-    """The type of a value, None aside."""
+def _kinds(annotation: Any) -> tuple[type, type]:
+    """The type of a value, None aside, and of its parts where it has several."""
+    if get_origin(annotation) is tuple:
+        return tuple, get_args(annotation)[0]
     kinds = [each for each in get_args(annotation) if each is not type(None)]
-    origin = getattr(annotation, "__origin__", None)
-    if origin is tuple or any(getattr(each, "__origin__", None) is tuple for each in kinds):
-        return tuple
-    return kinds[0] if kinds else annotation  # type: ignore[no-any-return]
+    return _kinds(kinds[0]) if kinds else (annotation, annotation)

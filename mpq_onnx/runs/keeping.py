@@ -85,6 +85,6 @@ def chosen_widths(
     }
     activations = {node.activation_bits for node in nodes if node.activation_counted and node.activation_bits}
     return [
-        ("bit-choices", weights, options.bit_choices),
-        ("activation-bit-choices", activations, options.activation_choices),
+        ("bit-choices", weights, options.all_weight_choices),
+        ("activation-bit-choices", activations, options.all_activation_choices),
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
+from mpq_onnx.arithmetic.overrides import Override, read_overrides
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
 from mpq_onnx.errors import UsageError
 from mpq_onnx.registries import (
@@ -49,6 +50,13 @@ class AllocateOptions(LearningOptions):
         "mean", METHOD, "What --activation-bits bounds: the mean, or the memory of the largest tensor.",
         choices=RESOURCES,
     )  # fmt: skip
+    override: tuple[str, ...] = option(
+        (), METHOD, "Widths for some nodes, by name, wildcard or operator; they count in the budget. Repeatable.",
+        metavar="NODE:weights=8,activations=4|8",
+    )  # fmt: skip
+    exclude: tuple[str, ...] = option(
+        (), METHOD, "These nodes stay float, weights and outputs. Repeatable.", metavar="NODE"
+    )
     observer: str = option("mse", QUANTIZERS, "How activation ranges are found.", choices=OBSERVERS)
     activation_scheme: str = option(
         "asymmetric", QUANTIZERS, "Where zero stands among the levels.", choices=SCHEMES
@@ -113,6 +121,7 @@ class AllocateOptions(LearningOptions):
                 "activation-scheme symmetric-unsigned: needs --activation-ranges static, since an example's own range may be of"
                 " either sign; choose symmetric for dynamic ranges"
             )
+        read_overrides(self.override, self.exclude)
         _check_widths("bit-choices", self.bit_choices, smallest=0)
         if self.activation_bit_choices is not None:
             _check_widths("activation-bit-choices", self.activation_bit_choices, smallest=1)
@@ -130,6 +139,24 @@ class AllocateOptions(LearningOptions):
         if self.activation_bit_choices is not None:
             return self.activation_bit_choices
         return tuple(width for width in self.bit_choices if width >= 1)
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        """Precision given for some nodes."""
+        return read_overrides(self.override, self.exclude)
+
+    @property
+    def all_weight_choices(self) -> tuple[float, ...]:
+        """Of any weight, those that overrides allow included."""
+        return (*self.bit_choices, *(width for each in self.overrides for width in each.weights or ()))
+
+    @property
+    def all_activation_choices(self) -> tuple[float, ...]:
+        """The same of any activation."""
+        return (
+            *self.activation_choices,
+            *(width for each in self.overrides for width in each.activations or ()),
+        )
 
 
 def check_budgets(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> None:

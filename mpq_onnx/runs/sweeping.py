@@ -47,7 +47,7 @@ CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
 SPENT = ("mean_weight_bits", "mean_activation_bits", "mean_energy_per_mac")
 BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
-LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise"})
+LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude"})
 """Options whose value is a list itself: a list of lists runs over several."""
 KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, *option_values.KNOWN})
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.arithmetic.quantization import counted_bits
-from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.allocation import Allocation, NodePrecision
 from mpq_onnx.precision.resources import MEAN
 from mpq_onnx.runs.bench import UNIFORMS
 from mpq_onnx.runs.options import AllocateOptions
@@ -22,6 +22,8 @@ class _Width:
     bits: float
     """As they count."""
     elements: float
+    given: bool
+    """By an override: it has choices of its own."""
 
 
 def unspent_notes(
@@ -32,14 +34,20 @@ def unspent_notes(
 ) -> tuple[str, ...]:
     """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on."""
     nodes = allocation.nodes
+
+    def given(node: NodePrecision, side: str) -> bool:
+        return any(
+            getattr(each, side) and each.matches(node.node, node.op_type) for each in options.overrides
+        )
+
     weights = [
-        _Width(counted_bits(width), node.weight_elements / np.size(node.weight_bits))
+        _Width(counted_bits(width), node.weight_elements / np.size(node.weight_bits), given(node, "weights"))
         for node in nodes
         if node.weight_counted and node.weight_elements and node.weight_bits is not None
         for width in np.atleast_1d(node.weight_bits)
     ]
     activations = [
-        _Width(bits, node.activation_elements)
+        _Width(bits, node.activation_elements, given(node, "activations"))
         for node in nodes
         if node.activation_counted and (bits := node.counted_activation_bits) is not None
     ]
@@ -78,7 +86,7 @@ def _note(
         rooms = budget * elements.max() - amounts
     if budget - spent <= WORTH_SAYING:
         return None
-    steps = np.array([_step(each, choices) for each in bits]) * elements
+    steps = np.array([np.inf if each.given else _step(each.bits, choices) for each in widths]) * elements
     return f"{budget - spent:.2f} of --{name} {budget:g} are left unspent: {_reason(steps, rooms, name, allocation)}"
 
 

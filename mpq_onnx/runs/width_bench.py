@@ -20,6 +20,7 @@ RECORDED_OPTIONS = (
     "weight_scheme", "weight_scales", "activation_scheme", "activation_ranges", "first_last", "embedding_bits", "bias",
     "variance_correction", "equalization", "activation_budget", "labels", "width_choice", "learned_ranges",
     "training_examples", "granularity", "placement", "weight_observer", "rounding", "bias_correction", "seed",
+    "override", "exclude",
 )  # fmt: skip
 """Options of AllocateOptions that an allocation's settings repeat under the same name."""
 

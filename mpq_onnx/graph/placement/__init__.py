@@ -4,13 +4,16 @@ One placement a file; a new one is one file and one line in registries.PLACEMENT
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.overrides import Override
 from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.placement.embeddings import EMBEDDING_BITS, embedding_sites
 from mpq_onnx.graph.placement.first_and_last import fix_first_and_last
 from mpq_onnx.graph.placement.graph_roles import quantized_source
+from mpq_onnx.graph.placement.overrides import apply_overrides
 from mpq_onnx.graph.placement.sites import (
     ActivationSite,
     ProductSite,
@@ -33,6 +36,7 @@ def find_sites(
     embedding_bits: int = EMBEDDING_BITS,
     first_last: str = INCLUDE,
     layouts: Layouts | None = None,
+    overrides: Sequence[Override] = (),
 ) -> Sites:
     """All weight and activation sites of a canonical float model.
 
@@ -43,6 +47,10 @@ def find_sites(
         embedding_bits: width of embedding tables; 0 leaves them float.
         first_last: one of FIRST_LAST.
         layouts: where the examples lie in every tensor, if known.
+        overrides: precision given for some nodes.
+
+    Raises:
+        UsageError: an override that no node is meant by.
     """
     roles = value_roles(model)
     activations = PLACEMENTS[placement](model, shapes, roles)
@@ -65,7 +73,8 @@ def find_sites(
     ]
     found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
-    return fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)
+    fixed = fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)
+    return apply_overrides(model, fixed, overrides) if overrides else fixed
 
 
 __all__ = [

@@ -58,6 +58,8 @@ class WeightSite:
     """In graph order; the site is named after the first."""
     fixed_bits: int | None = None
     """A width that the allocation may not change and that the budget does not count; 0 for float."""
+    choices: tuple[float, ...] | None = None
+    """Widths of its own to choose from, in place of those of all others."""
 
     @property
     def node(self) -> str:
@@ -128,6 +130,8 @@ class ActivationSite:
     """A width that the allocation may not change and that the budget does not count (model inputs)."""
     readers: tuple[str, ...] | None = None
     """The nodes that read the quantized tensor, where some others read it in float; None for all."""
+    choices: tuple[float, ...] | None = None
+    """Widths of its own to choose from, in place of those of all others."""
 
 
 @dataclass(frozen=True)
