@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.listing import models
     from mpq_onnx.runs.options import AllocateOptions
     from mpq_onnx.runs.reporting import ReportResult, report_folder
-    from mpq_onnx.runs.searching import Goal, Interval, SearchResult, search_bits, search_energy
+    from mpq_onnx.runs.searching import Drop, Goal, Interval, SearchResult, search_bits, search_energy
     from mpq_onnx.runs.sweeping import SweepResult, sweep
 
 __version__ = "0.1.0"
@@ -48,6 +48,7 @@ _HOMES = {
     "apply_energy": "runs.applying_energy",
     "EnergyOptions": "runs.energy_options",
     "noise_to_bits": "runs.converting",
+    "Drop": "runs.searching",
     "Goal": "runs.searching",
     "Interval": "runs.searching",
     "SearchResult": "runs.searching",
@@ -81,6 +82,7 @@ __all__ = [
     "Allocation",
     "ApplyEnergyResult",
     "ApplyResult",
+    "Drop",
     "EnergyAllocation",
     "EnergyOptions",
     "EvaluateResult",

@@ -295,6 +295,36 @@ def test_search_for_bits(cnn_file: Path, image_file: Path, tmp_path: Path) -> No
     assert_one_line(run_inside(*command, "--weight-bits", 4, "-o", tmp_path / "no"), 2, "--from")
 
 
+@pytest.mark.parametrize(
+    ("noise", "ends"),
+    [((), (2, 8)), (("--noise", "shot", "--repeats", 2), (1, 1000))],
+)
+def test_search_for_what_may_be_lost(
+    noise: tuple[object, ...], ends: tuple[float, float], cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    """Against the float model's own figure on the test data, which nobody has to know."""
+    command = (
+        "search", cnn_file, "--data", f"npz:{image_file}?count=64", "--test", f"npz:{image_file}", "--max-drop", "top1=0.05",
+        "--from", ends[0], "--to", ends[1], "--tolerance", 0.9, "--method", "uniform", "--rounding", "nearest", *noise,
+    )  # fmt: skip
+    done = run_inside(*command, "-o", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    best = json.loads(done.stdout)["best"]
+    probe = json.loads((tmp_path / "probes" / f"{best['budget']:.6g}" / "probe.json").read_text())
+    assert best["metrics"]["top1"] >= probe["baseline"]["top1"] - 0.05
+    assert (
+        probe["baseline"]["top1"]
+        == json.loads(run_inside("evaluate", cnn_file, "--data", f"npz:{image_file}", "--json").stdout)[
+            "evaluation"
+        ]["metrics"]["top1"]["value"]
+    )
+    same = run_inside("search", cnn_file, "--config", tmp_path / "config.yaml", "-o", tmp_path, "--json")
+    assert same.stdout == done.stdout
+    for wrong in ("top1=5", "log_loss=0.1", "sqnr=3"):
+        refused = run_inside(*command[:6], "--max-drop", wrong, "-o", tmp_path / "no")
+        assert_one_line(refused, 2, "--max-drop")
+
+
 def test_impossible_requests_exit_with_one_line(
     noisy: Path, cnn_file: Path, image_file: Path, encoder_file: Path, tmp_path: Path
 ) -> None:

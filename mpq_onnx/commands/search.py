@@ -31,8 +31,14 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
     "goals",
     type=Gate(),
     multiple=True,
-    required=True,
     help="What is to be reached, such as top1=0.90. Repeatable.",
+)
+@click.option(
+    "--max-drop",
+    "drops",
+    type=Gate(),
+    multiple=True,
+    help="What may be lost against the float (or noise-free) model, such as top1=0.01. Repeatable.",
 )
 @click.option("--from", "low", type=float, help="Smallest budget.  [default: 0.1 with --noise, else 2]")
 @click.option("--to", "high", type=float, help="Largest budget.  [default: 1000 with --noise, else 8]")
@@ -50,6 +56,7 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
 @json_option
 def search(
     goals: tuple[tuple[str, float], ...],
+    drops: tuple[tuple[str, float], ...],
     noise: tuple[str, ...],
     low: float | None,
     high: float | None,
@@ -72,7 +79,10 @@ def search(
     named = ("model", "data", "test", "output", "activation_bits", "validation")
     request = {
         **{name: arguments.pop(name) for name in named},
-        "goals": tuple(mpq_onnx.Goal(metric, least) for metric, least in goals),
+        "goals": (
+            *(mpq_onnx.Goal(metric, least) for metric, least in goals),
+            *(mpq_onnx.Drop(metric, most) for metric, most in drops),
+        ),
         "interval": interval,
     }
     if noise:

@@ -23,7 +23,7 @@ from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, digital_options
 from mpq_onnx.runs.configuration import configuration_text
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.evaluating import evaluate
-from mpq_onnx.runs.gates import check_goal
+from mpq_onnx.runs.gates import SHARES, check_goal
 from mpq_onnx.runs.gates import reached as figures_of
 from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
@@ -47,6 +47,30 @@ class Goal:
 
     def __post_init__(self) -> None:
         check_goal(self.metric, self.least)
+
+    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
+        """Is the value reached?"""
+        return metrics[self.metric] >= self.least
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A metric of which at most so much may be lost, against the baseline: the float model, or the noise-free one."""
+
+    metric: str
+    most: float
+
+    def __post_init__(self) -> None:
+        if self.metric not in SHARES or not 0 <= self.most <= 1:
+            raise UsageError(
+                f"--max-drop {self.metric}={self.most:.12g}: write a share from 0 to 1 of {', '.join(sorted(SHARES))}"
+            )
+
+    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
+        """Is no more lost?"""
+        if self.metric not in baseline:
+            raise DataError(f"--max-drop {self.metric}: the baseline has no such metric here; give --min")
+        return metrics[self.metric] >= baseline[self.metric] - self.most
 
 
 @dataclass(frozen=True)
@@ -94,7 +118,7 @@ def search_energy(
     test: str,
     output: str | os.PathLike[str],
     *,
-    goals: tuple[Goal, ...],
+    goals: tuple[Goal | Drop, ...],
     interval: Interval,
     options: EnergyOptions,
     weight_bits: float | None = None,
@@ -160,7 +184,7 @@ def search_bits(
     test: str,
     output: str | os.PathLike[str],
     *,
-    goals: tuple[Goal, ...],
+    goals: tuple[Goal | Drop, ...],
     interval: Interval,
     options: AllocateOptions,
     activation_bits: float | None = None,
@@ -206,9 +230,11 @@ def search_bits(
     return _bisect(folder, probe, goals, interval)
 
 
-def _check_goals(goals: tuple[Goal, ...]) -> None:
+def _check_goals(goals: tuple[Goal | Drop, ...]) -> None:
     if not goals:
-        raise UsageError("give --min METRIC=VALUE, such as --min top1=0.90: what the search is to reach")
+        raise UsageError(
+            "give --min METRIC=VALUE, such as top1=0.90, or --max-drop top1=0.01: what the search is to keep"
+        )
 
 
 def _prepare(folder: Path, request: str) -> None:
@@ -221,10 +247,13 @@ def _prepare(folder: Path, request: str) -> None:
 
 
 def _write_configuration(
-    folder: Path, goals: tuple[Goal, ...], interval: Interval, options: Mapping[str, Any]
+    folder: Path, goals: tuple[Goal | Drop, ...], interval: Interval, options: Mapping[str, Any]
 ) -> None:
     """What --config of another search takes."""
-    asked = {"min": [f"{goal.metric}={goal.least!r}" for goal in goals]}
+    asked = {
+        "min": [f"{goal.metric}={goal.least!r}" for goal in goals if isinstance(goal, Goal)],
+        "max-drop": [f"{goal.metric}={goal.most!r}" for goal in goals if isinstance(goal, Drop)],
+    }
     ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
     write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
 
@@ -232,7 +261,7 @@ def _write_configuration(
 def _bisect(
     folder: Path,
     probe: Callable[[float, Path], Evaluation],
-    goals: tuple[Goal, ...],
+    goals: tuple[Goal | Drop, ...],
     interval: Interval,
 ) -> SearchResult:
     probes: dict[float, Probe] = {}
@@ -241,18 +270,21 @@ def _bisect(
         place = folder / PROBES_FOLDER / f"{budget:.6g}"
         kept = place / "probe.json"
         if kept.is_file():
-            metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
+            found = json.loads(kept.read_text(encoding="utf-8"))
+            metrics, baseline = found["metrics"], found.get("baseline", {})
         else:
             begin(f"probe at a budget of {budget:g}")
             place.mkdir(parents=True, exist_ok=True)
-            found = probe(budget, place)
-            wanted = {*found.metrics, *(goal.metric for goal in goals)}
-            metrics = {name: each.value for name, each in figures_of(found).items() if name in wanted}
-            write_text(kept, json.dumps({"budget": budget, "metrics": metrics}) + "\n")
+            measured = probe(budget, place)
+            wanted = {*measured.metrics, *(goal.metric for goal in goals)}
+            metrics = {name: each.value for name, each in figures_of(measured).items() if name in wanted}
+            compared = measured.comparison.metrics if measured.comparison is not None else {}
+            baseline = {name: each.value for name, each in compared.items()}
+            write_text(kept, json.dumps({"budget": budget, "metrics": metrics, "baseline": baseline}) + "\n")
         for goal in goals:
             if goal.metric not in metrics:
-                raise DataError(f"--min {goal.metric}: not measured here; there is {', '.join(metrics)}")
-        reached = all(metrics[goal.metric] >= goal.least for goal in goals)
+                raise DataError(f"{goal.metric}: not measured here; there is {', '.join(metrics)}")
+        reached = all(goal.is_reached(metrics, baseline) for goal in goals)
         probes[budget] = Probe(budget, metrics, reached)
         return reached
 
