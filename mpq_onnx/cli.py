@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"mpq-onnx: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("mpq-onnx: interrupted; nothing that existed was changed", err=True)
+        given = sys.argv[1:] if arguments is None else arguments
+        goes_on = "; the same with --resume goes on" if "allocate" in given[:1] else ""
+        click.echo(f"mpq-onnx: interrupted; nothing that existed was changed{goes_on}", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -14,7 +14,7 @@ from test_cli import COMMAND, FAST, assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.report.pareto import mark_pareto
-from mpq_onnx.runs.sweeping import RUN_FILE, runs_of
+from mpq_onnx.runs.sweep_plan import RUN_FILE, runs_of
 
 
 def configuration(image_file: Path, **options) -> dict:

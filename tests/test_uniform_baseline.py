@@ -20,7 +20,7 @@ from mpq_onnx.precision.energies import EnergyProblem
 from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.registries import ENERGY_LEVELS, METHODS
 from mpq_onnx.runs.keeping import best_of
-from mpq_onnx.runs.sweeping import runs_of
+from mpq_onnx.runs.sweep_plan import runs_of
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.tally import Comparison
 

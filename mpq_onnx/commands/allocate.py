@@ -15,6 +15,7 @@ from mpq_onnx.commands.shared_options import (
 )
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
+from mpq_onnx.runs.options import check_budgets
 
 
 @click.command(cls=HeadedCommand)
@@ -82,6 +83,8 @@ def _allocate_bits(
 ) -> None:
     from mpq_onnx.report.tables import bits_text, node_table, result_table
 
+    request = bits_request(options)  # before anything heavy is loaded
+    check_budgets(weight_bits, activation_bits, request)
     result = mpq_onnx.allocate(
         model,
         data,
@@ -92,7 +95,7 @@ def _allocate_bits(
         validation=validation,
         keep_candidates=keep_candidates,
         resume=resume,
-        options=bits_request(options),
+        options=request,
     )
     if as_json:
         print_json(result)

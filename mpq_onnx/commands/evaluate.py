@@ -49,7 +49,14 @@ def evaluate(
     **options: Any,
 ) -> None:
     """Measure MODEL, float, quantized or noisy, on data."""
-    from mpq_onnx.report.tables import bits_text, energy_text, ratio_table, result_table, spread_text
+    from mpq_onnx.report.tables import (
+        FLOAT_BASELINE,
+        bits_text,
+        energy_text,
+        ratio_table,
+        result_table,
+        spread_text,
+    )
     from mpq_onnx.runs.gates import judged
 
     result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
@@ -57,7 +64,8 @@ def evaluate(
     if as_json:
         print_json({**fields(result), "gates": verdicts})
     else:
-        click.echo(result_table({Path(model).name: (result.widths, result.evaluation)}))
+        rows = {Path(model).name: (result.widths, result.evaluation)}
+        click.echo(result_table(rows, result.baseline or FLOAT_BASELINE))
         print_parts(result.evaluation)
         print_notes(result.notes)
         labels = {

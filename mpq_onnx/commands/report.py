@@ -22,6 +22,8 @@ def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(result)
         return
-    click.echo(f"{result.path}: {result.bytes:,} bytes, {result.runs} runs")
+    click.echo(
+        f"{result.path}: {result.bytes:,} bytes, {result.runs} {'run' if result.runs == 1 else 'runs'}"
+    )
     for path in result.figures:
         click.echo(path)

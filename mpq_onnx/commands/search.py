@@ -71,6 +71,10 @@ def search(
     """
     from mpq_onnx.report.tables import probe_table
 
+    if noise:
+        energies, digital = noisy_requests({**arguments, "noise": noise, "per_channel": per_channel})
+    else:
+        widths = bits_request({**arguments, "per_channel": per_channel})
     ends = (0.1, 1000.0) if noise else (2.0, 8.0)
     interval = mpq_onnx.Interval(
         ends[0] if low is None else low, ends[1] if high is None else high, tolerance
@@ -88,14 +92,11 @@ def search(
     if noise:
         if calibration is not None:
             raise UsageError("--calibration is for bits alone; leave it out with --noise")
-        energies, digital = noisy_requests({**arguments, "noise": noise, "per_channel": per_channel})
         result = mpq_onnx.search_energy(**request, options=energies, weight_bits=weight_bits, digital=digital)
     else:
         if weight_bits is not None:
             raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
-        if per_channel:
-            raise UsageError("--per-channel goes with --noise; for widths give --granularity channel")
-        result = mpq_onnx.search_bits(**request, options=bits_request(arguments), calibration=calibration)
+        result = mpq_onnx.search_bits(**request, options=widths, calibration=calibration)
     if as_json:
         print_json(result)
     else:

@@ -23,15 +23,18 @@ def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> Non
     """
     from mpq_onnx.report.tables import sweep_table
     from mpq_onnx.runs.configuration import read_configuration
+    from mpq_onnx.runs.sweep_plan import runs_of
 
-    result = mpq_onnx.sweep(model, read_configuration(config), output, jobs=jobs)
+    configuration = read_configuration(config)
+    for _ in runs_of(configuration):  # refused before anything heavy is loaded
+        pass
+    result = mpq_onnx.sweep(model, configuration, output, jobs=jobs)
     if as_json:
         print_json(result)
     else:
         click.echo(sweep_table(result.rows))
-        click.echo(
-            f"\n{len(result.rows)} runs in {output}/results.csv and results.jsonl; * is on the Pareto front"
-        )
+        counted = "1 run" if len(result.rows) == 1 else f"{len(result.rows)} runs"
+        click.echo(f"\n{counted} in {output}/results.csv and results.jsonl; * is on the Pareto front")
     if result.failed:
         click.echo(f"mpq-onnx: {result.failed} runs failed; results.csv says why", err=True)
         sys.exit(GATE_FAILED)

@@ -29,7 +29,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         else:
             raise DataError(
                 f"{spec.text}: the file has {', '.join(arrays) or 'no arrays'}, the model wants"
-                f" {', '.join(wanted.name for wanted in inputs)}"
+                f" {', '.join(wanted.name for wanted in inputs)} (and labels under the name labels, where there are some)"
             )
     shared = [
         wanted.name

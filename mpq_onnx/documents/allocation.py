@@ -85,6 +85,16 @@ class NodePrecision(Entry):
         """Of the node, its weight and its output."""
         return ("node", self.node), ("weight", self.weight), ("output", self.activation)
 
+    def misplaced(self) -> str | None:
+        """A width of a weight or an output that is none of the node's."""
+        for what, name, bits in (
+            ("weight", self.weight, self.weight_bits),
+            ("activation", self.activation, self.activation_bits),
+        ):
+            if name is None and bits is not None:
+                return f"{what}_bits is given, and the entry has no {what}; give it to the entry that has"
+        return None
+
     @property
     def owns_weight(self) -> bool:
         """The entry that the width of a weight is taken from, if several nodes share it."""

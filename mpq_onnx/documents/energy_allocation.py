@@ -24,6 +24,7 @@ from mpq_onnx.documents.constraints import (
 )
 from mpq_onnx.documents.document import FileKind
 from mpq_onnx.documents.precision_document import Entry, Owned, PrecisionDocument
+from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.registries import COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
@@ -121,6 +122,16 @@ class EnergyAllocation(PrecisionDocument):
             "unit": self.unit,
             "macs": self.macs,
         }
+
+    def _check_entries(self, sites: tuple[MacSite, ...]) -> None:
+        super()._check_entries(sites)
+        allowed = ENERGY_LEVELS[self.settings.energy_levels]
+        for node in self.nodes:
+            if not allowed.allows(np.atleast_1d(node.energy_per_mac)):
+                raise AllocationError(
+                    f"{node.title}: energy_per_mac {node.energy_per_mac} is none of energy_levels"
+                    f" {self.settings.energy_levels}"
+                )
 
     def entries_of(self, sites: tuple[MacSite, ...]) -> list[Owned]:
         """All of energy 1."""

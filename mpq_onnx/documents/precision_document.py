@@ -48,6 +48,10 @@ class Entry(Part):
         first, *others = (f"{kind} {name}" for kind, name in self.names if name)
         return f"{first} with {' and '.join(others)}" if others else first
 
+    def misplaced(self) -> str | None:
+        """What the entry says of something that it has not."""
+        return None
+
     def differing_fact(self, other: "Entry") -> str | None:
         """The first of FACTS that two entries do not share."""
         return next((name for name in self.FACTS if getattr(self, name) != getattr(other, name)), None)
@@ -123,8 +127,17 @@ class PrecisionDocument(Document):
         """Put it into a model's metadata."""
         properties[self.METADATA] = json.dumps(self.document())
 
-    def check_against(self, sites: Any) -> None:
-        """Raise AllocationError unless it has the entries of the model that `sites` came from, each once."""
+    def check_against(self, sites: Any, where: str = "") -> None:
+        """Raise AllocationError unless it has the entries of the model that `sites` came from, each once.
+
+        Args: where: names the document's file in errors.
+        """
+        try:
+            self._check_entries(sites)
+        except AllocationError as error:
+            raise AllocationError(f"{where}: {error}" if where else str(error)) from None
+
+    def _check_entries(self, sites: Any) -> None:
         owned = self.entries_of(sites)
         left: dict[Names, list[Owned]] = {}
         for own, channels in owned:
@@ -166,6 +179,9 @@ def _take(entry: Entry, left: list[Owned]) -> None:
             f"{entry.title}: {fact} is {getattr(entry, fact)} in the allocation and {getattr(own, fact)} in the model; only"
             " widths and ranges may be edited"
         )
+    misplaced = entry.misplaced()
+    if misplaced is not None:
+        raise AllocationError(f"{entry.title}: {misplaced}")
     field, called = entry.BY_CHANNEL
     values = getattr(entry, field)
     if isinstance(values, tuple) and len(values) not in (

@@ -111,8 +111,18 @@ class MeanWidths(Protocol):
     def mean_activation_bits(self) -> float | None: ...
 
 
-def result_table(rows: Mapping[str, tuple[MeanWidths | None, Evaluation]]) -> str:
-    """A line a model: mean widths and what it reaches; the float baseline's own line comes first where it was measured."""
+FLOAT_BASELINE = ("float", "32", "32")
+
+
+def result_table(
+    rows: Mapping[str, tuple[MeanWidths | None, Evaluation]],
+    baseline: tuple[str, str, str] = FLOAT_BASELINE,
+) -> str:
+    """A line a model: mean widths and what it reaches; the baseline's own line comes first where it was measured.
+
+    Args:
+        baseline: its name, weight and activation bits.
+    """
     lines: list[list[str]] = []
     names = _names(evaluation for _, evaluation in rows.values())
     for name, (allocation, evaluation) in rows.items():
@@ -120,9 +130,7 @@ def result_table(rows: Mapping[str, tuple[MeanWidths | None, Evaluation]]) -> st
         if comparison is not None and comparison.metrics and not lines:
             lines.append(
                 [
-                    "float",
-                    "32",
-                    "32",
+                    *baseline,
                     *(_metric(key, comparison.metrics.get(key)) for key in names),
                     *[MISSING] * 3,
                 ]

@@ -15,7 +15,6 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
-from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
@@ -38,6 +37,7 @@ from mpq_onnx.runs.preparation import (
     CalibrationRules,
     FloatModel,
     check_covers,
+    check_measured_as,
     equalized,
     load_float_model,
     measure_calibration,
@@ -199,8 +199,8 @@ def allocate(
         kept.allocation.save(written.results / ALLOCATION_FILE)
         calibrated.save(written.results / CALIBRATION_FILE)
         asked = {
-            "model": str(model), "data": data, "validation": validation,
-            "weight_bits": weight_bits, "activation_bits": activation_bits,
+            "model": str(model), "data": data, "validation": validation, "weight_bits": weight_bits,
+            "activation_bits": activation_bits, "calibration": None if calibration is None else str(calibration),
         }  # fmt: skip
         written.write_configuration({**asked, **dataclasses.asdict(options)})
         for each in choice.measured if keep_candidates else ():
@@ -266,14 +266,10 @@ def _calibration(
     saved = progress / CALIBRATION_FILE
     if given is not None:
         found = read_calibration(given, float_model)
-        for name, was, wanted in (
-            ("activation-scheme", found.scheme, options.activation_scheme),
-            ("equalization", found.equalization, options.equalization),
-        ):
-            if was != wanted:
-                raise UsageError(
-                    f"{given}: was measured with --{name} {was}, not {wanted}; calibrate with it"
-                )
+        check_measured_as(
+            found, str(given), observer=options.observer, scheme=options.activation_scheme,
+            equalization=options.equalization,
+        )  # fmt: skip
         return found
     if not saved.is_file():
         rules = CalibrationRules(

@@ -22,6 +22,7 @@ from mpq_onnx.runs.preparation import (
     CalibrationRules,
     check_covers,
     check_fingerprint,
+    check_measured_as,
     equalized,
     load_float_model,
     measure_calibration,
@@ -84,6 +85,10 @@ def apply(
     beside = Path(allocation).parent / CALIBRATION_FILE
     if calibration is not None or beside.is_file():
         measured = read_calibration(calibration or beside, float_model)
+        check_measured_as(
+            measured, str(calibration or beside), observer=settings.activation_observer,
+            scheme=settings.activation_scheme, equalization=settings.equalization,
+        )  # fmt: skip
     elif dataset is not None:
         rules = CalibrationRules(
             settings.activation_observer,
@@ -105,7 +110,7 @@ def apply(
         layouts,
         read_overrides(settings.override, settings.exclude),
     )
-    wanted.check_against(sites)
+    wanted.check_against(sites, str(allocation))
     check_covers(measured, sites, str(calibration or beside))
     mirror = build_mirror(scaled, float_model.path)
     mirror.module.requires_grad_(False).to(torch_device(device))
@@ -119,7 +124,18 @@ def apply(
     embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
-    return ApplyResult(str(output), size, storage, wanted, check, check_notes(check))
+    notes = (*check_notes(check), *_examples_notes(settings, training))
+    return ApplyResult(str(output), size, storage, wanted, check, notes)
+
+
+def _examples_notes(settings: Settings, training: TrainingData | None) -> tuple[str, ...]:
+    """Why the numbers may not be those of the file that allocate wrote."""
+    if training is None or not (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
+        return ()
+    return (
+        f"weights are rounded and biases corrected on up to {len(training)} examples of --data: as in allocate's own file where"
+        " it saw the same (three quarters of its --data, where there was no --validation)",
+    )
 
 
 def _check_needs_no_data(settings: Settings, where: str) -> None:

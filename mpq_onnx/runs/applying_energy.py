@@ -2,9 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
+from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import write_card
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
 from mpq_onnx.runs.preparation import check_fingerprint
@@ -40,10 +44,17 @@ def apply_energy(
     """
     wanted = EnergyAllocation.load(allocation)
     base = load_noise_free(model)
-    check_fingerprint(wanted.model, base, str(allocation))
+    try:
+        check_fingerprint(wanted.model, base, str(allocation))
+    except AllocationError as error:
+        raise AllocationError(
+            f"{error}; one that was made with --weight-bits or --activation-bits belongs to digital/model.onnx beside it"
+        ) from None
     settings = wanted.settings
     options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
     sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)
-    wanted.check_against(sites)
-    size = save_model(write_noisy_graph(base.model, sites, wanted), output)
+    wanted.check_against(sites, str(allocation))
+    graph = write_noisy_graph(base.model, sites, wanted)
+    size = save_model(graph, output)
+    write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
     return ApplyEnergyResult(str(output), size, wanted)

@@ -2,8 +2,9 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
@@ -15,6 +16,7 @@ from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
@@ -44,6 +46,8 @@ class EvaluateResult:
     """From the metadata of a noisy file."""
     ratios: Ratios | None = None
     """Signal to noise of every noisy node, where asked for."""
+    baseline: tuple[str, str, str] | None = None
+    """Name, weight and activation bits of the file that was compared with; None without one, or where it is float."""
     notes: tuple[str, ...] = ()
     """What a reader of the figures should know."""
 
@@ -114,7 +118,28 @@ def evaluate(
         stored=stored,
         energy=EnergyAllocation.embedded(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
-        notes=(*label_notes(dataset, loaded), *output_notes(found)),
+        baseline=None if baseline is None else _described(baseline),
+        notes=(*label_notes(dataset, loaded), *output_notes(found), *_unmeasured(found, dataset)),
+    )
+
+
+def _described(path: str | os.PathLike[str]) -> tuple[str, str, str] | None:
+    """Of a quantized file: its name and mean widths as its allocation or its types have them."""
+    model = load_model(path)
+    allocation = Allocation.embedded(model.metadata_props, str(path))
+    widths = allocation or stored_bits_of(graph_facts(without_noise(model)))
+    if widths.mean_weight_bits is None and widths.mean_activation_bits is None:
+        return None
+    return Path(path).name, bits_text(widths.mean_weight_bits), bits_text(widths.mean_activation_bits)
+
+
+def _unmeasured(found: Evaluation, dataset: Dataset) -> tuple[str, ...]:
+    """A line where there are labels, and nothing could be measured by them."""
+    if found.metrics or not dataset.has_labels:
+        return ()
+    task = f" of task {dataset.task}" if dataset.task else ""
+    return (
+        f"nothing is measured by the labels: the outputs are no answers{task}; see --task and docs/models.md",
     )
 
 

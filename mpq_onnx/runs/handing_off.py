@@ -123,8 +123,20 @@ def handoff(
         }
         result = HandoffResult(str(folder), to, files, len(golden.inputs), difference, tuple(notes))
         write_text(work / MANIFEST_FILE, json.dumps(_manifest(result, Path(model)), indent=1) + "\n")
+        earlier = _files_of(folder / MANIFEST_FILE)
         publish(work, folder)
+        for name in earlier - files.keys():
+            (folder / name).unlink(missing_ok=True)
     return result
+
+
+def _files_of(manifest: Path) -> set[str]:
+    """What an earlier hand-off into the folder wrote, which a reader would take for a part of this one."""
+    try:
+        names = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        return {str(name) for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
 
 
 def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:

@@ -11,7 +11,7 @@ from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.equalization import DEPTHWISE, Factors
-from mpq_onnx.errors import AllocationError, DataError, check_choice
+from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.graph.model_file import clone, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -127,6 +127,21 @@ def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:
     scaled = clone(model)
     ScaleChannelsPass(factors, shapes)(scaled)
     return scaled
+
+
+def check_measured_as(
+    calibration: Calibration, where: str, *, observer: str, scheme: str, equalization: str
+) -> None:
+    """Raise UsageError unless a calibration was measured as it is wanted."""
+    for name, was, wanted in (
+        ("observer", calibration.observer, observer),
+        ("activation-scheme", calibration.scheme, scheme),
+        ("equalization", calibration.equalization, equalization),
+    ):
+        if was != wanted:
+            raise UsageError(
+                f"{where}: was measured with {name} {was}, and {wanted} is wanted; calibrate with that, or take {name} {was}"
+            )
 
 
 def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> Calibration:

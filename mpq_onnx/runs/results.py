@@ -1,5 +1,6 @@
 """What every allocation leaves in its folder: the file with where it comes from, its card, the document, the configuration."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ RESULT_FILE = "result.json"
 CONFIGURATION_FILE = "config.yaml"
 CALIBRATION_FILE = "calibration.json"
 CANDIDATES_FOLDER = "candidates"
+OF_ONE_RESULT = (ALLOCATION_FILE, ENERGY_FILE, CALIBRATION_FILE, LOG_FILE)
+"""Files that not every result has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,4 +109,19 @@ class ResultFolder:
         if log.is_file():
             log.replace(self.results / LOG_FILE)
         write_text(self.results / RESULT_FILE, to_json(result) + "\n")
+        written = {path.relative_to(self.results) for path in self.results.rglob("*") if path.is_file()}
         publish(self.results, self.folder)
+        self._remove_earlier(written)
+
+    def _remove_earlier(self, written: set[Path]) -> None:
+        """Take away what an earlier result left that this one has not: a reader would mix the two."""
+        candidates = self.folder / CANDIDATES_FOLDER
+        earlier = [
+            *(Path(name) for name in OF_ONE_RESULT),
+            *(Path(CANDIDATES_FOLDER, path.name) for path in candidates.glob("*")),
+        ]
+        for path in earlier:
+            if path not in written:
+                (self.folder / path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            candidates.rmdir()  # only if it is empty

@@ -11,6 +11,7 @@ from mpq_onnx.datasets.sampling import drawn, split
 from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.model_file import DATA_SUFFIX, remove_stale_data
+from mpq_onnx.progress import begin
 from mpq_onnx.runs.requests import state_request
 
 PROGRESS_FOLDER = ".progress"
@@ -46,6 +47,8 @@ def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
     """
     progress = folder / PROGRESS_FOLDER
     stated = progress / "request.json"
+    if resume and not stated.is_file():
+        begin(f"nothing to go on with in {folder}: starting anew")
     if resume:
         state_request(
             stated,

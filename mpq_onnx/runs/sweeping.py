@@ -8,7 +8,6 @@ A run writes its folder and, last of all, sweep.json in it; a sweep that is star
 import csv
 import functools
 import io
-import itertools
 import json
 import math
 import multiprocessing
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.precision.shared_work import SharedWork
@@ -27,38 +27,21 @@ from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import metric_columns
-from mpq_onnx.runs import option_values
 from mpq_onnx.runs.allocating import allocate
-from mpq_onnx.runs.allocating_energy import allocate_energy
+from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, allocate_energy
 from mpq_onnx.runs.bench import CandidateResult
-from mpq_onnx.runs.configuration import check_names
-from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
-from mpq_onnx.runs.options import check_budgets
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.requests import contents_of, request_text, state_request
+from mpq_onnx.runs.results import ALLOCATION_FILE
+from mpq_onnx.runs.sweep_plan import DATA_OPTIONS, Run, runs_of
 
 RUNS_FOLDER = "runs"
 RUN_FILE = "sweep.json"
 RESULT_FILES = ("results.jsonl", "results.csv")
 REQUEST_FILE = "sweep-request.json"
-CASES = "cases"
-DATA_OPTIONS = ("data", "validation", "test")
 SPENT = ("mean_weight_bits", "mean_activation_bits", "mean_energy_per_mac")
-BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
-LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude"})
-"""Options whose value is a list itself: a list of lists runs over several."""
-KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, *option_values.KNOWN})
-
-
-@dataclass(frozen=True)
-class Run:
-    """One allocation."""
-
-    name: str
-    options: Mapping[str, Any]
-    """All that the configuration says, one value an option."""
 
 
 @dataclass(frozen=True)
@@ -109,59 +92,6 @@ def sweep(
         _write_results(runs, folder)
     rows = _write_results(runs, folder)
     return SweepResult(str(folder), tuple(rows), sum("error" in row for row in rows))
-
-
-def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
-    """Every combination, checked.
-
-    Raises:
-        UsageError: see sweep.
-    """
-    cases = configuration.get(CASES, [{}])
-    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
-        raise UsageError("cases: write a list of tables of options")
-    base = {name: value for name, value in configuration.items() if name != CASES}
-    seen = set()
-    number = 0
-    for case in cases:
-        merged = {**base, **{name.replace("-", "_"): value for name, value in case.items()}}
-        check_names(merged, KNOWN, "the sweep's configuration")
-        if "data" not in merged:
-            raise UsageError("the sweep's configuration: give data, a data spec such as npz:train.npz")
-        for values in itertools.product(*(_values(name, value) for name, value in merged.items())):
-            options = dict(zip(merged, values, strict=True))
-            key = json.dumps(options, sort_keys=True)
-            if key in seen:
-                continue
-            seen.add(key)
-            number += 1
-            _check(options)
-            yield Run(f"{number:04d}", options)
-
-
-def _values(name: str, value: Any) -> list[Any]:
-    """What an option runs over."""
-    nested = isinstance(value, list) and (name not in LISTS or any(isinstance(each, list) for each in value))
-    if nested and not value:
-        raise UsageError(f"{name.replace('_', '-')}: an empty list leaves nothing to run")
-    return value if nested else [value]
-
-
-def _check(options: Mapping[str, Any]) -> None:
-    """Raise UsageError for values that allocate would refuse."""
-    budgets = options.get("weight_bits"), options.get("activation_bits")
-    try:
-        if not options.get("noise"):
-            check_budgets(*budgets, bits_request(options))
-            return
-        if "energy_per_mac" not in options:
-            raise UsageError("noise: give energy-per-mac, the mean that may be spent")
-        energies, widths = noisy_requests(options)
-        check_energy_budget(options["energy_per_mac"], energies)
-        if any(budget is not None for budget in budgets):
-            check_budgets(*budgets, widths)
-    except TypeError as error:  # a value of another type than the option's
-        raise UsageError(f"the sweep's configuration: {error}, in {json.dumps(dict(options))}") from error
 
 
 def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[dict[str, Any]]:
@@ -262,8 +192,12 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path, shared: Sha
         validation=options.get("validation"),
         shared=shared,
     )
+    digital = place / DIGITAL_FOLDER / ALLOCATION_FILE
+    below = Allocation.load(digital) if digital.is_file() else None
     return {
         "kept": result.chosen.name,
+        "mean_weight_bits": None if below is None else below.mean_weight_bits,
+        "mean_activation_bits": None if below is None else below.mean_activation_bits,
         "mean_energy_per_mac": result.chosen.allocation.mean_energy_per_mac,
         "unit": result.chosen.allocation.unit,
         "loses_to_uniform": result.loses_to_uniform,

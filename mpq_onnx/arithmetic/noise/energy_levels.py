@@ -25,6 +25,10 @@ class EnergyLevels:
         """ln of the allowed energy nearest to exp(log_energy), gradients straight through (torch)."""
         return log_energy
 
+    def allows(self, energies: np.ndarray) -> bool:
+        """May all of them be had?"""
+        return bool((energies > 0).all())
+
     def fit(self, wanted: np.ndarray, sizes: np.ndarray, total: float) -> np.ndarray:
         """Allowed energies close to `wanted` with sum(sizes * energies) <= total (up to float rounding).
 
@@ -46,6 +50,9 @@ class Repeats(EnergyLevels):
     def nearest(self, log_energy: Any) -> Any:
         rounded = log_energy.detach().exp().round().clamp(min=self.smallest).log()
         return log_energy + (rounded - log_energy.detach())
+
+    def allows(self, energies: np.ndarray) -> bool:
+        return bool((energies >= self.smallest).all() and (energies == np.rint(energies)).all())
 
     def fit(self, wanted: np.ndarray, sizes: np.ndarray, total: float) -> np.ndarray:
         """The whole numbers that minimise sum(costs / E), for the costs whose minimum over the reals `wanted` is.

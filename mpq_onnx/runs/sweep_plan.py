@@ -1,0 +1,83 @@
+"""Which runs a sweep's configuration asks for: every combination of its lists, checked before anything heavy is loaded."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mpq_onnx.errors import UsageError
+from mpq_onnx.runs import option_values
+from mpq_onnx.runs.configuration import check_names
+from mpq_onnx.runs.energy_options import check_energy_budget
+from mpq_onnx.runs.option_values import bits_request, noisy_requests
+from mpq_onnx.runs.options import check_budgets
+
+CASES = "cases"
+DATA_OPTIONS = ("data", "validation", "test")
+BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
+LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude"})
+"""Options whose value is a list itself: a list of lists runs over several."""
+KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, *option_values.KNOWN})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One allocation."""
+
+    name: str
+    options: Mapping[str, Any]
+    """All that the configuration says, one value an option."""
+
+
+def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
+    """Every combination, checked.
+
+    Raises:
+        UsageError: see sweep.
+    """
+    cases = configuration.get(CASES, [{}])
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+        raise UsageError("cases: write a list of tables of options")
+    base = {name: value for name, value in configuration.items() if name != CASES}
+    seen = set()
+    number = 0
+    for case in cases:
+        merged = {**base, **{name.replace("-", "_"): value for name, value in case.items()}}
+        check_names(merged, KNOWN, "the sweep's configuration")
+        if "data" not in merged:
+            raise UsageError("the sweep's configuration: give data, a data spec such as npz:train.npz")
+        for values in itertools.product(*(_values(name, value) for name, value in merged.items())):
+            options = dict(zip(merged, values, strict=True))
+            key = json.dumps(options, sort_keys=True)
+            if key in seen:
+                continue
+            seen.add(key)
+            number += 1
+            _check(options)
+            yield Run(f"{number:04d}", options)
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """What an option runs over."""
+    nested = isinstance(value, list) and (name not in LISTS or any(isinstance(each, list) for each in value))
+    if nested and not value:
+        raise UsageError(f"{name.replace('_', '-')}: an empty list leaves nothing to run")
+    return value if nested else [value]
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for values that allocate would refuse."""
+    budgets = options.get("weight_bits"), options.get("activation_bits")
+    try:
+        if not options.get("noise"):
+            check_budgets(*budgets, bits_request(options))
+            return
+        if "energy_per_mac" not in options:
+            raise UsageError("noise: give energy-per-mac, the mean that may be spent")
+        energies, widths = noisy_requests(options)
+        check_energy_budget(options["energy_per_mac"], energies)
+        if any(budget is not None for budget in budgets):
+            check_budgets(*budgets, widths)
+    except TypeError as error:  # a value of another type than the option's
+        raise UsageError(f"the sweep's configuration: {error}, in {json.dumps(dict(options))}") from error
