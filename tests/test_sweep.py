@@ -14,7 +14,8 @@ from test_cli import COMMAND, FAST, assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.report.pareto import mark_pareto
-from mpq_onnx.runs.sweep_plan import RUN_FILE, runs_of
+from mpq_onnx.runs.sweep_plan import runs_of
+from mpq_onnx.runs.sweeping import RUN_FILE
 
 
 def configuration(image_file: Path, **options) -> dict:
