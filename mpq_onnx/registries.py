@@ -84,6 +84,8 @@ ENERGY_LEVELS: Registry = Registry(
 )
 """Which energies an accelerator can give a MAC."""
 
+SMALLEST_ENERGY, LARGEST_ENERGY = 1e-30, 1e30
+"""Per MAC: files hold energies as float32."""
 DEVICES = ("auto", "cpu", "cuda")
 """Where networks are computed."""
 LAYER, CHANNEL = "layer", "channel"

@@ -270,9 +270,9 @@ def test_json_and_csv_say_the_same_and_fit_the_schema(
     quantized: Callable[[str], Path], image_file: Path, tmp_path: Path
 ) -> None:
     file = quantized("channels")
-    hand(file, "json", tmp_path, image_file)
-    hand(file, "csv", tmp_path, image_file)
-    document = json.loads((tmp_path / "layers.json").read_text())
+    hand(file, "json", tmp_path / "json", image_file)
+    hand(file, "csv", tmp_path / "csv", image_file)
+    document = json.loads((tmp_path / "json" / "layers.json").read_text())
     jsonschema.validate(document, LayerTable.json_schema())
     for row in document["layers"]:
         bits, input_bits = allocated_widths(file)[row["name"]]
@@ -282,7 +282,7 @@ def test_json_and_csv_say_the_same_and_fit_the_schema(
     assert document["macs"] == sum(
         node.macs for node in mpq_onnx.load_allocation(file.parent / "allocation.json").nodes
     )
-    with (tmp_path / "layers.csv").open() as lines:
+    with (tmp_path / "csv" / "layers.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     for row, wanted in zip(rows, document["layers"], strict=True):
         for name, value in wanted.items():

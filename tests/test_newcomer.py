@@ -141,3 +141,84 @@ def test_a_sweep_shows_the_widths_below_energies(cnn_file: Path, data: str, tmp_
     assert (
         row["mean_weight_bits"] <= 6 and row["mean_activation_bits"] <= 8 and row["mean_energy_per_mac"] == 50
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bias-correction: 2", "2 is neither true nor false"),
+        ("seed: 1.5", "1.5 is no whole number"),
+        ("steps: 10.7", "10.7 is no whole number"),
+        ("steps: true", "True is no number"),
+        ("embedding-bits: 7.6", "no whole number"),
+        ("bit-choices: [2, x]", "'x' is no number"),
+        ("seed: -1", "seed -1: must be at least 0"),
+        ("seed: 99999999999999999999", "must be at most"),
+    ],
+)
+def test_a_configuration_is_taken_as_it_says_or_not_at_all(
+    line: str, said: str, cnn_file: Path, data: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"weight-bits: 3\ndata: {data}\n{line}\n")
+    done = run_inside("allocate", cnn_file, "--config", tmp_path / "c.yaml", "-o", tmp_path / "out")
+    assert_one_line(done, 2, said)
+
+
+def test_one_width_is_a_choice_too(cnn_file: Path, data: str, tmp_path: Path) -> None:
+    text = (
+        f"weight-bits: 4\ndata: {data}\nbit-choices: 3\nmethod: uniform\nrounding: nearest\nfirst-last: 8\n"
+    )
+    (tmp_path / "c.yaml").write_text(text)
+    run("allocate", cnn_file, "--config", tmp_path / "c.yaml", "-o", tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "allocation.json").read_text())
+    assert {entry["weight_bits"] for entry in document["nodes"] if entry["weight"]} == {3, 8}
+
+
+@pytest.mark.parametrize("arguments", [("--seed", -1), ("--seed", 2**40)])
+@pytest.mark.parametrize("command", ["allocate", "calibrate", "evaluate"])
+def test_seeds_out_of_range(
+    command: str, arguments: tuple[object, ...], cnn_file: Path, data: str, tmp_path: Path
+) -> None:
+    more = () if command == "evaluate" else ("-o", tmp_path / "out")
+    bits = ("--weight-bits", 3) if command == "allocate" else ()
+    assert_one_line(run_inside(command, cnn_file, "--data", data, *more, *bits, *arguments), 2, "seed")
+
+
+def test_energies_and_ranges_that_noise_cannot_have(cnn_file: Path, data: str, tmp_path: Path) -> None:
+    command = ("allocate", cnn_file, "--data", data, "--noise", "shot", "-o", tmp_path / "out")
+    for energy in ("1e-300", "1e39", "nan"):
+        assert_one_line(run_inside(*command, "--energy-per-mac", energy), 2, "--energy-per-mac")
+    dynamic = run_inside(*command, "--energy-per-mac", 5, *BITS, "--activation-ranges", "dynamic")
+    assert_one_line(dynamic, 2, "activation-ranges dynamic")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("fact", "value"), [("macs", 7_000_000), ("fan_in", 900), ("op_type", "Einsum")])
+def test_facts_of_energies_are_the_models(
+    fact: str, value: object, cnn_file: Path, data: str, tmp_path: Path
+) -> None:
+    noise = ("--noise", "shot", "--energy-per-mac", 50, "--method", "uniform", "--repeats", 1)
+    run("allocate", cnn_file, "--data", data, *noise, "-o", tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "energy.json").read_text())
+    document["nodes"][0][fact] = value
+    (tmp_path / "e.json").write_text(json.dumps(document))
+    edited = run_inside("apply", cnn_file, tmp_path / "e.json", "-o", tmp_path / "no.onnx")
+    assert_one_line(edited, 3, f"{fact} is {value} in the allocation", "only energies may be edited")
+
+
+def test_a_whole_budget_is_the_same_budget_everywhere(cnn_file: Path, data: str, tmp_path: Path) -> None:
+    import mpq_onnx
+
+    mpq_onnx.sweep(
+        cnn_file,
+        {
+            "data": data, "method": "uniform", "rounding": "nearest", "repeats": 1,
+            "cases": [{"noise": "shot", "energy_per_mac": 4}, {"weight_bits": 6, "bias_correction": False}],
+        },
+        tmp_path / "sweep",
+    )  # fmt: skip
+    for name, files in (("0001", ["energy.json", "model.onnx"]), ("0002", ["allocation.json", "model.onnx"])):
+        swept = tmp_path / "sweep" / "runs" / name
+        run("allocate", cnn_file, "--config", swept / "config.yaml", "-o", tmp_path / name)
+        for file in [*files, "config.yaml", "card.json"]:
+            assert (tmp_path / name / file).read_bytes() == (swept / file).read_bytes(), (name, file)

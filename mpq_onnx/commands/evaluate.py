@@ -34,10 +34,9 @@ from mpq_onnx.runs.learning_options import LearningOptions
     help="Exit with 1 above this, such as log_loss=0.4 or bytes=200000. Repeatable.",
 )
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
-@click.option("--seed", default=0, show_default=True, help="Of the noise.")
 @click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
-@options_from(LearningOptions, "device")
+@options_from(LearningOptions, "seed", "device")
 @json_option
 def evaluate(
     model: str,

@@ -7,6 +7,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mpq_onnx.commands.option_types import NumberList
+from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.declared import HEADINGS, MACHINE, NOISE, Option, options_of
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.options import AllocateOptions
@@ -51,13 +52,41 @@ def _configure(context: click.Context, parameter: click.Parameter, path: str | N
     }
     check_names(found, names.keys() - {"config"}, f"--config {path}")
     context.default_map = {
-        str(names[name].name): tuple(value)
-        if isinstance(value, list)
-        else (value,)
-        if names[name].multiple
-        else value
+        str(names[name].name): _typed(f"--config {path}: {name.replace('_', '-')}", names[name], value)
         for name, value in found.items()
     }
+
+
+def _typed(where: str, parameter: click.Parameter, value: Any) -> Any:
+    """A value of a file as the parameter takes it.
+
+    Raises:
+        UsageError: it is of another type; nothing is rounded or cut to fit.
+    """
+    if parameter.multiple:
+        return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+    if isinstance(parameter.type, NumberList):
+        values = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else [value]
+        return tuple(_number(where, each) for each in values)
+    if isinstance(parameter.type, click.types.BoolParamType):
+        if not isinstance(value, bool):
+            raise UsageError(f"{where}: {value!r} is neither true nor false")
+        return value
+    if isinstance(parameter.type, click.types.IntParamType | click.types.FloatParamType):
+        number = _number(where, value)
+        if isinstance(parameter.type, click.types.IntParamType) and number != int(number):
+            raise UsageError(f"{where}: {value!r} is no whole number")
+        return value
+    return value if value is None else str(value)
+
+
+def _number(where: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{where}: {value!r} is no number") from None
 
 
 config_option = click.option(
@@ -95,7 +124,12 @@ KINDS: dict[type, click.ParamType] = {int: click.INT, float: click.FLOAT, str: c
 def _click_option(each: Option) -> Callable[[Command], Command]:
     """An option of the command line, from what a request's class says of it."""
     declared = each.declared
-    settings: dict[str, Any] = {"cls": HeadedOption, "heading": declared.heading, "help": declared.help}
+    settings: dict[str, Any] = {
+        "cls": HeadedOption,
+        "heading": declared.heading,
+        "help": declared.help,
+        "callback": _checks(each),
+    }
     flag = f"--{each.spelled}"
     if each.kind is bool:
         return click.option(
@@ -110,6 +144,16 @@ def _click_option(each: Option) -> Callable[[Command], Command]:
     default = ",".join(map(str, each.default)) if isinstance(each.default, tuple) else each.default
     shown = declared.shown_default if each.default is None else True
     return click.option(flag, default=default, type=kind, show_default=shown or False, **settings)
+
+
+def _checks(each: Option) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A value that is none is refused before anything is loaded."""
+
+    def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        each.check(value)
+        return value
+
+    return check
 
 
 def options_from(request: type, *names: str) -> Callable[[Command], Command]:

@@ -34,6 +34,8 @@ from mpq_onnx.registries import COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MOD
 class NodeEnergy(Entry):
     """The energy of one multiply-accumulate node."""
 
+    FACTS = ("op_type", "macs", "fan_in")
+    ADVICE = "only energies may be edited; where lengths are open, give --data with inputs as it was made for"
     BY_CHANNEL = ("energy_per_mac", "energies")
     LONE_FITS_ALL = True
 

@@ -29,6 +29,8 @@ class Entry(Part):
 
     FACTS: ClassVar[tuple[str, ...]] = ()
     """Fields that are the model's; means and sums are counted from them."""
+    ADVICE: ClassVar[str] = "only widths and ranges may be edited"
+    """Of a document whose facts are not the model's."""
     BY_CHANNEL: ClassVar[tuple[str, str]]
     """The field that may list a value per output channel, and what the values are called."""
     LONE_FITS_ALL: ClassVar[bool] = False
@@ -176,8 +178,8 @@ def _take(entry: Entry, left: list[Owned]) -> None:
     fact = entry.differing_fact(own)
     if fact is not None:
         raise AllocationError(
-            f"{entry.title}: {fact} is {getattr(entry, fact)} in the allocation and {getattr(own, fact)} in the model; only"
-            " widths and ranges may be edited"
+            f"{entry.title}: {fact} is {getattr(entry, fact)} in the allocation and {getattr(own, fact)} in the model;"
+            f" {entry.ADVICE}"
         )
     misplaced = entry.misplaced()
     if misplaced is not None:

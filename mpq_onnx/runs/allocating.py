@@ -31,7 +31,7 @@ from mpq_onnx.runs.bench import CandidateResult, Choice, choose, kept_note
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes, has_weights
 from mpq_onnx.runs.keeping import chosen_widths, is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
-from mpq_onnx.runs.options import AllocateOptions, beyond_choices, check_budgets, leaves_no_choice
+from mpq_onnx.runs.options import AllocateOptions, as_float, beyond_choices, check_budgets, leaves_no_choice
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
@@ -111,6 +111,7 @@ def allocate(
     """
     options = options or AllocateOptions()
     check_budgets(weight_bits, activation_bits, options)
+    weight_bits, activation_bits = as_float(weight_bits), as_float(activation_bits)
     shared = shared or SharedWork()
     source = file_state(model)
     float_model = shared.once(("model", source), lambda: load_float_model(model))
@@ -239,6 +240,7 @@ def _notes(
     if not is_storable(choice.uniform.allocation, options):
         notes.append(
             "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
+            f" (distance {choice.uniform.distance:.3g} from the float model's outputs; kept {choice.kept.result.distance:.3g})"
         )
     if not choice.keeps_uniform:
         return tuple(notes)

@@ -9,6 +9,7 @@ import torch
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.bench import Choice, choose, kept_note
@@ -16,7 +17,7 @@ from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.runs.option_values import energy_options_by_name
-from mpq_onnx.runs.options import AllocateOptions, check_budgets
+from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.requests import contents_of, file_state, request_text
 from mpq_onnx.runs.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
@@ -70,6 +71,9 @@ def allocate_energy(
         MpqOnnxError: see its other subclasses.
     """
     check_energy_budget(energy_per_mac, options)
+    energy_per_mac, weight_bits, activation_bits = (
+        float(energy_per_mac), as_float(weight_bits), as_float(activation_bits)
+    )  # fmt: skip
     quantizes = weight_bits is not None or activation_bits is not None
     digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
     asked = {
@@ -149,6 +153,10 @@ def digital_options(
     check_budgets(weight_bits, activation_bits, digital)
     if digital.storage not in TRAINABLE_STORAGES:
         raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")
+    if digital.activation_ranges != STATIC:
+        raise UsageError(
+            f"activation-ranges {digital.activation_ranges}: the mirror cannot read them; use static with noise"
+        )
     return digital
 
 

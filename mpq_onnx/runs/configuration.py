@@ -63,9 +63,12 @@ def check_names(given: Collection[str], known: Collection[str], where: str) -> N
 
 def configuration_text(options: Mapping[str, Any]) -> str:
     """The options that are not None as YAML, ready to be given as --config again."""
-    plain = {
-        name.replace("_", "-"): list(value) if isinstance(value, tuple) else value
-        for name, value in options.items()
-        if value is not None
-    }
+    plain = {name.replace("_", "-"): _plain(value) for name, value in options.items() if value is not None}
     return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples, and 4 for 4.0: one text for one request."""
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

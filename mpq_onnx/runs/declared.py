@@ -30,6 +30,7 @@ class Declared:
     """None where anything goes."""
     least: float | None = None
     """Of a number."""
+    most: float | None = None
     above: float | None = None
     """The same, not reached."""
     metavar: str | None = None
@@ -74,6 +75,8 @@ class Option:
         declared = self.declared
         if declared.least is not None and not declared.least <= number < math.inf:
             raise UsageError(f"{self.spelled} {number:g}: must be at least {declared.least:g}")
+        if declared.most is not None and number > declared.most:
+            raise UsageError(f"{self.spelled} {value}: must be at most {declared.most:.0f}")
         if declared.above is not None and not declared.above < number < math.inf:
             raise UsageError(f"{self.spelled} {number:g}: give a number above {declared.above:g}")
 

@@ -1,10 +1,17 @@
 """Options of an energy allocation: one typed record, checked before any work starts."""
 
-import math
 from dataclasses import dataclass
 
 from mpq_onnx.errors import UsageError
-from mpq_onnx.registries import COMPAT_NONE, COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
+from mpq_onnx.registries import (
+    COMPAT_NONE,
+    COMPATS,
+    ENERGY_LEVELS,
+    GRANULARITIES,
+    LARGEST_ENERGY,
+    NOISE_MODELS,
+    SMALLEST_ENERGY,
+)
 from mpq_onnx.runs.declared import NOISE, option
 from mpq_onnx.runs.learning_options import LearningOptions
 
@@ -52,7 +59,10 @@ class EnergyOptions(LearningOptions):
 
 def check_energy_budget(energy_per_mac: float, options: EnergyOptions) -> None:
     """Raise UsageError for a budget that no allowed energies keep."""
-    smallest = ENERGY_LEVELS[options.energy_levels].smallest
-    if not math.isfinite(energy_per_mac) or energy_per_mac <= 0 or energy_per_mac < smallest:
-        least = f"{smallest:g} with whole repeats" if smallest else "any number above 0"
-        raise UsageError(f"--energy-per-mac {energy_per_mac:g}: cannot be reached; the smallest is {least}")
+    allowed = ENERGY_LEVELS[options.energy_levels]
+    smallest = max(allowed.smallest, SMALLEST_ENERGY)
+    if not smallest <= energy_per_mac <= LARGEST_ENERGY:
+        raise UsageError(
+            f"--energy-per-mac {energy_per_mac:g}: cannot be reached; choose from {smallest:g}"
+            f"{' (whole repeats)' if allowed.smallest else ''} to {LARGEST_ENERGY:g}"
+        )

@@ -133,10 +133,10 @@ def handoff(
 def _files_of(manifest: Path) -> set[str]:
     """What an earlier hand-off into the folder wrote, which a reader would take for a part of this one."""
     try:
-        names = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        return {str(name) for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+        names = {str(name) for name in json.loads(manifest.read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, TypeError, KeyError):
         return set()
+    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
 
 
 def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 from mpq_onnx.registries import DEVICES, METHODS, TARGETS
 from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
 
+LARGEST_SEED = 2**31 - 1
+"""Steps of training have seeds of their own, 2**32 to each of these, in 64 bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions:
@@ -25,7 +28,7 @@ class LearningOptions:
         "auto", TRAINING, "Outputs are held to real labels, generated ones (the float model's) or distilled (its outputs);"
         " auto: real where there are any, else distilled.", choices=TARGETS,
     )  # fmt: skip
-    seed: int = option(0, MACHINE, "Of all that is drawn.")
+    seed: int = option(0, MACHINE, "Of all that is drawn.", least=0, most=LARGEST_SEED)
     device: str = option("auto", MACHINE, "Where torch and onnxruntime compute.", choices=DEVICES)
 
     def __post_init__(self) -> None:

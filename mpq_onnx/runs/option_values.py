@@ -41,6 +41,12 @@ def bits_request(options: Mapping[str, Any]) -> AllocateOptions:
     return AllocateOptions(**_given(options, own))
 
 
+def bits_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that say something of widths: a sweep's may stand beside others, for its runs with noise."""
+    own = {each.name for each in options_of(AllocateOptions)}
+    return {name: value for name, value in options.items() if name in own}
+
+
 def noisy_requests(options: Mapping[str, Any]) -> tuple[EnergyOptions, AllocateOptions]:
     """Of the energies, and of the widths that a float model gets before."""
     energies = [each.name for each in options_of(EnergyOptions) if each.name != "granularity"]

@@ -159,6 +159,11 @@ class AllocateOptions(LearningOptions):
         )
 
 
+def as_float(budget: float | None) -> float | None:
+    """4 and 4.0 are one budget, and make the same files."""
+    return None if budget is None else float(budget)
+
+
 def check_budgets(weight_bits: float | None, activation_bits: float | None, options: AllocateOptions) -> None:
     """Raise UsageError for budgets that no choice of widths keeps; says the smallest that can be reached.
 

@@ -31,7 +31,7 @@ from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, allocate_energy
 from mpq_onnx.runs.bench import CandidateResult
 from mpq_onnx.runs.evaluating import evaluate
-from mpq_onnx.runs.option_values import bits_request, noisy_requests
+from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.requests import contents_of, request_text, state_request
 from mpq_onnx.runs.results import ALLOCATION_FILE
@@ -160,7 +160,7 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
         weight_bits=options.get("weight_bits"),
         activation_bits=options.get("activation_bits"),
         validation=options.get("validation"),
-        options=bits_request(options),
+        options=bits_request(bits_options(options)),
         shared=shared,
     )
     allocation = result.chosen.allocation

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mpq_onnx.registries import LARGEST_ENERGY, SMALLEST_ENERGY
+
 BISECTIONS = 100
 LEAST_SHARE = 1e-6
 """Of the largest energy wanted: an item that wants none still takes what nobody else can use."""
@@ -26,8 +28,8 @@ class EnergyLevels:
         return log_energy
 
     def allows(self, energies: np.ndarray) -> bool:
-        """May all of them be had?"""
-        return bool((energies > 0).all())
+        """May all of them be had? Files hold them as float32."""
+        return bool(((energies >= SMALLEST_ENERGY) & (energies <= LARGEST_ENERGY)).all())
 
     def fit(self, wanted: np.ndarray, sizes: np.ndarray, total: float) -> np.ndarray:
         """Allowed energies close to `wanted` with sum(sizes * energies) <= total (up to float rounding).
@@ -52,7 +54,8 @@ class Repeats(EnergyLevels):
         return log_energy + (rounded - log_energy.detach())
 
     def allows(self, energies: np.ndarray) -> bool:
-        return bool((energies >= self.smallest).all() and (energies == np.rint(energies)).all())
+        whole = (energies == np.rint(energies)).all() and (energies >= self.smallest).all()
+        return bool(whole) and super().allows(energies)
 
     def fit(self, wanted: np.ndarray, sizes: np.ndarray, total: float) -> np.ndarray:
         """The whole numbers that minimise sum(costs / E), for the costs whose minimum over the reals `wanted` is.
