@@ -87,11 +87,11 @@ def compare_integers(model: ir.Model, mirror: Mirror, dataset: Dataset) -> str:
         with torch.no_grad():
             recorder.run(*(torch.from_numpy(batch.inputs[name]) for name in mirror.inputs))
         difference = np.abs(exact[outputs[0]] - recorder.found[outputs[0]]).max(axis=1)
-        undecided = np.ones(batch.size, bool)
+        undecided = np.ones(batch.examples, bool)
         for integer, real, scale in zip(integers, reals, scales, strict=True):
-            unequal = (exact[integer] != recorder.found[integer]).reshape(batch.size, -1)
+            unequal = (exact[integer] != recorder.found[integer]).reshape(batch.examples, -1)
             first = unequal.any(axis=1) & undecided
-            position = exact[real].reshape(batch.size, -1)[first][unequal[first]] / scale
+            position = exact[real].reshape(batch.examples, -1)[first][unequal[first]] / scale
             if position.size:
                 distance = np.abs(np.abs(position - np.floor(position)) - 0.5)
                 edges, furthest = edges + position.size, max(furthest, float(distance.max()))
