@@ -264,7 +264,7 @@ def test_what_the_optimizer_changes_is_a_note(
     arguments = ("apply", exported, allocated / "allocation.json", *data, "-o", tmp_path / "m.onnx")
     assert run_inside(*arguments).stdout.count("optimizer changes this file") == changed
     document = json.loads(run_inside(*arguments, "--json").stdout)
-    assert len(document["notes"]) == changed
+    assert sum("optimizer" in note for note in document["notes"]) == changed
 
 
 def test_apply_reproduces_the_model_and_honours_edits(

@@ -33,7 +33,7 @@ def test_a_calibration_that_was_measured_otherwise_is_refused(
     given = calibrated(cnn_file, data, tmp_path / "c.json")
     command = ("allocate", cnn_file, "--data", data, *BITS, *FAST, "--calibration", given)
     refused = run_inside(*command, "-o", tmp_path / "no")
-    assert_one_line(refused, 2, "was measured with observer minmax, and mse is wanted")
+    assert_one_line(refused, 2, "was measured with observer minmax, not mse")
     assert not (tmp_path / "no").exists()
     run(*command, "--observer", "minmax", "-o", tmp_path / "out")
     # The configuration does the same again, on the same calibration.

@@ -63,6 +63,6 @@ def check_energy_budget(energy_per_mac: float, options: EnergyOptions) -> None:
     smallest = max(allowed.smallest, SMALLEST_ENERGY)
     if not smallest <= energy_per_mac <= LARGEST_ENERGY:
         raise UsageError(
-            f"--energy-per-mac {energy_per_mac:g}: cannot be reached; choose from {smallest:g}"
-            f"{' (whole repeats)' if allowed.smallest else ''} to {LARGEST_ENERGY:g}"
+            f"--energy-per-mac {energy_per_mac:g}: cannot be reached; the smallest is {smallest:g}"
+            f"{' with whole repeats' if allowed.smallest else ''}, the largest {LARGEST_ENERGY:g}"
         )

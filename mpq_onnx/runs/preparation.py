@@ -140,7 +140,7 @@ def check_measured_as(
     ):
         if was != wanted:
             raise UsageError(
-                f"{where}: was measured with {name} {was}, and {wanted} is wanted; calibrate with that, or take {name} {was}"
+                f"{where}: was measured with {name} {was}, not {wanted}; calibrate with that, or give {name} {was}"
             )
 
 
