@@ -17,6 +17,10 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
 from mpq_onnx.runs.options import check_budgets
 
+NAMED = ("model", "data", "output", "weight_bits", "activation_bits", "validation", "resume")
+"""Arguments of mpq_onnx.allocate and allocate_energy alike, beside the options."""
+OF_BITS = ("calibration", "keep_candidates")
+
 
 @click.command(cls=HeadedCommand)
 @click.argument("model")
@@ -47,57 +51,29 @@ from mpq_onnx.runs.options import check_budgets
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @json_option
-def allocate(
-    noise: tuple[str, ...], energy_per_mac: float | None, per_channel: bool, **arguments: Any
-) -> None:
+def allocate(noise: tuple[str, ...], energy_per_mac: float | None, **arguments: Any) -> None:
     """Spend a budget where MODEL needs it: bits of weights and activations, or energy per MAC under physical noise.
 
     With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
     """
-    if not noise:
-        for option, given in (
-            ("--energy-per-mac", energy_per_mac is not None),
-            ("--per-channel", per_channel),
-        ):
-            if given:
-                raise UsageError(f"{option} goes with --noise; give --noise thermal, shot or weight")
-        _allocate_bits(**arguments)
+    if noise:
+        if energy_per_mac is None:
+            raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
+        _allocate_energy({**arguments, "noise": noise}, energy_per_mac)
         return
-    if energy_per_mac is None:
-        raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
-    _allocate_energy(noise, energy_per_mac, per_channel, **arguments)
+    if energy_per_mac is not None:
+        raise UsageError("--energy-per-mac goes with --noise; give --noise thermal, shot or weight")
+    _allocate_bits(arguments)
 
 
-def _allocate_bits(
-    model: str,
-    data: str,
-    output: str,
-    weight_bits: float | None,
-    activation_bits: float | None,
-    calibration: str | None,
-    validation: str | None,
-    keep_candidates: bool,
-    resume: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def _allocate_bits(arguments: dict[str, Any]) -> None:
     from mpq_onnx.report.tables import bits_text, node_table, result_table
 
-    request = bits_request(options)  # before anything heavy is loaded
-    check_budgets(weight_bits, activation_bits, request)
-    result = mpq_onnx.allocate(
-        model,
-        data,
-        output,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        calibration=calibration,
-        validation=validation,
-        keep_candidates=keep_candidates,
-        resume=resume,
-        options=request,
-    )
-    if as_json:
+    request = bits_request(arguments)  # before anything heavy is loaded
+    check_budgets(arguments["weight_bits"], arguments["activation_bits"], request)
+    named = {name: arguments[name] for name in (*NAMED, *OF_BITS)}
+    result = mpq_onnx.allocate(**named, options=request)
+    if arguments["as_json"]:
         print_json(result)
         return
     chosen = result.chosen
@@ -121,42 +97,19 @@ def _allocate_bits(
     click.echo(stored_text(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
-def _allocate_energy(
-    noise: tuple[str, ...],
-    energy_per_mac: float,
-    per_channel: bool,
-    model: str,
-    data: str,
-    output: str,
-    weight_bits: float | None,
-    activation_bits: float | None,
-    calibration: str | None,
-    validation: str | None,
-    keep_candidates: bool,
-    resume: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
 
-    if calibration is not None or keep_candidates:
+    if any(arguments[name] for name in OF_BITS):
         raise UsageError(
             "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
         )
-    energies, digital = noisy_requests({**options, "noise": noise, "per_channel": per_channel})
+    energies, digital = noisy_requests(arguments)
+    named = {name: arguments[name] for name in NAMED}
     result = mpq_onnx.allocate_energy(
-        model,
-        data,
-        output,
-        energy_per_mac=energy_per_mac,
-        options=energies,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        digital=digital,
-        validation=validation,
-        resume=resume,
+        **named, energy_per_mac=energy_per_mac, options=energies, digital=digital
     )
-    if as_json:
+    if arguments["as_json"]:
         print_json(result)
         return
     chosen = result.chosen
