@@ -16,7 +16,6 @@ from mpq_onnx.commands.shared_options import json_option
 def card(model: str, other: str | None, as_json: bool) -> None:
     """Print the quantization card of MODEL, whoever made it; with OTHER, what the two do not share."""
     from mpq_onnx.report.card_text import card_markdown, differences
-    from mpq_onnx.report.tables import difference_table
 
     first = mpq_onnx.card(model)
     if other is None:
@@ -25,6 +24,8 @@ def card(model: str, other: str | None, as_json: bool) -> None:
         else:
             click.echo(card_markdown(first, Path(model).name))
         return
+    from mpq_onnx.report.tables import difference_table
+
     found = differences(first, mpq_onnx.card(other))
     if as_json:
         keys = ("section", "field", model, other)
