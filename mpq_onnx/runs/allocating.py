@@ -3,8 +3,10 @@
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -16,6 +18,7 @@ from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import build_mirror
@@ -43,9 +46,7 @@ from mpq_onnx.runs.preparation import (
     measure_calibration,
     read_calibration,
 )
-from mpq_onnx.runs.quantizing import (
-    torch_device,
-)
+from mpq_onnx.runs.quantizing import torch_device
 from mpq_onnx.runs.requests import contents_of, file_state, request_text
 from mpq_onnx.runs.results import (
     ALLOCATION_FILE,
@@ -111,121 +112,204 @@ def allocate(
     """
     options = options or AllocateOptions()
     check_budgets(weight_bits, activation_bits, options)
-    weight_bits, activation_bits = as_float(weight_bits), as_float(activation_bits)
-    shared = shared or SharedWork()
-    source = file_state(model)
-    float_model = shared.once(("model", source), lambda: load_float_model(model))
-    device = torch_device(options.device)
-    # Unknown operators are refused before any work starts.
-    mirror = shared.once(("mirror", source, device), lambda: _mirror(float_model.model, float_model, device))
-    # Opened for every allocation, though their examples are shared: a file may have changed since.
-    dataset = float_model.open_data(data)
-    held_out_set = float_model.open_data(validation) if validation is not None else None
-    contents = contents_of(float_model, calibration, data=dataset, validation=held_out_set)
-    shared = shared.part((source, *contents.items(), data, validation))
-    sets = shared.once(("sets", options.seed), lambda: split_validation(dataset, held_out_set, options.seed))
-    training_set, validation_set = sets[0].first(options.training_examples), sets[1]
+    asked = _Asked(
+        str(model), data, validation, None if calibration is None else str(calibration), as_float(weight_bits),
+        as_float(activation_bits), options,
+    )  # fmt: skip
+    opened = _open(asked, shared or SharedWork())
     folder = Path(output)
-    request = request_text(
-        contents,
-        options,
-        data=data,
-        validation=validation,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-    )
-    with progress_folder(folder, request, resume) as progress:
-        calibrated = shared.once(
-            ("calibration", *_calibration_choices(options)),
-            lambda: _calibration(float_model, training_set, options, calibration, progress),
-        )
-        # Everything that the calibration, and with it the equalized network, depends on.
-        factors = tuple(calibrated.channel_factors.items())
-        bound = shared.part((device, factors, *_drawn(options)))
-        scaled = bound.once(
-            "model", lambda: equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
-        )
-        if scaled is not float_model.model:
-            mirror = bound.once("mirror", lambda: _mirror(scaled, float_model, device))
-        layouts = bound.once("layouts", lambda: tensor_facts(scaled, training_set, options.device).layouts)
-        trained = with_outputs(mirror, differentiable_outputs(scaled))
-        sites = find_sites(
-            scaled,
-            calibrated.shapes,
-            options.placement,
-            options.embedding_bits,
-            options.first_last,
-            layouts,
-            options.overrides,
-        )
-        check_covers(calibrated, sites, str(calibration or data))
-        lacking = check_quantizable(sites, weight_bits, activation_bits, str(model))
-        problem = WidthProblem(
-            mirror=trained,
-            sites=sites,
-            calibration=calibrated,
-            weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
-            budget=_budget(weight_bits if has_weights(sites) else None, activation_bits, options),
-            training=TrainingSettings(
-                options.steps,
-                options.batch_size,
-                options.learning_rate,
-                options.chosen_penalty,
-                options.seed,
-                options.labels,
-                options.width_choice,
-                options.learned_ranges,
-            ),
-            data=bound.once("training", lambda: TrainingData(training_set, trained, device)),
-            log=training_log(progress / LOG_FILE),
-            checkpoint=str(progress / "checkpoint.pt"),
-            dynamic_ranges=options.activation_ranges == DYNAMIC,
-            shared=bound.part(_problem_key(options)),
-        )
+    with progress_folder(folder, asked.request(opened.contents), resume) as progress:
+        ground = _ground(asked, opened, progress)
+        problem = _problem(asked, opened, ground, progress)
         problem.check_budgets()
-        held_out = bound.once("validation", lambda: TrainingData(validation_set, trained, device))
-        bench = WidthBench(scaled, problem, options, held_out)
+        held_out = ground.shared.once(
+            "validation", lambda: TrainingData(opened.validation, problem.mirror, opened.device)
+        )
+        bench = WidthBench(ground.model, problem, options, held_out)
         choice = choose(
             bench.measure_all(bench.propose(options.method)), lambda each: is_storable(each, options)
         )
-        graph = bench.graph(choice.kept)
-        assert choice.kept.network is not None
-        check = check_against_mirror(graph, mirror, choice.kept.network, validation_set, options.device)
-        few = validation_set.first(COMPARED_EXAMPLES)
-        nodes = compare_tensors(scaled, graph, few, options.device)
         written = ResultFolder(progress, folder)
-        sources = Sources(data, problem.data, validation, held_out)
-        card = written.write_model(graph, choice, sources, calibrated.scaled_tensors)
-        kept = choice.kept.result
-        kept.allocation.save(written.results / ALLOCATION_FILE)
-        calibrated.save(written.results / CALIBRATION_FILE)
-        asked = {
-            "model": str(model), "data": data, "validation": validation, "weight_bits": weight_bits,
-            "activation_bits": activation_bits, "calibration": None if calibration is None else str(calibration),
-        }  # fmt: skip
-        written.write_configuration({**asked, **dataclasses.asdict(options)})
         for each in choice.measured if keep_candidates else ():
             save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
-        notes = (
-            *float_model.notes,
-            *lacking,
-            *_notes(weight_bits, activation_bits, options, choice),
-            *unspent_notes(kept.allocation, weight_bits, activation_bits, options),
-            *label_notes(validation_set, float_model.model),
-            *(float_notes(scaled, sites) if weight_bits is not None else ()),
+        return _write(asked, opened, ground, bench, choice, written)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The request."""
+
+    model: str
+    data: str
+    validation: str | None
+    calibration: str | None
+    weight_bits: float | None
+    activation_bits: float | None
+    options: AllocateOptions
+
+    def request(self, contents: Mapping[str, str | None]) -> str:
+        """Everything that the result depends on."""
+        own = {name: getattr(self, name) for name in ("data", "validation", "weight_bits", "activation_bits")}
+        return request_text(contents, self.options, **own)
+
+    def configuration(self) -> dict[str, Any]:
+        """What --config of another run takes."""
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del named["options"]
+        return {**named, **dataclasses.asdict(self.options)}
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The float model and its data."""
+
+    model: FloatModel
+    mirror: Mirror
+    device: torch.device
+    training: Dataset
+    validation: Dataset
+    contents: Mapping[str, str | None]
+    shared: SharedWork
+    """What allocations of the same contents have in common."""
+
+
+def _open(asked: _Asked, shared: SharedWork) -> _Opened:
+    """Read the model, refuse what has no mirror before any work starts, and split the data."""
+    options, source = asked.options, file_state(asked.model)
+    model = shared.once(("model", source), lambda: load_float_model(asked.model))
+    device = torch_device(options.device)
+    mirror = shared.once(("mirror", source, device), lambda: _mirror(model.model, model, device))
+    # Opened for every allocation, though their examples are shared: a file may have changed since.
+    dataset = model.open_data(asked.data)
+    held_out = model.open_data(asked.validation) if asked.validation is not None else None
+    contents = contents_of(model, asked.calibration, data=dataset, validation=held_out)
+    part = shared.part((source, *contents.items(), asked.data, asked.validation))
+    sets = part.once(("sets", options.seed), lambda: split_validation(dataset, held_out, options.seed))
+    training = sets[0].first(options.training_examples)
+    return _Opened(model, mirror, device, training, sets[1], contents, part)
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """The network that gets widths: calibrated, and equalized by it."""
+
+    calibration: Calibration
+    model: ir.Model
+    mirror: Mirror
+    layouts: Layouts
+    shared: SharedWork
+    """What allocations of the same calibration have in common."""
+
+
+def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
+    options, float_model = asked.options, opened.model
+    calibrated = opened.shared.once(
+        ("calibration", *_calibration_choices(options)),
+        lambda: _calibration(float_model, opened.training, options, asked.calibration, progress),
+    )
+    # Everything that the calibration, and with it the equalized network, depends on.
+    factors = tuple(calibrated.channel_factors.items())
+    shared = opened.shared.part((opened.device, factors, *_drawn(options)))
+    scaled = shared.once(
+        "model", lambda: equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
+    )
+    mirror = opened.mirror
+    if scaled is not float_model.model:
+        mirror = shared.once("mirror", lambda: _mirror(scaled, float_model, opened.device))
+    layouts = shared.once("layouts", lambda: tensor_facts(scaled, opened.training, options.device).layouts)
+    return _Ground(calibrated, scaled, mirror, layouts, shared)
+
+
+def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) -> WidthProblem:
+    """What the methods get.
+
+    Raises:
+        ModelError: nothing that was asked for can be quantized.
+    """
+    options, calibrated = asked.options, ground.calibration
+    trained = with_outputs(ground.mirror, differentiable_outputs(ground.model))
+    sites = find_sites(
+        ground.model,
+        calibrated.shapes,
+        options.placement,
+        options.embedding_bits,
+        options.first_last,
+        ground.layouts,
+        options.overrides,
+    )
+    check_covers(calibrated, sites, asked.calibration or asked.data)
+    check_quantizable(sites, asked.weight_bits, asked.activation_bits, asked.model)
+    return WidthProblem(
+        mirror=trained,
+        sites=sites,
+        calibration=calibrated,
+        weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
+        budget=WidthBudget(
+            asked.weight_bits if has_weights(sites) else None,
+            asked.activation_bits,
+            tuple(options.bit_choices),
+            tuple(options.activation_choices),
+            options.granularity,
+            options.activation_budget,
+        ),
+        training=TrainingSettings(
+            options.steps,
+            options.batch_size,
+            options.learning_rate,
+            options.chosen_penalty,
+            options.seed,
+            options.labels,
+            options.width_choice,
+            options.learned_ranges,
+        ),
+        data=ground.shared.once("training", lambda: TrainingData(opened.training, trained, opened.device)),
+        log=training_log(progress / LOG_FILE),
+        checkpoint=str(progress / "checkpoint.pt"),
+        dynamic_ranges=options.activation_ranges == DYNAMIC,
+        shared=ground.shared.part(_problem_key(options)),
+    )
+
+
+def _write(
+    asked: _Asked,
+    opened: _Opened,
+    ground: _Ground,
+    bench: WidthBench,
+    choice: Choice[Allocation],
+    written: ResultFolder,
+) -> AllocateResult:
+    """Check what is kept against the mirror, and write everything."""
+    options, kept, problem = asked.options, choice.kept.result, bench.problem
+    graph = bench.graph(choice.kept)
+    assert choice.kept.network is not None
+    check = check_against_mirror(graph, ground.mirror, choice.kept.network, opened.validation, options.device)
+    few = opened.validation.first(COMPARED_EXAMPLES)
+    nodes = compare_tensors(ground.model, graph, few, options.device)
+    sources = Sources(asked.data, problem.data, asked.validation, bench.validation)
+    card = written.write_model(graph, choice, sources, ground.calibration.scaled_tensors)
+    kept.allocation.save(written.results / ALLOCATION_FILE)
+    ground.calibration.save(written.results / CALIBRATION_FILE)
+    written.write_configuration(asked.configuration())
+    budgets = asked.weight_bits, asked.activation_bits
+    result = AllocateResult(
+        **written.found(choice),
+        storage=options.storage,
+        uniform_whole=choice.uniform_whole,
+        mirror_check=check,
+        nodes=tuple(nodes),
+        notes=(
+            *opened.model.notes,
+            *check_quantizable(problem.sites, *budgets, asked.model),
+            *_notes(*budgets, options, choice),
+            *unspent_notes(kept.allocation, *budgets, options),
+            *label_notes(opened.validation, opened.model.model),
+            *(float_notes(ground.model, problem.sites) if asked.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             *check_notes(check),
             *output_notes(kept.evaluation),
-        )
-        result = AllocateResult(
-            **written.found(choice),
-            storage=options.storage,
-            uniform_whole=choice.uniform_whole,
-            mirror_check=check,
-            nodes=tuple(nodes),
-            notes=notes,
-        )
-        written.finish(result)
+        ),
+    )
+    written.finish(result)
     return result
 
 
@@ -309,16 +393,3 @@ def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
         options.override, options.exclude,
         tuple(options.bit_choices), tuple(options.activation_choices), options.seed,
     )  # fmt: skip
-
-
-def _budget(
-    weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
-) -> WidthBudget:
-    return WidthBudget(
-        weight_bits,
-        activation_bits,
-        tuple(options.bit_choices),
-        tuple(options.activation_choices),
-        options.granularity,
-        options.activation_budget,
-    )
