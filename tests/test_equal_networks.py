@@ -73,12 +73,34 @@ def by_convolution() -> Layers:
     return nodes, {"w1": W1[:, :, None], "b1": B1}
 
 
+def by_einsum() -> Layers:
+    """An Einsum whose weight has its output channels first."""
+    nodes = [
+        helper.make_node("Einsum", ["x", "w1"], ["m"], "first", equation="nti,oi->nto"),
+        helper.make_node("Add", ["m", "b1"], ["h"], "first_bias"),
+    ]
+    return nodes, {"w1": W1, "b1": B1}
+
+
+def by_einsum_of_moved_axes() -> Layers:
+    """The channels of the data before its tokens, those of the result too."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], "columns", perm=[0, 2, 1]),
+        helper.make_node("Einsum", ["t", "w1"], ["m"], "first", equation="nit,io->not"),
+        helper.make_node("Add", ["m", "b1"], ["a"], "first_bias"),
+        helper.make_node("Transpose", ["a"], ["h"], "rows", perm=[0, 2, 1]),
+    ]
+    return nodes, {"w1": W1.T.copy(), "b1": B1[:, None]}
+
+
 FORMS: list[Callable[[], Layers]] = [
     by_tokens,
     by_rows,
     by_rows_time_first,
     by_weight_on_the_left,
     by_convolution,
+    by_einsum,
+    by_einsum_of_moved_axes,
 ]
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mpq_onnx.graph.example_layout import ExampleLayout
+from mpq_onnx.mirror.einsum_form import einsum_form
 from mpq_onnx.mirror.matrix_form import MatrixForm
 
 FIRST = ExampleLayout(0)
@@ -89,3 +90,32 @@ def test_matmul_with_leading_axes(axis: int) -> None:
 def test_matmul_with_a_stack_of_weights(shape: tuple[int, ...]) -> None:
     x, weight = torch.randn(*shape), torch.randn(2, 5, 7)
     check(MatrixForm("MatMul", {}, FIRST, FIRST), x, weight, x @ weight)
+
+
+@pytest.mark.parametrize(
+    ("equation", "channel_axis", "inner", "outer"),
+    [
+        ("nti,io->nto", 1, 0, 0), ("nti,oi->nto", 0, 0, 0), ("nit,oi->nto", 0, 0, 0), ("nti,io->ton", 1, 0, 2),
+        ("tni,oi->not", 0, 1, 0), ("ntij,jio->nto", 2, 0, 0), ("ni,oi->on", 0, 0, 1),
+    ],
+)  # fmt: skip
+def test_einsum(equation: str, channel_axis: int, inner: int, outer: int) -> None:
+    torch.manual_seed(0)
+    lengths = {"n": 3, "t": 4, "i": 5, "j": 2, "o": 6}
+    data, weight_labels = equation.partition("->")[0].split(",")
+    x, weight = (torch.randn([lengths[label] for label in labels]) for labels in (data, weight_labels))
+    form = einsum_form(equation, channel_axis, ExampleLayout(inner), ExampleLayout(outer))
+    assert form is not None and form.input_layout.axis == inner
+    if "t" in data:  # some positions to draw from
+        check(form, x, weight, torch.einsum(equation, x, weight))
+    else:
+        found = torch.einsum("gok,ngkl->ngol", form.weight_matrix(weight), form.patches(x, weight))
+        torch.testing.assert_close(found, form.outputs(torch.einsum(equation, x, weight), weight))
+
+
+@pytest.mark.parametrize(
+    ("equation", "channel_axis"),
+    [("nti,nio->nto", 2), ("nti,tio->nto", 2), ("nti,iok->ntok", 1), ("nti,i->nt", 0), ("...i,io->...o", 1), ("nti,io->no", 1)],
+)  # fmt: skip
+def test_an_einsum_that_is_no_product_of_matrices(equation: str, channel_axis: int) -> None:
+    assert einsum_form(equation, channel_axis, ExampleLayout(0), ExampleLayout(0)) is None

@@ -15,7 +15,8 @@ from mpq_onnx.arithmetic.weights import quantize_to_nearest
 from mpq_onnx.graph.placement import Shapes, WeightSite
 from mpq_onnx.graph.placement.sites import shape_of
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form
+from mpq_onnx.mirror.matrix_form import MatrixForm
+from mpq_onnx.mirror.matrix_forms import matrix_form
 from mpq_onnx.precision.problem import WEIGHTS
 from mpq_onnx.precision.recorder import Recorder
 

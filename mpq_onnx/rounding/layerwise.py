@@ -20,7 +20,8 @@ from mpq_onnx.arithmetic.weights import (
 from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.matrix_form import MatrixForm, matrix_form, second_moment
+from mpq_onnx.mirror.matrix_form import MatrixForm, second_moment
+from mpq_onnx.mirror.matrix_forms import matrix_form
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
