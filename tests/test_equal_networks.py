@@ -156,3 +156,22 @@ def test_equal_networks_get_equal_widths_and_results(
     assert found.evaluation.comparison.output_sqnr == pytest.approx(
         wanted.evaluation.comparison.output_sqnr, abs=1.5
     )
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "adaptive"])
+def test_a_bias_added_behind_a_product_is_corrected_too(rounding: str, tmp_path: Path) -> None:
+    """At few bits the mean error is what rounding leaves most of; written as MatMul and Add it goes as in a Gemm."""
+
+    def distance(form: Callable[[], Layers], corrects: bool) -> float:
+        options = AllocateOptions(method="uniform", rounding=rounding, bias_correction=corrects)
+        folder = tmp_path / f"{form.__name__}-{corrects}"
+        path = save(form, tmp_path / f"{form.__name__}.onnx")
+        found = mpq_onnx.allocate(
+            path, "random?count=256", folder, weight_bits=3, activation_bits=8, options=options
+        )
+        return found.chosen.distance
+
+    rows = distance(by_rows, True)
+    for form in (by_tokens, by_einsum):
+        assert distance(form, True) == pytest.approx(rows, rel=0.25)
+        assert distance(form, True) < 0.98 * distance(form, False)

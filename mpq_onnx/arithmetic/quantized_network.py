@@ -45,6 +45,8 @@ class QuantizedNetwork:
     """By weight tensor."""
     biases: dict[str, QuantizedBias] = field(default_factory=dict)
     """By name of the node that adds the bias."""
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    """Corrected float constants by tensor: of an Add that is the bias of a product in all but name."""
     float_biases: dict[str, np.ndarray] = field(default_factory=dict)
     """Corrected biases that stay float32 [channels], by node: its products have no scale of their own, or int32 does not hold
     them."""

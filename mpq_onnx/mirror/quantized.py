@@ -261,6 +261,8 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
     for tensor, weight in network.weights.items():
         constant = changed.values[tensor]
         _set_parameter(changed.module, str(constant.target), weight.dequantized(), device)
+    for tensor, array in network.constants.items():
+        _set_parameter(changed.module, str(changed.values[tensor].target), array, device)
     biases = {node: bias.dequantized() for node, bias in network.biases.items()} | network.float_biases
     for node in list(graph.nodes):
         bias = biases.get(node.meta.get("onnx_name", ""))

@@ -43,6 +43,8 @@ class InsertQdqPass(ir.passes.InPlacePass):
             _replace_bias(graph, nodes[name], dequantized)
         for name, corrected in self.network.float_biases.items():
             _replace_bias(graph, nodes[name], add_initializer(graph, f"{name}_bias_corrected", corrected))
+        for tensor, array in self.network.constants.items():
+            graph.initializers[tensor].const_value = ir.tensor(array, name=tensor)
         for tensor, weight in self.network.weights.items():
             original = graph.initializers[tensor]
             written = self.write_weight(model, tensor, weight)

@@ -22,6 +22,7 @@ from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, second_moment
 from mpq_onnx.mirror.matrix_forms import matrix_form
+from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
@@ -53,6 +54,9 @@ class RoundingResult:
 
     weights: dict[str, QuantizedWeight]
     biases: dict[str, np.ndarray]
+    """By node."""
+    constants: dict[str, np.ndarray]
+    """Of the Add behind a product that has no bias of its own, by tensor."""
 
 
 def round_weights(
@@ -72,7 +76,8 @@ def round_weights(
         method: from ROUNDINGS.
         batches: the model's inputs in order, for every batch of calibration data.
     """
-    result = RoundingResult({}, {})
+    result = RoundingResult({}, {}, {})
+    tensors = {node: tensor for tensor, node in quantized.values.items()}
     stepper = Stepper(quantized, batches)
     readers: dict[fx.Node, list[WeightSite]] = {}
     for site in sites:
@@ -91,11 +96,11 @@ def round_weights(
         corrected = (
             use if corrections.bias and use is not None and _correctable(use, node, quantized) else None
         )
+        added = _added_constant(node, use, quantized) if corrections.bias and use is not None else None
+        corrects = corrected is not None or added is not None
         if site.tensor not in result.weights:
             rounded = (
-                None
-                if use is None
-                else _round(node, site, use, streams, weight, grid, method, corrected is not None)
+                None if use is None else _round(node, site, use, streams, weight, grid, method, corrects)
             )
             if rounded is None:  # looked up before it is multiplied
                 nearest = quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
@@ -111,6 +116,11 @@ def round_weights(
             bias = _corrected_bias(node, streams, values)
             result.biases[corrected.node] = bias.cpu().numpy()
             stepper.set_bias(node, bias)
+        elif added is not None and streams.exact:
+            constant = getattr(quantized.module, str(added.target)).detach()
+            shifted = constant + _mean_error(node, streams, values, None, -1).reshape(constant.shape)
+            result.constants[tensors[added]] = shifted.cpu().numpy()
+            stepper.replace(added, shifted)
 
     with counter("round weights", len(grids), "layer") as progress:
         stepper.walk(visit)
@@ -208,17 +218,50 @@ def channel_bias(bias: Array, channels: int) -> Array | None:
     return bias.reshape(1)[[0] * channels] if math.prod(bias.shape) == 1 else None
 
 
+def _added_constant(node: fx.Node, use: WeightUse, mirror: Mirror) -> fx.Node | None:
+    """The constant that an Add of its own gives to a product's output channels, which come last: its bias in all but name.
+
+    None where there is none, where something else reads it or the product, and where the operator has a bias itself.
+    """
+    if use.op_type not in ("MatMul", "Einsum") or len(node.users) != 1:
+        return None
+    (reader,) = node.users
+    if reader.target is not OP_TABLE["Add"] or not _channels_come_last(node, use):
+        return None
+    constants = [each for each in reader.all_input_nodes if each.op == "get_attr" and len(each.users) == 1]
+    if len(constants) != 1:
+        return None
+    shape = getattr(mirror.module, str(constants[0].target)).shape
+    fits = len(shape) > 0 and shape[-1] == use.channels == math.prod(shape)
+    return constants[0] if fits else None
+
+
+def _channels_come_last(node: fx.Node, use: WeightUse) -> bool:
+    if use.op_type == "MatMul":
+        return True
+    operands, _, result = str(node.kwargs["equation"]).replace(" ", "").partition("->")
+    weight = operands.partition(",")[2]
+    return bool(result) and weight[use.channel_axis] == result[-1]
+
+
 def _corrected_bias(node: fx.Node, streams: Streams, weight: Tensor) -> Tensor:
     """The bias plus the mean output error of each channel, which lie along axis 1."""
-    total, count = torch.zeros((), device=weight.device), 0
     bias = streams.exact[0][BIAS_INPUT] if len(streams.exact[0]) > BIAS_INPUT else None
-    for exact, quantized in zip(streams.exact, streams.quantized, strict=True):
-        wanted = node.target(*exact, **node.kwargs)  # type: ignore[operator]
-        got = node.target(quantized[0], weight, bias, **node.kwargs)  # type: ignore[operator]
-        difference = wanted - got
-        axes = [0, *range(2, difference.dim())]
-        total = total + difference.sum(dim=axes)
-        count += difference.numel() // difference.shape[1]
-    correction = total / count
+    correction = _mean_error(node, streams, weight, bias, 1)
     present = channel_bias(bias.detach(), len(correction)) if bias is not None else None
     return correction if present is None else (present + correction).to(present.dtype)
+
+
+def _mean_error(
+    node: fx.Node, streams: Streams, weight: Tensor, bias: Tensor | None, channel_axis: int
+) -> Tensor:
+    """Of the outputs with the quantized weight and inputs, by channel, over the data: what has to be added."""
+    total, count = torch.zeros((), device=weight.device), 0
+    for exact, quantized in zip(streams.exact, streams.quantized, strict=True):
+        wanted = node.target(*exact, **node.kwargs)  # type: ignore[operator]
+        operands = (quantized[0], weight) if bias is None else (quantized[0], weight, bias)
+        difference = wanted - node.target(*operands, **node.kwargs)  # type: ignore[operator]
+        channels = channel_axis % difference.dim()
+        total = total + difference.sum(dim=[axis for axis in range(difference.dim()) if axis != channels])
+        count += difference.numel() // difference.shape[channels]
+    return total / count

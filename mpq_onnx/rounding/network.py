@@ -73,7 +73,7 @@ def quantize_network(
     products = _biased_products(mirror, sites, allocation, activations, rounded.biases)
     weights = with_scales_of_empty_channels(rounded.weights, products, activations, one_scale)
     readers = {tensor: nodes for tensor, nodes in sites.readers.items() if tensor in activations}
-    network = QuantizedNetwork(activations, readers, weights)
+    network = QuantizedNetwork(activations, readers, weights, constants=rounded.constants)
     for each in products:
         source = activations[each.source]
         assert isinstance(source, ActivationQuantizer)
