@@ -7,6 +7,7 @@ import onnx
 import pytest
 from conftest import make_cnn
 
+from mpq_onnx.arithmetic.observers.range_search import best_range, squared_error
 from mpq_onnx.arithmetic.quantization import fake_quantize
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.errors import DataError
@@ -96,3 +97,35 @@ def test_infinities_inside_the_network_are_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(DataError, match="becomes NaN or infinite"):
         calibrate(path, "random?count=8", tmp_path / "calibration.json")
+
+
+@pytest.mark.parametrize("scale", [1e-16, 1e18, 1e20, 1e25])
+def test_errors_of_very_large_and_very_small_values(scale: float) -> None:
+    """Squares that float32 does not hold: the error goes with the square of the scale all the same."""
+    values = np.random.default_rng(0).standard_normal((3, 500)).astype(np.float32)
+    levels = np.full(3, 16, np.float32)
+    low, high = best_range(values, levels)
+    wanted = squared_error(values, low, high, levels)
+    scaled = (values * np.float32(scale)).astype(np.float32)
+    found_low, found_high = best_range(scaled, levels)
+    np.testing.assert_allclose(found_low / scale, low, rtol=0.02)
+    np.testing.assert_allclose(found_high / scale, high, rtol=0.02)
+    found = squared_error(scaled, found_low, found_high, levels)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found / scale / scale, wanted, rtol=0.02)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e7])
+def test_a_network_of_very_large_or_small_signals_is_calibrated(scale: float, tmp_path: Path) -> None:
+    model = make_cnn()
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("weight"):
+            array = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array((array * np.float32(scale)), tensor.name))
+        elif tensor.name.endswith("bias"):
+            array = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array * 0, tensor.name))
+    onnx.save(model, tmp_path / "scaled.onnx")
+    calibrate(tmp_path / "scaled.onnx", "random?count=8", tmp_path / "calibration.json")
+    found = Calibration.load(tmp_path / "calibration.json")
+    assert all(np.isfinite(tensor.errors).all() for tensor in found.tensors.values())

@@ -8,6 +8,8 @@ JOINT_SHRINKS = np.linspace(1.0, 0.2, 41)
 """First both ends shrink together,"""
 END_SHRINKS = np.linspace(1.3, 0.4, 19)
 """then each end moves alone around the best of those."""
+SQUARED_SAFELY = 1e15
+"""Squares of numbers some thousand times beyond it, and of errors a thousandth of its inverse, are float32 numbers."""
 
 
 def best_range(
@@ -59,5 +61,9 @@ def squared_error(
     """Sum over each row of weights * (value - quantized value)^2; shapes as in best_range."""
     scale, zero_point, used = scheme.fit(low, high, levels)
     quantized = fake_quantize(values, scale[:, None], zero_point[:, None], np.asarray(used)[:, None])
-    error = (values - quantized) ** 2
+    difference = values - quantized
+    largest = max(-low.min(initial=0.0), high.max(initial=0.0))
+    if not 1 / SQUARED_SAFELY < largest < SQUARED_SAFELY:  # float32 would make its square infinite, or zero
+        difference = difference.astype(np.float64)
+    error = difference**2
     return (error if weights is None else error * weights).sum(axis=1, dtype=np.float64)
