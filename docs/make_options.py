@@ -7,9 +7,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mpq_onnx.runs.declared import HEADINGS, Option, options_of
-from mpq_onnx.runs.energy_options import EnergyOptions
-from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.declared import HEADINGS, Option
+from mpq_onnx.runs.option_values import allocation_options
 
 PAGE = Path(__file__).with_name("options.md")
 INTRODUCTION = """# Options of an allocation
@@ -22,9 +21,7 @@ With `--noise`, those under Method and Training mean the energies; energies by c
 
 def page() -> str:
     """The whole page."""
-    declared = {
-        each.name: each for request in (EnergyOptions, AllocateOptions) for each in options_of(request)
-    }
+    declared = allocation_options()
     sections = [INTRODUCTION]
     for heading in HEADINGS:
         rows = [_row(each) for each in declared.values() if each.declared.heading == heading]

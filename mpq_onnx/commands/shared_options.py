@@ -8,9 +8,8 @@ from click.shell_completion import CompletionItem
 
 from mpq_onnx.commands.option_types import NumberList
 from mpq_onnx.errors import UsageError
+from mpq_onnx.runs import option_values
 from mpq_onnx.runs.declared import HEADINGS, MACHINE, NOISE, Option, options_of
-from mpq_onnx.runs.energy_options import EnergyOptions
-from mpq_onnx.runs.options import AllocateOptions
 
 Command = Callable[..., Any]
 
@@ -196,10 +195,7 @@ validation_option = click.option(
 
 def allocation_options(command: Command) -> Command:
     """All that can be said of an allocation, of bits or of energies, beside its budgets and where it goes."""
-    declared = {
-        each.name: each for request in (EnergyOptions, AllocateOptions) for each in options_of(request)
-    }
-    for each in reversed(declared.values()):
+    for each in reversed(option_values.allocation_options().values()):
         command = _click_option(each)(command)
     for option in (per_channel_option, calibration_option, validation_option):
         command = option(command)

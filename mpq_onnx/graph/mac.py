@@ -250,12 +250,17 @@ def einsum_labels(node: ir.Node) -> tuple[list[str], str]:
     Raises:
         ModelError: labels that are not written out.
     """
-    equation = node.attributes["equation"].as_string().replace(" ", "")
-    terms, arrow, result = equation.partition("->")
-    if "." in equation or not arrow:
+    equation = node.attributes["equation"].as_string()
+    if "." in equation or "->" not in equation:
         raise ModelError(
-            f"node {node.name} (Einsum {equation}): write the output's labels out, without an ellipsis"
+            f"node {node.name} (Einsum {equation.replace(' ', '')}): write the output's labels out, without an ellipsis"
         )
+    return split_equation(equation)
+
+
+def split_equation(equation: str) -> tuple[list[str], str]:
+    """(labels of every operand, labels of the result) of an Einsum's equation; none of the result where it is not written."""
+    terms, _, result = equation.replace(" ", "").partition("->")
     return terms.split(","), result
 
 

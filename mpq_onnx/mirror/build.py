@@ -67,6 +67,13 @@ def build_mirror(model: ir.Model, where: str = "the model") -> Mirror:
     return _Builder(model, where).build()
 
 
+def frozen_mirror(model: ir.Model, where: str, device: torch.device) -> Mirror:
+    """The same on `device`, with weights that are not trained."""
+    mirror = build_mirror(model, where)
+    mirror.module.requires_grad_(False).to(device)
+    return mirror
+
+
 def unsupported_nodes(model: ir.Model) -> list[ir.Node]:
     """The nodes that the op table lacks."""
     return [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.graph.example_layout import ExampleLayout
+from mpq_onnx.graph.mac import split_equation
 from mpq_onnx.mirror.matrix_form import MatrixForm
 
 
@@ -64,8 +65,7 @@ def einsum_form(
     equation: str, channel_axis: int, inner: ExampleLayout, outer: ExampleLayout
 ) -> EinsumForm | None:
     """The form of an Einsum of data and weight; None where it is no matrix product with the channels along `channel_axis`."""
-    operands, _, result = equation.replace(" ", "").partition("->")
-    data, _, weight = operands.partition(",")
+    (data, weight), result = split_equation(equation)
     labels = {*data, *weight, *result}
     if "." in labels or any(len(set(each)) != len(each) for each in (data, weight, result)):
         return None

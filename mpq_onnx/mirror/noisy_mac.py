@@ -1,6 +1,6 @@
 """A mirror with physical noise at its multiply-accumulate nodes, whose energies are parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,8 @@ class NoisyMac(nn.Module):
         super().__init__()
         self.site, self.geometry, self.levels, self.generator = site, geometry, levels, generator
         self.models = [NOISE_MODELS[name] for name in noises]
+        self.weight_noise = _by_power(model for model in self.models if model.weight_variance is not None)
+        self.output_noise = _by_power(model for model in self.models if model.output_variance is not None)
         self.log_energy = nn.Parameter(torch.from_numpy(np.log(energy_per_mac)).float())
         ranges = None if site.weight_range is None else torch.tensor(site.weight_range, dtype=torch.float32)
         self.register_buffer("weight_range", ranges)
@@ -91,25 +93,19 @@ class NoisyMac(nn.Module):
     def forward(self, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         log_energy = self.levels.nearest(self.log_energy)
         held = w
-        for power, models in self._by_power("weight_variance"):
+        for power, models in self.weight_noise:
             variance = _sum([self.unit_weight_variance(model, x, w) for model in models])
             spread = self.geometry.over_weight(log_energy, w) * power
             held = AddNoise.apply(held, variance.sqrt() * self._normal(w), spread)  # type: ignore[assignment]
         y = self.geometry.mac(x, held, b)
+        if not self.output_noise:
+            return y
         noisy = viewed = self.geometry.view(y, w)
-        for power, models in self._by_power("output_variance"):
+        for power, models in self.output_noise:
             variance = _sum([self.unit_output_variance(model, x, w) for model in models])
             spread = self.geometry.over_output(log_energy, w) * power
             noisy = AddNoise.apply(noisy, variance.sqrt() * self._normal(viewed), spread)  # type: ignore[assignment]
         return noisy.reshape(y.shape)
-
-    def _by_power(self, variance: str) -> list[tuple[float, list[NoiseModel]]]:
-        """The models that have such a variance, by the power of the energy that it falls with."""
-        found: dict[float, list[NoiseModel]] = {}
-        for model in self.models:
-            if getattr(model, variance) is not None:
-                found.setdefault(model.falls_with, []).append(model)
-        return list(found.items())
 
     @torch.no_grad()
     def unit_output_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
@@ -136,6 +132,14 @@ class NoisyMac(nn.Module):
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self.generator, device=like.device)
+
+
+def _by_power(models: Iterable[NoiseModel]) -> list[tuple[float, list[NoiseModel]]]:
+    """The models, by the power of the energy that their variance falls with."""
+    found: dict[float, list[NoiseModel]] = {}
+    for model in models:
+        found.setdefault(model.falls_with, []).append(model)
+    return list(found.items())
 
 
 def _sum(variances: Sequence[Tensor]) -> Tensor:

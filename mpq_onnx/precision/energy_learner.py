@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +40,13 @@ class EnergyLearner:
         return [self.noisy.modules[name].log_energy for name in self.items.names]
 
     def _mean_energy(self) -> Tensor:
-        energies = torch.cat([*self.parameters]).exp()
-        sizes = torch.as_tensor(self.items.sizes, dtype=torch.float32, device=energies.device)
-        return (energies * (sizes / sizes.sum())).sum()
+        return (torch.cat([*self.parameters]).exp() * self._shares).sum()
+
+    @cached_property
+    def _shares(self) -> Tensor:
+        """Of the multiply-accumulates, by item."""
+        sizes = torch.as_tensor(self.items.sizes, dtype=torch.float32, device=self.parameters[0].device)
+        return sizes / sizes.sum()
 
     def excess(self) -> Tensor:
         """max(0, ln(mean E) - ln(budget)) (arXiv 2102.06365)."""

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -125,19 +126,19 @@ class WidthProblem(Problem):
     closed_form: ClassVar[str] = "water-filling"
     correction_shares: ClassVar[tuple[float, ...]] = (0.0, 0.125, 0.25, 0.5, 1.0)
 
-    @property
+    @cached_property
     def weights(self) -> WidthItems:
         """The weights' items; none when the weights stay float."""
         sites = self.sites.free_weights if self.budget.weight_bits is not None else ()
         return weight_items(sites, self.budget.weight_choices, self.budget.granularity)
 
-    @property
+    @cached_property
     def activations(self) -> WidthItems:
         """The activations' items; none when the activations stay float."""
         sites = self.sites.free_activations if self.budget.activation_bits is not None else ()
         return activation_items(sites, self.budget.activation_choices)
 
-    @property
+    @cached_property
     def sides(self) -> Mapping[str, WidthSide]:
         """Those that have a budget and something to spend it on."""
         budget = self.budget

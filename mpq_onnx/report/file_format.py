@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpq_onnx.report.graph_facts import DYNAMIC, GraphFacts
+from mpq_onnx.registries import DYNAMIC
+from mpq_onnx.report.graph_facts import GraphFacts
 
 FLOAT = "float"
 

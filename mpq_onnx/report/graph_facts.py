@@ -23,6 +23,7 @@ from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.graph.quantizers import Ends, Quantizer, quantizer_behind, quantizer_of, read_quantizer
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
+from mpq_onnx.registries import DYNAMIC, STATIC
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
@@ -30,7 +31,6 @@ ASYMMETRIC, SYMMETRIC, NARROW = "asymmetric", "symmetric", "symmetric, narrow"
 OWN_SCALE = "own scale"
 ZERO_ALONE = "zero alone"
 """Of a quantizer of one level: what goes through it is always zero."""
-STATIC, DYNAMIC = "static", "dynamic"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mpq_onnx.arithmetic.weights import (
     channel_rows,
     quantize_to_nearest,
 )
-from mpq_onnx.graph.mac import BIAS_INPUT
+from mpq_onnx.graph.mac import BIAS_INPUT, split_equation
 from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm, second_moment
@@ -239,8 +239,7 @@ def _added_constant(node: fx.Node, use: WeightUse, mirror: Mirror) -> fx.Node | 
 def _channels_come_last(node: fx.Node, use: WeightUse) -> bool:
     if use.op_type == "MatMul":
         return True
-    operands, _, result = str(node.kwargs["equation"]).replace(" ", "").partition("->")
-    weight = operands.partition(",")[2]
+    (_, weight), result = split_equation(str(node.kwargs["equation"]))
     return bool(result) and weight[use.channel_axis] == result[-1]
 
 

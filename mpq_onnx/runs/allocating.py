@@ -21,12 +21,11 @@ from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
-from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.training_data import TrainingData
-from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.precision.widths import WidthBudget, WidthProblem
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
@@ -178,7 +177,7 @@ def _open(asked: _Asked, shared: SharedWork) -> _Opened:
     options, source = asked.options, file_state(asked.model)
     model = shared.once(("model", source), lambda: load_float_model(asked.model))
     device = torch_device(options.device)
-    mirror = shared.once(("mirror", source, device), lambda: _mirror(model.model, model, device))
+    mirror = shared.once(("mirror", source, device), lambda: frozen_mirror(model.model, model.path, device))
     # Opened for every allocation, though their examples are shared: a file may have changed since.
     dataset = model.open_data(asked.data)
     held_out = model.open_data(asked.validation) if asked.validation is not None else None
@@ -215,7 +214,7 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     )
     mirror = opened.mirror
     if scaled is not float_model.model:
-        mirror = shared.once("mirror", lambda: _mirror(scaled, float_model, opened.device))
+        mirror = shared.once("mirror", lambda: frozen_mirror(scaled, float_model.path, opened.device))
     layouts = shared.once("layouts", lambda: tensor_facts(scaled, opened.training, options.device).layouts)
     return _Ground(calibrated, scaled, mirror, layouts, shared)
 
@@ -252,16 +251,7 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
             options.granularity,
             options.activation_budget,
         ),
-        training=TrainingSettings(
-            options.steps,
-            options.batch_size,
-            options.learning_rate,
-            options.chosen_penalty,
-            options.seed,
-            options.labels,
-            options.width_choice,
-            options.learned_ranges,
-        ),
+        training=options.training_settings,
         data=ground.shared.once("training", lambda: TrainingData(opened.training, trained, opened.device)),
         log=training_log(progress / LOG_FILE),
         checkpoint=str(progress / "checkpoint.pt"),
@@ -363,13 +353,6 @@ def _calibration(
         )
         measure_calibration(float_model, dataset, rules, options.device).save(saved)
     return read_calibration(saved, float_model)
-
-
-def _mirror(model: ir.Model, origin: FloatModel, device: torch.device) -> Mirror:
-    """The frozen mirror of a model that was read from, or made of, `origin`."""
-    mirror = build_mirror(model, origin.path)
-    mirror.module.requires_grad_(False).to(device)
-    return mirror
 
 
 def _calibration_choices(options: AllocateOptions) -> tuple[object, ...]:

@@ -74,8 +74,7 @@ def allocate_energy(
     energy_per_mac, weight_bits, activation_bits = (
         float(energy_per_mac), as_float(weight_bits), as_float(activation_bits)
     )  # fmt: skip
-    quantizes = weight_bits is not None or activation_bits is not None
-    digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
+    digital = digital_options(weight_bits, activation_bits, digital, options)
     asked = {
         "model": str(model), "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
         "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
@@ -143,12 +142,14 @@ def digital_options(
     activation_bits: float | None,
     digital: AllocateOptions | None,
     options: EnergyOptions,
-) -> AllocateOptions:
-    """How a float model is quantized before its energies are allocated.
+) -> AllocateOptions | None:
+    """How a float model is quantized before its energies are allocated; None without a budget of bits.
 
     Raises:
         UsageError: a budget out of reach, or a form of storage that no noise can be added to.
     """
+    if weight_bits is None and activation_bits is None:
+        return None
     digital = digital or AllocateOptions(seed=options.seed, device=options.device)
     check_budgets(weight_bits, activation_bits, digital)
     if digital.storage not in TRAINABLE_STORAGES:

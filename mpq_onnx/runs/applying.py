@@ -10,7 +10,7 @@ from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
-from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.registries import PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVERS
 from mpq_onnx.report.card import make_card
@@ -112,8 +112,7 @@ def apply(
     )
     wanted.check_against(sites, str(allocation))
     check_covers(measured, sites, str(calibration or beside))
-    mirror = build_mirror(scaled, float_model.path)
-    mirror.module.requires_grad_(False).to(torch_device(device))
+    mirror = frozen_mirror(scaled, float_model.path, torch_device(device))
     training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
     network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
     graph = write_graph(scaled, wanted, network, storage)

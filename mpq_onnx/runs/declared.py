@@ -69,8 +69,7 @@ class Option:
             self._check_number(value)
 
     def _check_number(self, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise UsageError(f"--{self.spelled}: {value!r} is no number")
+        check_is_number(self.spelled, value)
         number = float(value)
         declared = self.declared
         if declared.least is not None and not declared.least <= number < math.inf:
@@ -79,6 +78,12 @@ class Option:
             raise UsageError(f"{self.spelled} {value}: must be at most {declared.most:.0f}")
         if declared.above is not None and not declared.above < number < math.inf:
             raise UsageError(f"{self.spelled} {number:g}: give a number above {declared.above:g}")
+
+
+def check_is_number(spelled: str, value: object) -> None:
+    """Raise UsageError for what an option that takes a number cannot be; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"--{spelled}: {value!r} is no number")
 
 
 def option(default: Any, heading: str, text: str, **more: Any) -> Any:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
+
 from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
@@ -84,7 +86,8 @@ def evaluate(
         check_choice("task", task, TASKS)
         facts[METADATA_TASK] = task
     dataset = open_dataset(data, model_inputs(loaded), facts)
-    other = Runner(load_checked(baseline), device) if baseline is not None else None
+    compared = load_model(baseline) if baseline is not None else None
+    other = Runner(baseline, device) if baseline is not None else None
     noisy = bool(noisy_nodes(loaded))
     if not noisy and (repeats is not None or signal_to_noise):
         raise UsageError(f"{model}: has no noise; --repeats and --snr are for noisy files")
@@ -118,15 +121,14 @@ def evaluate(
         stored=stored,
         energy=EnergyAllocation.embedded(loaded.metadata_props, str(model)),
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
-        baseline=None if baseline is None else _described(baseline),
+        baseline=None if compared is None else _described(str(baseline), compared),
         notes=(*label_notes(dataset, loaded), *output_notes(found), *_unmeasured(found, dataset)),
     )
 
 
-def _described(path: str | os.PathLike[str]) -> tuple[str, str, str] | None:
+def _described(path: str, model: ir.Model) -> tuple[str, str, str] | None:
     """Of a quantized file: its name and mean widths as its allocation or its types have them."""
-    model = load_model(path)
-    allocation = Allocation.embedded(model.metadata_props, str(path))
+    allocation = Allocation.embedded(model.metadata_props, path)
     widths = allocation or stored_bits_of(graph_facts(without_noise(model)))
     if widths.mean_weight_bits is None and widths.mean_activation_bits is None:
         return None
@@ -141,9 +143,3 @@ def _unmeasured(found: Evaluation, dataset: Dataset) -> tuple[str, ...]:
     return (
         f"nothing is measured by the labels: the outputs are no answers{task}; see --task and docs/models.md",
     )
-
-
-def load_checked(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """`path`, after ONNX's checker accepted the file."""
-    load_model(path)
-    return path

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import DEVICES, METHODS, TARGETS
 from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
 
@@ -33,6 +34,18 @@ class LearningOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def chosen_penalty(self) -> float:
+        """lambda: the one that was given, else that of what is allocated."""
+        raise NotImplementedError
+
+    @property
+    def training_settings(self) -> TrainingSettings:
+        """Of the training loop."""
+        return TrainingSettings(
+            self.steps, self.batch_size, self.learning_rate, self.chosen_penalty, self.seed, self.labels
+        )
 
 
 LEARNING_OPTIONS = tuple(field.name for field in fields(LearningOptions))

@@ -19,7 +19,7 @@ from mpq_onnx.graph.operators import RECURRENT_OPS
 from mpq_onnx.graph.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.graph.quantized_already import check_no_integer_operators
 from mpq_onnx.graph.uncounted import uncounted_macs
-from mpq_onnx.mirror import build_mirror
+from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
@@ -32,7 +32,6 @@ from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.task_loss import mean_distance
 from mpq_onnx.precision.training import MEASURING_SEED
 from mpq_onnx.precision.training_data import TrainingData
-from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import COMPAT_GARG2021, ENERGY_LEVELS
 from mpq_onnx.runs.bench import SCORE_BATCH, Bench, CandidateResult, Finished, choose
@@ -120,9 +119,8 @@ class NoiseBench:
         training_set, self.validation_set = split_validation(dataset, validation, options.seed)
         self.sites = find_mac_sites(base, training_set, options)
         device = torch_device(options.device)
-        mirror = with_outputs(build_mirror(base.model, base.path), differentiable_outputs(base.model))
-        mirror.module.requires_grad_(False).to(device)
-        self.mirror = straight_through(mirror)
+        mirror = frozen_mirror(base.model, base.path, device)
+        self.mirror = straight_through(with_outputs(mirror, differentiable_outputs(base.model)))
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
         self.baseline = Runner(base.model, options.device)
@@ -137,14 +135,7 @@ class NoiseBench:
             energy_per_mac=energy_per_mac,
             granularity=options.granularity,
             allowed=ENERGY_LEVELS[options.energy_levels],
-            training=TrainingSettings(
-                options.steps,
-                options.batch_size,
-                options.learning_rate,
-                options.chosen_penalty,
-                options.seed,
-                options.labels,
-            ),
+            training=options.training_settings,
             data=self.training,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpq_onnx.errors import UsageError
 from mpq_onnx.registries import CHANNEL, LAYER
-from mpq_onnx.runs.declared import options_of
+from mpq_onnx.runs.declared import Option, options_of
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.learning_options import LEARNING_OPTIONS
 from mpq_onnx.runs.options import AllocateOptions
@@ -15,12 +15,14 @@ OF_BOTH = ("seed", "device")
 """Learning options that the widths below an energy allocation take too; the others mean the energies."""
 PER_CHANNEL = "per_channel"
 """Of energies; `granularity` is that of the widths."""
-KNOWN = frozenset(
-    {
-        PER_CHANNEL,
-        *(each.name for request in (AllocateOptions, EnergyOptions) for each in options_of(request)),
-    }
-)
+
+
+def allocation_options() -> dict[str, Option]:
+    """All that can be said of an allocation, of bits or of energies, by name; `granularity` is that of the widths."""
+    return {each.name: each for request in (EnergyOptions, AllocateOptions) for each in options_of(request)}
+
+
+KNOWN = frozenset({PER_CHANNEL, *allocation_options()})
 
 
 def bits_request(options: Mapping[str, Any]) -> AllocateOptions:

@@ -1,12 +1,12 @@
 """Options of an allocation of bits: one typed record, checked before any work starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, replace
 
 from mpq_onnx.arithmetic.overrides import Override, read_overrides
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
 from mpq_onnx.errors import UsageError
+from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import (
     ACTIVATION_RANGES,
     BIASES,
@@ -23,7 +23,7 @@ from mpq_onnx.registries import (
     WEIGHT_SCALES,
     WIDTH_CHOICES,
 )
-from mpq_onnx.runs.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, option
+from mpq_onnx.runs.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, check_is_number, option
 from mpq_onnx.runs.learning_options import LearningOptions
 
 PENALTY = 2.0
@@ -134,6 +134,13 @@ class AllocateOptions(LearningOptions):
         return PENALTY if self.penalty is None else self.penalty
 
     @property
+    def training_settings(self) -> TrainingSettings:
+        """Those of widths have choices of their own."""
+        return replace(
+            super().training_settings, width_choice=self.width_choice, learn_ranges=self.learned_ranges
+        )
+
+    @property
     def activation_choices(self) -> tuple[float, ...]:
         """The activations' widths."""
         if self.activation_bit_choices is not None:
@@ -181,7 +188,7 @@ def check_budgets(weight_bits: float | None, activation_bits: float | None, opti
             raise UsageError(
                 f"--{name} {budget:g}: none of --bit-choices is 1 or more; give --activation-bit-choices"
             )
-        _check_number(name, budget)
+        check_is_number(name, budget)
         if not 0 <= budget <= MAXIMUM_BITS:
             raise UsageError(f"--{name} {budget:g}: a mean width is a number from 0 to {MAXIMUM_BITS}")
         least = min(counted_bits(width) for width in choices)
@@ -225,7 +232,7 @@ def _check_widths(name: str, widths: Sequence[float], smallest: int) -> None:
         raise UsageError(f"--{name}: give at least one width")
     by_levels: dict[int, float] = {}
     for width in widths:
-        _check_number(name, width)
+        check_is_number(name, width)
         if not smallest <= width <= MAXIMUM_BITS:
             raise UsageError(f"--{name}: {width:g} is not a width from {smallest} to {MAXIMUM_BITS}")
         levels = levels_of(width)
@@ -234,8 +241,3 @@ def _check_widths(name: str, widths: Sequence[float], smallest: int) -> None:
                 f"--{name}: {by_levels[levels]:g} and {width:g} are both {levels} levels; give each width once"
             )
         by_levels[levels] = width
-
-
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise UsageError(f"--{name}: {value!r} is no number")

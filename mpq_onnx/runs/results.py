@@ -41,7 +41,7 @@ class AllocationResult(Generic[Document]):
     uniform: CandidateResult[Document]
     """The baseline at the same budget: the most levels, or the energy, that it allows."""
     candidates: tuple[CandidateResult[Document], ...]
-    """All that were measured, uniform first; `chosen` is the best of them (see workflows.keeping)."""
+    """All that were measured, uniform first; `chosen` is the best of them (see runs.keeping)."""
     loses_to_uniform: bool
     """True when what the asked-for method found was worse than uniform, which is kept instead."""
     notes: tuple[str, ...] = ()

@@ -140,8 +140,7 @@ def search_energy(
     """
     _check_goals(goals)
     check_energy_budget(interval.low, options)
-    quantizes = weight_bits is not None or activation_bits is not None
-    digital = digital_options(weight_bits, activation_bits, digital, options) if quantizes else None
+    digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)

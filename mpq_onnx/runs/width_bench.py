@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.mirror.quantized import quantized_mirror
+from mpq_onnx.precision.methods import refined
 from mpq_onnx.precision.problem import Candidate
 from mpq_onnx.precision.task_loss import mean_distance
 from mpq_onnx.precision.training_data import TrainingData
@@ -72,7 +73,7 @@ class WidthBench(Bench[Allocation]):
             Settings(
                 method=candidate.name,
                 activation_observer=problem.calibration.observer,
-                sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, "refined") else None,
+                sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, refined.NAME) else None,
                 **{name: getattr(options, name) for name in RECORDED_OPTIONS},
             ),
             problem.sites,
