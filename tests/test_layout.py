@@ -8,8 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mpq_onnx"
 ROOMS = (
-    "arithmetic", "graph", "documents", "ops", "passes", "datasets", "runtime", "zoo", "equalization", "mirror", "rounding",
-    "precision", "report", "handoff_targets", "runs", "commands",
+    "arithmetic", "graph", "documents", "targets", "ops", "passes", "datasets", "runtime", "zoo", "equalization", "mirror",
+    "rounding", "precision", "report", "handoff_targets", "simulators", "runs", "commands",
 )  # fmt: skip
 """Each imports from those before it alone; what stands beside them (errors, files, registries, ...) is below all."""
 TORCH = frozenset({"mirror", "rounding", "precision", "runs", "zoo"})

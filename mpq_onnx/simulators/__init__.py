@@ -1,0 +1,1 @@
+"""Simulators and measurements that fill cost tables: one a file."""

@@ -1,0 +1,1 @@
+"""What devices are and what they charge: descriptions and cost tables as data."""

@@ -1,0 +1,236 @@
+"""Cost tables: what a device takes for every multiply-accumulate node at every pair of widths, or at every energy per MAC.
+
+A CSV file that a profiler writes, or a person. Columns `node`, `weight_bits`, `activation_bits` and `energy_per_mac` say what a
+row is for; every other column is a resource (latency_ms, energy_uj, ...), and its numbers are amounts for one example. Widths
+are numbers or `float`, an empty cell goes for any. Between rows amounts are interpolated; beyond them nothing is guessed.
+"""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mpq_onnx.errors import AllocationError, UsageError
+from mpq_onnx.files import write_text
+
+NODE, WEIGHT_BITS, ACTIVATION_BITS, ENERGY_PER_MAC = (
+    "node", "weight_bits", "activation_bits", "energy_per_mac",
+)  # fmt: skip
+KEYS = (NODE, WEIGHT_BITS, ACTIVATION_BITS, ENERGY_PER_MAC)
+FLOAT = "float"
+COMMENT = "#"
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Amounts of one node at one precision."""
+
+    node: str
+    """Of the canonical float model; the names of nodes that are no multiply-accumulates go for what they always take."""
+    weight_bits: float | None
+    """Of the operand that is held; math.inf for float, None for any."""
+    activation_bits: float | None
+    """Of the operand that streams, the same way."""
+    energy_per_mac: float | None
+    """In the noise model's unit; None for any."""
+    amounts: Mapping[str, float]
+    """By resource, for one example."""
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """All rows of a file."""
+
+    rows: tuple[CostRow, ...]
+    resources: tuple[str, ...]
+    made_by: str = ""
+    """What the file's first line says of its origin."""
+    path: str = "the cost table"
+    """Where it was read from, for errors."""
+
+    @cached_property
+    def nodes(self) -> tuple[str, ...]:
+        """Nodes with a row, in the file's order."""
+        return tuple(self._by_node)
+
+    @cached_property
+    def _by_node(self) -> dict[str, list[CostRow]]:
+        found: dict[str, list[CostRow]] = {}
+        for row in self.rows:
+            found.setdefault(row.node, []).append(row)
+        return found
+
+    def amount(
+        self,
+        resource: str,
+        node: str,
+        weight_bits: float | None = None,
+        activation_bits: float | None = None,
+        energy_per_mac: float | None = None,
+    ) -> float:
+        """What the node takes at these widths (None: float) and this energy, interpolated between rows.
+
+        Raises:
+            AllocationError: the table has nothing for the node, or nothing at or around what is asked for.
+        """
+        rows = self._by_node.get(node)
+        if rows is None:
+            raise AllocationError(
+                f"{self.path}: no row for node {node}; a table needs every multiply-accumulate"
+            )
+        asked = {
+            WEIGHT_BITS: math.inf if weight_bits is None else weight_bits,
+            ACTIVATION_BITS: math.inf if activation_bits is None else activation_bits,
+            ENERGY_PER_MAC: energy_per_mac,
+        }
+        return _interpolated(rows, resource, asked, (WEIGHT_BITS, ACTIVATION_BITS, ENERGY_PER_MAC), self.path)
+
+    def fixed(self, resource: str, counted: Iterable[str]) -> float:
+        """What everything but the nodes `counted` takes, whose rows name no widths.
+
+        Raises:
+            AllocationError: another node's row names a width, so that the table is of another model.
+        """
+        known, total = set(counted), 0.0
+        for node, rows in self._by_node.items():
+            if node in known:
+                continue
+            if len(rows) > 1 or any(getattr(rows[0], key) is not None for key in KEYS[1:]):
+                raise AllocationError(
+                    f"{self.path}: node {node} has rows for widths, which is no multiply-accumulate here: another model's?"
+                )
+            total += rows[0].amounts[resource]
+        return total
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all."""
+        text = io.StringIO()
+        if self.made_by:
+            text.write(f"{COMMENT} {self.made_by}\n")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*KEYS, *self.resources])
+        for row in self.rows:
+            keys = (row.weight_bits, row.activation_bits, row.energy_per_mac)
+            writer.writerow(
+                [row.node, *map(_written, keys), *(f"{row.amounts[name]:.9g}" for name in self.resources)]
+            )
+        write_text(path, text.getvalue())
+
+
+def load_cost_table(path: str | os.PathLike[str]) -> CostTable:
+    """Read a table.
+
+    Raises:
+        AllocationError: missing, or not such a table; the message names line and column.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AllocationError(f"{path}: cannot be read as a cost table: {error}") from error
+    comments = [line.lstrip(COMMENT + " ") for line in lines if line.startswith(COMMENT)]
+    numbered = [
+        (at, line) for at, line in enumerate(lines, 1) if line.strip() and not line.startswith(COMMENT)
+    ]
+    cells = list(csv.reader(line for _, line in numbered))
+    names = [name.strip() for name in cells[0]] if cells else []
+    resources = tuple(name for name in names if name not in KEYS)
+    if NODE not in names or not resources or len(set(names)) < len(names) or "" in names:
+        raise AllocationError(
+            f"{path}: the first line must name the columns: node, weight_bits, activation_bits and resources such as energy_uj,"
+            " each once"
+        )
+    rows = tuple(
+        _read_row(dict(zip(names, map(str.strip, row), strict=False)), names, len(row), f"{path}, line {at}")
+        for (at, _), row in zip(numbered[1:], cells[1:], strict=True)
+    )
+    table = CostTable(rows, resources, comments[0] if comments else "", str(path))
+    _check_once(table)
+    return table
+
+
+def _read_row(cells: dict[str, str], names: Sequence[str], count: int, where: str) -> CostRow:
+    if count != len(names):
+        raise AllocationError(f"{where}: {count} cells where the first line names {len(names)} columns")
+    numbers = {name: _number(cells[name], f"{where}, column {name}") for name in names if name not in KEYS}
+    keys = {
+        name: _key(cells.get(name, ""), f"{where}, column {name}", takes_float=name != ENERGY_PER_MAC)
+        for name in KEYS[1:]
+    }
+    if not cells[NODE]:
+        raise AllocationError(f"{where}: no node is named")
+    return CostRow(cells[NODE], keys[WEIGHT_BITS], keys[ACTIVATION_BITS], keys[ENERGY_PER_MAC], numbers)
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise AllocationError(f"{where}: {text!r} is no amount; write a number from 0 up")
+    return number
+
+
+def _key(text: str, where: str, *, takes_float: bool) -> float | None:
+    if not text:
+        return None
+    if text == FLOAT and takes_float:
+        return math.inf
+    return _number(text, where)
+
+
+def _written(key: float | None) -> str:
+    return "" if key is None else FLOAT if math.isinf(key) else f"{key:.9g}"
+
+
+def _check_once(table: CostTable) -> None:
+    seen = set()
+    for row in table.rows:
+        key = (row.node, row.weight_bits, row.activation_bits, row.energy_per_mac)
+        if key in seen:
+            raise AllocationError(f"{table.path}: node {row.node} has two rows for the same widths; keep one")
+        seen.add(key)
+
+
+def _interpolated(
+    rows: Sequence[CostRow],
+    resource: str,
+    asked: Mapping[str, float | None],
+    keys: Sequence[str],
+    where: str,
+) -> float:
+    """Along the first of `keys`, between what the others say."""
+    if not keys:
+        return rows[0].amounts[resource]
+    key, others = keys[0], keys[1:]
+    groups: dict[float | None, list[CostRow]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, key), []).append(row)
+    wanted = asked[key]
+    exact = groups.get(wanted, groups.get(None))
+    if exact is not None:
+        return _interpolated(exact, resource, asked, others, where)
+    known = sorted(each for each in groups if each is not None and math.isfinite(each))
+    if wanted is None or not known or not known[0] <= wanted <= known[-1]:
+        said = "none given" if wanted is None else FLOAT if math.isinf(wanted) else f"{wanted:.6g}"
+        raise AllocationError(
+            f"{where}: node {rows[0].node}: nothing for {key} {said}; there is"
+            f" {', '.join(map(_written, sorted(each for each in groups if each is not None)))}"
+        )
+    above = int(np.searchsorted(known, wanted))
+    low, high = known[above - 1], known[above]
+    share = (wanted - low) / (high - low)
+    ends = [_interpolated(groups[end], resource, asked, others, where) for end in (low, high)]
+    return ends[0] + share * (ends[1] - ends[0])
+
+
+def check_resource(table: CostTable, resource: str) -> None:
+    """Raise UsageError for a resource that no column holds."""
+    if resource not in table.resources:
+        raise UsageError(f"{table.path}: no column {resource}; there is {', '.join(table.resources)}")
