@@ -13,10 +13,10 @@ from mpq_onnx.arithmetic.noise.model import RELATIVE, Mac, NoiseModel
 from mpq_onnx.arithmetic.noise.trade_off import least_noise
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.knapsack import allocate_widths, select
+from mpq_onnx.precision.measures import MEAN, Measure
 from mpq_onnx.precision.problem import Candidate, Problem
-from mpq_onnx.precision.resources import MEAN, Resource
-from mpq_onnx.precision.widths import WidthSide
-from mpq_onnx.registries import METHODS, NOISE_MODELS, RESOURCES
+from mpq_onnx.precision.width_budgets import WidthSide
+from mpq_onnx.registries import ACTIVATION_BUDGETS, METHODS, NOISE_MODELS
 
 
 def total_bytes(sizes: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -31,10 +31,10 @@ def fill_bytes(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarra
 
 
 def test_a_resource(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RESOURCES, "bytes", Resource(total_bytes, fill_bytes))
+    monkeypatch.setitem(ACTIVATION_BUDGETS, "bytes", Measure(total_bytes, fill_bytes))
     items = WidthItems(("a", "b", "c"), (1, 1, 1), np.array([5, 7, 100]), np.array([2.0, 4.0, 8.0]))
     costs = np.array([[9.0, 3, 1], [8, 2, 1], [5, 3, 1]])
-    side = WidthSide(items, 60, RESOURCES["bytes"])
+    side = WidthSide(items, 60, ACTIVATION_BUDGETS["bytes"])
     found = side.solve(costs)
     assert total_bytes(items.sizes, found) <= 60
     assert found.tolist() == [8.0, 4.0, 4.0]
@@ -56,7 +56,7 @@ def items_with_masks() -> WidthItems:
 @pytest.mark.parametrize("budget", [4.0, 5.0, 8.0])
 def test_choices_of_its_own_for_an_item(resource: str, budget: float) -> None:
     items = items_with_masks()
-    side = WidthSide(items, budget, RESOURCES[resource])
+    side = WidthSide(items, budget, ACTIVATION_BUDGETS[resource])
     if side.least > budget:
         assert resource == "max"
         return

@@ -8,6 +8,7 @@ from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import (
+    ACTIVATION_BUDGETS,
     ACTIVATION_RANGES,
     BIASES,
     EQUALIZATIONS,
@@ -15,7 +16,6 @@ from mpq_onnx.registries import (
     GRANULARITIES,
     OBSERVERS,
     PLACEMENTS,
-    RESOURCES,
     ROUNDINGS,
     STATIC,
     STORAGES,
@@ -25,6 +25,7 @@ from mpq_onnx.registries import (
 )
 from mpq_onnx.runs.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, check_is_number, option
 from mpq_onnx.runs.learning_options import LearningOptions
+from mpq_onnx.runs.limit_texts import read_limits
 
 PENALTY = 2.0
 """Of the papers, for bits."""
@@ -48,7 +49,15 @@ class AllocateOptions(LearningOptions):
     )
     activation_budget: str = option(
         "mean", METHOD, "What --activation-bits bounds: the mean, or the memory of the largest tensor.",
-        choices=RESOURCES,
+        choices=ACTIVATION_BUDGETS,
+    )  # fmt: skip
+    max: tuple[str, ...] = option(
+        (), METHOD, "The most of what the device counts: weight_bytes, activation_bytes (peak), bops, or a column of --costs."
+        " Repeatable.", metavar="RESOURCE=AMOUNT",
+    )  # fmt: skip
+    costs: str | None = option(
+        None, METHOD, "Cost table: what every node takes at every pair of widths (docs/targets.md).",
+        metavar="FILE", shown_default="none",
     )  # fmt: skip
     override: tuple[str, ...] = option(
         (), METHOD, "Widths for some nodes, by name, wildcard or operator; they count in the budget. Repeatable.",
@@ -122,6 +131,7 @@ class AllocateOptions(LearningOptions):
                 " either sign; choose symmetric for dynamic ranges"
             )
         read_overrides(self.override, self.exclude)
+        read_limits(self.max)
         _check_widths("bit-choices", self.bit_choices, smallest=0)
         if self.activation_bit_choices is not None:
             _check_widths("activation-bit-choices", self.activation_bit_choices, smallest=1)
@@ -146,6 +156,11 @@ class AllocateOptions(LearningOptions):
         if self.activation_bit_choices is not None:
             return self.activation_bit_choices
         return tuple(width for width in self.bit_choices if width >= 1)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The most of each resource."""
+        return read_limits(self.max)
 
     @property
     def overrides(self) -> tuple[Override, ...]:
@@ -176,8 +191,8 @@ def check_budgets(weight_bits: float | None, activation_bits: float | None, opti
 
     A budget above the widest choice is kept, but cannot be spent (see beyond_choices).
     """
-    if weight_bits is None and activation_bits is None:
-        raise UsageError("give --weight-bits, --activation-bits or both: there is nothing to quantize")
+    if weight_bits is None and activation_bits is None and not options.max:
+        raise UsageError("give --weight-bits, --activation-bits or --max: there is nothing to quantize")
     for name, budget, choices in (
         ("weight-bits", weight_bits, options.bit_choices),
         ("activation-bits", activation_bits, options.activation_choices),
@@ -217,7 +232,7 @@ def leaves_no_choice(
     weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
 ) -> bool:
     """True where every tensor may have the widest choice: all methods find the same widths."""
-    return all(
+    return not options.max and all(
         budget is None or budget >= max(map(counted_bits, choices))
         for budget, choices in (
             (weight_bits, options.bit_choices),

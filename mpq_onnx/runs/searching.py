@@ -201,7 +201,7 @@ def search_bits(
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
     opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
-    contents = contents_of(float_model, calibration, **opened)
+    contents = contents_of(float_model, {"calibration": calibration, "costs": options.costs}, **opened)
     _prepare(folder, request_text(contents, options, activation_bits=activation_bits, **specs))
     request = {"model": str(model), **specs, "activation_bits": activation_bits}
     if calibration is not None:

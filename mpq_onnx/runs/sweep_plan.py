@@ -16,7 +16,7 @@ from mpq_onnx.runs.options import check_budgets
 CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
 BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
-LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude"})
+LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude", "max"})
 """Options whose value is a list itself: a list of lists runs over several."""
 KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, *option_values.KNOWN})
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.documents.allocation import Allocation, NodePrecision
-from mpq_onnx.precision.resources import MEAN
+from mpq_onnx.precision.measures import MEAN
 from mpq_onnx.runs.bench import UNIFORMS
 from mpq_onnx.runs.options import AllocateOptions
 
