@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 import mpq_onnx
-from mpq_onnx.commands.printing import print_check, print_json, print_notes, print_parts, stored_text
+from mpq_onnx.commands.printing import (
+    print_check,
+    print_json,
+    print_limits,
+    print_notes,
+    print_parts,
+    stored_text,
+)
 from mpq_onnx.commands.shared_options import (
     HeadedCommand,
     allocation_options,
@@ -92,6 +99,7 @@ def _allocate_bits(arguments: dict[str, Any]) -> None:
         f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
         f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
     )
+    print_limits(request.limits, chosen, result.uniform)
     print_notes(result.notes)
     print_check(result.mirror_check)
     click.echo(stored_text(result.model_path, result.bytes, result.storage, chosen.allocation))

@@ -1,7 +1,7 @@
 """Widths of weights and activations under limits that concern both, beside the mean of each."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -42,10 +42,10 @@ class JointBudgets:
         """
         for each in costs.values():
             check_costs(each)
-        uniform = self._best_uniform(costs)
         options = self._options(costs)
         least = {name: float(each.costs.min()) for name, each in options.items()}
-        ceiling = None if uniform is None else self._cost(uniform, costs) - math.fsum(least.values())
+        known = self._best(self._equal_choices(), costs)
+        ceiling = None if known is None else self._cost(known, costs) - math.fsum(least.values())
         options = _promising(options, least, ceiling)
         for margin in (0.0, HAIR):
             chosen = self._program(options).least(self._bounds(1 - margin))
@@ -62,7 +62,7 @@ class JointBudgets:
         Raises:
             UsageError: no pair keeps them.
         """
-        found = self._best_uniform(costs)
+        found = self._best([*self._equal_choices(), *self._equal_levels()], costs)
         if found is None:
             raise UsageError(
                 f"{self._asked()}: no equal widths for all keep it, and so there is no baseline; raise it, or give"
@@ -79,6 +79,20 @@ class JointBudgets:
         options = self._options(zero)
         if self._program(options).least(self._bounds(1 + TOLERANCE)) is None:
             raise self._refusal()
+
+    def range_of(self, resource: str) -> tuple[float, float]:
+        """The least of a resource that the other budgets allow, and what the widest choices take.
+
+        Raises:
+            UsageError: the other budgets cannot be kept.
+        """
+        limit = next(each for each in self._settled if each.resource == resource)
+        options = self._options(self._no_costs())
+        chosen = self._program(options).smallest(limit.sums, self._bounds(1 + TOLERANCE, without=resource))
+        if chosen is None:
+            raise self._refusal()
+        widest = {kind: side.items.bits[:, -1] for kind, side in self.sides.items()}
+        return limit.spent(self.widths(self._precision(options, chosen))), limit.spent(self.widths(widest))
 
     def widths(self, precision: Precision) -> Widths:
         """By tensor, the mean over channels."""
@@ -156,25 +170,32 @@ class JointBudgets:
         levels = {name: options[name].levels[place] for name, place in chosen.items()}
         return {kind: side.items.join(levels) for kind, side in self.sides.items()}
 
-    def _best_uniform(self, costs: Costs) -> Precision | None:
-        kept = [each for each in self._uniforms() if self._keeps(each)]
+    def _best(self, precisions: Iterable[Precision], costs: Costs) -> Precision | None:
+        """Of those that keep all budgets, the least in cost."""
+        kept = [each for each in precisions if self._keeps(each)]
         return min(kept, key=lambda each: self._cost(each, costs), default=None)
 
-    def _uniforms(self) -> Iterator[Precision]:
-        """Every pair of equal widths among the choices, and with one side at the most levels that the other leaves."""
-        choices = {kind: [*map(float, side.items.choices)] for kind, side in self.sides.items()}
-        for kind, side in self.sides.items():
-            for others in _each({other: each for other, each in choices.items() if other != kind}):
-                rest = {other: self.sides[other].equal(width) for other, width in others.items()}
-                yield from ({**rest, kind: side.equal(width)} for width in choices[kind])
+    def _equal_choices(self) -> Iterator[Precision]:
+        """Every pair of equal widths among the choices."""
+        for widths in _each(self._choices):
+            yield {kind: self.sides[kind].equal(width) for kind, width in widths.items()}
+
+    def _equal_levels(self) -> Iterator[Precision]:
+        """For every choice of one side, the most levels that it leaves the other."""
+        for kind in self.sides:
+            for widths in _each({other: each for other, each in self._choices.items() if other != kind}):
+                rest = {other: self.sides[other].equal(width) for other, width in widths.items()}
                 most = self._most_levels(kind, rest)
                 if most is not None:
-                    yield {**rest, kind: side.equal(math.log2(most))}
+                    yield {**rest, kind: self.sides[kind].equal(math.log2(most))}
+
+    @cached_property
+    def _choices(self) -> dict[str, list[float]]:
+        return {kind: [*map(float, side.common_choices)] for kind, side in self.sides.items()}
 
     def _most_levels(self, kind: str, rest: Precision) -> int | None:
         """The most levels for all items of a kind beside the others' widths; None where even the fewest are too many."""
-        side = self.sides[kind]
-        low, high = (round(2.0 ** float(side.items.choices[place])) for place in (0, -1))
+        low, high = (round(2.0 ** self._choices[kind][place]) for place in (0, -1))
         keeps = partial(self._keeps_levels, kind, rest)
         if not keeps(low):
             return None

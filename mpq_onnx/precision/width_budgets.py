@@ -70,6 +70,14 @@ class WidthSide:
         )
         return self.equal(math.log2(fits + 1))
 
+    @property
+    def common_choices(self) -> np.ndarray:
+        """float64: the widths that items without choices of their own may have; all, where there are no such items."""
+        items = self.items
+        if items.own is None or items.allowed is None or items.own.all():
+            return items.choices
+        return items.choices[items.allowed[~items.own][0]]
+
     def equal(self, width: float) -> np.ndarray:
         """That width for all items but those with choices of their own, float64 [items]."""
         widths = np.full(len(self.items.sizes), width)
