@@ -21,6 +21,7 @@ from mpq_onnx.commands.shared_options import (
     json_option,
 )
 from mpq_onnx.errors import UsageError
+from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
 from mpq_onnx.runs.options import check_budgets
 
@@ -64,8 +65,6 @@ def allocate(noise: tuple[str, ...], energy_per_mac: float | None, **arguments: 
     With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
     """
     if noise:
-        if energy_per_mac is None:
-            raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
         _allocate_energy({**arguments, "noise": noise}, energy_per_mac)
         return
     if energy_per_mac is not None:
@@ -105,7 +104,7 @@ def _allocate_bits(arguments: dict[str, Any]) -> None:
     click.echo(stored_text(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
-def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
+def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
 
     if any(arguments[name] for name in OF_BITS):
@@ -113,6 +112,7 @@ def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
             "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
         )
     energies, digital = noisy_requests(arguments)
+    check_energy_budget(energy_per_mac, energies)
     named = {name: arguments[name] for name in NAMED}
     result = mpq_onnx.allocate_energy(
         **named, energy_per_mac=energy_per_mac, options=energies, digital=digital
@@ -128,6 +128,7 @@ def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
     )
     print_parts(chosen.evaluation)
     click.echo(f"\nkept: {chosen.name}; {energy_text(chosen.allocation)}")
+    print_limits(energies.limits, chosen, result.uniform)
     print_notes(result.notes)
     check = result.noise_check
     click.echo(

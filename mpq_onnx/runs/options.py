@@ -25,7 +25,6 @@ from mpq_onnx.registries import (
 )
 from mpq_onnx.runs.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, check_is_number, option
 from mpq_onnx.runs.learning_options import LearningOptions
-from mpq_onnx.runs.limit_texts import read_limits
 
 PENALTY = 2.0
 """Of the papers, for bits."""
@@ -50,14 +49,6 @@ class AllocateOptions(LearningOptions):
     activation_budget: str = option(
         "mean", METHOD, "What --activation-bits bounds: the mean, or the memory of the largest tensor.",
         choices=ACTIVATION_BUDGETS,
-    )  # fmt: skip
-    max: tuple[str, ...] = option(
-        (), METHOD, "The most of what the device counts: weight_bytes, activation_bytes (peak), bops, or a column of --costs."
-        " Repeatable.", metavar="RESOURCE=AMOUNT",
-    )  # fmt: skip
-    costs: str | None = option(
-        None, METHOD, "Cost table: what every node takes at every pair of widths (docs/targets.md).",
-        metavar="FILE", shown_default="none",
     )  # fmt: skip
     override: tuple[str, ...] = option(
         (), METHOD, "Widths for some nodes, by name, wildcard or operator; they count in the budget. Repeatable.",
@@ -131,7 +122,6 @@ class AllocateOptions(LearningOptions):
                 " either sign; choose symmetric for dynamic ranges"
             )
         read_overrides(self.override, self.exclude)
-        read_limits(self.max)
         _check_widths("bit-choices", self.bit_choices, smallest=0)
         if self.activation_bit_choices is not None:
             _check_widths("activation-bit-choices", self.activation_bit_choices, smallest=1)
@@ -156,11 +146,6 @@ class AllocateOptions(LearningOptions):
         if self.activation_bit_choices is not None:
             return self.activation_bit_choices
         return tuple(width for width in self.bit_choices if width >= 1)
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The most of each resource."""
-        return read_limits(self.max)
 
     @property
     def overrides(self) -> tuple[Override, ...]:

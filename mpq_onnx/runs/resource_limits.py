@@ -1,7 +1,7 @@
 """--max and --costs: what a device counts, read from an allocation's options and set against a model."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
 
@@ -23,19 +23,20 @@ Resources = Mapping[str, tuple[Sum, ...]]
 """By name."""
 
 
-def read_costs(path: str | os.PathLike[str] | None, limits: Mapping[str, float]) -> CostTable | None:
-    """The cost table, which has a column for every limit on what is no resource of our own.
+def read_costs(
+    path: str | os.PathLike[str] | None, limits: Mapping[str, float], own: Collection[str] = RESOURCES
+) -> CostTable | None:
+    """The cost table, which has a column for every limit on what is no resource of our `own`.
 
     Raises:
         UsageError: it has none, or no table was given; or a column has the name of a resource.
         AllocationError: it cannot be read.
     """
     table = None if path is None else load_cost_table(path)
-    for name in limits.keys() - set(RESOURCES):
+    for name in limits.keys() - set(own):
         if table is None:
-            raise UsageError(
-                f"--max {name}: there is {', '.join(RESOURCES)}; others are columns of a table, given by --costs"
-            )
+            known = f"there is {', '.join(own)}; others are columns" if own else "it is a column"
+            raise UsageError(f"--max {name}: {known} of a table, given by --costs")
         check_resource(table, name)
     for name in table.resources if table is not None else ():
         if name in RESOURCES:

@@ -152,7 +152,9 @@ def search_energy(
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)
     held_out = base.open_data(validation) if validation is not None else None
-    contents = contents_of(base, data=training_set, test=test_set, validation=held_out)
+    contents = contents_of(
+        base, {"costs": options.costs}, data=training_set, test=test_set, validation=held_out
+    )
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**dataclasses.asdict(digital), **budgets}

@@ -73,10 +73,8 @@ def _check(options: Mapping[str, Any]) -> None:
         if not options.get("noise"):
             check_budgets(*budgets, bits_request(bits_options(options)))
             return
-        if "energy_per_mac" not in options:
-            raise UsageError("noise: give energy-per-mac, the mean that may be spent")
         energies, widths = noisy_requests(options)
-        check_energy_budget(options["energy_per_mac"], energies)
+        check_energy_budget(options.get("energy_per_mac"), energies)
         if any(budget is not None for budget in budgets):
             check_budgets(*budgets, widths)
     except TypeError as error:  # a value of another type than the option's
