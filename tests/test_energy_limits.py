@@ -61,6 +61,11 @@ def test_a_limit_is_kept_and_spent(
         taken(nodes.index(each["node"]) + 1, each["energy_per_mac"]) for each in document["nodes"]
     )
     assert counted == pytest.approx(result["chosen"]["resources"]["energy_uj"])
+    evaluated = run_inside(
+        "evaluate", tmp_path / "out" / "model.onnx", "--data", f"npz:{image_file}?count=16", "--repeats", 1, "--json",
+        "--costs", tmp_path / "costs.csv",
+    )  # fmt: skip
+    assert json.loads(evaluated.stdout)["resources"]["energy_uj"] == pytest.approx(counted)
     again = run_inside("apply", cnn_file, tmp_path / "out" / "energy.json", "-o", tmp_path / "again.onnx")
     assert again.returncode == 0, again.stderr
 

@@ -13,9 +13,7 @@ from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.preparation import FloatModel
 from mpq_onnx.runs.resource_limits import read_costs
 from mpq_onnx.targets.cost_table import CostTable
-
-NodeWidths = Mapping[str, tuple[float | None, float | None]]
-"""By node: bits of the operand that is held and of the one that streams; None for float."""
+from mpq_onnx.targets.table_resource import node_widths
 
 
 def energy_prices(
@@ -32,7 +30,7 @@ def energy_prices(
     if table is None:
         return {}, None
     allocation = Allocation.embedded(base.model.metadata_props, base.path)
-    widths = {} if allocation is None else _node_widths(allocation)
+    widths = {} if allocation is None else node_widths(allocation)
     known = _known_energies(table, sites)
     prices = {
         column: _prices(table, column, sites, options.granularity, widths, known)
@@ -59,24 +57,12 @@ def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:
     return np.array(found)
 
 
-def _node_widths(allocation: Allocation) -> NodeWidths:
-    widths = allocation.widths()
-    return {
-        entry.node: (
-            widths.get(entry.other_input or "") if entry.weight is None else entry.mean_weight_bits,
-            widths.get(entry.input or ""),
-        )
-        for entry in allocation.nodes
-        if entry.macs
-    }
-
-
 def _prices(
     table: CostTable,
     column: str,
     sites: tuple[MacSite, ...],
     granularity: str,
-    widths: NodeWidths,
+    widths: Mapping[str, tuple[float | None, float | None]],
     known: np.ndarray,
 ) -> EnergyPrices:
     items = energy_items(sites, granularity)
@@ -93,6 +79,6 @@ def _prices(
         np.tile(by_node[node] / count, (count, 1))
         for node, count in zip(items.names, items.counts, strict=True)
     ]
-    # A device that takes less for more is better used with more: what is bought is never dearer than what is not.
+    # The knapsack wants amounts that rise with the energy: what takes less than something weaker counts as if it took as much.
     rising = np.maximum.accumulate(np.concatenate(amounts), axis=1)
     return EnergyPrices(known, rising, table.fixed(column, by_node))

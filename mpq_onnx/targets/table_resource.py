@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from mpq_onnx.documents.allocation import NodePrecision
+from mpq_onnx.documents.allocation import Allocation, NodePrecision
 from mpq_onnx.documents.resources.terms import Sum, Term
 from mpq_onnx.targets.cost_table import CostTable
 
@@ -37,3 +37,16 @@ def _share(
     table: CostTable, column: str, node: str, share: float, held: float | None, streamed: float | None
 ) -> float:
     return share * table.amount(column, node, held, streamed)
+
+
+def node_widths(allocation: Allocation) -> dict[str, tuple[float | None, float | None]]:
+    """By multiply-accumulate node: bits of the operand that is held and of the one that streams; None for float."""
+    widths = allocation.widths()
+    return {
+        entry.node: (
+            widths.get(entry.other_input or "") if entry.weight is None else entry.mean_weight_bits,
+            widths.get(entry.input or ""),
+        )
+        for entry in allocation.nodes
+        if entry.macs
+    }
