@@ -8,9 +8,10 @@ import click
 
 import mpq_onnx
 from mpq_onnx.commands.exit_codes import GATE_FAILED
-from mpq_onnx.commands.option_types import Gate
+from mpq_onnx.commands.option_types import GATED_METRICS, Gate
 from mpq_onnx.commands.printing import fields, print_json, print_notes, print_parts
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
+from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runs.learning_options import LearningOptions
 
 
@@ -29,11 +30,13 @@ from mpq_onnx.runs.learning_options import LearningOptions
 @click.option(
     "--max",
     "ceilings",
-    type=Gate(),
+    type=Gate((*GATED_METRICS, *RESOURCES)),
     multiple=True,
     help="Exit with 1 above this, such as log_loss=0.4, bytes=200000 or bops=6e8. Repeatable.",
 )
-@click.option("--costs", metavar="FILE", help="Cost table: count its columns too (docs/budgets.md).")
+@click.option(
+    "--costs", metavar="FILE", is_eager=True, help="Cost table: count its columns too (docs/budgets.md)."
+)
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
 @click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")

@@ -143,7 +143,7 @@ def search(
         sys.exit(GATE_FAILED)
 
 
-def _interval(low: float | None, high: float | None, default: mpq_onnx.Interval) -> mpq_onnx.Interval:
+def _interval(low: float | None, high: float | None, default: "mpq_onnx.Interval") -> "mpq_onnx.Interval":
     """What was given of the ends."""
     return mpq_onnx.Interval(
         default.low if low is None else low, default.high if high is None else high, default.tolerance
