@@ -32,7 +32,12 @@ def unspent_notes(
     activation_bits: float | None,
     options: AllocateOptions,
 ) -> tuple[str, ...]:
-    """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on."""
+    """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on.
+
+    None beside limits, which leave of a mean what they must.
+    """
+    if allocation.limits:
+        return ()
     nodes = allocation.nodes
 
     def given(node: NodePrecision, side: str) -> bool:
