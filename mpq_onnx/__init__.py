@@ -1,8 +1,8 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
 The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff,
-sweep, report (report_folder), models. Each is imported when it is first used, so that evaluate, compare, card and handoff
-never load torch.
+profile, sweep, report (report_folder), models. Each is imported when it is first used, so that evaluate, compare, card and
+handoff never load torch.
 """
 
 import importlib
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
     from mpq_onnx.runs.listing import models
     from mpq_onnx.runs.options import AllocateOptions
+    from mpq_onnx.runs.profiling import ProfileOptions, ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
     from mpq_onnx.runs.searching import Drop, Goal, Interval, SearchResult, search_bits, search_energy
     from mpq_onnx.runs.sweeping import SweepResult, sweep
@@ -61,6 +62,9 @@ _HOMES = {
     "apply": "runs.applying",
     "calibrate": "runs.calibrating",
     "card": "runs.carding",
+    "ProfileOptions": "runs.profiling",
+    "ProfileResult": "runs.profiling",
+    "profile": "runs.profiling",
     "ReportResult": "runs.reporting",
     "report_folder": "runs.reporting",
     "SweepResult": "runs.sweeping",
@@ -93,6 +97,8 @@ __all__ = [
     "MpqOnnxError",
     "NodeEnergy",
     "NodePrecision",
+    "ProfileOptions",
+    "ProfileResult",
     "ReportResult",
     "SearchResult",
     "SweepResult",
@@ -111,6 +117,7 @@ __all__ = [
     "load_energy_allocation",
     "models",
     "noise_to_bits",
+    "profile",
     "report_folder",
     "search_bits",
     "search_energy",

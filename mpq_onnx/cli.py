@@ -18,6 +18,7 @@ from mpq_onnx.commands.exit_codes import INTERRUPTED
 from mpq_onnx.commands.export import export
 from mpq_onnx.commands.handoff import handoff
 from mpq_onnx.commands.models import models
+from mpq_onnx.commands.profile import profile
 from mpq_onnx.commands.report import report
 from mpq_onnx.commands.search import search
 from mpq_onnx.commands.sweep import sweep
@@ -25,7 +26,8 @@ from mpq_onnx.errors import MpqOnnxError
 from mpq_onnx.progress import stage_lines
 
 COMMANDS = (
-    export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, sweep, report
+    export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, profile, sweep,
+    report,
 )  # fmt: skip
 
 

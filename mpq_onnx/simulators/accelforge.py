@@ -1,0 +1,51 @@
+"""AccelForge: energy and latency of in-memory and photonic arrays, from circuits up (docs/simulators.md)."""
+
+from pathlib import Path
+from typing import Any
+
+from mpq_onnx.simulators.environments import Environment
+from mpq_onnx.simulators.job import ENERGY, LATENCY, Settings
+from mpq_onnx.simulators.simulated import SimulatedTool
+from mpq_onnx.simulators.worker import WORKERS
+
+PHOTONIC = "albireo"
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "optimize": settings.optimize,
+        "adc_bits": settings.adc_bits,
+        "laser_efficiency": settings.laser_efficiency,
+        "variables": dict(each.split("=", 1) for each in settings.variables) or None,
+    }
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    if settings.architecture == PHOTONIC:
+        return (
+            "converters have a fixed width: energies move it (--energies, --adc-bits), widths hardly do",
+            f"light at the detectors is {settings.laser_efficiency:g} of the lasers' electrical energy (--laser-efficiency)",
+        )
+    return ("memory outside the chip is not counted",)
+
+
+def _has_energies(architecture: str) -> bool:
+    """All of them: lasers have a power, and an array in memory can repeat a product."""
+    return bool(architecture) or Path(architecture).is_file()
+
+
+ACCELFORGE = SimulatedTool(
+    environment=Environment(
+        "accelforge", "accelforge", ("accelforge>=1.0.467,<2",), (3, 12), WORKERS / "build_accelforge.py"
+    ),
+    script="run_accelforge.py",
+    resources=(LATENCY, ENERGY),
+    default_architecture="isaac",
+    architectures=(
+        "isaac", "raella", "neurram", "jia", "wang", "colonnade", "sinangil", "basic_analog", PHOTONIC,
+    ),
+    file_kind="an architecture YAML in the form of AccelForge's compute_in_memory examples",
+    energies=_has_energies,
+    options=_options,
+    notes=_notes,
+)  # fmt: skip
