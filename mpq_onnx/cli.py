@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         given = sys.argv[1:] if arguments is None else arguments
-        goes_on = "; the same with --resume goes on" if "allocate" in given[:1] else ""
+        goes_on = {"allocate": "; the same with --resume goes on", "profile": "; the same goes on"}.get(
+            given[0] if given else "", ""
+        )
         click.echo(f"mpq-onnx: interrupted; nothing that existed was changed{goes_on}", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)

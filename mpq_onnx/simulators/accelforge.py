@@ -1,14 +1,17 @@
 """AccelForge: energy and latency of in-memory and photonic arrays, from circuits up (docs/simulators.md)."""
 
-from pathlib import Path
 from typing import Any
 
+from mpq_onnx.handoff_targets.accelforge import workload
+from mpq_onnx.handoff_targets.loops import Loops
 from mpq_onnx.simulators.environments import Environment
 from mpq_onnx.simulators.job import ENERGY, LATENCY, Settings
 from mpq_onnx.simulators.simulated import SimulatedTool
 from mpq_onnx.simulators.worker import WORKERS
 
 PHOTONIC = "albireo"
+CONVERTER_BITS = 8
+"""Of operands where only energies are told apart: the width of the photonic converters."""
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -20,6 +23,12 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _layer(loops: Loops, weight_bits: int | None, bits: int | None) -> tuple[dict[str, Any], int]:
+    """Outputs have the width of inputs: those of the layer that reads them."""
+    bits, weight_bits = bits or CONVERTER_BITS, weight_bits or CONVERTER_BITS
+    return workload(loops.one_group, bits, weight_bits, bits), loops.groups
+
+
 def _notes(settings: Settings) -> tuple[str, ...]:
     if settings.architecture == PHOTONIC:
         return (
@@ -27,11 +36,6 @@ def _notes(settings: Settings) -> tuple[str, ...]:
             f"light at the detectors is {settings.laser_efficiency:g} of the lasers' electrical energy (--laser-efficiency)",
         )
     return ("memory outside the chip is not counted",)
-
-
-def _has_energies(architecture: str) -> bool:
-    """All of them: lasers have a power, and an array in memory can repeat a product."""
-    return bool(architecture) or Path(architecture).is_file()
 
 
 ACCELFORGE = SimulatedTool(
@@ -45,7 +49,8 @@ ACCELFORGE = SimulatedTool(
         "isaac", "raella", "neurram", "jia", "wang", "colonnade", "sinangil", "basic_analog", PHOTONIC,
     ),
     file_kind="an architecture YAML in the form of AccelForge's compute_in_memory examples",
-    energies=_has_energies,
+    energies=lambda architecture: True,  # lasers have a power, and an array in memory can repeat a product
+    layer=_layer,
     options=_options,
     notes=_notes,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mpq_onnx.handoff_targets.scalesim import topology_line
 from mpq_onnx.simulators.environments import Environment
 from mpq_onnx.simulators.job import LATENCY, Settings
 from mpq_onnx.simulators.simulated import SimulatedTool
@@ -20,6 +21,7 @@ SCALESIM = SimulatedTool(
     architectures=("systolic_32x32", "systolic_16x16", "systolic_128x128"),
     file_kind="a configuration (.cfg) of SCALE-Sim",
     energies=lambda architecture: False,
+    layer=lambda loops, weight_bits, bits: (topology_line(loops), loops.groups * loops.batch),
     options=_options,
     notes=lambda settings: (
         "SCALE-Sim counts words: widths move how many pass an interface a cycle and lie in a buffer, not the array itself",

@@ -39,6 +39,8 @@ class SimulatedTool:
     """What an architecture file is, for errors."""
     energies: Callable[[str], bool]
     """Whether the hardware of an architecture (name or file) has an energy per MAC."""
+    layer: Callable[[Loops, int | None, int | None], tuple[Any, int]]
+    """(loops, weight bits, activation bits) -> a layer in the tool's own form, and how often it runs in an example."""
     options: Callable[[Settings], dict[str, Any]]
     """Those of the settings that its results depend on."""
     notes: Callable[[Settings], tuple[str, ...]]
@@ -70,7 +72,7 @@ class SimulatedTool:
         }
         signature = self._signature(installation, architecture, task)
         wanted = {
-            (row.name, row.weight, precision): _points(row, precision, signature)
+            (row.name, row.weight, precision): self._points(row, precision, signature)
             for row in job.layers
             for precision in job.precisions[row.name]
         }
@@ -99,6 +101,30 @@ class SimulatedTool:
         worker = (WORKERS / self.script).read_bytes()
         known = [self.environment.name, installation.version, json.dumps(task["options"], sort_keys=True)]
         return hashlib.sha256(b"\0".join([*(each.encode() for each in known), content, worker])).hexdigest()
+
+    def _points(self, row: LayerRow, precision: Precision, signature: str) -> list[tuple[float, Point]]:
+        """What is to be simulated for a row: whole widths on both sides of a fractional one, with the share of each."""
+        loops = loops_of(row)
+        return [
+            (weight_share * share, self._point(loops, weight_bits, bits, precision.energy_per_mac, signature))
+            for weight_share, weight_bits in _whole(precision.weight_bits)
+            for share, bits in _whole(precision.activation_bits)
+        ]
+
+    def _point(
+        self, loops: Loops, weight_bits: int | None, bits: int | None, energy: float | None, signature: str
+    ) -> Point:
+        layer, times = self.layer(loops, weight_bits, bits)
+        point: Point = {
+            "layer": layer,
+            "times": times,
+            "fan_in": loops.fan_in,
+            "weight_bits": weight_bits,
+            "activation_bits": bits,
+            "energy_per_mac": energy,
+        }
+        key = hashlib.sha256((signature + json.dumps(point, sort_keys=True)).encode()).hexdigest()
+        return {**point, "key": key}
 
     def _simulate(
         self,
@@ -137,16 +163,6 @@ def _opened(path: Path) -> PartialResults:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
 
 
-def _points(row: LayerRow, precision: Precision, signature: str) -> list[tuple[float, Point]]:
-    """What is to be simulated for a row: whole widths on both sides of a fractional one, with the share of each."""
-    loops = loops_of(row)
-    return [
-        (weight_share * share, _point(loops, weight_bits, bits, precision.energy_per_mac, signature))
-        for weight_share, weight_bits in _whole(precision.weight_bits)
-        for share, bits in _whole(precision.activation_bits)
-    ]
-
-
 def _whole(bits: float | None) -> Sequence[tuple[float, int | None]]:
     if bits is None:
         return [(1.0, None)]
@@ -155,20 +171,6 @@ def _whole(bits: float | None) -> Sequence[tuple[float, int | None]]:
     low = max(math.floor(bits), 1)
     share = max(bits - low, 0.0)
     return [(1.0 - share, low)] + ([(share, low + 1)] if share else [])
-
-
-def _point(
-    loops: Loops, weight_bits: int | None, activation_bits: int | None, energy: float | None, signature: str
-) -> Point:
-    point: Point = {
-        "loops": loops.document(),
-        "fan_in": loops.fan_in,
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
-        "energy_per_mac": energy,
-    }
-    key = hashlib.sha256((signature + json.dumps(point, sort_keys=True)).encode()).hexdigest()
-    return {**point, "key": key}
 
 
 def _first_nodes(wanted: Mapping[tuple[str, str, Precision], list[tuple[float, Point]]]) -> dict[str, str]:

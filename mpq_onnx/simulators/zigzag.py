@@ -31,6 +31,7 @@ ZIGZAG = SimulatedTool(
     ),
     file_kind="an accelerator YAML of ZigZag",
     energies=lambda architecture: False,
+    layer=lambda loops, weight_bits, bits: (loops.document(), 1),
     options=_options,
     notes=_notes,
 )  # fmt: skip

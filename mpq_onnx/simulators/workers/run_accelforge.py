@@ -1,11 +1,11 @@
 """Runs in AccelForge's environment: energy and latency of layers, a JSON line each.
 
 stdin: {"architecture": NAME|FILE, "options": {"optimize", "adc_bits", "laser_efficiency", "variables"}, "points": [{"key",
-"loops", "fan_in", "weight_bits", "activation_bits", "energy_per_mac"}]}. Joules become microjoules,
+"layer", "times", "fan_in", "energy_per_mac"}]}; layer is a workload of AccelForge. Joules become microjoules,
 seconds milliseconds.
 
-Groups run one after the other, which is what the mapper does when it is given them as a rank. An energy per MAC is light on the
-detectors where the architecture has lasers, in photons; elsewhere a number of repeats.
+Groups come as one group and how often it runs, which is what the mapper makes of a rank of groups. An energy per MAC is light
+on the detectors where the architecture has lasers, in photons; elsewhere a number of repeats.
 """
 
 import importlib.util
@@ -21,8 +21,8 @@ PHOTON_JOULES = 0.128e-18
 LASER = "Laser"
 OWN_MEMORY = ("raella",)
 """Architectures that hold a layer on the chip; above the others stands a memory that costs nothing."""
-ANALOG_WORD_BITS = 8
-"""Of the operands where only energies are told apart: the width of the photonic converters."""
+CONVERTER_BITS = 8
+"""Where an architecture does not say."""
 FEWEST_ADC_BITS = 4
 """For which the model of converters is made."""
 ISAAC_BUFFER_BITS = 64 * 1024 * 8
@@ -57,7 +57,7 @@ def simulate(point: dict, architecture: str, options: dict) -> dict:
         if not own_memory:
             raise
         mappings = mapped(point, architecture, options, main_memory=True)  # a layer too large for the chip
-    times = point["loops"]["groups"]
+    times = point["times"]
     energy_per_mac = point["energy_per_mac"]
     if energy_per_mac is not None and LASER not in mappings.energy(per_component=True):
         times *= max(round(energy_per_mac), 1)
@@ -74,7 +74,7 @@ def mapped(point: dict, architecture: str, options: dict, main_memory: bool) -> 
     spec = loader().get_spec(file_stem(architecture), add_dummy_main_memory=main_memory)
     repair(spec, architecture)
     set_variables(spec, options["variables"] or {})
-    spec.workload = accelforge.Workload(**workload(point))
+    spec.workload = accelforge.Workload(**point["layer"])
     has_laser = LASER in [node.name for node in components(spec)]
     photons = point["energy_per_mac"] if has_laser else None
     resolution = options["adc_bits"] or adc_bits(photons, point["fan_in"], spec.arch.variables)
@@ -147,43 +147,6 @@ def set_variables(spec: Any, values: dict) -> None:
             setattr(each, name, value)
 
 
-def workload(point: dict) -> dict:
-    """One group of a layer, in AccelForge's form."""
-    loops = point["loops"]
-    bits = point["activation_bits"] or ANALOG_WORD_BITS
-    weight_bits = point["weight_bits"] or ANALOG_WORD_BITS
-    steps = {
-        name: loops[name] for name in ("stride_height", "stride_width", "dilation_height", "dilation_width")
-    }
-    sizes = {
-        "N": loops["batch"], "M": loops["outputs"], "C": loops["inputs"], "P": loops["height"], "Q": loops["width"],
-        "R": loops["kernel_height"], "S": loops["kernel_width"],
-    }  # fmt: skip
-    sizes["H"] = (sizes["P"] - 1) * steps["stride_height"] + (sizes["R"] - 1) * steps["dilation_height"] + 1
-    sizes["W"] = (sizes["Q"] - 1) * steps["stride_width"] + (sizes["S"] - 1) * steps["dilation_width"] + 1
-    rows = f"{steps['stride_height']} * p + {steps['dilation_height']} * r"
-    columns = f"{steps['stride_width']} * q + {steps['dilation_width']} * s"
-    accesses: list[dict[str, Any]] = [
-        {
-            "name": "input",
-            "projection": {"N": "n", "C": "c", "H": rows, "W": columns},
-            "bits_per_value": bits,
-        },
-        {
-            "name": "weight",
-            "projection": {"M": "m", "C": "c", "R": "r", "S": "s"},
-            "bits_per_value": weight_bits,
-        },
-        {
-            "name": "output",
-            "projection": {"N": "n", "M": "m", "P": "p", "Q": "q"},
-            "output": True,
-            "bits_per_value": bits,
-        },
-    ]
-    return {"rank_sizes": sizes, "einsums": [{"name": "layer", "tensor_accesses": accesses}]}
-
-
 def adc_bits(photons: float | None, fan_in: int, variables: Any) -> int | None:
     """Resolution that shot noise leaves, no more than the architecture has; None where nothing says otherwise.
 
@@ -193,7 +156,7 @@ def adc_bits(photons: float | None, fan_in: int, variables: Any) -> int | None:
     if photons is None:
         return None
     steps = math.ceil(math.sqrt(fan_in * photons / 3)) + 1
-    own = int(getattr(variables, "adc_resolution", ANALOG_WORD_BITS))
+    own = int(getattr(variables, "adc_resolution", CONVERTER_BITS))
     return max(min(math.ceil(math.log2(steps)), own), FEWEST_ADC_BITS)
 
 

@@ -1,6 +1,7 @@
 """Runs in SCALE-Sim's environment: cycles of layers, a JSON line each.
 
-stdin: {"architecture": NAME|FILE, "options": {"clock_mhz"}, "points": [{"key", "loops", "weight_bits", "activation_bits"}]}.
+stdin: {"architecture": NAME|FILE, "options": {"clock_mhz"}, "points": [{"key", "layer", "times", "weight_bits",
+"activation_bits"}]}; layer is a line of SCALE-Sim's topology, without name.
 
 SCALE-Sim knows words, not bits. Interfaces and buffers of an architecture are meant for words of 8 bits: at b bits, 8/b times
 as many words pass in a cycle and lie in a buffer. Groups run one after the other; an example's images as well.
@@ -64,22 +65,8 @@ def architecture(name: str) -> dict:
 
 def cycles(point: dict, hardware: dict) -> int:
     """Of a whole layer: stalls and the filling of buffers included."""
-    loops = point["loops"]
     bits = (point["activation_bits"], point["weight_bits"], point["activation_bits"])
-    return loops["groups"] * loops["batch"] * one_group(windows(loops), bits, hardware)
-
-
-def windows(loops: dict) -> list:
-    """SCALE-Sim's topology of one group: height and width of the input, of the kernel, channels, filters, strides.
-
-    It has no dilation: a dilated kernel has the inputs of a dense one of its size, and as many products.
-    """
-    heights = (loops["height"], loops["stride_height"], loops["kernel_height"])
-    widths = (loops["width"], loops["stride_width"], loops["kernel_width"])
-    rows, columns = ((size - 1) * stride + kernel for size, stride, kernel in (heights, widths))
-    if heights[2] == widths[2] == 1 and heights[0] * widths[0] > 1 and heights[1] == widths[1] == 1:
-        return [rows * columns, 1, 1, 1, loops["inputs"], loops["outputs"], 1, 1]
-    return [rows, columns, heights[2], widths[2], loops["inputs"], loops["outputs"], heights[1], widths[1]]
+    return point["times"] * one_group(point["layer"], bits, hardware)
 
 
 def one_group(layer: list, bits: tuple, hardware: dict) -> int:

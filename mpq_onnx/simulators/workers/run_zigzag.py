@@ -1,7 +1,7 @@
 """Runs in ZigZag's environment: costs of layers, a JSON line each.
 
-stdin: {"architecture": NAME|FILE, "options": {"clock_mhz", "optimize"}, "points": [{"key", "loops", "weight_bits",
-"activation_bits"}]}. Cycles become milliseconds by the clock; picojoules become microjoules.
+stdin: {"architecture": NAME|FILE, "options": {"clock_mhz", "optimize"}, "points": [{"key", "layer", "fan_in", "weight_bits",
+"activation_bits"}]}; layer holds sizes of loops. Cycles become milliseconds by the clock; picojoules become microjoules.
 """
 
 import json
@@ -27,7 +27,11 @@ def main() -> None:
     import yaml
     import zigzag
 
+    from zigzag.stages.results import visualization
+
     logging.disable(logging.CRITICAL)
+    # Drawings that nobody reads take a third of the time, and of a layer that one step does there can be none.
+    visualization.print_mapping = visualization.visualize_memory_hierarchy_graph = nothing
     inputs = Path(zigzag.__file__).parent / "inputs"
     path = Path(job["architecture"])
     mapping = path.with_suffix(".mapping.yaml")
@@ -45,6 +49,10 @@ def main() -> None:
             except Exception as error:
                 found = {"error": " ".join(str(error).split())[:160] or type(error).__name__}
         print(json.dumps({"key": point["key"], **found}), file=answers, flush=True)
+
+
+def nothing(*arguments: object, **options: object) -> None:
+    """In place of a drawing."""
 
 
 def simulate(point: dict, accelerator: dict, mapping: Path, options: dict, folder: Path) -> dict:
@@ -83,7 +91,7 @@ def layer(point: dict, widest_sum: int) -> dict:
     Partial sums have the width at which nothing overflows, but no more than the narrowest memory that holds outputs: the
     accumulator of the hardware.
     """
-    loops = point["loops"]
+    loops = point["layer"]
     weight_bits, bits = point["weight_bits"], point["activation_bits"]
     exact = weight_bits + bits + math.ceil(math.log2(max(point["fan_in"], 1)))
     sums = max(min(exact, widest_sum), min(bits, widest_sum))
