@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
     from mpq_onnx.runs.listing import models
     from mpq_onnx.runs.options import AllocateOptions
-    from mpq_onnx.runs.profiling import ProfileOptions, ProfileResult, profile
+    from mpq_onnx.runs.profile_options import ProfileOptions
+    from mpq_onnx.runs.profiling import ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
     from mpq_onnx.runs.searching import Drop, Goal, Interval, SearchResult, search_bits, search_energy
     from mpq_onnx.runs.sweeping import SweepResult, sweep
@@ -62,7 +63,7 @@ _HOMES = {
     "apply": "runs.applying",
     "calibrate": "runs.calibrating",
     "card": "runs.carding",
-    "ProfileOptions": "runs.profiling",
+    "ProfileOptions": "runs.profile_options",
     "ProfileResult": "runs.profiling",
     "profile": "runs.profiling",
     "ReportResult": "runs.reporting",

@@ -7,13 +7,16 @@ import click
 import mpq_onnx
 from mpq_onnx.commands.printing import print_json, print_notes
 from mpq_onnx.commands.shared_options import json_option, options_from
-from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.runs.learning_options import LearningOptions
 
 
 @click.command()
 @click.argument("model")
-@click.option("--to", required=True, help=f"{', '.join(TARGETS)}.")
+@click.option(
+    "--to",
+    required=True,
+    help="qonnx, qcdq, zigzag, timeloop, accelforge, scalesim, csv, json, tensorrt or ort.",
+)
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder to write into.")
 @click.option(
     "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."

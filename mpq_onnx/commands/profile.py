@@ -10,7 +10,7 @@ from mpq_onnx.commands.shared_options import Choice, HeadedCommand, json_option,
 from mpq_onnx.errors import UsageError
 from mpq_onnx.registries import SIMULATORS
 from mpq_onnx.runs.learning_options import LearningOptions
-from mpq_onnx.runs.profiling import ProfileOptions
+from mpq_onnx.runs.profile_options import ProfileOptions
 
 
 @click.command(cls=HeadedCommand)

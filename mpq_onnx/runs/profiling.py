@@ -12,13 +12,13 @@ import numpy as np
 import mpq_onnx
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.sampling import drawn
-from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.errors import check_choice
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.registries import SIMULATORS
-from mpq_onnx.runs.declared import MACHINE, METHOD, check_options, option
 from mpq_onnx.runs.handing_off import RANDOM_DATA, SEED, make_bundle
+from mpq_onnx.runs.profile_options import ProfileOptions
 from mpq_onnx.simulators.environments import Installation, install
 from mpq_onnx.simulators.job import FileCheck, Findings, Job, Precision, Profiler, Settings
 from mpq_onnx.simulators.partial_results import SUFFIX
@@ -29,82 +29,6 @@ WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
 ACTIVATION_BITS = (8,)
 UNIFORM_DATA = "random?count=16"
 """Ranges of the files that onnxruntime is timed on; times do not depend on values."""
-OPTIMIZE = ("edp", "energy", "latency")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfileOptions:
-    """What is profiled, and how."""
-
-    architecture: str | None = option(
-        None, METHOD, "Hardware that is simulated: a name, or a file (docs/simulators.md).", metavar="FILE|NAME",
-        shown_default="tpu_like, systolic_32x32, isaac",
-    )  # fmt: skip
-    weight_bits: tuple[float, ...] | None = option(
-        None,
-        METHOD,
-        "Widths of weights, every pair with those of activations.",
-        shown_default="2 to 8; those of a quantized MODEL",
-    )
-    activation_bits: tuple[float, ...] | None = option(
-        None, METHOD, "Widths of activations.", shown_default="8; those of a quantized MODEL"
-    )
-    energies: tuple[float, ...] | None = option(
-        None, METHOD, "Energies per MAC instead of widths, where the hardware is analog: photons, or repeats in memory.",
-        shown_default="none; those of a noisy MODEL",
-    )  # fmt: skip
-    optimize: str = option(
-        "edp",
-        METHOD,
-        "What a simulator's mapper looks for: energy times delay, or one of them.",
-        choices=OPTIMIZE,
-    )
-    clock_mhz: float = option(1000.0, METHOD, "Clock of simulators that count cycles.", above=0)
-    adc_bits: int | None = option(
-        None, METHOD, "accelforge: resolution of the converters.", least=1, most=16,
-        shown_default="the architecture's; what the noise leaves, with energies",
-    )  # fmt: skip
-    laser_efficiency: float = option(
-        1e-3,
-        METHOD,
-        "accelforge: light at the detectors over electrical energy of the lasers.",
-        above=0,
-        most=1,
-    )
-    variables: tuple[str, ...] = option(
-        (), METHOD, "accelforge: a variable of the architecture, such as scaling=aggressive (repeatable).",
-        metavar="NAME=VALUE",
-    )  # fmt: skip
-    python: str | None = option(
-        None, MACHINE, "Interpreter of the simulator's environment.", metavar="PATH",
-        shown_default="MPQ_ONNX_<NAME>_PYTHON, else what --install made",
-    )  # fmt: skip
-    threads: int = option(1, MACHINE, "onnxruntime: threads of one run.", least=1)
-    runs: int = option(100, MACHINE, "onnxruntime: runs of every file, of which the median counts.", least=3)
-
-    def __post_init__(self) -> None:
-        check_options(self)
-        for name in ("weight_bits", "activation_bits"):
-            for bits in getattr(self, name) or ():
-                if not (bits == int(bits) and 1 <= bits <= 32):
-                    raise UsageError(
-                        f"--{name.replace('_', '-')} {bits:g}: whole widths from 1 to 32 are profiled"
-                    )
-        for variable in self.variables:
-            if not all(variable.partition("=")):
-                raise UsageError(f"--variables {variable}: write NAME=VALUE")
-        for energy in self.energies or ():
-            if not 0 < energy < math.inf:
-                raise UsageError(f"--energies {energy:g}: give numbers above 0")
-        if self.energies and (self.weight_bits or self.activation_bits):
-            raise UsageError(
-                "--energies stands instead of --weight-bits and --activation-bits: profile twice for both"
-            )
-
-    @property
-    def settings(self) -> Settings:
-        """What simulators read of it."""
-        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
 
 @dataclass(frozen=True)
@@ -153,14 +77,15 @@ def profile(
     check_choice("with", simulator, SIMULATORS)
     chosen = options or ProfileOptions()
     profiler: Profiler = SIMULATORS[simulator]
-    profiler.check(chosen.settings, energies=chosen.energies is not None)
+    settings = Settings(**{field.name: getattr(chosen, field.name) for field in fields(Settings)})
+    profiler.check(settings, energies=chosen.energies is not None)
     loaded = load_model(model)
     dataset = drawn(open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props), SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=False, device=device)
     has_own = _has_own(bundle.layers, chosen)
     precisions = {name: _precisions(rows, chosen, has_own) for name, rows in _by_node(bundle.layers).items()}
     if any(each.energy_per_mac is not None for found in precisions.values() for each in found):
-        profiler.check(chosen.settings, energies=True)
+        profiler.check(settings, energies=True)
     path = Path(output)
     partial = path.with_name(path.name + SUFFIX)
     with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as work:
@@ -170,7 +95,7 @@ def profile(
                 layers=bundle.layers,
                 precisions=precisions,
                 has_own=has_own,
-                settings=chosen.settings,
+                settings=settings,
                 partial=partial,
                 feeds=dataset.read([0]).inputs,
                 uniform=lambda bits: _uniform_file(model, data, bits, Path(work), device),

@@ -19,7 +19,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "optimize": settings.optimize,
         "adc_bits": settings.adc_bits,
         "laser_efficiency": settings.laser_efficiency,
-        "variables": dict(each.split("=", 1) for each in settings.variables) or None,
+        "variables": dict(each.split("=", 1) for each in settings.variable) or None,
     }
 
 

@@ -44,7 +44,7 @@ class Settings:
     clock_mhz: float = 1000.0
     adc_bits: int | None = None
     laser_efficiency: float = 1e-3
-    variables: tuple[str, ...] = ()
+    variable: tuple[str, ...] = ()
     """NAME=VALUE, of an architecture."""
     optimize: str = "edp"
     threads: int = 1

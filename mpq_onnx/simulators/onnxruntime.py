@@ -1,14 +1,13 @@
 """onnxruntime on this machine: the time of every kernel of whole files, and of the files themselves.
 
 What is timed are files as they are stored: float, and 8 bits a weight with activations of 8 or 16 bits; in them every narrower
-width runs in the same kernels. A layer's time is the median over many runs of the kernel that does it, activation and
+width runs in the same kernels. A layer's time is the tenth percentile over many runs of the kernel that does it, activation and
 requantization included where onnxruntime fuses them. All other kernels are one row without widths, that of the 8 bit file; what
 they take more or less in another file is spread over its layers, in proportion.
 """
 
 import json
 import math
-import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -32,6 +31,8 @@ WARM_UP = 10
 KERNEL = "_kernel_time"
 BLOCKED = "_nchwc"
 PASSES = 10
+QUIET = 0.1
+"""Quantile of the times of many runs: others on the machine make runs longer, never shorter."""
 MAC_KERNELS = ("Conv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
 """Parts of the operator names of kernels that do multiply-accumulates, fused and integer ones as well."""
 REST = "(other nodes)"
@@ -81,7 +82,7 @@ class OnnxruntimeProfiler:
         names = {FLOAT: Path(job.path).name, BYTE: "W8A8", WORD: "W8A16"}
         return Findings(
             tuple(rows),
-            f"onnxruntime {onnxruntime.__version__}, {job.settings.threads} threads, median of {job.settings.runs} runs",
+            f"onnxruntime {onnxruntime.__version__}, threads {job.settings.threads}, runs {job.settings.runs}",
             simulated=len(files),
             reused=0,
             notes=_notes(times, names),
@@ -126,8 +127,12 @@ def file_times(path: Path, nodes: Sequence[str], job: Job, traces: Path) -> File
             whole.append(1e3 * (time.perf_counter() - start))
     kernels = _kernel_times(Path(traced.session.end_profiling()))
     aliases = _layers_by_tensor(load_model(path), nodes)
-    layers, rest = dict.fromkeys(nodes, 0.0), 0.0
-    for (name, operator), took in _without_looking(kernels, statistics.median(whole[::2])).items():
+    layers = dict.fromkeys(nodes, 0.0)
+    calibrated = _quiet(whole[::2])
+    kernels = _without_looking(kernels, calibrated)
+    # What lies between kernels is nobody's.
+    rest = max(calibrated - sum(kernels.values()), 0.0)
+    for (name, operator), took in kernels.items():
         node = _node_of(name, operator, nodes, aliases)
         if node is None:
             rest += took
@@ -137,7 +142,7 @@ def file_times(path: Path, nodes: Sequence[str], job: Job, traces: Path) -> File
         raise ModelError(
             f"{path}: no kernel that onnxruntime ran carries the name of a layer; export the model again"
         )
-    return FileTimes(layers, rest, statistics.median(whole[1::2]))
+    return FileTimes(layers, rest, _quiet(whole[1::2]))
 
 
 def _without_looking(kernels: Mapping[tuple[str, str], float], whole: float) -> dict[tuple[str, str], float]:
@@ -155,7 +160,7 @@ def _without_looking(kernels: Mapping[tuple[str, str], float], whole: float) -> 
 
 
 def _kernel_times(trace: Path) -> dict[tuple[str, str], float]:
-    """Medians in milliseconds, by name and operator."""
+    """In milliseconds, by name and operator."""
     events = json.loads(trace.read_text(encoding="utf-8"))
     trace.unlink()
     durations: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -164,7 +169,7 @@ def _kernel_times(trace: Path) -> dict[tuple[str, str], float]:
         if event.get("cat") == "Node" and name.endswith(KERNEL):
             operator = str(event.get("args", {}).get("op_name", ""))
             durations[name.removesuffix(KERNEL), operator].append(event["dur"] / 1e3)
-    return {key: float(np.median(each[min(WARM_UP, len(each) - 1) :])) for key, each in durations.items()}
+    return {key: _quiet(each[min(WARM_UP, len(each) - 1) :]) for key, each in durations.items()}
 
 
 def _layers_by_tensor(model: ir.Model, nodes: Sequence[str]) -> dict[str, str]:
@@ -183,6 +188,11 @@ def _layers_by_tensor(model: ir.Model, nodes: Sequence[str]) -> dict[str, str]:
         if layer is not None:
             found.update({str(value.name): layer for value in node.outputs})
     return found
+
+
+def _quiet(times: Sequence[float]) -> float:
+    """What it takes while nothing else runs."""
+    return float(np.quantile(times, QUIET))
 
 
 def _node_of(

@@ -26,7 +26,6 @@ def main() -> None:
     job = json.load(sys.stdin)
     import yaml
     import zigzag
-
     from zigzag.stages.results import visualization
 
     logging.disable(logging.CRITICAL)
