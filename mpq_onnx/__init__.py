@@ -1,8 +1,8 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
 The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff,
-sweep, report (report_folder), models. Each is imported when it is first used, so that evaluate, compare, card and handoff
-never load torch.
+profile, sweep, report (report_folder), models. Each is imported when it is first used, so that evaluate, compare, card and
+handoff never load torch.
 """
 
 import importlib
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
     from mpq_onnx.runs.listing import models
     from mpq_onnx.runs.options import AllocateOptions
+    from mpq_onnx.runs.profile_options import ProfileOptions
+    from mpq_onnx.runs.profiling import ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
     from mpq_onnx.runs.searching import (
         Drop,
@@ -70,6 +72,9 @@ _HOMES = {
     "apply": "runs.applying",
     "calibrate": "runs.calibrating",
     "card": "runs.carding",
+    "ProfileOptions": "runs.profile_options",
+    "ProfileResult": "runs.profiling",
+    "profile": "runs.profiling",
     "ReportResult": "runs.reporting",
     "report_folder": "runs.reporting",
     "SweepResult": "runs.sweeping",
@@ -102,6 +107,8 @@ __all__ = [
     "MpqOnnxError",
     "NodeEnergy",
     "NodePrecision",
+    "ProfileOptions",
+    "ProfileResult",
     "ReportResult",
     "SearchResult",
     "SweepResult",
@@ -120,6 +127,7 @@ __all__ = [
     "load_energy_allocation",
     "models",
     "noise_to_bits",
+    "profile",
     "report_folder",
     "resource_interval",
     "search_bits",

@@ -18,6 +18,7 @@ from mpq_onnx.commands.exit_codes import INTERRUPTED
 from mpq_onnx.commands.export import export
 from mpq_onnx.commands.handoff import handoff
 from mpq_onnx.commands.models import models
+from mpq_onnx.commands.profile import profile
 from mpq_onnx.commands.report import report
 from mpq_onnx.commands.search import search
 from mpq_onnx.commands.sweep import sweep
@@ -25,7 +26,8 @@ from mpq_onnx.errors import MpqOnnxError
 from mpq_onnx.progress import stage_lines
 
 COMMANDS = (
-    export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, sweep, report
+    export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, profile, sweep,
+    report,
 )  # fmt: skip
 
 
@@ -50,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         given = sys.argv[1:] if arguments is None else arguments
-        goes_on = "; the same with --resume goes on" if "allocate" in given[:1] else ""
+        goes_on = {"allocate": "; the same with --resume goes on", "profile": "; the same goes on"}.get(
+            given[0] if given else "", ""
+        )
         click.echo(f"mpq-onnx: interrupted; nothing that existed was changed{goes_on}", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)

@@ -94,6 +94,16 @@ ENERGY_LEVELS: Registry = Registry(
     "mpq_onnx.arithmetic.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"}
 )
 """Which energies an accelerator can give a MAC."""
+SIMULATORS: Registry = Registry(
+    "mpq_onnx.simulators",
+    {
+        "onnxruntime": "onnxruntime:ONNXRUNTIME",
+        "zigzag": "zigzag:ZIGZAG",
+        "scalesim": "scalesim:SCALESIM",
+        "accelforge": "accelforge:ACCELFORGE",
+    },
+)
+"""What fills cost tables: a simulators.job.Profiler each."""
 
 SMALLEST_ENERGY, LARGEST_ENERGY = 1e-30, 1e30
 """Per MAC: files hold energies as float32."""

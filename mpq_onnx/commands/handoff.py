@@ -12,7 +12,11 @@ from mpq_onnx.runs.learning_options import LearningOptions
 
 @click.command()
 @click.argument("model")
-@click.option("--to", required=True, help="qonnx, qcdq, zigzag, timeloop, csv, json, tensorrt or ort.")
+@click.option(
+    "--to",
+    required=True,
+    help="qonnx, qcdq, zigzag, timeloop, accelforge, scalesim, csv, json, tensorrt or ort.",
+)
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder to write into.")
 @click.option(
     "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."

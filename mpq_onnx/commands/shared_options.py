@@ -33,8 +33,9 @@ class HeadedCommand(click.Command):
             if record is not None:
                 by_heading[heading].append(record)
         for heading, records in by_heading.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def _configure(context: click.Context, parameter: click.Parameter, path: str | None) -> None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpq_onnx.handoff_targets import (
+    accelforge,
     csv_table,
     json_table,
     onnxruntime,
     qcdq,
     qonnx,
+    scalesim,
     tensorrt,
     timeloop,
     zigzag,
@@ -35,6 +37,8 @@ TARGETS: dict[str, Target] = {
     "qcdq": Target(qcdq.write, runs_in_onnxruntime=True),
     "zigzag": Target(zigzag.write),
     "timeloop": Target(timeloop.write),
+    "accelforge": Target(accelforge.write),
+    "scalesim": Target(scalesim.write),
     "csv": Target(csv_table.write),
     "json": Target(json_table.write),
     "tensorrt": Target(tensorrt.write, runs_in_onnxruntime=True),

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from mpq_onnx.files import write_text
@@ -16,12 +15,12 @@ from mpq_onnx.graph.operators import RECURRENT_OPS
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, refuse
 from mpq_onnx.handoff_targets.histograms import ValueHistogram, layer_histograms
 from mpq_onnx.handoff_targets.layers import LayerRow
+from mpq_onnx.handoff_targets.loops import SPATIAL_AXES, loops_of
 
 VERSION = "0.4"
 FLOAT_BITS = 32
 DIMENSIONS = ["N", "G", "C", "M", "P", "Q", "R", "S"]
 COEFFICIENTS = ("Hstride", "Wstride", "Hdilation", "Wdilation")
-SPATIAL_AXES = 2
 
 
 def write(bundle: Bundle, folder: Path) -> list[str]:
@@ -101,27 +100,14 @@ def _problem(row: LayerRow, histograms: dict[str, ValueHistogram]) -> dict[str, 
 
 def _instance(row: LayerRow) -> dict[str, int]:
     """Sizes of the loops of one example."""
-    if row.kernel_shape is None:
-        *outer, rows, columns = row.output_shape if len(row.output_shape) > 1 else (1, *row.output_shape)
-        batch = int(np.prod(outer, dtype=np.int64)) if outer else 1
-        # One weight for all matrices is a taller matrix; a matrix of its own for each is a group.
-        shared = len(row.weight_shape) <= SPATIAL_AXES
-        sizes = {"P": batch * rows if shared else rows, "G": 1 if shared else batch}
-        spatial = {"C": row.fan_in, "M": columns, "Q": 1, "R": 1, "S": 1}
-        return {name: {**sizes, **spatial, "N": 1}[name] for name in DIMENSIONS} | dict.fromkeys(
-            COEFFICIENTS, 1
-        )
-    output = (*row.output_shape[2:], 1)[:SPATIAL_AXES]
-    kernel = (*row.kernel_shape, 1)[:SPATIAL_AXES]
-    strides, dilations = ((*(each or ()), 1)[:SPATIAL_AXES] for each in (row.strides, row.dilations))
+    loops = loops_of(row)
     sizes = {
-        "N": row.output_shape[0],
-        "G": row.groups,
-        "C": row.weight_shape[1],
-        "M": row.weight_shape[0] // row.groups,
-        "P": output[0], "Q": output[1], "R": kernel[0], "S": kernel[1],
+        "N": loops.batch,
+        "G": loops.groups, "C": loops.inputs, "M": loops.outputs, "P": loops.height, "Q": loops.width,
+        "R": loops.kernel_height, "S": loops.kernel_width,
     }  # fmt: skip
-    return sizes | dict(zip(COEFFICIENTS, (*strides, *dilations), strict=True))
+    steps = (loops.stride_height, loops.stride_width, loops.dilation_height, loops.dilation_width)
+    return sizes | dict(zip(COEFFICIENTS, steps, strict=True))
 
 
 def _bits(bits: float | tuple[float, ...] | None) -> float | list[float]:

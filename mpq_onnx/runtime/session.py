@@ -37,6 +37,7 @@ class Runner:
         optimize: bool = True,
         where: str | None = None,
         threads: int = 0,
+        kernel_times: str | None = None,
     ) -> None:
         """Open a session.
 
@@ -46,6 +47,7 @@ class Runner:
             optimize: False switches all of onnxruntime's graph optimizations off.
             where: names the model in errors.
             threads: of one run on the CPU; 0 takes one a core.
+            kernel_times: the beginning of the path where session.end_profiling() writes the time of every kernel.
 
         Raises:
             ModelError: onnxruntime refuses the model.
@@ -55,6 +57,8 @@ class Runner:
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = threads
+        if kernel_times is not None:
+            options.enable_profiling, options.profile_file_prefix = True, kernel_times
         options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

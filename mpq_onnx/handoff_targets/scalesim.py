@@ -1,0 +1,57 @@
+"""Target scalesim: a topology for SCALE-Sim, a line a layer.
+
+SCALE-Sim has no groups, no widths and no dilation: a line is one group of a layer, and layers.csv says how many there are and
+all else. A dilated kernel is given with the products that it has, on the input that a dense one of its size has.
+"""
+
+import re
+from pathlib import Path
+
+from mpq_onnx.files import write_text
+from mpq_onnx.handoff_targets import csv_table
+from mpq_onnx.handoff_targets.bundle import Bundle, Problem, refuse
+from mpq_onnx.handoff_targets.loops import Loops, loops_of
+
+TOPOLOGY_FILE = "topology.csv"
+HEADER = (
+    "Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels", "Num Filter", "Strides"
+)  # fmt: skip
+DEPTHWISE = "DP"
+"""In a name, it makes SCALE-Sim write a layer out once a channel."""
+
+
+def write(bundle: Bundle, folder: Path) -> list[str]:
+    """Write topology.csv and layers.csv."""
+    lines = {row.name: topology_line(loops_of(row)) for row in bundle.layers}
+    refuse(
+        bundle.path,
+        "scalesim",
+        [Problem(name, "two strides") for name, line in lines.items() if line[-1] != line[-2]],
+        "a line of its topology has one stride",
+    )
+    rows = [HEADER, *((_name(name), *map(str, line[:-1])) for name, line in lines.items())]
+    # Its reader drops what stands behind the last comma.
+    write_text(folder / TOPOLOGY_FILE, "".join(",".join(row) + ",\n" for row in rows))
+    notes = csv_table.write(bundle, folder)
+    grouped = [row.name for row in bundle.layers if loops_of(row).groups * loops_of(row).batch > 1]
+    if grouped:
+        notes.append(f"one group of {', '.join(grouped)}: its cycles count once a group")
+    notes.append("SCALE-Sim has words, not widths: those are in layers.csv")
+    return notes
+
+
+def topology_line(loops: Loops) -> list[int]:
+    """Height and width of the input, of the kernel, channels, filters, strides down and across, of one group."""
+    plain = (loops.kernel_height, loops.kernel_width, loops.stride_height, loops.stride_width) == (1, 1, 1, 1)
+    if plain:  # rows of a product of matrices may lie along one axis
+        return [loops.height * loops.width, 1, 1, 1, loops.inputs, loops.outputs, 1, 1]
+    height = (loops.height - 1) * loops.stride_height + loops.kernel_height
+    width = (loops.width - 1) * loops.stride_width + loops.kernel_width
+    return [
+        height, width, loops.kernel_height, loops.kernel_width, loops.inputs, loops.outputs,
+        loops.stride_height, loops.stride_width,
+    ]  # fmt: skip
+
+
+def _name(node: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", node).replace(DEPTHWISE, "Dp")
