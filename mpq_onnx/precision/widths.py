@@ -121,6 +121,8 @@ class WidthProblem(Problem):
     budget: WidthBudget
     dynamic_ranges: bool = False
     """Activations are quantized over the range of each example, not over the calibrated one."""
+    limited_by: str = "these overrides"
+    """What gives items choices of their own, for errors."""
 
     what: ClassVar[str] = "widths"
     closed_form: ClassVar[str] = "water-filling"
@@ -157,7 +159,7 @@ class WidthProblem(Problem):
         for kind, side in self.sides.items():
             if side.least > side.budget * (1 + ROUNDING):
                 raise UsageError(
-                    f"--{OPTIONS[kind]} {side.budget:g}: cannot be reached with these overrides; the smallest is"
+                    f"--{OPTIONS[kind]} {side.budget:g}: cannot be reached with {self.limited_by}; the smallest is"
                     f" {side.least:.5g}"
                 )
 
@@ -170,7 +172,7 @@ class WidthProblem(Problem):
 
         def search() -> list[WeightGrid]:
             rows = channel_rows(self.weight_array(site), site.channel_axis)
-            rules = self.weight_rules.with_one_scale(site.has_one_scale)
+            rules = self.weight_rules.with_own(site.scheme, site.scales).with_one_scale(site.has_one_scale)
             return [weight_grid(rows, np.full(site.channels, width), rules) for width in self.weights.choices]
 
         return self.shared.once(("grids", site.tensor), search)

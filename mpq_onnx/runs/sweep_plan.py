@@ -11,7 +11,7 @@ from mpq_onnx.runs import option_values
 from mpq_onnx.runs.configuration import check_names
 from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
-from mpq_onnx.runs.options import check_budgets
+from mpq_onnx.runs.options import asked_budgets, check_budgets
 
 CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
@@ -71,7 +71,8 @@ def _check(options: Mapping[str, Any]) -> None:
     budgets = options.get("weight_bits"), options.get("activation_bits")
     try:
         if not options.get("noise"):
-            check_budgets(*budgets, bits_request(bits_options(options)))
+            request = bits_request(bits_options(options))
+            check_budgets(*asked_budgets(*budgets, request), request)
             return
         if "energy_per_mac" not in options:
             raise UsageError("noise: give energy-per-mac, the mean that may be spent")
