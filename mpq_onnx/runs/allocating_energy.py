@@ -26,7 +26,7 @@ from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 
 DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
-TRAINABLE_STORAGES = ("int8",)
+TRAINABLE_STORAGES = ("int8", "signed")
 """Forms of stored weights that noise can be allocated on."""
 
 

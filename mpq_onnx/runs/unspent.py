@@ -100,6 +100,8 @@ def _step(bits: float, choices: Sequence[float]) -> float:
 
 def _reason(steps: np.ndarray, rooms: np.ndarray, name: str, allocation: Allocation) -> str:
     settings = allocation.settings
+    if np.isinf(steps).all():
+        return "every tensor has the widest width that it may have"
     if settings.method in UNIFORMS:
         return "the next width for all would exceed it"
     fits = int((steps <= rooms * (1 + 1e-9)).sum())

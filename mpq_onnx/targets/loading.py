@@ -15,6 +15,8 @@ from mpq_onnx.targets.yaml_lines import Lined, read_lined
 SUFFIXES = (".yaml", ".yml")
 SIDES = ("weights", "inputs", "outputs")
 LISTS = ("operators", "names", "place", "pairs")
+NUMBERS = ("embedding_bits",)
+"""Options that are no names."""
 OF_FORMATS = ("bits", "scheme", "scales")
 
 
@@ -77,9 +79,13 @@ def _with_lists(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
     found = dict(content)
-    for name in ("options", "analog"):
-        if isinstance(found.get(name), dict):
-            found[name] = {key: _listed(value) for key, value in found[name].items()}
+    if isinstance(found.get("options"), dict):
+        found["options"] = {
+            key: _listed(value) if key in NUMBERS else _texts(value)
+            for key, value in found["options"].items()
+        }
+    if isinstance(found.get("analog"), dict):
+        found["analog"] = {key: _listed(value) for key, value in found["analog"].items()}
     if "hand_off" in found:
         found["hand_off"] = _listed(found["hand_off"])
     if isinstance(found.get("rules"), list):
@@ -104,6 +110,14 @@ def _format(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else [value]
+
+
+def _texts(value: Any) -> Any:
+    """Names, of which some are numbers: first-last 8."""
+    values = _listed(value)
+    if not isinstance(values, list):
+        return values
+    return [str(each) if type(each) is int else each for each in values]
 
 
 def _check_meaning(target: Target, lined: Lined) -> None:

@@ -13,6 +13,7 @@ Path = tuple[str | int, ...]
 LONGEST_TEXT = 1_000_000
 """Characters of a file."""
 LONGEST_NUMBER = 40
+DEEPEST = 20
 
 
 @dataclass
@@ -34,12 +35,18 @@ def read_lined(text: str, where: str) -> Lined:
     """Read YAML; names with - or _ are one.
 
     Raises:
-        TargetError: not YAML, a name twice in a table, or an alias.
+        TargetError: not YAML, a name twice in a table, an alias, or more lists in lists than a target has.
     """
     if len(text) > LONGEST_TEXT:
         raise TargetError(f"{where}: longer than {LONGEST_TEXT:,} characters, which no target is")
     try:
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise TargetError(
+                    f"{_place(where, event.start_mark)}: lists in lists, more than {DEEPEST} deep"
+                )
             if isinstance(event, yaml.AliasEvent):
                 raise TargetError(
                     f"{_place(where, event.start_mark)}: aliases (*{event.anchor}) are not taken; write it out"
