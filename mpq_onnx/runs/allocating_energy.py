@@ -150,7 +150,7 @@ def digital_options(
     """
     if weight_bits is None and activation_bits is None:
         return None
-    digital = digital or AllocateOptions(seed=options.seed, device=options.device)
+    digital = digital or AllocateOptions(seed=options.seed, device=options.device, target=options.target)
     check_budgets(weight_bits, activation_bits, digital)
     if digital.storage not in TRAINABLE_STORAGES:
         raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")

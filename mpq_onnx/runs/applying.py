@@ -7,6 +7,7 @@ from pathlib import Path
 from mpq_onnx.arithmetic.overrides import read_overrides
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation, Settings
+from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
@@ -121,7 +122,7 @@ def apply(
         rules_of(scaled, wanted, made_for).restriction,
     )
     wanted.check_against(sites, str(allocation))
-    for each in (made_for, given):
+    for each in (made_for if settings.method != NOISE_TO_BITS else None, given):
         check_settings(each, settings, str(allocation))
         rules_of(scaled, wanted, each).check(sites, wanted, str(allocation), AllocationError)
     check_covers(measured, sites, str(calibration or beside))

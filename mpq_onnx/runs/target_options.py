@@ -3,10 +3,8 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpq_onnx.documents.allocation import Settings
-from mpq_onnx.documents.energy_allocation import EnergySettings
 from mpq_onnx.errors import AllocationError, UsageError
 from mpq_onnx.registries import WEIGHT_SCALES
 from mpq_onnx.targets.description import (
@@ -19,6 +17,10 @@ from mpq_onnx.targets.description import (
     same_width,
 )
 from mpq_onnx.targets.loading import load_target
+
+if TYPE_CHECKING:
+    from mpq_onnx.documents.allocation import Settings
+    from mpq_onnx.documents.energy_allocation import EnergySettings
 
 CHOICES = {"bit_choices": ("weights",), "activation_bit_choices": ("inputs", "outputs")}
 """Options of widths, and the sides of rules that say which there are."""
@@ -80,13 +82,13 @@ def storage_for(target: Target | None, storage: str | None) -> str:
     return storage or (AS_BYTES if allowed.allows(AS_BYTES) else str(allowed.values[0]))
 
 
-def check_settings(target: Target | None, settings: Settings, where: str) -> None:
+def check_settings(target: Target | None, settings: "Settings", where: str) -> None:
     """Raise AllocationError for settings of an allocation of bits that the target forbids."""
     if target is not None:
         _check_kept(target, {name: target.option(name) for name in OPTIONS}, settings, where)
 
 
-def check_energy_settings(target: Target | None, settings: EnergySettings, where: str) -> None:
+def check_energy_settings(target: Target | None, settings: "EnergySettings", where: str) -> None:
     """The same for one of energies."""
     if target is not None:
         _check_kept(target, {name: target.analog_option(name) for name in ANALOG_NAMES}, settings, where)
