@@ -74,7 +74,7 @@ def activations(sites: Sites) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("rule", "wanted"),
     [
-        ("- weights: [4, 8]", {"stem": None, "fc": None}),  # --bit-choices have become these
+        ("- weights: [4, 8]", {"stem": (4, 8), "fc": (4, 8)}),
         ("- {operators: Gemm, weights: 8}", {"stem": None, "fc": (8.0,)}),
         ("- {operators: [Gemm, Conv], weights: {bits: [3, 8]}}", {"stem": (3, 8), "inner": (3, 8), "fc": (3, 8)}),
         ("- {names: 'in*', weights: 5}", {"stem": None, "inner": (5.0,)}),
@@ -137,7 +137,7 @@ def test_pairs_take_out_what_goes_with_nothing(model: tuple, tmp_path: Path) -> 
     text = "rules:\n- weights: [4, 8, 16]\n  inputs: [8, 16]\n  outputs: [8, 16]\n"
     text += "- {names: inner, inputs: 16}\n- pairs: [W4A8, W8A8, W16A16]\n"
     sites, target = sites_under(model, text, tmp_path)
-    assert weights(sites)["inner"] == (16.0,) and weights(sites)["depthwise"] is None
+    assert weights(sites)["inner"] == (16.0,) and weights(sites)["depthwise"] == (4, 8, 16)
     assert activations(sites)["relu0"] == (16.0,)
     required = Requirements(target, model[0])
     assert required.allowed_pairs("inner") == {(4, 8), (8, 8), (16, 16)}

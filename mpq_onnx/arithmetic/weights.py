@@ -44,6 +44,10 @@ class WeightRules:
         return dataclasses.replace(self, scales=PER_TENSOR) if has_one_scale else self
 
 
+TABLE_RULES = WeightRules("minmax")
+"""Of embedding tables: a row at 8 bits gains nothing from a search of its range, and there are many rows."""
+
+
 @dataclass(frozen=True)
 class WeightGrid:
     """The affine quantizer of one weight tensor, an entry an output channel."""

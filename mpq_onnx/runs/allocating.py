@@ -20,7 +20,7 @@ from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.model_file import save_model
-from mpq_onnx.graph.placement import find_sites
+from mpq_onnx.graph.placement import Sites, find_sites
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
@@ -313,7 +313,7 @@ def _write(
                 *budgets,
                 options,
                 choice,
-                _rules(asked, ground).faults(problem.sites, choice.uniform.allocation),
+                _faults(choice, problem.sites, _rules(asked, ground)),
             ),
             *unspent_notes(kept.allocation, *budgets, options, problem.sites),
             *label_notes(opened.validation, opened.model.model),
@@ -327,18 +327,25 @@ def _write(
     return result
 
 
+def _faults(choice: Choice[Allocation], sites: Sites, rules: TargetRules) -> dict[str, str]:
+    """What the target does not take of the candidates, by name."""
+    found = {each.name: rules.faults(sites, each.allocation) for each in choice.results}
+    return {name: faults for name, faults in found.items() if faults}
+
+
 def _notes(
     weight_bits: float | None,
     activation_bits: float | None,
     options: AllocateOptions,
     choice: Choice[Allocation],
-    faults: str,
+    faults: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """What is not as it was asked for; `faults` of uniform are what the target does not take of it."""
+    """What is not as it was asked for; `faults` are what the target does not take of a candidate, by its name."""
     notes = [*beyond_choices(weight_bits, activation_bits, options)]
-    if faults:
-        notes.append(f"uniform at this budget is compared, not kept: the target does not take {faults}")
-    elif not is_storable(choice.uniform.allocation, options):
+    notes += [
+        f"{name} is compared, not kept: the target does not take {found}" for name, found in faults.items()
+    ]
+    if choice.uniform.name not in faults and not is_storable(choice.uniform.allocation, options):
         notes.append(
             "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
             f" (distance {choice.uniform.distance:.3g} from the float model's outputs; kept {choice.kept.result.distance:.3g})"
@@ -346,6 +353,8 @@ def _notes(
     if not choice.keeps_uniform:
         return tuple(notes)
     why = kept_note(choice, options.method, "widths")
+    if faults.keys() >= set(choice.others) > set():
+        why = None
     if why is not None and (choice.others or not leaves_no_choice(weight_bits, activation_bits, options)):
         notes.append(why)
     for name, widths, choices in chosen_widths(choice.kept.result.allocation, options):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpq_onnx.arithmetic.quantization import SCHEMES
+from mpq_onnx.arithmetic.weights import TABLE_RULES
 from mpq_onnx.documents.allocation import Allocation, NodePrecision
 from mpq_onnx.graph.placement.sites import Sites
 from mpq_onnx.registries import PER_CHANNEL
@@ -123,7 +124,7 @@ def _found(node: NodePrecision, allocation: Allocation, bits: dict[str, float]) 
             return None
         held = bits.get(node.other_input or "", FLOAT_WIDTH)
         return FoundProduct(node.node, (held,), source, is_weight=False)
-    settings = allocation.settings
+    settings, is_table = allocation.settings, not node.macs
     widths = (
         (FLOAT_WIDTH,)
         if node.weight_bits is None
@@ -132,9 +133,9 @@ def _found(node: NodePrecision, allocation: Allocation, bits: dict[str, float]) 
     return FoundProduct(
         node.node,
         widths,
-        source if node.macs else None,
-        schemes_within(node.weight_scheme or settings.weight_scheme),
-        node.weight_scales or settings.weight_scales,
+        None if is_table else source,
+        schemes_within(node.weight_scheme or (TABLE_RULES.scheme if is_table else settings.weight_scheme)),
+        node.weight_scales or (TABLE_RULES.scales if is_table else settings.weight_scales),
     )
 
 

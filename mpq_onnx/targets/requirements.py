@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.weights import TABLE_RULES
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.placement.overrides import Said
 from mpq_onnx.graph.placement.sites import ActivationSite, Sites, WeightSite
@@ -79,6 +80,7 @@ class Requirements:
             UsageError: an override, or what is left in float, that a line forbids; lines that leave nothing.
         """
         demands = self.activation_demands(sites)
+        ruled = {tensor for tensor, demand in demands.items() if demand.statements}
         weights = {
             site.tensor: _allowed(
                 site, self.weight_demand(site), said.weights, common.weight_choices, common.quantizes_weights
@@ -98,15 +100,28 @@ class Requirements:
         if common.quantizes_weights and common.quantizes_activations:
             self._keep_pairs(sites, weights, activations)
         shaped = tuple(self._with_grid(site, common) for site in sites.weights)
-        return dataclasses.replace(sites, weights=shaped), Said(
-            _own(sites.weights, weights, said.weights, common.weight_choices),
-            _own(sites.activations, activations, said.activations, common.activation_choices),
+        narrowed = Said(
+            _own(sites.weights, weights, said.weights, common.weight_choices, self._ruled(sites)),
+            _own(sites.activations, activations, said.activations, common.activation_choices, ruled),
         )
+        return dataclasses.replace(sites, weights=shaped), Said(
+            narrowed.weights if common.quantizes_weights else said.weights,
+            narrowed.activations if common.quantizes_activations else said.activations,
+        )
+
+    def _ruled(self, sites: Sites) -> set[str]:
+        """Weights whose widths a line is about."""
+        return {site.tensor for site in sites.weights if self.weight_demand(site).statements}
 
     def _with_grid(self, site: WeightSite, common: Common) -> WeightSite:
         """`site` with the scheme and scales that the device wants, where the options' are not among them."""
-        scheme = self._taken(site, "scheme", common.weight_scheme, None)
-        scales = self._taken(site, "scales", common.weight_scales, WEIGHT_SCALES)
+        is_table = site.is_table
+        scheme, scales = (
+            self._taken(site, "scheme", TABLE_RULES.scheme if is_table else common.weight_scheme, None),
+            self._taken(
+                site, "scales", TABLE_RULES.scales if is_table else common.weight_scales, WEIGHT_SCALES
+            ),
+        )
         return dataclasses.replace(site, scheme=scheme, scales=scales)
 
     def _taken(self, site: WeightSite, what: str, common: str, known: Sequence[str] | None) -> str | None:
@@ -131,7 +146,7 @@ class Requirements:
             (use.node, said, weights, site.tensor, use.source)
             for site in sites.weights
             for use in site.uses
-            if (said := self.said(use.node, "pairs")) is not None and not use.is_fed_back
+            if use.macs and not use.is_fed_back and (said := self.said(use.node, "pairs")) is not None
         ]
         lines += [
             (site.node, said, activations, site.sources[1], site.sources[0])
@@ -236,11 +251,15 @@ def _own(
     allowed: Choices,
     overrides: Mapping[str, tuple[float, ...]],
     common: tuple[float, ...],
+    ruled: Collection[str],
 ) -> Choices:
-    """Widths that are not those of all others, as overrides say them: () for float."""
+    """Widths that are said of a tensor, as overrides say them: () for float.
+
+    Those that a line is about have choices of their own, though they be all others': uniform widths are the device's too then.
+    """
     found: Choices = {}
     for site in sites:
         widths = allowed[site.tensor]
-        if site.tensor in overrides or widths != _usual(site, common):
+        if site.tensor in overrides or site.tensor in ruled or widths != _usual(site, common):
             found[site.tensor] = tuple(each for each in widths if math.isfinite(each))
     return found
