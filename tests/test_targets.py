@@ -1,7 +1,9 @@
 """Targets: what each line of a file changes, and what is refused, with the line that forbids it."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.requests import request_text
 from mpq_onnx.runs.target_rules import rules_for, rules_of
 from mpq_onnx.runtime.tensors import tensor_shapes
-from mpq_onnx.targets.description import FLOAT_WIDTH, Target
+from mpq_onnx.targets.cost_table import load_cost_table
+from mpq_onnx.targets.description import FLOAT_WIDTH, Analog, Rule, Target, TargetOptions, WeightFormat
 from mpq_onnx.targets.loading import load_target, parse_target, shipped_texts
 from mpq_onnx.targets.requirements import Requirements
 
@@ -493,3 +496,29 @@ def test_names_in_a_target_are_those_that_are_registered(monkeypatch: pytest.Mon
     monkeypatch.setitem(ENERGY_LEVELS, "steps", next(iter(ENERGY_LEVELS.values())))
     found = parse_target(HEAD + "analog: {noise: mine, energy-levels: steps}", "mine.yaml")
     assert found.analog.noise == ("mine",) and found.analog.energy_levels == ("steps",)
+
+
+def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "targets.md").read_text()
+    (target,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = parse_target(target, "mine.yaml")
+    assert [said.values for _, said in found.all_said("weights", "bits")] == [
+        (4, 8),
+        (8,),
+        (FLOAT_WIDTH,),
+        (8,),
+    ]
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "costs.csv").write_text(table)
+    costs = load_cost_table(tmp_path / "costs.csv")
+    assert costs.amount("energy_uj", "conv1", 6, 8) == pytest.approx((0.91 + 1.60) / 2)
+    assert [name for name in shipped_texts() if f"| `{name}`" not in page] == []
+    named = {
+        each.name for part in (Target, Rule, TargetOptions, Analog, WeightFormat) for each in fields(part)
+    }
+    spelled = {name.replace("_", "-") for name in named - {"path", "text", "lines", "about"}}
+    assert [
+        name
+        for name in spelled
+        if f"`{name}`" not in page and f"`{name}:" not in page and f"{name}:" not in page
+    ] == []

@@ -1,11 +1,13 @@
 """Find the smallest budget that reaches a metric."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 import mpq_onnx
+from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.commands.exit_codes import GATE_FAILED
 from mpq_onnx.commands.option_types import Gate
 from mpq_onnx.commands.printing import print_json
@@ -40,8 +42,18 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
     multiple=True,
     help="What may be lost against the float (or noise-free) model, such as top1=0.01. Repeatable.",
 )
-@click.option("--from", "low", type=float, help="Smallest budget.  [default: 0.1 with --noise, else 2]")
-@click.option("--to", "high", type=float, help="Largest budget.  [default: 1000 with --noise, else 8]")
+@click.option(
+    "--from",
+    "low",
+    type=float,
+    help="Smallest budget.  [default: 0.1 with --noise, else 2 or the narrowest choice]",
+)
+@click.option(
+    "--to",
+    "high",
+    type=float,
+    help="Largest budget.  [default: 1000 with --noise, else 8 or the widest choice]",
+)
 @click.option("--tolerance", default=0.02, show_default=True, help="Relative, of the budget.")
 @click.option(
     "--weight-bits", type=float, metavar="MEAN", help="With --noise: quantizes a float MODEL first."
@@ -75,7 +87,7 @@ def search(
         energies, digital = noisy_requests({**arguments, "noise": noise, "per_channel": per_channel})
     else:
         widths = bits_request({**arguments, "per_channel": per_channel})
-    ends = (0.1, 1000.0) if noise else (2.0, 8.0)
+    ends = (0.1, 1000.0) if noise else _usual_ends(widths.bit_choices)
     interval = mpq_onnx.Interval(
         ends[0] if low is None else low, ends[1] if high is None else high, tolerance
     )
@@ -108,3 +120,10 @@ def search(
     if result.best is None:
         click.echo(f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; raise --to", err=True)
         sys.exit(GATE_FAILED)
+
+
+def _usual_ends(choices: Sequence[float]) -> tuple[float, float]:
+    """Mean widths to search between: 2 to 8 bits, or what the choices leave of that."""
+    counted = [counted_bits(width) for width in choices]
+    low, high = max(min(counted), 2.0), min(max(counted), 8.0)
+    return (low, high) if low < high else (min(counted), max(counted))

@@ -12,6 +12,7 @@ from mpq_onnx.runs.configuration import check_names
 from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
+from mpq_onnx.runs.target_options import noise_of_target
 
 CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
@@ -48,7 +49,7 @@ def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
         if "data" not in merged:
             raise UsageError("the sweep's configuration: give data, a data spec such as npz:train.npz")
         for values in itertools.product(*(_values(name, value) for name, value in merged.items())):
-            options = dict(zip(merged, values, strict=True))
+            options = _with_noise(dict(zip(merged, values, strict=True)))
             key = json.dumps(options, sort_keys=True)
             if key in seen:
                 continue
@@ -56,6 +57,14 @@ def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
             number += 1
             _check(options)
             yield Run(f"{number:04d}", options)
+
+
+def _with_noise(options: dict[str, Any]) -> dict[str, Any]:
+    """Where there is a budget of energy and no noise is named, that of the target."""
+    if options.get("noise") or options.get("energy_per_mac") is None:
+        return options
+    noise = noise_of_target(options.get("target"))
+    return {**options, "noise": list(noise)} if noise else options
 
 
 def _values(name: str, value: Any) -> list[Any]:

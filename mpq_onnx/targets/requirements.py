@@ -97,8 +97,11 @@ class Requirements:
             )
             for site in sites.activations
         }
-        if common.quantizes_weights and common.quantizes_activations:
-            self._keep_pairs(sites, weights, activations)
+        self._keep_pairs(
+            sites,
+            weights if common.quantizes_weights else dict.fromkeys(weights, (FLOAT_WIDTH,)),
+            activations if common.quantizes_activations else dict.fromkeys(activations, (FLOAT_WIDTH,)),
+        )
         shaped = tuple(self._with_grid(site, common) for site in sites.weights)
         narrowed = Said(
             _own(sites.weights, weights, said.weights, common.weight_choices, self._ruled(sites)),
@@ -168,8 +171,10 @@ class Requirements:
                 changed = changed or left != (firsts, seconds)
                 if tensor is not None:
                     held[tensor] = left[0]
-                if source is not None:
-                    activations[source] = left[1]
+                if source is not None:  # of a product with itself both operands have one width
+                    activations[source] = tuple(
+                        each for each in left[1] if source != tensor or each in left[0]
+                    )
 
 
 def _going_together(
