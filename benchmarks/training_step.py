@@ -21,7 +21,8 @@ from mpq_onnx.precision.training import learning
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_loop import training_step
 from mpq_onnx.precision.training_settings import TrainingSettings
-from mpq_onnx.precision.widths import WidthBudget, WidthProblem
+from mpq_onnx.precision.width_budgets import WidthBudget, WidthBudgets
+from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
 
 BATCH = 32
@@ -58,10 +59,12 @@ def main() -> None:
         mirror.module.requires_grad_(False)
         problem = WidthProblem(
             mirror=mirror,
-            sites=find_sites(float_model.model, calibration.shapes),
+            budgets=WidthBudgets(
+                find_sites(float_model.model, calibration.shapes),
+                WidthBudget(4.0, 4.0, CHOICES, CHOICES, granularity),
+            ),
             calibration=calibration,
             weight_rules=WeightRules(),
-            budget=WidthBudget(4.0, 4.0, CHOICES, CHOICES, granularity),
             training=TrainingSettings(batch_size=BATCH),
             data=TrainingData(dataset, mirror, torch.device("cpu")),
             log=logging.getLogger("benchmark"),

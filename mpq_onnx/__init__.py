@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
     from mpq_onnx.runs.reporting import ReportResult, report_folder
-    from mpq_onnx.runs.searching import Drop, Goal, Interval, SearchResult, search_bits, search_energy
+    from mpq_onnx.runs.searching import (
+        Drop,
+        Goal,
+        Interval,
+        SearchResult,
+        resource_interval,
+        search_bits,
+        search_energy,
+    )
     from mpq_onnx.runs.sweeping import SweepResult, sweep
     from mpq_onnx.targets.description import Target
     from mpq_onnx.targets.loading import load_target
@@ -54,6 +62,7 @@ _HOMES = {
     "Goal": "runs.searching",
     "Interval": "runs.searching",
     "SearchResult": "runs.searching",
+    "resource_interval": "runs.searching",
     "search_bits": "runs.searching",
     "search_energy": "runs.searching",
     "AllocateOptions": "runs.options",
@@ -119,6 +128,7 @@ __all__ = [
     "models",
     "noise_to_bits",
     "report_folder",
+    "resource_interval",
     "search_bits",
     "search_energy",
     "shipped_targets",

@@ -17,8 +17,19 @@ METHODS: Registry = Registry(
 )
 """How levels are chosen: Problem -> Candidates that keep the budgets. Water-filling is the closed form's name for bits; both
 names mean it, whatever is allocated."""
-RESOURCES: Registry = Registry("mpq_onnx.precision.resources", {"mean": ":MEAN_BITS", "max": ":PEAK_BITS"})
-"""What a budget of bits is a budget of: a resources.Resource each."""
+ACTIVATION_BUDGETS: Registry = Registry(
+    "mpq_onnx.precision.measures", {"mean": ":MEAN_BITS", "max": ":PEAK_BITS"}
+)
+"""What the budget of the activations' bits is a budget of: a measures.Measure each."""
+RESOURCES: Registry = Registry(
+    "mpq_onnx.documents.resources",
+    {
+        "weight_bytes": "weight_bytes:sums",
+        "activation_bytes": "activation_bytes:sums",
+        "bops": "bit_operations:sums",
+    },
+)
+"""What devices count and --max bounds, beside the columns of a cost table: (ResourceFacts) -> sums of terms."""
 TARGETS: Registry = Registry(
     "mpq_onnx.precision.targets",
     {"auto": ":auto", "real": ":real", "generated": ":generated", "distilled": ":distilled"},

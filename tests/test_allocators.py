@@ -18,7 +18,8 @@ from mpq_onnx.precision.fisher import measured_costs
 from mpq_onnx.precision.training import train_levels
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
-from mpq_onnx.precision.widths import WidthBudget, WidthProblem
+from mpq_onnx.precision.width_budgets import WidthBudget, WidthBudgets
+from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.registries import METHODS
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
 from mpq_onnx.runtime.tensors import tensor_facts
@@ -43,10 +44,12 @@ def make_problem(
     mirror.module.requires_grad_(False)
     return WidthProblem(
         mirror=mirror,
-        sites=find_sites(float_model.model, calibration.shapes, layouts=layouts),
+        budgets=WidthBudgets(
+            find_sites(float_model.model, calibration.shapes, layouts=layouts),
+            WidthBudget(weight_bits, activation_bits, CHOICES, CHOICES, granularity),
+        ),
         calibration=calibration,
         weight_rules=WeightRules(),
-        budget=WidthBudget(weight_bits, activation_bits, CHOICES, CHOICES, granularity),
         training=TrainingSettings(steps=steps),
         data=TrainingData(dataset, mirror, DEVICE),
         log=logging.getLogger("test"),

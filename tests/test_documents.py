@@ -16,7 +16,7 @@ from mpq_onnx.documents.document import Document
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import AllocationError, MpqOnnxError
 from mpq_onnx.handoff_targets.layers import LayerTable
-from mpq_onnx.registries import ENERGY_LEVELS, NOISE_MODELS, RESOURCES
+from mpq_onnx.registries import ACTIVATION_BUDGETS, ENERGY_LEVELS, NOISE_MODELS
 
 FOLDER = Path(__file__).with_name("documents")
 """Written by the version before documents were typed."""
@@ -88,7 +88,7 @@ def test_what_the_schema_accepts_is_read(kind: type[Document]) -> None:
     [
         (EnergyAllocation, "noise", NOISE_MODELS, lambda name: ["thermal", name]),
         (EnergyAllocation, "energy_levels", ENERGY_LEVELS, str),
-        (Allocation, "activation_budget", RESOURCES, str),
+        (Allocation, "activation_budget", ACTIVATION_BUDGETS, str),
     ],
 )
 def test_what_is_registered_is_accepted(

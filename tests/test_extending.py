@@ -11,33 +11,48 @@ from test_energy import make_problem as energy_problem
 
 from mpq_onnx.arithmetic.noise.model import RELATIVE, Mac, NoiseModel
 from mpq_onnx.arithmetic.noise.trade_off import least_noise
+from mpq_onnx.documents.resources.terms import ResourceFacts, Sum, Term
 from mpq_onnx.precision.items import WidthItems
-from mpq_onnx.precision.knapsack import allocate_widths, select
+from mpq_onnx.precision.knapsack import allocate_widths
+from mpq_onnx.precision.measures import MEAN
 from mpq_onnx.precision.problem import Candidate, Problem
-from mpq_onnx.precision.resources import MEAN, Resource
-from mpq_onnx.precision.widths import WidthSide
-from mpq_onnx.registries import METHODS, NOISE_MODELS, RESOURCES
+from mpq_onnx.precision.width_budgets import WidthSide
+from mpq_onnx.registries import ACTIVATION_BUDGETS, METHODS, NOISE_MODELS, RESOURCES
 
 
-def total_bytes(sizes: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    """Every tensor takes whole bytes."""
-    return (-(-sizes * bits // 8)).sum()
+def whole_bytes(facts: ResourceFacts) -> tuple[Sum, ...]:
+    """Every weight takes whole bytes."""
+    return (
+        tuple(
+            Term(
+                entry.node,
+                (entry.weight,),
+                lambda bits, count=entry.weight_elements: -(-count * (bits or 32) // 8),
+            )
+            for entry in facts.entries
+            if entry.weight_elements
+        ),
+    )
 
 
-def fill_bytes(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarray:
-    amounts = -(-items.sizes[:, None] * items.bits // 8)
-    chosen = select(amounts, costs, budget).chosen
-    return items.bits[np.arange(len(chosen)), chosen]
-
-
-def test_a_resource(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RESOURCES, "bytes", Resource(total_bytes, fill_bytes))
-    items = WidthItems(("a", "b", "c"), (1, 1, 1), np.array([5, 7, 100]), np.array([2.0, 4.0, 8.0]))
-    costs = np.array([[9.0, 3, 1], [8, 2, 1], [5, 3, 1]])
-    side = WidthSide(items, 60, RESOURCES["bytes"])
-    found = side.solve(costs)
-    assert total_bytes(items.sizes, found) <= 60
-    assert found.tolist() == [8.0, 4.0, 4.0]
+def test_a_resource(
+    cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RESOURCES, "whole_bytes", whole_bytes)
+    done = run_inside(
+        "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", "-o", tmp_path, "--max", "whole_bytes=700",
+        "--method", "water-filling", "--rounding", "nearest", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    chosen = json.loads(done.stdout)["chosen"]
+    document = json.loads((tmp_path / "allocation.json").read_text())
+    assert all(entry["activation_bits"] is None for entry in document["nodes"])  # nothing bounds them
+    counted = sum(
+        -(-entry["weight_elements"] * entry["weight_bits"] // 8)
+        for entry in document["nodes"]
+        if entry["weight"]
+    )
+    assert chosen["resources"]["whole_bytes"] == counted <= 700
 
 
 def items_with_masks() -> WidthItems:
@@ -56,7 +71,7 @@ def items_with_masks() -> WidthItems:
 @pytest.mark.parametrize("budget", [4.0, 5.0, 8.0])
 def test_choices_of_its_own_for_an_item(resource: str, budget: float) -> None:
     items = items_with_masks()
-    side = WidthSide(items, budget, RESOURCES[resource])
+    side = WidthSide(items, budget, ACTIVATION_BUDGETS[resource])
     if side.least > budget:
         assert resource == "max"
         return

@@ -12,9 +12,9 @@ from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, counted_bits, levels_
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.knapsack import allocate_widths, select
-from mpq_onnx.precision.resources import MEAN
-from mpq_onnx.precision.widths import WidthSide
-from mpq_onnx.registries import RESOURCES
+from mpq_onnx.precision.measures import MEAN
+from mpq_onnx.precision.width_budgets import WidthSide
+from mpq_onnx.registries import ACTIVATION_BUDGETS
 
 CHOICES = np.array([2.0, 4.0, 5.0, 8.0])
 FRACTIONS = np.log2([1.0, 3.0, 5.0, 12.0])
@@ -173,16 +173,16 @@ def test_equal_items_get_equal_widths_when_the_budget_allows(sizes: list[int]) -
 def test_projection_keeps_allowed_widths_and_prefers_the_nearest() -> None:
     items = make_items([10, 10, 10, 10])
     learned = np.array([2.0, 4.0, 5.0, 8.0])
-    assert WidthSide(items, 4.75, RESOURCES[MEAN]).project(learned).tolist() == learned.tolist()
-    assert WidthSide(items, 4.0, RESOURCES[MEAN]).project(learned).mean() == 4.0
+    assert WidthSide(items, 4.75, ACTIVATION_BUDGETS[MEAN]).project(learned).tolist() == learned.tolist()
+    assert WidthSide(items, 4.0, ACTIVATION_BUDGETS[MEAN]).project(learned).mean() == 4.0
 
 
-@pytest.mark.parametrize("measure", RESOURCES)
+@pytest.mark.parametrize("measure", ACTIVATION_BUDGETS)
 def test_costs_that_are_no_numbers_are_refused(measure: str) -> None:
     items = make_items([10, 10])
     costs = np.array([[1.0, np.nan, 0.5, 0.1], [1.0, 0.5, 0.2, 0.1]])
     with pytest.raises(ModelError, match="finite"):
-        WidthSide(items, 4.0, RESOURCES[measure]).solve(costs)
+        WidthSide(items, 4.0, ACTIVATION_BUDGETS[measure]).solve(costs)
 
 
 def test_a_budget_below_every_choice_is_refused() -> None:

@@ -18,8 +18,8 @@ from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRu
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
 from mpq_onnx.precision.items import activation_items
 from mpq_onnx.precision.training_data import TrainingBatch
-from mpq_onnx.precision.widths import WidthSide
-from mpq_onnx.registries import EQUALIZATIONS, RESOURCES, TARGETS, WIDTH_CHOICES
+from mpq_onnx.precision.width_budgets import WidthSide
+from mpq_onnx.registries import ACTIVATION_BUDGETS, EQUALIZATIONS, TARGETS, WIDTH_CHOICES
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.tensors import tensor_shapes
 from mpq_onnx.tasks import Answer
@@ -219,9 +219,9 @@ def test_learned_widths_are_held_to_the_maximum() -> None:
     items = activation_items(sites, (2, 3, 4, 5, 6, 7, 8))
     learned = np.array([6.0, 3.2, 7.9])
     # Nobody loses by another's bits under this budget: each takes what the largest one's memory allows.
-    assert WidthSide(items, 4.0, RESOURCES["max"]).project(learned).tolist() == [4.0, 8.0, 8.0]
-    assert RESOURCES["max"].spent(items.sizes, learned) == 6.0
-    assert RESOURCES["mean"].spent(items.sizes, learned) == pytest.approx((600 + 160 + 79) / 160)
+    assert WidthSide(items, 4.0, ACTIVATION_BUDGETS["max"]).project(learned).tolist() == [4.0, 8.0, 8.0]
+    assert ACTIVATION_BUDGETS["max"].spent(items.sizes, learned) == 6.0
+    assert ACTIVATION_BUDGETS["mean"].spent(items.sizes, learned) == pytest.approx((600 + 160 + 79) / 160)
 
 
 def batch(labels: torch.Tensor | None) -> TrainingBatch:

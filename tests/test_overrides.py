@@ -15,8 +15,8 @@ from test_cli import assert_one_line, run_inside
 from mpq_onnx.arithmetic.overrides import Override, read_overrides
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.items import WidthItems
-from mpq_onnx.precision.resources import MEAN_BITS
-from mpq_onnx.precision.widths import WidthSide
+from mpq_onnx.precision.measures import MEAN_BITS
+from mpq_onnx.precision.width_budgets import WidthSide
 
 FAST = ("--rounding", "nearest", "--steps", 2, "--rounding-examples", 32)
 

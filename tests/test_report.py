@@ -58,7 +58,7 @@ def test_a_sweeps_report(swept: Path, tmp_path: Path) -> None:
     assert page.counts["svg"] == len(document["figures"])
     names = {Path(path).name for path in document["figures"]}
     assert {
-        "front.svg",
+        "front-bit_operations.svg",
         "0001-bits.svg",
         "0001-snr.svg",
         "0003-energy.svg",
@@ -91,7 +91,13 @@ def test_one_runs_report_shows_its_candidates(allocated: Path, tmp_path: Path) -
     text = (tmp_path / "report.html").read_text()
     assert "water-filling" in text and "uniform" in text and "Quantization card" in text
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in written.figures)
-    assert {Path(path).name for path in written.figures} == {"front.png", "out-bits.png", "out-snr.png"}
+    assert {Path(path).name for path in written.figures} == {
+        "front-bit_operations.png",
+        "front-weight_bytes.png",
+        "front-activation_bytes.png",
+        "out-bits.png",
+        "out-snr.png",
+    }
 
 
 def test_titles_and_names_are_escaped(allocated: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def sites_under(model: tuple, text: str, tmp_path: Path, **options: object) -> t
     path.write_text(HEAD + text)
     asked = AllocateOptions(target=str(path), **options)  # type: ignore[arg-type]
     graph, shapes = model
-    rules = rules_for(graph, asked, 8.0, 8.0)
+    rules = rules_for(graph, asked)
     sites = find_sites(
         graph, shapes, asked.placement, asked.embedding_bits, asked.first_last, None, asked.overrides,
         rules.restriction,

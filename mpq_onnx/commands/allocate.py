@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 import mpq_onnx
-from mpq_onnx.commands.printing import print_check, print_json, print_notes, print_parts, stored_text
+from mpq_onnx.commands.printing import (
+    print_check,
+    print_json,
+    print_limits,
+    print_notes,
+    print_parts,
+    stored_text,
+)
 from mpq_onnx.commands.shared_options import (
     HeadedCommand,
     allocation_options,
@@ -14,6 +21,7 @@ from mpq_onnx.commands.shared_options import (
     json_option,
 )
 from mpq_onnx.errors import UsageError
+from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
 from mpq_onnx.runs.target_options import noise_of_target
@@ -60,8 +68,6 @@ def allocate(noise: tuple[str, ...], energy_per_mac: float | None, **arguments: 
     if energy_per_mac is not None and not noise:
         noise = noise_of_target(arguments["target"])
     if noise:
-        if energy_per_mac is None:
-            raise UsageError("--noise: give --energy-per-mac, the mean that may be spent")
         _allocate_energy({**arguments, "noise": noise}, energy_per_mac)
         return
     if energy_per_mac is not None:
@@ -96,12 +102,13 @@ def _allocate_bits(arguments: dict[str, Any]) -> None:
         f" mean weight bits {bits_text(chosen.allocation.mean_weight_bits)},"
         f" mean activation bits {bits_text(chosen.allocation.mean_activation_bits)}"
     )
+    print_limits(request.limits, chosen, result.uniform)
     print_notes(result.notes)
     print_check(result.mirror_check)
     click.echo(stored_text(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
-def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
+def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
 
     if any(arguments[name] for name in OF_BITS):
@@ -109,6 +116,7 @@ def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
             "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
         )
     energies, digital = noisy_requests(arguments)
+    check_energy_budget(energy_per_mac, energies)
     named = {name: arguments[name] for name in NAMED}
     result = mpq_onnx.allocate_energy(
         **named, energy_per_mac=energy_per_mac, options=energies, digital=digital
@@ -124,6 +132,7 @@ def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float) -> None:
     )
     print_parts(chosen.evaluation)
     click.echo(f"\nkept: {chosen.name}; {energy_text(chosen.allocation)}")
+    print_limits(energies.limits, chosen, result.uniform)
     print_notes(result.notes)
     check = result.noise_check
     click.echo(

@@ -8,9 +8,10 @@ import click
 
 import mpq_onnx
 from mpq_onnx.commands.exit_codes import GATE_FAILED
-from mpq_onnx.commands.option_types import Gate
+from mpq_onnx.commands.option_types import GATED_METRICS, Gate
 from mpq_onnx.commands.printing import fields, print_json, print_notes, print_parts
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
+from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runs.learning_options import LearningOptions
 
 
@@ -29,9 +30,12 @@ from mpq_onnx.runs.learning_options import LearningOptions
 @click.option(
     "--max",
     "ceilings",
-    type=Gate(),
+    type=Gate((*GATED_METRICS, *RESOURCES)),
     multiple=True,
-    help="Exit with 1 above this, such as log_loss=0.4 or bytes=200000. Repeatable.",
+    help="Exit with 1 above this, such as log_loss=0.4, bytes=200000 or bops=6e8. Repeatable.",
+)
+@click.option(
+    "--costs", metavar="FILE", is_eager=True, help="Cost table: count its columns too (docs/budgets.md)."
 )
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
 @click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
@@ -59,7 +63,7 @@ def evaluate(
     from mpq_onnx.runs.gates import judged
 
     result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
-    verdicts = judged(result.evaluation, result.bytes, gates, ceilings)
+    verdicts = judged(result.evaluation, {"bytes": result.bytes, **result.resources}, gates, ceilings)
     if as_json:
         print_json({**fields(result), "gates": verdicts})
     else:
@@ -83,6 +87,8 @@ def evaluate(
                 f" {bits_text(result.allocation.mean_activation_bits)}, weights {result.allocation.weight_bytes:,} bytes"
                 f" at their widths, {result.allocation.bit_operations / 1e9:.4g} GBOPs an example"
             )
+        for name, amount in result.resources.items() if options["costs"] else ():
+            click.echo(f"{name} {amount:.6g}")
         for name, spread in (result.evaluation.noise or {}).items():
             click.echo(f"{name} {spread_text(name, spread)}")
         if result.energy is not None:

@@ -35,16 +35,20 @@ class NumberList(click.ParamType):
 
 
 class Gate(click.ParamType):
-    """metric=value."""
+    """metric=value; with a cost table (option --costs, given eagerly), its columns too."""
 
     name = "metric=value"
+
+    def __init__(self, metrics: tuple[str, ...] = GATED_METRICS) -> None:
+        self.metrics = metrics
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         metric, equals, limit = value.partition("=")
-        if metric.partition("-")[0] not in GATED_METRICS:
-            self.fail(f"{metric!r}: choose one of {', '.join(GATED_METRICS)}", parameter, context)
+        has_columns = context is not None and isinstance(context.params.get("costs"), str)
+        if metric.partition("-")[0] not in self.metrics and not has_columns:
+            self.fail(f"{metric!r}: choose one of {', '.join(self.metrics)}", parameter, context)
         try:
             if not equals or not math.isfinite(float(limit)):
                 raise ValueError

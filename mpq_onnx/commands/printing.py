@@ -1,7 +1,7 @@
 """What commands print of their results."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -50,6 +50,14 @@ def print_parts(evaluation: Any) -> None:
     parts = evaluation.comparison.parts if evaluation.comparison is not None else ()
     if len(parts) > 1:
         click.echo(f"\n{part_table(parts)}")
+
+
+def print_limits(limits: Mapping[str, float], chosen: Any, uniform: Any) -> None:
+    """What is taken of each limited resource, and by uniform."""
+    for name, most in limits.items():
+        click.echo(
+            f"{name}: {chosen.resources[name]:.6g} of {most:.6g} (uniform {uniform.resources[name]:.6g})"
+        )
 
 
 def stored_text(path: str, size: int, storage: str, allocation: Any) -> str:

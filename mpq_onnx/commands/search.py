@@ -43,20 +43,29 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
     help="What may be lost against the float (or noise-free) model, such as top1=0.01. Repeatable.",
 )
 @click.option(
+    "--minimize",
+    metavar="RESOURCE",
+    help="What is to be small: weight_bits (their mean), weight_bytes, activation_bytes, bops, or a column of --costs."
+    "  [default: weight_bits, or the energy per MAC with --noise]",
+)
+@click.option(
     "--from",
     "low",
     type=float,
-    help="Smallest budget.  [default: 0.1 with --noise, else 2 or the narrowest choice]",
+    help="Smallest budget.  [default: 0.1 with --noise, 2 bits, or the least that can be reached]",
 )
 @click.option(
     "--to",
     "high",
     type=float,
-    help="Largest budget.  [default: 1000 with --noise, else 8 or the widest choice]",
+    help="Largest budget.  [default: 1000 with --noise, 8 bits, or what the widest choices take]",
 )
 @click.option("--tolerance", default=0.02, show_default=True, help="Relative, of the budget.")
 @click.option(
-    "--weight-bits", type=float, metavar="MEAN", help="With --noise: quantizes a float MODEL first."
+    "--weight-bits",
+    type=float,
+    metavar="MEAN",
+    help="Fixed, while a resource is minimized; with --noise: quantizes a float MODEL first.",
 )
 @click.option(
     "--activation-bits",
@@ -70,6 +79,7 @@ def search(
     goals: tuple[tuple[str, float], ...],
     drops: tuple[tuple[str, float], ...],
     noise: tuple[str, ...],
+    minimize: str | None,
     low: float | None,
     high: float | None,
     tolerance: float,
@@ -77,7 +87,8 @@ def search(
     as_json: bool,
     **arguments: Any,
 ) -> None:
-    """Find the smallest budget at which MODEL still reaches a metric: mean weight bits, or energy per MAC with --noise.
+    """Find the smallest budget at which MODEL still reaches a metric: of weight bits or another resource, or with --noise of
+    energy per MAC.
 
     Probes are kept in DIR; the same command goes on from them.
     """
@@ -87,10 +98,6 @@ def search(
         energies, digital = noisy_requests({**arguments, "noise": noise, "per_channel": per_channel})
     else:
         widths = bits_request({**arguments, "per_channel": per_channel})
-    ends = (0.1, 1000.0) if noise else _usual_ends(widths.bit_choices)
-    interval = mpq_onnx.Interval(
-        ends[0] if low is None else low, ends[1] if high is None else high, tolerance
-    )
     weight_bits, calibration = arguments.pop("weight_bits"), arguments.pop("calibration")
     named = ("model", "data", "test", "output", "activation_bits", "validation")
     request = {
@@ -99,16 +106,32 @@ def search(
             *(mpq_onnx.Goal(metric, least) for metric, least in goals),
             *(mpq_onnx.Drop(metric, most) for metric, most in drops),
         ),
-        "interval": interval,
     }
     if noise:
+        if minimize is not None:
+            raise UsageError("--minimize is for bits alone; with --noise it is the energy per MAC")
         if calibration is not None:
             raise UsageError("--calibration is for bits alone; leave it out with --noise")
-        result = mpq_onnx.search_energy(**request, options=energies, weight_bits=weight_bits, digital=digital)
+        interval = _interval(low, high, mpq_onnx.Interval(0.1, 1000.0, tolerance))
+        result = mpq_onnx.search_energy(
+            **request, interval=interval, options=energies, weight_bits=weight_bits, digital=digital
+        )
     else:
-        if weight_bits is not None:
-            raise UsageError("--weight-bits is what a search without --noise finds; give --from and --to")
-        result = mpq_onnx.search_bits(**request, options=widths, calibration=calibration)
+        ends = mpq_onnx.Interval(*_usual_ends(widths.bit_choices), tolerance)
+        if minimize not in (None, "weight_bits"):
+            ends = mpq_onnx.resource_interval(
+                request["model"], request["data"], minimize, widths, weight_bits=weight_bits,
+                activation_bits=request["activation_bits"], tolerance=tolerance,
+            )  # fmt: skip
+        interval = _interval(low, high, ends)
+        result = mpq_onnx.search_bits(
+            **request,
+            interval=interval,
+            options=widths,
+            minimize=minimize or "weight_bits",
+            weight_bits=weight_bits,
+            calibration=calibration,
+        )
     if as_json:
         print_json(result)
     else:
@@ -126,4 +149,11 @@ def _usual_ends(choices: Sequence[float]) -> tuple[float, float]:
     """Mean widths to search between: 2 to 8 bits, or what the choices leave of that."""
     counted = [counted_bits(width) for width in choices]
     low, high = max(min(counted), 2.0), min(max(counted), 8.0)
-    return (low, high) if low < high else (min(counted), max(counted))
+    return (low, high) if low < high else (2.0, 8.0)
+
+
+def _interval(low: float | None, high: float | None, default: "mpq_onnx.Interval") -> "mpq_onnx.Interval":
+    """What was given of the ends."""
+    return mpq_onnx.Interval(
+        default.low if low is None else low, default.high if high is None else high, default.tolerance
+    )

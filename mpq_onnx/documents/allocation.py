@@ -6,7 +6,7 @@ On disk it is allocation.json (documented in docs/allocation.md).
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,23 +26,23 @@ from mpq_onnx.documents.constraints import (
 )
 from mpq_onnx.documents.document import FileKind
 from mpq_onnx.documents.precision_document import Entry, Names, Owned, PrecisionDocument
+from mpq_onnx.documents.resources import bit_operations, weight_bytes
+from mpq_onnx.documents.resources.terms import ResourceFacts, spent
 from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.graph.placement import Sites, WeightSite
 from mpq_onnx.graph.placement.quantizer_ranges import weight_levels
 from mpq_onnx.registries import (
+    ACTIVATION_BUDGETS,
     ACTIVATION_RANGES,
     BIASES,
     EQUALIZATIONS,
     FIRST_LAST,
     GRANULARITIES,
-    RESOURCES,
     TARGETS,
     WEIGHT_SCALES,
     WIDTH_CHOICES,
 )  # fmt: skip
-
-FLOAT_BITS = 32.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Settings(Part):
     bias: Annotated[str, OneOf(BIASES)] = "int32"
     variance_correction: bool = False
     equalization: Annotated[str, OneOf(EQUALIZATIONS)] = "none"
-    activation_budget: Annotated[str, OneOf(RESOURCES)] = "mean"
+    activation_budget: Annotated[str, OneOf(ACTIVATION_BUDGETS)] = "mean"
     """mean or max: what the budget of the activations' bits is a budget of."""
     labels: Annotated[str, OneOf(TARGETS)] = "auto"
     width_choice: Annotated[str, OneOf(WIDTH_CHOICES)] = "nearest"
@@ -171,6 +171,8 @@ class Allocation(PrecisionDocument):
     nodes: tuple[NodePrecision, ...]
     budget: Mapping[Annotated[str, OneOf(("weight_bits", "activation_bits"))], NotNegative]
     """Means that were asked for."""
+    limits: Mapping[str, NotNegative] = field(default_factory=dict)
+    """The most of resources, by their names."""
 
     @property
     def mean_weight_bits(self) -> float | None:
@@ -205,27 +207,21 @@ class Allocation(PrecisionDocument):
     @property
     def weight_bytes(self) -> int:
         """Bytes that the weights take when every one is stored at its width (32 bits where left float)."""
-        bits = sum(
-            node.weight_elements * (FLOAT_BITS if node.mean_weight_bits is None else node.mean_weight_bits)
-            for node in self.nodes
-        )
-        return math.ceil(bits / 8)
+        return math.ceil(spent(weight_bytes.sums(ResourceFacts(self.nodes)), self.widths()))
 
     @property
     def bit_operations(self) -> float:
         """BOPs of one example: sum of MACs * bits of the one operand * bits of the other (32 for float), attention included."""
-        activation_bits = self.activation_bits_by_tensor()
+        return spent(bit_operations.sums(ResourceFacts(self.nodes)), self.widths())
 
-        def held_bits(node: NodePrecision) -> float:
-            if node.weight is None:
-                return activation_bits.get(node.other_input or "", FLOAT_BITS)
-            return FLOAT_BITS if node.mean_weight_bits is None else node.mean_weight_bits
-
-        return math.fsum(
-            node.macs * held_bits(node) * activation_bits.get(node.input or "", FLOAT_BITS)
+    def widths(self) -> dict[str, float | None]:
+        """Of every quantized weight and activation as it counts, by tensor name; a weight's is the mean over its channels."""
+        weights = {
+            node.weight: node.mean_weight_bits
             for node in self.nodes
-            if node.macs
-        )
+            if node.weight is not None and node.owns_weight
+        }
+        return {**weights, **self.activation_bits_by_tensor()}
 
     def activation_bits_by_tensor(self) -> dict[str, float]:
         """Width of every quantized activation as it counts, by tensor name."""
@@ -248,6 +244,8 @@ class Allocation(PrecisionDocument):
         for name in ("override", "exclude", "target"):
             if not found["settings"][name]:
                 del found["settings"][name]
+        if not found["limits"]:
+            del found["limits"]
         for entry in found["nodes"]:
             for name in ("weight_scheme", "weight_scales"):
                 if entry[name] is None:
@@ -267,8 +265,7 @@ class Allocation(PrecisionDocument):
     def entries_of(self, sites: Sites) -> list[Owned]:
         """All in float."""
         channels = {site.tensor: site.channels for site in sites.weights}
-        entries = make_allocation(self.model, self.settings, sites, {}, {}, {}).nodes
-        return [(entry, channels.get(entry.weight or "")) for entry in entries]
+        return [(entry, channels.get(entry.weight or "")) for entry in entries_of(sites)]
 
 
 def make_allocation(
@@ -279,8 +276,9 @@ def make_allocation(
     activation_bits: Mapping[str, float],
     budget: Mapping[str, float],
     range_factors: Mapping[str, float] | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> Allocation:
-    """Join widths by tensor name with the sites that they are for, one NodePrecision a node.
+    """Join widths by tensor name with the sites that they are for.
 
     Args:
         model: fingerprint of the canonical float model.
@@ -290,10 +288,27 @@ def make_allocation(
             without a budget, the fixed ones stay float too (weight-only quantization).
         budget: what was asked for, by "weight_bits" and "activation_bits".
         range_factors: learned factors on ranges, by weight or activation tensor.
+        limits: the most of resources that was asked for.
     """
-    factors = range_factors or {}
-    fixes_weights = bool(weight_bits) or "weight_bits" in budget
-    fixes_activations = bool(activation_bits) or "activation_bits" in budget
+    fixes = bool(weight_bits) or "weight_bits" in budget, bool(activation_bits) or "activation_bits" in budget
+    nodes = _entries(sites, weight_bits, activation_bits, fixes, range_factors or {})
+    return Allocation(model, settings, nodes, budget, limits or {})
+
+
+def entries_of(sites: Sites) -> tuple[NodePrecision, ...]:
+    """One a node, or a weight of it, in graph order; all in float."""
+    return _entries(sites, {}, {}, (False, False), {})
+
+
+def _entries(
+    sites: Sites,
+    weight_bits: Mapping[str, float | tuple[float, ...]],
+    activation_bits: Mapping[str, float],
+    fixes: tuple[bool, bool],
+    factors: Mapping[str, float],
+) -> tuple[NodePrecision, ...]:
+    """See make_allocation; `fixes`: whether weights, and activations, of fixed width have it."""
+    fixes_weights, fixes_activations = fixes
     entries = [
         entry
         for site in sites.weights
@@ -330,8 +345,7 @@ def make_allocation(
             first.setdefault(site.node, len(entries))
             entries.append(NodePrecision(node=site.node, op_type=site.op_type, **own))
     position = {name: index for index, name in enumerate(sites.order)}
-    nodes = sorted(entries, key=lambda entry: position.get(entry.node, len(position)))
-    return Allocation(model, settings, tuple(nodes), budget)
+    return tuple(sorted(entries, key=lambda entry: position.get(entry.node, len(position))))
 
 
 def _weight_entries(

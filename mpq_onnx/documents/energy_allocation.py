@@ -5,7 +5,7 @@ On disk it is energy.json (documented in docs/energy_allocation.md).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -87,7 +87,9 @@ class EnergyAllocation(PrecisionDocument):
     settings: EnergySettings
     nodes: Annotated[tuple[NodeEnergy, ...], MinLen(1)]
     budget: Positive
-    """The mean energy per MAC that was asked for."""
+    """The mean energy per MAC that was asked for; where limits were, the mean that they came to."""
+    limits: Mapping[str, Positive] = field(default_factory=dict)
+    """The most of resources, by their names."""
 
     @property
     def unit(self) -> str:
@@ -113,6 +115,13 @@ class EnergyAllocation(PrecisionDocument):
     def total_attojoules(self) -> float | None:
         """Of one example; None where the unit is relative."""
         return attojoules(self.total_energy, self.unit)
+
+    def document(self) -> dict[str, Any]:
+        """What the file holds; limits where there are some, as earlier versions know none."""
+        fields = super().document()
+        if not fields["limits"]:
+            del fields["limits"]
+        return fields
 
     def energies(self) -> dict[str, np.ndarray]:
         """float64 [1] or [channels] by node."""
@@ -158,10 +167,18 @@ def make_energy_allocation(
     settings: EnergySettings,
     sites: tuple[MacSite, ...],
     energies: Mapping[str, float | tuple[float, ...]],
-    budget: float,
+    budget: float | None,
+    limits: Mapping[str, float] | None = None,
 ) -> EnergyAllocation:
-    """Join energies by node (one, or one per output channel) with the sites that they are for."""
+    """Join energies by node (one, or one per output channel) with the sites that they are for.
+
+    Args:
+        budget: mean energy per MAC that was asked for; None where limits were.
+        limits: the most of resources.
+    """
     nodes = tuple(
         NodeEnergy(site.node, site.op_type, energies[site.node], site.macs, site.fan_in) for site in sites
     )
-    return EnergyAllocation(model, settings, nodes, budget)
+    if budget is None:
+        budget = math.fsum(node.energy for node in nodes) / sum(node.macs for node in nodes)
+    return EnergyAllocation(model, settings, nodes, budget, limits or {})

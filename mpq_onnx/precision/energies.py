@@ -1,7 +1,7 @@
 """Energies per MAC as precision: of every multiply-accumulate node of an analog accelerator, under one budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -14,7 +14,8 @@ from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
 from mpq_onnx.precision.energy_learner import EnergyLearner
-from mpq_onnx.precision.items import Items, energy_items
+from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide
+from mpq_onnx.precision.items import Items, Levels, energy_items
 from mpq_onnx.precision.noise_costs import NoiseCosts
 from mpq_onnx.precision.problem import ENERGIES, CostMeter, Precision, Problem
 from mpq_onnx.registries import NOISE_MODELS
@@ -85,11 +86,15 @@ class EnergyProblem(Problem):
     sites: tuple[MacSite, ...]
     noises: tuple[str, ...]
     """Names in NOISE_MODELS."""
-    energy_per_mac: float
-    """The budget: mean over all MACs."""
+    energy_per_mac: float | None
+    """The budget: mean over all MACs; None where a limit on a resource stands in its place."""
     granularity: str
     """layer or channel."""
     allowed: EnergyLevels
+    prices: Mapping[str, EnergyPrices] = field(default_factory=dict)
+    """What the energies cost, by resource."""
+    most: tuple[str, float] | None = None
+    """(resource, its limit)."""
 
     what: ClassVar[str] = "energies"
     closed_form: ClassVar[str] = "closed-form"
@@ -100,11 +105,29 @@ class EnergyProblem(Problem):
         """One item a node, or one an output channel."""
         return energy_items(self.sites, self.granularity)
 
-    @property
-    def sides(self) -> Mapping[str, EnergySide]:
+    @cached_property
+    def sides(self) -> Mapping[str, EnergySide | PricedEnergySide]:
         """The energies."""
         falls_with = np.array([NOISE_MODELS[name].falls_with for name in self.noises])
+        if self.most is not None:
+            resource, most = self.most
+            priced = PricedEnergySide(
+                self.items, resource, most, self.prices[resource], self.allowed, falls_with
+            )
+            return {ENERGIES: priced}
+        assert self.energy_per_mac is not None
         return {ENERGIES: EnergySide(self.items, self.energy_per_mac, self.allowed, falls_with)}
+
+    def check_limit(self) -> None:
+        """Raise UsageError for a limit that no energies keep."""
+        side = self.sides[ENERGIES]
+        if isinstance(side, PricedEnergySide):
+            side.check()
+
+    def spent(self, energies: Levels) -> dict[str, float]:
+        """What energies by node come to, by resource."""
+        joined = self.items.join({node: np.atleast_1d(np.array(each)) for node, each in energies.items()})
+        return {name: prices.spent(joined) for name, prices in self.prices.items()}
 
     def cost_meters(self) -> tuple[Mirror, Sequence[CostMeter]]:
         """Of the noise at unit energy."""
@@ -116,7 +139,8 @@ class EnergyProblem(Problem):
         return with_noise(self.mirror, self.sites, self.noises, self.items.split(energies), self.allowed)
 
     def learner(self, start: Precision) -> EnergyLearner:
-        """Noise whose energies are parameters."""
-        return EnergyLearner(
-            self.noisy(start[ENERGIES]), self.items, self.energy_per_mac, self.allowed.smallest
-        )
+        """Noise whose energies are parameters, held to the budget; under a limit, to the mean that they start with."""
+        budget = self.energy_per_mac
+        if budget is None:
+            budget = self.items.mean(start[ENERGIES])
+        return EnergyLearner(self.noisy(start[ENERGIES]), self.items, budget, self.allowed.smallest)

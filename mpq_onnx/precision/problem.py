@@ -185,6 +185,23 @@ class Problem(ABC):
     def learner(self, start: Precision) -> Learner:
         """A mirror that begins with the levels `start`."""
 
+    @property
+    def allows_everything(self) -> bool:
+        """The budgets give every item its highest level."""
+        return all(side.allows_everything for side in self.sides.values())
+
+    def uniform(self) -> Precision:
+        """One level for all items of a kind that keeps the budgets."""
+        return self.each_side(lambda kind, side: side.uniform())
+
+    def solve(self, costs: Costs) -> Precision:
+        """Allowed levels of least summed cost that keep the budgets."""
+        return self.each_side(lambda kind, side: side.solve(costs[kind]))
+
+    def project(self, learned: Precision) -> Precision:
+        """Allowed levels near to the learned ones that keep the budgets."""
+        return self.each_side(lambda kind, side: side.project(learned[kind]))
+
     def each_side(self, levels: Callable[[str, Side], np.ndarray]) -> Precision:
         """Levels of every side, from its kind and itself."""
         return {kind: levels(kind, side) for kind, side in self.sides.items()}

@@ -23,7 +23,8 @@ from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, Precision
 from mpq_onnx.registries import WIDTH_CHOICES
 
 if TYPE_CHECKING:
-    from mpq_onnx.precision.widths import WidthProblem, WidthSide
+    from mpq_onnx.precision.width_budgets import WidthSide
+    from mpq_onnx.precision.widths import WidthProblem
 
 BITS_OF = {WEIGHTS: "weight bits", ACTIVATIONS: "activation bits"}
 Quantizers = dict[str, LearnedQuantizer]
@@ -60,8 +61,10 @@ class WidthLearner:
     def _spent(self, kind: str) -> Tensor:
         side = self.sides[kind]
         bits = torch.cat([module.bits.reshape(-1) for module in self.quantizers[kind].values()])
-        sizes = torch.as_tensor(side.items.sizes, dtype=torch.float32, device=bits.device)
-        return side.resource.spent(sizes, bits)  # type: ignore[no-any-return]
+        shares = torch.as_tensor(
+            side.measure.shares(side.items.sizes), dtype=torch.float32, device=bits.device
+        )
+        return (shares @ bits).max()
 
     def clamp_(self) -> None:
         """Keep the widths within the allowed ones."""
@@ -100,7 +103,9 @@ class WidthLearner:
         return ", ".join(f"{BITS_OF[kind]} {float(self._spent(kind).detach()):.3f}" for kind in self.sides)
 
 
-def build_learner(problem: "WidthProblem", start: Precision) -> WidthLearner:
+def build_learner(
+    problem: "WidthProblem", sides: Mapping[str, "WidthSide"], start: Precision
+) -> WidthLearner:
     """Put a learnable quantizer on every item of the problem, and fixed ones on the model's inputs."""
     training = problem.training
     rules = LearningRules(
@@ -112,11 +117,11 @@ def build_learner(problem: "WidthProblem", start: Precision) -> WidthLearner:
     device = problem.data.device
     quantizers = {
         kind: {tensor: each.to(device) for tensor, each in build[kind](problem, start[kind], rules).items()}
-        for kind in problem.sides
+        for kind in sides
     }
     everything = {**_fixed_quantizers(problem, device), **quantizers.get(ACTIVATIONS, {})}
     mirror = with_quantizers(problem.mirror, everything, quantizers.get(WEIGHTS, {}), problem.sites.readers)
-    return WidthLearner(mirror, problem.sides, quantizers, rules.generator)
+    return WidthLearner(mirror, sides, quantizers, rules.generator)
 
 
 def _weight_quantizers(problem: "WidthProblem", start: np.ndarray, rules: LearningRules) -> Quantizers:

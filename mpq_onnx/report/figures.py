@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from mpq_onnx.arithmetic.noise.units import attojoules
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
-from mpq_onnx.report.pareto import COSTS, quality_metric
+from mpq_onnx.report.pareto import costs_of, is_best, quality_metric
 from mpq_onnx.report.run_results import RunResults
 
 INK = "#010203"
@@ -58,27 +58,33 @@ class Picture:
             )
 
 
-def front(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
-    """Quality against cost with intervals; the Pareto front and the float model's line."""
+def fronts(rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """Quality against every cost with intervals; the Pareto front and the float model's line."""
     metric = quality_metric(rows)
-    cost = next((name for name in COSTS if any(row.get(name) for row in rows)), None)
-    points = [row for row in rows if cost and metric and row.get(cost) and row.get(metric) is not None]
-    if cost is None or metric is None or not points:
+    if metric is None:
+        return []
+    drawn = (_front(rows, metric, *cost) for cost in costs_of(rows).items())
+    return [each for each in drawn if each is not None]
+
+
+def _front(rows: Sequence[Mapping[str, Any]], metric: str, cost: str, label: str) -> Picture | None:
+    points = [row for row in rows if row.get(cost) and row.get(metric) is not None]
+    if not points:
         return None
     figure, axes = _figure(7.0, 4.2)
     scale = 1.0 if metric == "output_sqnr" else 100.0
     for chosen, colour in ((False, BLUE), (True, ORANGE)):
-        some = sorted((row for row in points if bool(row.get("pareto")) == chosen), key=lambda row: row[cost])
+        some = sorted((row for row in points if is_best(row, cost) == chosen), key=lambda row: row[cost])
         if not some:
             continue
         x, y = (np.array([row[name] for row in some], float) for name in (cost, metric))
         low = np.array([row.get(f"{metric}_low", row[metric]) for row in some], float)
         high = np.array([row.get(f"{metric}_high", row[metric]) for row in some], float)
         spread = np.maximum([y - low, high - y], 0) * scale
-        label = "best at their cost" if chosen else "others"
+        which = "best at their cost" if chosen else "others"
         axes.errorbar(
             x, y * scale, yerr=spread, fmt="o" if not chosen else "o-", color=colour, alpha=0.9 if chosen else 0.55,
-            capsize=2, markersize=5, linewidth=1, label=label,
+            capsize=2, markersize=5, linewidth=1, label=which,
         )  # fmt: skip
     exact = next((row[f"float_{metric}"] for row in points if row.get(f"float_{metric}") is not None), None)
     if exact is not None:
@@ -86,10 +92,10 @@ def front(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     values = [row[cost] for row in points]
     if max(values) > 5 * min(values):
         axes.set_xscale("log")
-    axes.set_xlabel(COSTS[cost])
+    axes.set_xlabel(label)
     axes.set_ylabel("output SQNR, dB" if metric == "output_sqnr" else f"{metric.replace('_', ' ')}, %")
     axes.legend(frameon=False)
-    return Picture("front", "Quality against cost, with 95 % intervals.", figure)
+    return Picture(f"front-{cost}", f"Quality against {label}, with 95 % intervals.", figure)
 
 
 def of_run(run: RunResults) -> list[Picture]:

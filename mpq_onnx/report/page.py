@@ -8,7 +8,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from mpq_onnx.report.card_text import field_text
-from mpq_onnx.report.figures import Picture, front, of_run
+from mpq_onnx.report.figures import Picture, fronts, of_run
+from mpq_onnx.report.pareto import RESOURCES
 from mpq_onnx.report.run_results import FolderResults, RunResults
 from mpq_onnx.report.tables import varied_options
 
@@ -34,14 +35,14 @@ class ShownRun:
 class Drawing:
     """All figures of a report."""
 
-    front: Picture | None
+    fronts: list[Picture]
     runs: list[ShownRun]
 
 
 def draw(results: FolderResults) -> Drawing:
     """The figures of the results, for the page and for files alike."""
     shown = [ShownRun(run.name, of_run(run), run.card) for run in chosen_runs(results)]
-    return Drawing(front(results.rows), shown)
+    return Drawing(fronts(results.rows), shown)
 
 
 def make_page(results: FolderResults, drawing: Drawing, title: str) -> str:
@@ -49,7 +50,9 @@ def make_page(results: FolderResults, drawing: Drawing, title: str) -> str:
     rows, swept = results.rows, len(results.runs) > 1
     columns = ["run", *(varied_options(rows) if swept else [])]
     columns += [
-        name for name in RESULTS if name not in columns and any(row.get(name) is not None for row in rows)
+        name
+        for name in dict.fromkeys((*RESULTS, *(name for row in rows for name in row.get(RESOURCES) or ())))
+        if name not in columns and any(row.get(name) is not None for row in rows)
     ]
     columns += dict.fromkeys(name for row in rows for name in row if name.startswith("uniform_"))
     environment = jinja2.Environment(loader=jinja2.PackageLoader("mpq_onnx", "report"), autoescape=True)
@@ -61,7 +64,7 @@ def make_page(results: FolderResults, drawing: Drawing, title: str) -> str:
             if swept
             else ""
         ),
-        front=drawing.front,
+        fronts=drawing.fronts,
         columns=columns,
         rows=rows,
         marked="no run that is as cheap is better (the Pareto front)" if swept else "what was kept",

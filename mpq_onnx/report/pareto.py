@@ -4,8 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-COSTS = {"mean_energy_per_mac": "energy per MAC", "bit_operations": "bit operations an example (BOPs)"}
-"""Columns of a sweep's rows that less is better of, with their names."""
+COSTS = {
+    "mean_energy_per_mac": "energy per MAC",
+    "bit_operations": "bit operations an example (BOPs)",
+    "weight_bytes": "weights, bytes",
+    "activation_bytes": "peak memory of activations, bytes",
+}
+"""Columns of rows that less is better of, with their names; a row says which others it has, under RESOURCES."""
+RESOURCES = "resources"
+FRONTS = "fronts"
+"""Of a row: the costs at which no other beats it."""
 QUALITIES = ("top1", "accuracy", "auroc", "cosine", "spearman", "agreement", "output_sqnr")
 """Columns that more is better of; the first that there is counts."""
 
@@ -15,11 +23,23 @@ def quality_metric(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return next((name for name in QUALITIES if any(row.get(name) is not None for row in rows)), None)
 
 
+def costs_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Columns that less is better of, with their names: those in which rows differ, or else the first that there is."""
+    named = COSTS | {name: name.replace("_", " ") for row in rows for name in row.get(RESOURCES) or ()}
+    values = {
+        cost: {row[cost] for row in rows if isinstance(row.get(cost), int | float) and row[cost]}
+        for cost in named
+    }
+    found = [cost for cost in named if values[cost]]
+    differing = [cost for cost in found if len(values[cost]) > 1]
+    return {cost: named[cost] for cost in differing or found[:1]}
+
+
 def mark_pareto(rows: Sequence[dict[str, Any]]) -> None:
-    """Set row["pareto"]: no row that is as cheap is better."""
+    """Set row["fronts"], the costs at which no row that is as cheap is better, and row["pareto"], whether there are any."""
     for row in rows:
-        row["pareto"] = False
-    for cost in COSTS:
+        row[FRONTS] = []
+    for cost in costs_of(rows):
         points = sorted(
             (row[cost], -float(row[metric]), index)
             for index, row in enumerate(rows)
@@ -29,4 +49,11 @@ def mark_pareto(rows: Sequence[dict[str, Any]]) -> None:
         for _, negative, index in points:
             if -negative > best:
                 best = -negative
-                rows[index]["pareto"] = True
+                rows[index][FRONTS].append(cost)
+    for row in rows:
+        row["pareto"] = bool(row[FRONTS])
+
+
+def is_best(row: Mapping[str, Any], cost: str) -> bool:
+    """No row that is as cheap is better; of a single run's candidates, what was kept."""
+    return cost in row[FRONTS] if FRONTS in row else bool(row.get("pareto"))

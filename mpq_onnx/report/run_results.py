@@ -9,6 +9,12 @@ from typing import Any
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import DataError
+from mpq_onnx.report.pareto import RESOURCES
+
+SPENT = ("mean_weight_bits", "mean_activation_bits", "bit_operations", "mean_energy_per_mac")
+"""Of an allocation in result.json."""
+BIT_OPERATIONS = "bops"
+"""The resource whose column is bit_operations."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +83,22 @@ def _candidate_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             "run": candidate["name"],
             "pareto": candidate["name"] == result["chosen"]["name"],
         }
-        for name in ("mean_weight_bits", "mean_activation_bits", "bit_operations", "mean_energy_per_mac"):
+        for name in SPENT:
             if allocation.get(name) is not None:
                 row[name] = allocation[name]
+        row |= resource_columns(candidate.get("resources") or {})
         row |= metric_columns(evaluation)
         comparison = evaluation.get("comparison")
         if comparison and isinstance(comparison.get("output_sqnr"), float):
             row["output_sqnr"] = comparison["output_sqnr"]
         rows[candidate["name"]] = row
     return list(rows.values())
+
+
+def resource_columns(resources: Mapping[str, float]) -> dict[str, Any]:
+    """What a device counts as columns, and which they are; bit operations have a column in any case."""
+    own = {name: amount for name, amount in resources.items() if name != BIT_OPERATIONS}
+    return {**own, RESOURCES: [*own]} if own else {}
 
 
 def metric_columns(evaluation: Mapping[str, Any]) -> dict[str, float]:

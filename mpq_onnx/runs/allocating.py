@@ -18,19 +18,19 @@ from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
-from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.model_file import save_model
-from mpq_onnx.graph.placement import Sites, find_sites
+from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.training_data import TrainingData
-from mpq_onnx.precision.widths import WidthBudget, WidthProblem
+from mpq_onnx.precision.width_budgets import WidthBudgets
+from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
 from mpq_onnx.runs.bench import CandidateResult, Choice, choose, kept_note
-from mpq_onnx.runs.float_notes import check_quantizable, float_notes, has_weights
+from mpq_onnx.runs.float_notes import check_quantizable, float_notes
 from mpq_onnx.runs.keeping import chosen_widths, is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.runs.options import (
@@ -54,6 +54,7 @@ from mpq_onnx.runs.preparation import (
 )
 from mpq_onnx.runs.quantizing import torch_device
 from mpq_onnx.runs.requests import contents_of, file_state, request_text
+from mpq_onnx.runs.resource_limits import width_budgets
 from mpq_onnx.runs.results import (
     ALLOCATION_FILE,
     CALIBRATION_FILE,
@@ -68,7 +69,7 @@ from mpq_onnx.runs.target_rules import TargetRules, rules_for
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
-from mpq_onnx.runtime.tensors import tensor_facts
+from mpq_onnx.runtime.tensors import TensorFacts, tensor_facts
 
 COMPARED_EXAMPLES = 256
 
@@ -128,9 +129,12 @@ def allocate(
     opened = _open(asked, shared or SharedWork())
     folder = Path(output)
     with progress_folder(folder, asked.request(opened.contents), resume) as progress:
+        if (
+            options.override or options.max or options.target
+        ):  # what cannot be reached is refused before any work
+            _budgets(asked, opened.model.model, opened.facts).check()
         ground = _ground(asked, opened, progress)
         problem = _problem(asked, opened, ground, progress)
-        problem.check_budgets()
         held_out = ground.shared.once(
             "validation", lambda: TrainingData(opened.validation, problem.mirror, opened.device)
         )
@@ -184,6 +188,14 @@ class _Opened:
     shared: SharedWork
     """What allocations of the same contents have in common."""
 
+    @property
+    def facts(self) -> TensorFacts:
+        """Of the model's tensors."""
+        device = str(self.device)
+        return self.shared.once(
+            ("facts", device), lambda: tensor_facts(self.model.model, self.training, device)
+        )
+
 
 def _open(asked: _Asked, shared: SharedWork) -> _Opened:
     """Read the model, refuse what has no mirror before any work starts, and split the data."""
@@ -194,7 +206,9 @@ def _open(asked: _Asked, shared: SharedWork) -> _Opened:
     # Opened for every allocation, though their examples are shared: a file may have changed since.
     dataset = model.open_data(asked.data)
     held_out = model.open_data(asked.validation) if asked.validation is not None else None
-    contents = contents_of(model, asked.calibration, data=dataset, validation=held_out)
+    contents = contents_of(
+        model, {"calibration": asked.calibration, "costs": options.costs}, data=dataset, validation=held_out
+    )
     part = shared.part((source, *contents.items(), asked.data, asked.validation))
     sets = part.once(("sets", options.seed), lambda: split_validation(dataset, held_out, options.seed))
     training = sets[0].first(options.training_examples)
@@ -208,7 +222,8 @@ class _Ground:
     calibration: Calibration
     model: ir.Model
     mirror: Mirror
-    layouts: Layouts
+    facts: TensorFacts
+    """Of the network's tensors."""
     shared: SharedWork
     """What allocations of the same calibration have in common."""
 
@@ -225,15 +240,19 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     scaled = shared.once(
         "model", lambda: equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
     )
-    mirror = opened.mirror
+    mirror, facts = opened.mirror, opened.facts
     if scaled is not float_model.model:
         mirror = shared.once("mirror", lambda: frozen_mirror(scaled, float_model.path, opened.device))
-    layouts = shared.once("layouts", lambda: tensor_facts(scaled, opened.training, options.device).layouts)
-    return _Ground(calibrated, scaled, mirror, layouts, shared)
+        facts = shared.once("facts", lambda: tensor_facts(scaled, opened.training, options.device))
+    return _Ground(calibrated, scaled, mirror, facts, shared)
+
+
+def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets:
+    return width_budgets(model, facts, (asked.weight_bits, asked.activation_bits), asked.options, asked.model)
 
 
 def _rules(asked: _Asked, ground: _Ground) -> TargetRules:
-    return rules_for(ground.model, asked.options, asked.weight_bits, asked.activation_bits)
+    return rules_for(ground.model, asked.options)
 
 
 def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) -> WidthProblem:
@@ -244,37 +263,18 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
     """
     options, calibrated = asked.options, ground.calibration
     trained = with_outputs(ground.mirror, differentiable_outputs(ground.model))
-    sites = find_sites(
-        ground.model,
-        calibrated.shapes,
-        options.placement,
-        options.embedding_bits,
-        options.first_last,
-        ground.layouts,
-        options.overrides,
-        _rules(asked, ground).restriction,
-    )
-    check_covers(calibrated, sites, asked.calibration or asked.data)
-    check_quantizable(sites, asked.weight_bits, asked.activation_bits, asked.model)
+    budgets = _budgets(asked, ground.model, ground.facts)
+    check_covers(calibrated, budgets.sites, asked.calibration or asked.data)
     return WidthProblem(
         mirror=trained,
-        sites=sites,
+        budgets=budgets,
         calibration=calibrated,
         weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
-        budget=WidthBudget(
-            asked.weight_bits if has_weights(sites) else None,
-            asked.activation_bits,
-            tuple(options.bit_choices),
-            tuple(options.activation_choices),
-            options.granularity,
-            options.activation_budget,
-        ),
         training=options.training_settings,
         data=ground.shared.once("training", lambda: TrainingData(opened.training, trained, opened.device)),
         log=training_log(progress / LOG_FILE),
         checkpoint=str(progress / "checkpoint.pt"),
         dynamic_ranges=options.activation_ranges == DYNAMIC,
-        limited_by="these overrides" if options.target is None else "this target and what is given beside it",
         shared=ground.shared.part(problem_key(options)),
     )
 
@@ -308,16 +308,13 @@ def _write(
         nodes=tuple(nodes),
         notes=(
             *opened.model.notes,
-            *check_quantizable(problem.sites, *budgets, asked.model),
-            *_notes(
-                *budgets,
-                options,
-                choice,
-                _faults(choice, problem.sites, _rules(asked, ground)),
+            *check_quantizable(
+                problem.sites, problem.budget.weight_bits, problem.budget.activation_bits, asked.model
             ),
+            *_notes(*budgets, options, choice, _faults(choice, problem.sites, _rules(asked, ground))),
             *unspent_notes(kept.allocation, *budgets, options, problem.sites),
             *label_notes(opened.validation, opened.model.model),
-            *(float_notes(ground.model, problem.sites) if asked.weight_bits is not None else ()),
+            *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             *check_notes(check),
             *output_notes(kept.evaluation),

@@ -45,7 +45,7 @@ def allocate_energy(
     data: str,
     output: str | os.PathLike[str],
     *,
-    energy_per_mac: float,
+    energy_per_mac: float | None = None,
     options: EnergyOptions,
     weight_bits: float | None = None,
     activation_bits: float | None = None,
@@ -60,7 +60,8 @@ def allocate_energy(
         model: the float ONNX file, or a quantized one.
         data: data spec for sensitivities and training.
         output: the folder to write into; made when missing.
-        energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise).
+        energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); None where
+            options.max bounds a column of options.costs in its place.
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
@@ -71,9 +72,9 @@ def allocate_energy(
         MpqOnnxError: see its other subclasses.
     """
     check_energy_budget(energy_per_mac, options)
-    energy_per_mac, weight_bits, activation_bits = (
-        float(energy_per_mac), as_float(weight_bits), as_float(activation_bits)
-    )  # fmt: skip
+    energy_per_mac, weight_bits, activation_bits = map(
+        as_float, (energy_per_mac, weight_bits, activation_bits)
+    )
     digital = digital_options(weight_bits, activation_bits, digital, options)
     asked = {
         "model": str(model), "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
@@ -99,7 +100,7 @@ def allocate_energy(
     base = shared.once(("noise-free", source), lambda: load_noise_free(model))
     dataset = base.open_data(data)
     held_out = base.open_data(validation) if validation is not None else None
-    contents = contents_of(base, data=dataset, validation=held_out)
+    contents = contents_of(base, {"costs": options.costs}, data=dataset, validation=held_out)
     request = request_text(
         contents,
         options,
@@ -162,13 +163,13 @@ def digital_options(
 
 
 def _notes(
-    energy_per_mac: float, options: EnergyOptions, choice: Choice[EnergyAllocation]
+    energy_per_mac: float | None, options: EnergyOptions, choice: Choice[EnergyAllocation]
 ) -> tuple[str, ...]:
     """What is not as it was asked for."""
     why = kept_note(choice, options.method, "energies")
     notes = [] if why is None else [why]
     spent = choice.uniform.allocation.mean_energy_per_mac
-    if spent < energy_per_mac * (1 - 1e-9):
+    if energy_per_mac is not None and spent < energy_per_mac * (1 - 1e-9):
         notes.append(
             f"uniform spends {spent:g} of the {energy_per_mac:g} repeats: equal whole repeats cannot spend the rest"
         )

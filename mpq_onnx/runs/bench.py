@@ -2,8 +2,8 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import onnx_ir as ir
@@ -33,6 +33,8 @@ class CandidateResult(Generic[Document]):
     """Mean distance of the outputs from the original model's on validation data (see task_loss.distance_from_float)."""
     evaluation: Evaluation
     """By onnxruntime, on validation data, against the original model."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What a device counts (see registries.RESOURCES), and the columns of a cost table."""
 
 
 @dataclass(frozen=True)

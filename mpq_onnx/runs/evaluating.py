@@ -1,7 +1,8 @@
 """evaluate: metrics of any of these files on data, in onnxruntime. No torch here."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,11 +20,13 @@ from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
+from mpq_onnx.runs.file_resources import file_resources
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.targets.cost_table import load_cost_table
 from mpq_onnx.tasks import TASKS
 
 DEFAULT_REPEATS = 5
@@ -50,6 +53,8 @@ class EvaluateResult:
     """Signal to noise of every noisy node, where asked for."""
     baseline: tuple[str, str, str] | None = None
     """Name, weight and activation bits of the file that was compared with; None without one, or where it is float."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What a device counts of the file's widths, or energies (see file_resources)."""
     notes: tuple[str, ...] = ()
     """What a reader of the figures should know."""
 
@@ -65,6 +70,7 @@ def evaluate(
     seed: int = 0,
     signal_to_noise: bool = False,
     task: str | None = None,
+    costs: str | os.PathLike[str] | None = None,
 ) -> EvaluateResult:
     """Run `data` through `model`, and through `baseline` beside it.
 
@@ -76,6 +82,7 @@ def evaluate(
         seed: of the noise; the same seed gives the same figures.
         signal_to_noise: measure every noisy node too.
         task: a name in tasks.TASKS, which decides the metrics; None takes the file's own.
+        costs: a cost table; what the file's widths or energies take by it is among the result's resources.
 
     Raises:
         MpqOnnxError: see its subclasses.
@@ -86,6 +93,9 @@ def evaluate(
         check_choice("task", task, TASKS)
         facts[METADATA_TASK] = task
     dataset = open_dataset(data, model_inputs(loaded), facts)
+    allocation = Allocation.embedded(loaded.metadata_props, str(model))
+    energy = EnergyAllocation.embedded(loaded.metadata_props, str(model))
+    resources = file_resources(allocation, energy, None if costs is None else load_cost_table(costs))
     compared = load_model(baseline) if baseline is not None else None
     other = Runner(baseline, device) if baseline is not None else None
     noisy = bool(noisy_nodes(loaded))
@@ -107,7 +117,6 @@ def evaluate(
     else:
         found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
     graph = graph_facts(without_noise(loaded))
-    allocation = Allocation.embedded(loaded.metadata_props, str(model))
     stored = stored_bits_of(graph)
     return EvaluateResult(
         path=str(model),
@@ -119,9 +128,10 @@ def evaluate(
         if allocation is None
         else MeanBits(allocation.mean_weight_bits, allocation.mean_activation_bits),
         stored=stored,
-        energy=EnergyAllocation.embedded(loaded.metadata_props, str(model)),
+        energy=energy,
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
         baseline=None if compared is None else _described(str(baseline), compared),
+        resources=resources,
         notes=(*label_notes(dataset, loaded), *output_notes(found), *_unmeasured(found, dataset)),
     )
 

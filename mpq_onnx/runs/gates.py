@@ -1,7 +1,7 @@
 """Limits that a measured file is held to: what --min and --max compare, and when they fail."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mpq_onnx.errors import UsageError
@@ -75,19 +75,19 @@ class Verdict:
 
 def judged(
     evaluation: Evaluation,
-    size: int,
+    amounts: Mapping[str, float],
     minima: Sequence[tuple[str, float]],
     maxima: Sequence[tuple[str, float]],
 ) -> tuple[Verdict, ...]:
     """A verdict for every limit (metric, value), in order.
 
     Args:
-        size: bytes of the file, which have limits as metrics have.
+        amounts: what has limits as metrics have: bytes of the file, resources.
 
     Raises:
         UsageError: a limit on what was not measured; lists what was.
     """
-    figures = {**reached(evaluation), "bytes": Reached(float(size))}
+    figures = {**reached(evaluation), **{name: Reached(float(amount)) for name, amount in amounts.items()}}
     for option, limits in (("--min", minima), ("--max", maxima)):
         for metric, _ in limits:
             if metric not in figures:

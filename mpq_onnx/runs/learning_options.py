@@ -7,6 +7,7 @@ from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import DEVICES, METHODS, TARGETS
 from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
+from mpq_onnx.runs.limit_texts import read_limits
 from mpq_onnx.targets.description import Target
 from mpq_onnx.targets.loading import load_target
 
@@ -21,6 +22,14 @@ class LearningOptions:
     method: str = option(
         "refined", METHOD, "How levels are found; water-filling and closed-form are one.",
         choices=METHODS,
+    )  # fmt: skip
+    max: tuple[str, ...] = option(
+        (), METHOD, "The most of what the device counts: weight_bytes, activation_bytes (peak), bops, or a column of --costs."
+        " Repeatable.", metavar="RESOURCE=AMOUNT",
+    )  # fmt: skip
+    costs: str | None = option(
+        None, METHOD, "Cost table: what every node takes at every pair of widths (docs/targets.md).",
+        metavar="FILE", shown_default="none",
     )  # fmt: skip
     steps: int = option(150, TRAINING, "Training steps of refined and gradient.", least=1)
     batch_size: int = option(32, TRAINING, "Examples a step.", least=1)
@@ -42,6 +51,12 @@ class LearningOptions:
     def __post_init__(self) -> None:
         self.keep_to_target()
         check_options(self)
+        read_limits(self.max)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The most of each resource."""
+        return read_limits(self.max)
 
     def keep_to_target(self) -> None:
         """Take what the target leaves no choice in; raise UsageError for what it forbids."""

@@ -35,6 +35,7 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import COMPAT_GARG2021, ENERGY_LEVELS
 from mpq_onnx.runs.bench import SCORE_BATCH, Bench, CandidateResult, Finished, choose
+from mpq_onnx.runs.energy_limits import energy_prices
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.noise_check import OutputNoise
 from mpq_onnx.runs.preparation import FloatModel
@@ -126,8 +127,13 @@ class NoiseBench:
         self.baseline = Runner(base.model, options.device)
         self.shared = SharedWork()
 
-    def at(self, energy_per_mac: float, options: EnergyOptions, progress: Path) -> "EnergyBench":
-        """The bench of one budget; `progress` is the folder for log and checkpoint."""
+    def at(self, energy_per_mac: float | None, options: EnergyOptions, progress: Path) -> "EnergyBench":
+        """The bench of one budget; `progress` is the folder for log and checkpoint.
+
+        Raises:
+            UsageError: a limit of `options` that no energies keep.
+        """
+        prices, most = energy_prices(self.base, self.sites, options)
         problem = EnergyProblem(
             mirror=self.mirror,
             sites=self.sites,
@@ -135,12 +141,15 @@ class NoiseBench:
             energy_per_mac=energy_per_mac,
             granularity=options.granularity,
             allowed=ENERGY_LEVELS[options.energy_levels],
+            prices=prices,
+            most=most,
             training=options.training_settings,
             data=self.training,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
             shared=self.shared.part(options.granularity),
         )
+        problem.check_limit()
         return EnergyBench(self, problem, options)
 
     def evaluate(self, allocation: EnergyAllocation, dataset: Dataset, repeats: int) -> Evaluation:
@@ -180,7 +189,8 @@ class EnergyBench(Bench[EnergyAllocation]):
         noisy = self.noisy_mirror(candidate)
         noisy.generator.manual_seed(MEASURING_SEED)
         distance = mean_distance(noisy.mirror.module.forward, self.shared.validation.batches(SCORE_BATCH))
-        return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation))
+        spent = self.problem.spent(candidate.energies)
+        return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation, spent))
 
     def graph(self, finished: Finished[EnergyAllocation]) -> ir.Model:
         """The noisy graph of a finished candidate."""
@@ -208,8 +218,9 @@ class EnergyBench(Bench[EnergyAllocation]):
             target=options.target_record,
         )
         return make_energy_allocation(
-            self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac
-        )
+            self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac,
+            options.limits,
+        )  # fmt: skip
 
 
 def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: EnergyAllocation) -> ir.Model:

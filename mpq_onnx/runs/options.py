@@ -8,6 +8,7 @@ from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import (
+    ACTIVATION_BUDGETS,
     ACTIVATION_RANGES,
     BIASES,
     EQUALIZATIONS,
@@ -15,7 +16,6 @@ from mpq_onnx.registries import (
     GRANULARITIES,
     OBSERVERS,
     PLACEMENTS,
-    RESOURCES,
     ROUNDINGS,
     STATIC,
     STORAGES,
@@ -50,7 +50,7 @@ class AllocateOptions(LearningOptions):
     )
     activation_budget: str = option(
         "mean", METHOD, "What --activation-bits bounds: the mean, or the memory of the largest tensor.",
-        choices=RESOURCES,
+        choices=ACTIVATION_BUDGETS,
     )  # fmt: skip
     override: tuple[str, ...] = option(
         (), METHOD, "Widths for some nodes, by name, wildcard or operator; they count in the budget. Repeatable.",
@@ -183,8 +183,8 @@ class AllocateOptions(LearningOptions):
 def asked_budgets(
     weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
 ) -> tuple[float | None, float | None]:
-    """The budgets; where none is given and there is a target, the widest that it takes."""
-    if options.target is None or weight_bits is not None or activation_bits is not None:
+    """The budgets; where none is given, and no limit, and there is a target, the widest that it takes."""
+    if options.target is None or options.max or weight_bits is not None or activation_bits is not None:
         return weight_bits, activation_bits
     widest = [max(choices, default=None) for choices in (options.bit_choices, options.activation_choices)]
     return widest[0], widest[1]
@@ -200,8 +200,8 @@ def check_budgets(weight_bits: float | None, activation_bits: float | None, opti
 
     A budget above the widest choice is kept, but cannot be spent (see beyond_choices).
     """
-    if weight_bits is None and activation_bits is None:
-        raise UsageError("give --weight-bits, --activation-bits or both: there is nothing to quantize")
+    if weight_bits is None and activation_bits is None and not options.max:
+        raise UsageError("give --weight-bits, --activation-bits or --max: there is nothing to quantize")
     for name, budget, choices in (
         ("weight-bits", weight_bits, options.bit_choices),
         ("activation-bits", activation_bits, options.activation_choices),
@@ -241,7 +241,7 @@ def leaves_no_choice(
     weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
 ) -> bool:
     """True where every tensor may have the widest choice: all methods find the same widths."""
-    return all(
+    return not options.max and all(
         budget is None or budget >= max(map(counted_bits, choices))
         for budget, choices in (
             (weight_bits, options.bit_choices),

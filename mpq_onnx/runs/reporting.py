@@ -49,11 +49,9 @@ def report_folder(
     write_text(output, page)
     written = []
     if figures is not None:
-        drawn = [("", drawing.front)]
+        drawn = [("", picture) for picture in drawing.fronts]
         drawn += [(f"{run.name}-", picture) for run in drawing.runs for picture in run.pictures]
         for prefix, picture in drawn:
-            if picture is None:
-                continue
             content = io.BytesIO()
             picture.write(content, figure_format)
             path = Path(figures) / f"{prefix}{picture.name}.{figure_format}"

@@ -21,14 +21,18 @@ CONTENT = " content"
 
 
 def contents_of(
-    model: FloatModel, calibration: str | os.PathLike[str] | None = None, /, **data: Dataset | None
+    model: FloatModel,
+    files: Mapping[str, str | os.PathLike[str] | None] | None = None,
+    /,
+    **data: Dataset | None,
 ) -> dict[str, str | None]:
-    """Hashes of what a result is made from: the model's fingerprint, the data sets' digests, the calibration file's bytes."""
+    """Hashes of what a result is made from: the model's fingerprint, the data sets' digests, the bytes of other files."""
     found: dict[str, str | None] = {f"model{CONTENT}": model.fingerprint}
     for name, dataset in data.items():
         found[name + CONTENT] = None if dataset is None else dataset_digest(dataset)
-    if calibration is not None:
-        found[f"calibration{CONTENT}"] = _file_digest(calibration)
+    for name, path in (files or {}).items():
+        if path is not None:
+            found[name + CONTENT] = _file_digest(path)
     return found
 
 

@@ -30,9 +30,16 @@ from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.requests import contents_of, plain_options, request_text, state_request
+from mpq_onnx.runs.resource_limits import width_budgets
 from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, ENERGY_FILE, MODEL_FILE
 from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.runtime.tensors import tensor_facts
 
+WEIGHT_BITS = "weight_bits"
+TOLERANCE = 0.02
+LARGEST_AMOUNT = 1e300
+ROUND_UP = 5e-6
+"""Relative: a budget in six digits is not below what was meant."""
 PROBES_FOLDER = "probes"
 REQUEST_FILE = "request.json"
 SEARCH_FILE = "search.json"
@@ -102,7 +109,7 @@ class Interval:
 
     low: float
     high: float
-    tolerance: float = 0.02
+    tolerance: float = TOLERANCE
     """Relative: the search ends when the budgets that reach and miss the goal are this close."""
 
     def __post_init__(self) -> None:
@@ -145,7 +152,9 @@ def search_energy(
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)
     held_out = base.open_data(validation) if validation is not None else None
-    contents = contents_of(base, data=training_set, test=test_set, validation=held_out)
+    contents = contents_of(
+        base, {"costs": options.costs}, data=training_set, test=test_set, validation=held_out
+    )
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**plain_options(digital), **budgets}
@@ -186,24 +195,32 @@ def search_bits(
     goals: tuple[Goal | Drop, ...],
     interval: Interval,
     options: AllocateOptions,
+    minimize: str = WEIGHT_BITS,
+    weight_bits: float | None = None,
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     validation: str | None = None,
 ) -> SearchResult:
-    """The fewest mean weight bits that reach `goals` on `test`; arguments as for search_energy and allocate.
+    """The smallest budget of widths that reaches `goals` on `test`; arguments as for search_energy and allocate.
 
     Calibration, mirror, grids and costs are made once for all probes.
+
+    Args:
+        minimize: "weight_bits", their mean, or a resource (see registries.RESOURCES and options.costs).
+        weight_bits: bounds the mean where a resource is minimized.
     """
     _check_goals(goals)
+    spent = _Minimized(minimize, weight_bits, activation_bits, options)
     for end in (interval.low, interval.high):
-        check_budgets(end, activation_bits, options)
+        spent.check(end)
     float_model = load_float_model(model)
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
     opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
-    contents = contents_of(float_model, calibration, **opened)
-    _prepare(folder, request_text(contents, options, activation_bits=activation_bits, **specs))
-    request = {"model": str(model), **specs, "activation_bits": activation_bits}
+    contents = contents_of(float_model, {"calibration": calibration, "costs": options.costs}, **opened)
+    budgets = {"minimize": minimize, "weight_bits": weight_bits, "activation_bits": activation_bits}
+    _prepare(folder, request_text(contents, options, **budgets, **specs))
+    request = {"model": str(model), **specs, **budgets}
     if calibration is not None:
         request["calibration"] = str(calibration)
     _write_configuration(folder, goals, interval, {**request, **dataclasses.asdict(options)})
@@ -215,11 +232,9 @@ def search_bits(
             float_model.path,
             data,
             place,
-            weight_bits=budget,
-            activation_bits=activation_bits,
+            **spent.at(budget),
             calibration=calibration,
             validation=validation,
-            options=options,
             shared=shared,
         )
         if not measured.is_file():
@@ -227,6 +242,61 @@ def search_bits(
         return evaluate(result.model_path, test, baseline=model, device=options.device).evaluation
 
     return _bisect(folder, probe, goals, interval)
+
+
+@dataclass(frozen=True)
+class _Minimized:
+    """What of an allocation of widths is as small as can be."""
+
+    what: str
+    weight_bits: float | None
+    activation_bits: float | None
+    options: AllocateOptions
+
+    def check(self, budget: float) -> None:
+        """Raise UsageError for a budget that no choice of widths keeps."""
+        if self.what == WEIGHT_BITS and self.weight_bits is not None:
+            raise UsageError(
+                "--weight-bits is what such a search finds; give --from and --to, or --minimize another"
+            )
+        if self.what in self.options.limits:
+            raise UsageError(f"--max {self.what}: is what the search finds; give --from and --to")
+        asked = self.at(budget)
+        check_budgets(asked["weight_bits"], asked["activation_bits"], asked["options"])
+
+    def at(self, budget: float) -> dict[str, Any]:
+        """The arguments of allocate that say what may be spent."""
+        if self.what == WEIGHT_BITS:
+            return {"weight_bits": budget, "activation_bits": self.activation_bits, "options": self.options}
+        limited = dataclasses.replace(self.options, max=(*self.options.max, f"{self.what}={budget!r}"))
+        return {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits, "options": limited}
+
+
+def resource_interval(
+    model: str | os.PathLike[str],
+    data: str,
+    resource: str,
+    options: AllocateOptions,
+    *,
+    weight_bits: float | None = None,
+    activation_bits: float | None = None,
+    tolerance: float = TOLERANCE,
+) -> Interval:
+    """From the least of a resource that the choices, and other budgets, allow to what the widest of them take.
+
+    Raises:
+        UsageError: no such resource, or other budgets that cannot be kept.
+    """
+    spent = _Minimized(resource, weight_bits, activation_bits, options)
+    spent.check(LARGEST_AMOUNT)
+    float_model = load_float_model(model)
+    facts = tensor_facts(float_model.model, float_model.open_data(data), options.device)
+    unlimited, means = spent.at(LARGEST_AMOUNT)["options"], (weight_bits, activation_bits)
+    joint = width_budgets(float_model.model, facts, means, unlimited, float_model.path).joint
+    assert joint is not None
+    least, most = joint.range_of(resource)
+    low, high = (float(f"{end * (1 + ROUND_UP):.6g}") for end in (least, most))
+    return Interval(low, high, tolerance)
 
 
 def _check_goals(goals: tuple[Goal | Drop, ...]) -> None:

@@ -17,7 +17,7 @@ from mpq_onnx.runs.target_options import noise_of_target
 CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
 BUDGETS = ("weight_bits", "activation_bits", "energy_per_mac")
-LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude"})
+LISTS = frozenset({"bit_choices", "activation_bit_choices", "noise", "override", "exclude", "max"})
 """Options whose value is a list itself: a list of lists runs over several."""
 KNOWN = frozenset({CASES, *DATA_OPTIONS, *BUDGETS, *option_values.KNOWN})
 
@@ -83,10 +83,8 @@ def _check(options: Mapping[str, Any]) -> None:
             request = bits_request(bits_options(options))
             check_budgets(*asked_budgets(*budgets, request), request)
             return
-        if "energy_per_mac" not in options:
-            raise UsageError("noise: give energy-per-mac, the mean that may be spent")
         energies, widths = noisy_requests(options)
-        check_energy_budget(options["energy_per_mac"], energies)
+        check_energy_budget(options.get("energy_per_mac"), energies)
         if any(budget is not None for budget in budgets):
             check_budgets(*budgets, widths)
     except TypeError as error:  # a value of another type than the option's

@@ -26,7 +26,7 @@ from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
-from mpq_onnx.report.run_results import metric_columns
+from mpq_onnx.report.run_results import BIT_OPERATIONS, metric_columns, resource_columns
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, allocate_energy
 from mpq_onnx.runs.bench import CandidateResult
@@ -174,6 +174,7 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
         "peak_activation_bits": allocation.peak_activation_bits,
         "weight_bytes": allocation.weight_bytes,
         "bit_operations": allocation.bit_operations,
+        **resource_columns(result.chosen.resources),
         "loses_to_uniform": result.loses_to_uniform,
         **_beside("uniform", result.uniform),
         **(_beside("uniform_whole", result.uniform_whole) if result.uniform_whole is not None else {}),
@@ -187,7 +188,7 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path, shared: Sha
         model,
         options["data"],
         place,
-        energy_per_mac=options["energy_per_mac"],
+        energy_per_mac=options.get("energy_per_mac"),
         options=energies,
         weight_bits=options.get("weight_bits"),
         activation_bits=options.get("activation_bits"),
@@ -203,6 +204,7 @@ def _energy_row(model: str, options: Mapping[str, Any], place: Path, shared: Sha
         "mean_activation_bits": None if below is None else below.mean_activation_bits,
         "mean_energy_per_mac": result.chosen.allocation.mean_energy_per_mac,
         "unit": result.chosen.allocation.unit,
+        **resource_columns(result.chosen.resources),
         "loses_to_uniform": result.loses_to_uniform,
         **_beside("uniform", result.uniform),
         **_metrics(result.chosen.evaluation),
@@ -219,7 +221,8 @@ def _beside(name: str, result: CandidateResult[Any]) -> dict[str, Any]:
         for column in (*result.evaluation.metrics, "agreement", "output_sqnr")
         if found.get(column) is not None
     }
-    return {f"{name}_{column}": value for column, value in {**spent, **reached}.items()}
+    counted = {column: value for column, value in result.resources.items() if column != BIT_OPERATIONS}
+    return {f"{name}_{column}": value for column, value in {**spent, **counted, **reached}.items()}
 
 
 def _metrics(evaluation: Any) -> dict[str, Any]:

@@ -49,16 +49,19 @@ class TargetRules:
 
 
 def rules_for(
-    model: ir.Model, options: AllocateOptions, weight_bits: float | None, activation_bits: float | None
+    model: ir.Model,
+    options: AllocateOptions,
+    quantizes_weights: bool = True,
+    quantizes_activations: bool = True,
 ) -> TargetRules:
-    """Of an allocation to be made for a float model under these budgets."""
+    """Of an allocation to be made for a float model."""
     common = Common(
         tuple(options.bit_choices),
         tuple(options.activation_choices),
         options.weight_scheme,
         options.weight_scales,
-        weight_bits is not None,
-        activation_bits is not None,
+        quantizes_weights,
+        quantizes_activations,
     )
     return TargetRules(_required(options.device_target, model), common)
 

@@ -8,7 +8,7 @@ import numpy as np
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.graph.placement import Sites
-from mpq_onnx.precision.resources import MEAN
+from mpq_onnx.precision.measures import MEAN
 from mpq_onnx.runs.bench import UNIFORMS
 from mpq_onnx.runs.options import AllocateOptions
 
@@ -34,7 +34,12 @@ def unspent_notes(
     options: AllocateOptions,
     sites: Sites,
 ) -> tuple[str, ...]:
-    """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on."""
+    """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on.
+
+    None beside limits, which leave of a mean what they must.
+    """
+    if allocation.limits:
+        return ()
     nodes = allocation.nodes
     own = {site.tensor: site.choices for site in sites.weights}
     own |= {site.tensor: site.choices for site in sites.activations}

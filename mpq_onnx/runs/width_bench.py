@@ -54,7 +54,9 @@ class WidthBench(Bench[Allocation]):
         evaluation = evaluate_runner(Runner(graph, options.device), self.validation.dataset, self.baseline)
         simulated = quantized_mirror(problem.mirror, network)
         distance = mean_distance(simulated.module.forward, self.validation.batches(SCORE_BATCH))
-        return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation), network)
+        spent = problem.budgets.spent(allocation.widths())
+        result = CandidateResult(candidate.name, allocation, distance, evaluation, spent)
+        return Finished(candidate, result, network)
 
     def graph(self, finished: Finished[Allocation]) -> ir.Model:
         """The QDQ graph of a finished candidate."""
@@ -64,10 +66,6 @@ class WidthBench(Bench[Allocation]):
     def allocation(self, candidate: Candidate) -> Allocation:
         """The widths, with every choice that the file depends on."""
         options, problem = self.options, self.problem
-        budget = {
-            "weight_bits": problem.budget.weight_bits,
-            "activation_bits": problem.budget.activation_bits,
-        }
         return make_allocation(
             problem.calibration.model,
             Settings(
@@ -80,6 +78,7 @@ class WidthBench(Bench[Allocation]):
             problem.sites,
             candidate.weights,
             {tensor: float(width) for tensor, width in candidate.activations.items()},  # type: ignore[arg-type]
-            {name: float(value) for name, value in budget.items() if value is not None},
+            {name: float(value) for name, value in problem.budgets.means.items() if value is not None},
             candidate.range_factors,
+            problem.budgets.most,
         )

@@ -12,6 +12,5 @@ NAME = "gradient"
 
 def propose(problem: Problem) -> list[Candidate]:
     """Learned levels."""
-    learned = train_levels(problem, problem.each_side(lambda kind, side: side.uniform()))
-    projected = problem.each_side(lambda kind, side: side.project(learned.precision[kind]))
-    return [problem.candidate(NAME, projected, learned.range_factors)]
+    learned = train_levels(problem, problem.uniform())
+    return [problem.candidate(NAME, problem.project(learned.precision), learned.range_factors)]

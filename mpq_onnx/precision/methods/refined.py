@@ -8,7 +8,7 @@ all among them, and the one whose network comes closest to the original one on t
 import numpy as np
 
 from mpq_onnx.precision.fisher import measured_costs
-from mpq_onnx.precision.methods import closed_form, uniform
+from mpq_onnx.precision.methods import uniform
 from mpq_onnx.precision.problem import Candidate, Precision, Problem
 from mpq_onnx.precision.training import Learned, measured_distance, train_levels
 from mpq_onnx.progress import begin
@@ -18,18 +18,19 @@ NAME = "refined"
 
 def propose(problem: Problem) -> list[Candidate]:
     """The closed form, and what training makes of it."""
-    if all(side.allows_everything for side in problem.sides.values()):
+    if problem.allows_everything:
         return uniform.propose(problem)  # there is nothing to choose
     costs = measured_costs(problem)
-    start = closed_form.solve(problem, costs)
+    start = problem.solve(costs)
     learned = train_levels(problem, start)
     begin("compare what training found with the costs")
 
     def corrected(share: float) -> Precision:
-        return problem.each_side(
-            lambda kind, side: side.solve(
-                side.corrected(costs[kind], start[kind], learned.precision[kind], share)
-            )
+        return problem.solve(
+            {
+                kind: side.corrected(costs[kind], start[kind], learned.precision[kind], share)
+                for kind, side in problem.sides.items()
+            }
         )
 
     shares = map(corrected, problem.correction_shares)

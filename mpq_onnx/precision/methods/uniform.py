@@ -14,7 +14,7 @@ WHOLE_NAME = "uniform-whole"
 
 def propose(problem: Problem) -> list[Candidate]:
     """Uniform, and the allowed levels below where its own are none of those."""
-    uniform = problem.each_side(lambda kind, side: side.uniform())
+    uniform = problem.uniform()
     below = problem.each_side(lambda kind, side: side.allowed_below(uniform[kind]))
     candidates = [problem.candidate(NAME, uniform)]
     if any((below[kind] < uniform[kind]).any() for kind in uniform):

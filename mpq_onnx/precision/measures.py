@@ -1,38 +1,39 @@
 """What a budget of bits is a budget of: the mean over all elements, or what the largest tensor may take.
 
-A resource is a few functions and one line in registries.RESOURCES. Formulas are for numpy arrays and torch tensors alike.
+A measure is two functions and one line in registries.ACTIVATION_BUDGETS.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.knapsack import ROUNDING, allocate_widths, check_costs
 
-Array = Any  # numpy.ndarray or torch.Tensor
-
 
 @dataclass(frozen=True)
-class Resource:
+class Measure:
     """How widths are added up, and how they are chosen so that a budget is kept."""
 
-    spent: Callable[[Array, Array], Array]
-    """(sizes [items], bits [items]) -> what is compared with the budget."""
+    shares: Callable[[np.ndarray], np.ndarray]
+    """sizes [items] -> float64 [sums, items]: the largest of shares @ bits is compared with the budget."""
     fill: Callable[[WidthItems, np.ndarray, float], np.ndarray]
     """(items, costs [items, choices], budget) -> allowed widths [items] of least summed cost that keep the budget."""
 
+    def spent(self, sizes: np.ndarray, bits: np.ndarray) -> float:
+        """What is compared with the budget; both arrays [items]."""
+        return float((self.shares(sizes) @ bits).max())
 
-def mean_bits(sizes: Array, bits: Array) -> Array:
+
+def mean_bits(sizes: np.ndarray) -> np.ndarray:
     """sum(bits * sizes) / sum(sizes)."""
-    return (bits * sizes).sum() / sizes.sum()
+    return sizes[None] / sizes.sum()
 
 
-def peak_bits(sizes: Array, bits: Array) -> Array:
+def peak_bits(sizes: np.ndarray) -> np.ndarray:
     """Memory of the tensor that takes most, in bits an element of the largest tensor (arXiv 2102.06366, maximum budget)."""
-    return (bits * sizes).max() / sizes.max()
+    return np.diag(sizes / sizes.max())
 
 
 def fill_peak(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarray:
@@ -50,4 +51,4 @@ def fill_peak(items: WidthItems, costs: np.ndarray, budget: float) -> np.ndarray
 
 
 MEAN = "mean"
-MEAN_BITS, PEAK_BITS = Resource(mean_bits, allocate_widths), Resource(peak_bits, fill_peak)
+MEAN_BITS, PEAK_BITS = Measure(mean_bits, allocate_widths), Measure(peak_bits, fill_peak)

@@ -1,0 +1,135 @@
+"""Energies per MAC under a limit on what the device takes for them: converters, lasers, whatever a cost table says.
+
+What a node takes at an energy per MAC need not be proportional to it, as a converter of more bits, or its idle power, is not.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
+from mpq_onnx.errors import UsageError
+from mpq_onnx.precision.items import Items
+from mpq_onnx.precision.knapsack import ROUNDING, check_costs, select
+
+CHOICES = 160
+"""Energies to choose from, in equal ratios."""
+BISECTIONS = 60
+
+
+@dataclass(frozen=True)
+class EnergyPrices:
+    """What every item takes of one resource at its energy; linear between known energies."""
+
+    energies: np.ndarray
+    """float64 [known], ascending: energies per MAC."""
+    amounts: np.ndarray
+    """float64 [items, known], ascending along energies."""
+    fixed: float = 0.0
+    """What is taken whatever the energies are."""
+
+    def at(self, energies: np.ndarray) -> np.ndarray:
+        """float64 [items]: what each takes at its own of `energies` [items]."""
+        place = np.searchsorted(self.energies, energies, side="right").clip(1, max(len(self.energies) - 1, 1))
+        if len(self.energies) == 1:
+            return self.amounts[:, 0]
+        low, high = self.energies[place - 1], self.energies[place]
+        share = ((energies - low) / (high - low)).clip(0, 1)
+        rows = np.arange(len(energies))
+        return self.amounts[rows, place - 1] * (1 - share) + self.amounts[rows, place] * share
+
+    def spent(self, energies: np.ndarray) -> float:
+        """Of the whole network; energies: float64 [items]."""
+        return self.fixed + math.fsum(self.at(energies))
+
+
+@dataclass(frozen=True)
+class PricedEnergySide:
+    """The energies under a limit on a resource."""
+
+    items: Items
+    resource: str
+    most: float
+    prices: EnergyPrices
+    allowed: EnergyLevels
+    falls_with: np.ndarray
+    """float64 [noise models]: the power of the energy that each model's variance falls with."""
+
+    @property
+    def allows_everything(self) -> bool:
+        """Every item may have the highest known energy."""
+        return self._fits(self._equal(self.choices[-1]))
+
+    @cached_property
+    def choices(self) -> np.ndarray:
+        """float64, ascending: energies that an item may get, all within the known ones."""
+        known = self.prices.energies
+        found = np.union1d(np.geomspace(known[0], known[-1], CHOICES).clip(known[0], known[-1]), known)
+        if self.allowed.smallest:
+            found = np.unique(np.rint(found[found >= self.allowed.smallest - 0.5]))
+            found = found[(found >= known[0]) & (found <= known[-1])]
+        if not len(found):
+            raise UsageError(
+                f"--energy-levels {self.allowed.name}: the cost table knows energies from {known[0]:g} to {known[-1]:g} alone"
+            )
+        return found
+
+    def check(self) -> None:
+        """Raise UsageError where even the smallest energies take too much; says what can be reached."""
+        least = self.prices.spent(self._equal(self.choices[0]))
+        if least > self.most * (1 + ROUNDING):
+            raise UsageError(
+                f"--max {self.resource}={self.most:.6g}: cannot be reached; the smallest, at {self.choices[0]:g} a MAC, is"
+                f" {least:.6g}"
+            )
+
+    def uniform(self) -> np.ndarray:
+        """The same energy for every MAC, float64 [items]: the most that the limit allows."""
+        if self.allowed.smallest:
+            return max(filter(self._fits, map(self._equal, self.choices)), key=lambda each: each[0])
+        return self._scaled(np.ones(len(self.items.sizes)))
+
+    def allowed_below(self, levels: np.ndarray) -> np.ndarray:
+        """Uniform energies are allowed ones."""
+        return levels
+
+    def solve(self, costs: np.ndarray) -> np.ndarray:
+        """Energies of least summed cost; costs: float64 [items, noise models], at unit energy."""
+        check_costs(costs)
+        by_choice = np.einsum("im,mc->ic", costs, self.choices ** -self.falls_with[:, None])
+        amounts = np.stack([self.prices.at(self._equal(energy)) for energy in self.choices], axis=1)
+        chosen = select(amounts, by_choice, self.most * (1 + ROUNDING) - self.prices.fixed).chosen
+        return self.choices[chosen]
+
+    def project(self, learned: np.ndarray) -> np.ndarray:
+        """Allowed energies in the proportions of `learned` that keep the limit, within those that are known."""
+        scaled = self._scaled(learned)
+        places = np.searchsorted(self.choices, scaled * (1 + ROUNDING), side="right") - 1
+        return self.choices[places.clip(0)] if self.allowed.smallest else scaled
+
+    def corrected(
+        self, costs: np.ndarray, start: np.ndarray, learned: np.ndarray, share: float
+    ) -> np.ndarray:
+        """Where the wanted energy goes from E0 to E, a cost that falls with E^p is (E / E0)^(p + 1) times what it was."""
+        return costs * (learned / start)[:, None] ** (share * (self.falls_with + 1))
+
+    def _equal(self, energy: float) -> np.ndarray:
+        return np.full(len(self.items.sizes), float(energy))
+
+    def _fits(self, energies: np.ndarray) -> bool:
+        return self.prices.spent(energies) <= self.most * (1 + ROUNDING)
+
+    def _scaled(self, wanted: np.ndarray) -> np.ndarray:
+        """`wanted` times the largest factor that keeps the limit, cut to what is known."""
+        ends = self.choices[0], self.choices[-1]
+
+        def at(log_factor: float) -> np.ndarray:
+            return (wanted * math.exp(log_factor)).clip(*ends)
+
+        low, high = math.log(ends[0] / wanted.max()), math.log(ends[1] / wanted.min())
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._fits(at(middle)) else (low, middle)
+        return at(high) if self._fits(at(high)) else at(low)

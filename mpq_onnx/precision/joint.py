@@ -1,0 +1,298 @@
+"""Widths of weights and activations under limits that concern both, beside the mean of each."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpq_onnx.documents.resources.terms import Term, Widths
+from mpq_onnx.errors import UsageError
+from mpq_onnx.precision.joint_program import Bound, JointProgram, Options, PairRule, tensor_options
+from mpq_onnx.precision.knapsack import check_costs
+from mpq_onnx.precision.limits import TOLERANCE, Limit, settled
+from mpq_onnx.precision.problem import Costs, Precision
+
+if TYPE_CHECKING:
+    from mpq_onnx.precision.width_budgets import WidthSide
+
+SMALLEST_COST = 1e-300
+HAIR = 1e-6
+"""Relative: what the solver may be above a bound."""
+
+
+@dataclass(frozen=True)
+class JointBudgets:
+    """The sides, and what bounds them together."""
+
+    sides: Mapping[str, "WidthSide"]
+    limits: tuple[Limit, ...]
+    fixed: Widths
+    """By tensor, where no side chooses."""
+    rules: tuple[PairRule, ...] = ()
+    """Widths that go together."""
+
+    def solve(self, costs: Costs) -> Precision:
+        """Allowed widths of least summed cost; costs: float64 [items, choices] by kind.
+
+        Raises:
+            UsageError: no widths keep all limits.
+        """
+        for each in costs.values():
+            check_costs(each)
+        options = self._options(costs)
+        least = {name: float(each.costs.min()) for name, each in options.items()}
+        known = self._best(self._equal_choices(), costs)
+        ceiling = None if known is None else self._cost(known, costs) - math.fsum(least.values())
+        options = _promising(options, least, ceiling)
+        for margin in (0.0, HAIR):
+            chosen = self._program(options).least(self._bounds(1 - margin))
+            if chosen is None:
+                raise self._refusal()
+            found = self._precision(options, chosen)
+            if self._keeps(found):
+                return found
+        raise self._refusal()
+
+    def uniform(self, costs: Costs) -> Precision:
+        """One width for all weights and one for all activations: of all pairs that keep the limits, the least in cost.
+
+        Raises:
+            UsageError: no pair keeps them.
+        """
+        found = self._best([*self._equal_choices(), *self._equal_levels()], costs)
+        if found is None:
+            raise UsageError(
+                f"{self._asked()}: no equal widths for all keep it, and so there is no baseline; raise it, or give"
+                " narrower choices"
+            )
+        return found
+
+    def check(self) -> None:
+        """Raise UsageError for limits that no widths keep; says what can be reached."""
+        zero = {
+            kind: np.zeros((len(side.items.sizes), len(side.items.choices)))
+            for kind, side in self.sides.items()
+        }
+        options = self._options(zero)
+        if self._program(options).least(self._bounds(1 + TOLERANCE)) is None:
+            raise self._refusal()
+
+    def range_of(self, resource: str) -> tuple[float, float]:
+        """The least of a resource that the other budgets allow, and what the widest choices take.
+
+        Raises:
+            UsageError: the other budgets cannot be kept.
+        """
+        limit = next(each for each in self._settled if each.resource == resource)
+        options = self._options(self._no_costs())
+        chosen = self._program(options).smallest(limit.sums, self._bounds(1 + TOLERANCE, without=resource))
+        if chosen is None:
+            raise self._refusal()
+        widest = {kind: side.items.bits[:, -1] for kind, side in self.sides.items()}
+        return limit.spent(self.widths(self._precision(options, chosen))), limit.spent(self.widths(widest))
+
+    def widths(self, precision: Precision) -> Widths:
+        """By tensor, the mean over channels."""
+        own = {
+            name: float(part.mean())
+            for kind, side in self.sides.items()
+            for name, part in side.items.split(precision[kind]).items()
+        }
+        return {**self.fixed, **own}
+
+    def _keeps(self, precision: Precision) -> bool:
+        widths = self.widths(precision)
+        within = all(
+            side.measure.spent(side.items.sizes, precision[kind]) <= side.budget * (1 + TOLERANCE)
+            for kind, side in self.sides.items()
+        )
+        return within and all(limit.holds(widths) for limit in self.limits) and self._go_together(widths)
+
+    def _go_together(self, widths: Widths) -> bool:
+        return all(
+            rule.allows(*(math.inf if (bits := widths.get(name)) is None else bits for name in rule.tensors))
+            for rule in self.rules
+        )
+
+    @cached_property
+    def _free(self) -> frozenset[str]:
+        return frozenset(name for side in self.sides.values() for name in side.items.names)
+
+    @cached_property
+    def _settled(self) -> tuple[Limit, ...]:
+        """The limits as sums over what is chosen."""
+        return tuple(
+            replace(
+                limit,
+                sums=tuple(
+                    tuple(settled(term, self.fixed, self._free) for term in terms) for terms in limit.sums
+                ),
+            )
+            for limit in self.limits
+        )
+
+    @cached_property
+    def _means(self) -> tuple[Bound, ...]:
+        """The budgets of the sides."""
+        return tuple(bound for side in self.sides.values() for bound in _side_bounds(side))
+
+    def _bounds(self, share: float, without: str | None = None) -> list[Bound]:
+        """All of them, each times `share`; `without` names a resource to leave out."""
+        limits = [
+            Bound(terms, limit.most)
+            for limit in self._settled
+            if limit.resource != without
+            for terms in limit.sums
+        ]
+        return [replace(each, most=each.most * share) for each in (*self._means, *limits)]
+
+    def _program(self, options: Mapping[str, Options]) -> JointProgram:
+        terms = [term for limit in self._settled for each in limit.sums for term in each]
+        return JointProgram(options, self.rules, terms)
+
+    def _no_costs(self) -> Costs:
+        return {
+            kind: np.zeros((len(side.items.sizes), len(side.items.choices)))
+            for kind, side in self.sides.items()
+        }
+
+    def _options(self, costs: Costs) -> dict[str, Options]:
+        return {
+            name: each
+            for kind, side in self.sides.items()
+            for name, each in tensor_options(side.items, costs[kind]).items()
+        }
+
+    def _precision(self, options: Mapping[str, Options], chosen: Mapping[str, int]) -> Precision:
+        levels = {name: options[name].levels[place] for name, place in chosen.items()}
+        return {kind: side.items.join(levels) for kind, side in self.sides.items()}
+
+    def _best(self, precisions: Iterable[Precision], costs: Costs) -> Precision | None:
+        """Of those that keep all budgets, the least in cost."""
+        kept = [each for each in precisions if self._keeps(each)]
+        return min(kept, key=lambda each: self._cost(each, costs), default=None)
+
+    def _equal_choices(self) -> Iterator[Precision]:
+        """Every pair of equal widths among the choices."""
+        for widths in _each(self._choices):
+            yield {kind: self.sides[kind].equal(width) for kind, width in widths.items()}
+
+    def _equal_levels(self) -> Iterator[Precision]:
+        """For every choice of one side, the most levels that it leaves the other."""
+        for kind in self.sides:
+            for widths in _each({other: each for other, each in self._choices.items() if other != kind}):
+                rest = {other: self.sides[other].equal(width) for other, width in widths.items()}
+                most = self._most_levels(kind, rest)
+                if most is not None:
+                    yield {**rest, kind: self.sides[kind].equal(math.log2(most))}
+
+    @cached_property
+    def _choices(self) -> dict[str, list[float]]:
+        return {kind: [*map(float, side.common_choices)] for kind, side in self.sides.items()}
+
+    def _most_levels(self, kind: str, rest: Precision) -> int | None:
+        """The most levels for all items of a kind beside the others' widths; None where even the fewest are too many."""
+        low, high = (round(2.0 ** self._choices[kind][place]) for place in (0, -1))
+        keeps = partial(self._keeps_levels, kind, rest)
+        if not keeps(low):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if keeps(middle) else (low, middle)
+        return high if keeps(high) else low
+
+    def _keeps_levels(self, kind: str, rest: Precision, levels: int) -> bool:
+        return self._keeps({**rest, kind: self.sides[kind].equal(math.log2(levels))})
+
+    def _cost(self, precision: Precision, costs: Costs) -> float:
+        """Summed; between two choices costs fall geometrically."""
+        total = 0.0
+        for kind, side in self.sides.items():
+            items, widths = side.items, precision[kind]
+            logs = np.log(np.maximum(np.take_along_axis(costs[kind], items.effective, axis=1), SMALLEST_COST))
+            rows, last = np.arange(len(widths)), logs.shape[1] - 1
+            high = (items.bits < widths[:, None] * (1 - TOLERANCE)).sum(axis=1).clip(0, last)
+            low = (high - 1).clip(0)
+            step = items.bits[rows, high] - items.bits[rows, low]
+            share = np.divide(widths - items.bits[rows, low], step, out=np.zeros(len(rows)), where=step > 0)
+            total += float(
+                np.exp(logs[rows, low] + share.clip(0, 1) * (logs[rows, high] - logs[rows, low])).sum()
+            )
+        return total
+
+    def _asked(self) -> str:
+        return ", ".join(f"--max {limit.resource}={limit.most:.6g}" for limit in self.limits)
+
+    def _refusal(self) -> UsageError:
+        """What of the limits cannot be kept, and how much could."""
+        zero = {
+            kind: np.zeros((len(side.items.sizes), len(side.items.choices)))
+            for kind, side in self.sides.items()
+        }
+        options = self._options(zero)
+        program = self._program(options)
+        for limit in self._settled:
+            chosen = program.smallest(limit.sums, self._means)
+            least = None if chosen is None else limit.spent(self.widths(self._precision(options, chosen)))
+            if least is None or least > limit.most * (1 + TOLERANCE):
+                said = "no widths" if least is None else f"the smallest is {least:.6g}"
+                return UsageError(
+                    f"--max {limit.resource}={limit.most:.6g}: cannot be reached with these choices; {said}"
+                )
+        last = self._settled[-1]
+        chosen = program.smallest(last.sums, self._bounds(1 + TOLERANCE, without=last.resource))
+        others = ", ".join(f"{limit.resource}={limit.most:.6g}" for limit in self._settled[:-1])
+        least_text = (
+            ""
+            if chosen is None
+            else f"; the smallest {last.resource} beside the others is"
+            f" {last.spent(self.widths(self._precision(options, chosen))):.6g}"
+        )
+        return UsageError(
+            f"--max {last.resource}={last.most:.6g} and {others}: cannot be kept together{least_text}"
+        )
+
+
+def _side_bounds(side: "WidthSide") -> Iterator[Bound]:
+    """The budget of a side as sums over its tensors."""
+    items = side.items
+    counts, names = np.array(items.counts), items.names
+    starts = np.cumsum(counts) - counts
+    for shares in side.measure.shares(items.sizes):
+        terms = tuple(
+            Term(name, (name,), partial(_share, float(shares[start : start + count].sum())))
+            for name, start, count in zip(names, starts, counts, strict=True)
+            if shares[start : start + count].any()
+        )
+        yield Bound(terms, side.budget)
+
+
+def _share(share: float, bits: float) -> float:
+    return share * bits
+
+
+def _promising(
+    options: Mapping[str, Options], least: Mapping[str, float], ceiling: float | None
+) -> dict[str, Options]:
+    """Options that alone do not cost more than a known solution does in all, their costs in its units, from 0 on."""
+    highest = max(float(each.costs.max()) - least[name] for name, each in options.items())
+    scale = ceiling if ceiling is not None and ceiling > 0 else highest or 1.0
+    found = {}
+    for name, each in options.items():
+        above = each.costs - least[name]
+        kept = above <= (scale * (1 + HAIR) if ceiling is not None else np.inf)
+        found[name] = Options(each.levels[kept], above[kept] / scale)
+    return found
+
+
+def _each(choices: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
+    """Every combination."""
+    if not choices:
+        yield {}
+        return
+    (name, widths), *others = choices.items()
+    for rest in _each(dict(others)):
+        yield from ({name: width, **rest} for width in widths)

@@ -1,0 +1,84 @@
+"""--max and --costs where energies are allocated: a cost table's columns as prices of energies per MAC."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.errors import AllocationError
+from mpq_onnx.graph.placement.mac_sites import MacSite
+from mpq_onnx.precision.energy_prices import EnergyPrices
+from mpq_onnx.precision.items import energy_items
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.preparation import FloatModel
+from mpq_onnx.runs.resource_limits import read_costs
+from mpq_onnx.targets.cost_table import CostTable
+from mpq_onnx.targets.table_resource import node_widths
+
+
+def energy_prices(
+    base: FloatModel, sites: tuple[MacSite, ...], options: EnergyOptions
+) -> tuple[dict[str, EnergyPrices], tuple[str, float] | None]:
+    """Prices of the energies by resource, and the limit on one of them.
+
+    Raises:
+        UsageError: a limit on what no column of the table holds.
+        AllocationError: the table is none of this model, or has no rows for energies.
+    """
+    limits = options.limits
+    table = read_costs(options.costs, limits, own=())
+    if table is None:
+        return {}, None
+    allocation = Allocation.embedded(base.model.metadata_props, base.path)
+    widths = {} if allocation is None else node_widths(allocation)
+    known = _known_energies(table, sites)
+    prices = {
+        column: _prices(table, column, sites, options.granularity, widths, known)
+        for column in table.resources
+    }
+    return prices, next(iter(limits.items()), None)
+
+
+def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:
+    """Energies that every node has rows for, or lies between."""
+    by_node = {
+        site.node: {row.energy_per_mac for row in table.rows if row.node == site.node} - {None}
+        for site in sites
+    }
+    given = [set(map(float, each)) for each in by_node.values() if each]  # type: ignore[arg-type]
+    if not given:
+        raise AllocationError(f"{table.path}: has no column energy_per_mac; a table of energies needs it")
+    low, high = max(map(min, given)), min(map(max, given))
+    found = sorted(energy for energy in set().union(*given) if low <= energy <= high)
+    if not found or found[0] <= 0:
+        raise AllocationError(
+            f"{table.path}: energy_per_mac: no energies above 0 that all nodes have in common"
+        )
+    return np.array(found)
+
+
+def _prices(
+    table: CostTable,
+    column: str,
+    sites: tuple[MacSite, ...],
+    granularity: str,
+    widths: Mapping[str, tuple[float | None, float | None]],
+    known: np.ndarray,
+) -> EnergyPrices:
+    items = energy_items(sites, granularity)
+    by_node = {
+        site.node: np.array(
+            [
+                table.amount(column, site.node, *widths.get(site.node, (None, None)), float(each))
+                for each in known
+            ]
+        )
+        for site in sites
+    }
+    amounts = [
+        np.tile(by_node[node] / count, (count, 1))
+        for node, count in zip(items.names, items.counts, strict=True)
+    ]
+    # The knapsack wants amounts that rise with the energy: what takes less than something weaker counts as if it took as much.
+    rising = np.maximum.accumulate(np.concatenate(amounts), axis=1)
+    return EnergyPrices(known, rising, table.fixed(column, by_node))

@@ -1,0 +1,39 @@
+"""Limits as texts: `weight_bytes=1MB`."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from mpq_onnx.errors import UsageError
+
+PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+AMOUNT = re.compile(r"([-+.\deE]+?)([kKMGT]?)(B?)")
+EXAMPLE = "write RESOURCE=AMOUNT, such as weight_bytes=1MB, bops=2G or, with --costs, energy_uj=12.5"
+
+
+def read_limits(texts: Sequence[str]) -> dict[str, float]:
+    """The most of each resource, from texts such as `weight_bytes=1MB`.
+
+    Raises:
+        UsageError: a text that says none, or two of one resource.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, equals, said = text.partition("=")
+        amount = _amount(said)
+        if not (name and equals) or amount is None:
+            raise UsageError(f"--max {text}: {EXAMPLE}")
+        if name in found:
+            raise UsageError(f"--max {text}: {name} has a limit already; give each once")
+        found[name] = amount
+    return found
+
+
+def _amount(text: str) -> float | None:
+    """`250kB`, `2G`, `12.5`; None for what is no positive number."""
+    match = AMOUNT.fullmatch(text.strip())
+    try:
+        number = float(match[1]) * PREFIXES[match[2]] if match else math.nan
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
