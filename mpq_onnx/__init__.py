@@ -1,8 +1,8 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
 The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff,
-profile, sweep, report (report_folder), models. Each is imported when it is first used, so that evaluate, compare, card and
-handoff never load torch.
+profile, sweep, report (report_folder), models, targets (shipped_targets). Each is imported when it is first used, so that
+evaluate, compare, card and handoff never load torch.
 """
 
 import importlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
     from mpq_onnx.runs.exporting import ExportResult, export
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
-    from mpq_onnx.runs.listing import models
+    from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
     from mpq_onnx.runs.profile_options import ProfileOptions
     from mpq_onnx.runs.profiling import ProfileResult, profile
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         search_energy,
     )
     from mpq_onnx.runs.sweeping import SweepResult, sweep
+    from mpq_onnx.targets.description import Target
+    from mpq_onnx.targets.loading import load_target
 
 __version__ = "0.1.0"
 
@@ -87,6 +89,9 @@ _HOMES = {
     "HandoffResult": "runs.handing_off",
     "handoff": "runs.handing_off",
     "models": "runs.listing",
+    "shipped_targets": "runs.listing",
+    "Target": "targets.description",
+    "load_target": "targets.loading",
 }
 
 __all__ = [
@@ -112,6 +117,7 @@ __all__ = [
     "ReportResult",
     "SearchResult",
     "SweepResult",
+    "Target",
     "allocate",
     "allocate_energy",
     "apply",
@@ -125,6 +131,7 @@ __all__ = [
     "load_allocation",
     "load_document",
     "load_energy_allocation",
+    "load_target",
     "models",
     "noise_to_bits",
     "profile",
@@ -132,6 +139,7 @@ __all__ = [
     "resource_interval",
     "search_bits",
     "search_energy",
+    "shipped_targets",
     "sweep",
 ]
 

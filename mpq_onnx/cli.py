@@ -22,12 +22,13 @@ from mpq_onnx.commands.profile import profile
 from mpq_onnx.commands.report import report
 from mpq_onnx.commands.search import search
 from mpq_onnx.commands.sweep import sweep
+from mpq_onnx.commands.targets import targets
 from mpq_onnx.errors import MpqOnnxError
 from mpq_onnx.progress import stage_lines
 
 COMMANDS = (
     export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, profile, sweep,
-    report,
+    report, targets,
 )  # fmt: skip
 
 

@@ -32,6 +32,10 @@ class AllocationError(MpqOnnxError):
     """The allocation cannot be read, or belongs to another model."""
 
 
+class TargetError(MpqOnnxError):
+    """A target file cannot be read."""
+
+
 class OutputError(MpqOnnxError):
     """A result cannot be written."""
 

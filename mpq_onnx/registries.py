@@ -82,7 +82,8 @@ PLACEMENTS: Registry = Registry(
 )
 """Which tensors get a quantizer: (model, shapes, roles) -> activation sites."""
 STORAGES: Registry = Registry(
-    "mpq_onnx.ops.storage", {"int8": "int8:write_weight", "packed": "packed:write_weight"}
+    "mpq_onnx.ops.storage",
+    {"int8": "int8:write_weight", "signed": "signed:write_weight", "packed": "packed:write_weight"},
 )
 """How quantized weights lie in the file: (model, tensor name, weight) -> the float value that reads it back."""
 NOISE_MODELS: Registry = Registry(

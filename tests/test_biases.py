@@ -49,9 +49,9 @@ def test_no_bias_saturates(
     grids = {"w": weight_grid(rows, np.full(CHANNELS, bits), WeightRules("minmax", scheme))}
     activations = {"x": ActivationQuantizer(np.float32(input_scale), np.float32(0), 256)}
     products = [BiasedProduct("node", "w", "x", bias, CHANNELS)]
-    grids = with_raised_scales(grids, products, activations, one_scale=False)
+    grids = with_raised_scales(grids, products, activations, one_scale=())
     rounded = {"w": quantize_to_nearest(rows, 0, grids["w"])}
-    weight = with_scales_of_empty_channels(rounded, products, activations, one_scale=False)["w"]
+    weight = with_scales_of_empty_channels(rounded, products, activations, one_scale=())["w"]
     assert np.isfinite(weight.grid.scale).all()
     assert (weight.grid.scale >= SMALLEST_SCALE).all()
     np.testing.assert_array_equal(weight.integers, rounded["w"].integers)
@@ -82,13 +82,13 @@ def test_a_weight_of_two_readers_is_raised_as_far_as_both_need_it() -> None:
     }
     bias = np.array([7.0, 7.0], np.float32)
     uses = [BiasedProduct(name, "w", name, bias, 2, readers=2) for name in activations]
-    scale = with_raised_scales({"w": grid}, uses, activations, False)["w"].scale
+    scale = with_raised_scales({"w": grid}, uses, activations, ())["w"].scale
     assert scale[0] == pytest.approx(7 / 2**30 / 0.1)
     assert scale[1] == grid.scale[1]
     assert quantize_bias(bias, np.float32(0.1), scale) is not None
     assert quantize_bias(bias, np.float32(1e-12), scale) is None
     # A reader without an integer bias wants the weight as it is.
-    one = with_raised_scales({"w": grid}, uses[:1], activations, False)["w"].scale
+    one = with_raised_scales({"w": grid}, uses[:1], activations, ())["w"].scale
     np.testing.assert_array_equal(one, grid.scale)
 
 
@@ -101,7 +101,7 @@ def test_an_input_that_is_always_zero_suits_the_biases_of_all_its_readers(spread
     activations = {"x": ActivationQuantizer(np.float32(SMALLEST_SCALE), np.float32(0), 1)}
     products = [BiasedProduct(name, name, "x", bias, 4) for name, bias in biases.items()]
     activations = with_scales_of_empty_inputs(activations, products, grids)
-    grids = with_raised_scales(grids, products, activations, one_scale=False)
+    grids = with_raised_scales(grids, products, activations, one_scale=())
     for name, bias in biases.items():
         quantized = quantize_bias(bias, activations["x"].scale, grids[name].scale)
         assert quantized is not None

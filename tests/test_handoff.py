@@ -201,7 +201,7 @@ def test_hls4ml_sees_the_allocated_widths(image_file: Path, tmp_path: Path) -> N
         tmp_path / "quantized",
         weight_bits=5,
         activation_bits=6,
-        options=mpq_onnx.AllocateOptions(**FAST, **HARDWARE, weight_scales="tensor"),
+        options=mpq_onnx.AllocateOptions(**FAST, target="hls4ml"),
     )
     file = Path(result.model_path)
     hand(file, "qonnx", tmp_path / "qonnx", image_file)

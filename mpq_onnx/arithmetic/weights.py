@@ -35,9 +35,17 @@ class WeightRules:
     scales: str = PER_CHANNEL
     """One scale an output channel, or one a tensor."""
 
+    def with_own(self, scheme: str | None, scales: str | None) -> "WeightRules":
+        """These rules for a tensor that has a scheme or scales of its own."""
+        return dataclasses.replace(self, scheme=scheme or self.scheme, scales=scales or self.scales)
+
     def with_one_scale(self, has_one_scale: bool) -> "WeightRules":
         """These rules, with one scale for the tensor where it has to have one."""
         return dataclasses.replace(self, scales=PER_TENSOR) if has_one_scale else self
+
+
+TABLE_RULES = WeightRules("minmax")
+"""Of embedding tables: a row at 8 bits gains nothing from a search of its range, and there are many rows."""
 
 
 @dataclass(frozen=True)

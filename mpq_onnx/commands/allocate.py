@@ -23,7 +23,8 @@ from mpq_onnx.commands.shared_options import (
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
-from mpq_onnx.runs.options import check_budgets
+from mpq_onnx.runs.options import asked_budgets, check_budgets
+from mpq_onnx.runs.target_options import noise_of_target
 
 NAMED = ("model", "data", "output", "weight_bits", "activation_bits", "validation", "resume")
 """Arguments of mpq_onnx.allocate and allocate_energy alike, beside the options."""
@@ -64,6 +65,8 @@ def allocate(noise: tuple[str, ...], energy_per_mac: float | None, **arguments: 
 
     With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
     """
+    if energy_per_mac is not None and not noise:
+        noise = noise_of_target(arguments["target"])
     if noise:
         _allocate_energy({**arguments, "noise": noise}, energy_per_mac)
         return
@@ -76,7 +79,8 @@ def _allocate_bits(arguments: dict[str, Any]) -> None:
     from mpq_onnx.report.tables import bits_text, node_table, result_table
 
     request = bits_request(arguments)  # before anything heavy is loaded
-    check_budgets(arguments["weight_bits"], arguments["activation_bits"], request)
+    budgets = asked_budgets(arguments["weight_bits"], arguments["activation_bits"], request)
+    check_budgets(*budgets, request)
     named = {name: arguments[name] for name in (*NAMED, *OF_BITS)}
     result = mpq_onnx.allocate(**named, options=request)
     if arguments["as_json"]:

@@ -18,18 +18,18 @@ from mpq_onnx.runs.options import AllocateOptions
     "--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration."
 )
 @click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
-@options_from(AllocateOptions, "storage", "rounding_examples", "device")
+@options_from(AllocateOptions, "target", "storage", "rounding_examples", "device", with_defaults=False)
 @json_option
-def apply(model: str, allocation: str, output: str, as_json: bool, **options: Any) -> None:
+def apply(model: str, allocation: str, output: str, as_json: bool, **given: Any) -> None:
     """Quantize MODEL as ALLOCATION (allocation.json) says, or make it noisy (energy.json)."""
+    options = {name: value for name, value in given.items() if value is not None}
     from mpq_onnx.documents.energy_allocation import EnergyAllocation
     from mpq_onnx.documents.loading import load_document
     from mpq_onnx.report.tables import energy_text
 
     if isinstance(load_document(allocation), EnergyAllocation):
-        noisy = mpq_onnx.apply_energy(
-            model, allocation, output, data=options["data"], device=options["device"]
-        )
+        named = {name: options[name] for name in ("data", "device", "target") if name in options}
+        noisy = mpq_onnx.apply_energy(model, allocation, output, **named)
         if as_json:
             print_json(noisy)
         else:

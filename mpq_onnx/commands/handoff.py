@@ -14,18 +14,20 @@ from mpq_onnx.runs.learning_options import LearningOptions
 @click.argument("model")
 @click.option(
     "--to",
-    required=True,
-    help="qonnx, qcdq, zigzag, timeloop, accelforge, scalesim, csv, json, tensorrt or ort.",
+    help="qonnx, qcdq, zigzag, timeloop, accelforge, scalesim, csv, json, tensorrt or ort; default: that of the target.",
 )
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder to write into.")
 @click.option(
     "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."
 )
 @click.option("--examples", default=4, show_default=True, help="Golden examples.")
-@options_from(LearningOptions, "device")
+@options_from(LearningOptions, "target", "device")
 @json_option
 def handoff(model: str, output: str, as_json: bool, **options: Any) -> None:
-    """Write MODEL in the format of another tool (docs/handoff.md), with golden tensors and the card."""
+    """Write MODEL in the format of another tool (docs/handoff.md), with golden tensors and the card.
+
+    With --target it is refused where the device does not take it (docs/targets.md).
+    """
     result = mpq_onnx.handoff(model, output, **options)
     if as_json:
         print_json(result)

@@ -1,11 +1,13 @@
 """Find the smallest budget that reaches a metric."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 import mpq_onnx
+from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.commands.exit_codes import GATE_FAILED
 from mpq_onnx.commands.option_types import Gate
 from mpq_onnx.commands.printing import print_json
@@ -115,7 +117,7 @@ def search(
             **request, interval=interval, options=energies, weight_bits=weight_bits, digital=digital
         )
     else:
-        ends = mpq_onnx.Interval(2.0, 8.0, tolerance)
+        ends = mpq_onnx.Interval(*_usual_ends(widths.bit_choices), tolerance)
         if minimize not in (None, "weight_bits"):
             ends = mpq_onnx.resource_interval(
                 request["model"], request["data"], minimize, widths, weight_bits=weight_bits,
@@ -141,6 +143,13 @@ def search(
     if result.best is None:
         click.echo(f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; raise --to", err=True)
         sys.exit(GATE_FAILED)
+
+
+def _usual_ends(choices: Sequence[float]) -> tuple[float, float]:
+    """Mean widths to search between: 2 to 8 bits, or what the choices leave of that."""
+    counted = [counted_bits(width) for width in choices]
+    low, high = max(min(counted), 2.0), min(max(counted), 8.0)
+    return (low, high) if low < high else (2.0, 8.0)
 
 
 def _interval(low: float | None, high: float | None, default: "mpq_onnx.Interval") -> "mpq_onnx.Interval":

@@ -121,8 +121,12 @@ class Choice(click.ParamType):
 KINDS: dict[type, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
-def _click_option(each: Option) -> Callable[[Command], Command]:
-    """An option of the command line, from what a request's class says of it."""
+def _click_option(each: Option, *, with_default: bool = True) -> Callable[[Command], Command]:
+    """An option of the command line, from what a request's class says of it.
+
+    Args:
+        with_default: without one, what was not given is None, and the request (or a target) says what that means.
+    """
     declared = each.declared
     settings: dict[str, Any] = {
         "cls": HeadedOption,
@@ -132,8 +136,12 @@ def _click_option(each: Option) -> Callable[[Command], Command]:
     }
     flag = f"--{each.spelled}"
     if each.kind is bool:
+        usual = each.spelled if each.default else f"no-{each.spelled}"
         return click.option(
-            f"{flag}/--no-{each.spelled}", default=each.default, show_default=True, **settings
+            f"{flag}/--no-{each.spelled}",
+            default=each.default if with_default else None,
+            show_default=True if with_default else usual,
+            **settings,
         )
     if each.kind is tuple and each.item is str:
         several = Choice(declared.choices) if declared.choices else click.STRING
@@ -142,26 +150,31 @@ def _click_option(each: Option) -> Callable[[Command], Command]:
     if declared.choices:
         kind = Choice(declared.choices)
     default = ",".join(map(str, each.default)) if isinstance(each.default, tuple) else each.default
-    shown = declared.shown_default if each.default is None else True
-    return click.option(flag, default=default, type=kind, show_default=shown or False, **settings)
+    shown: str | bool | None = declared.shown_default if each.default is None else True
+    if not with_default and each.default is not None:
+        default, shown = None, str(default)
+    return click.option(
+        flag, default=default, type=kind, show_default=shown or False, metavar=declared.metavar, **settings
+    )
 
 
 def _checks(each: Option) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """A value that is none is refused before anything is loaded."""
 
     def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        each.check(value)
+        if value is not None:
+            each.check(value)
         return value
 
     return check
 
 
-def options_from(request: type, *names: str) -> Callable[[Command], Command]:
+def options_from(request: type, *names: str, with_defaults: bool = True) -> Callable[[Command], Command]:
     """Those of a request's options that are named (all, where none is), in the order of its class."""
 
     def add(command: Command) -> Command:
         for each in reversed([each for each in options_of(request) if not names or each.name in names]):
-            command = _click_option(each)(command)
+            command = _click_option(each, with_default=with_defaults)(command)
         return command
 
     return add
@@ -197,7 +210,7 @@ validation_option = click.option(
 def allocation_options(command: Command) -> Command:
     """All that can be said of an allocation, of bits or of energies, beside its budgets and where it goes."""
     for each in reversed(option_values.allocation_options().values()):
-        command = _click_option(each)(command)
+        command = _click_option(each, with_default=False)(command)
     for option in (per_channel_option, calibration_option, validation_option):
         command = option(command)
     return command

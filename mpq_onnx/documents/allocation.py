@@ -28,6 +28,7 @@ from mpq_onnx.documents.document import FileKind
 from mpq_onnx.documents.precision_document import Entry, Names, Owned, PrecisionDocument
 from mpq_onnx.documents.resources import bit_operations, weight_bytes
 from mpq_onnx.documents.resources.terms import ResourceFacts, spent
+from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.graph.placement import Sites, WeightSite
 from mpq_onnx.graph.placement.quantizer_ranges import weight_levels
@@ -79,6 +80,10 @@ class NodePrecision(Entry):
     """The same for the output."""
     other_input: str | None = None
     """Of a product of two activations: the quantized one that is held."""
+    weight_scheme: Annotated[str, OneOf(SCHEMES)] | None = None
+    """Of its own, where it is not that of the settings."""
+    weight_scales: Annotated[str, OneOf(WEIGHT_SCALES)] | None = None
+    """The same."""
 
     @property
     def names(self) -> Names:
@@ -149,6 +154,8 @@ class Settings(Part):
     """Widths given for some nodes (see placement.overrides)."""
     exclude: tuple[str, ...] = ()
     """Nodes that stay float."""
+    target: TargetRecord | None = None
+    """The device that it was made for."""
 
 
 @dataclass(frozen=True)
@@ -226,18 +233,24 @@ class Allocation(PrecisionDocument):
 
     def weight_levels(self) -> dict[str, np.ndarray]:
         """Levels by weight tensor (see placement.quantizer_ranges.weight_levels)."""
-        bits = {str(node.weight): node.weight_bits for node in self.nodes if node.owns_weight}
-        return weight_levels(bits, self.settings.weight_scheme)
+        owners = [node for node in self.nodes if node.owns_weight]
+        bits = {str(node.weight): node.weight_bits for node in owners}
+        own_schemes = {str(node.weight): node.weight_scheme for node in owners}
+        return weight_levels(bits, self.settings.weight_scheme, own_schemes)
 
-    def document(self) -> dict[str, Any]:
-        """What the file holds; overrides and limits where there are some, as earlier versions know none."""
-        fields = super().document()
-        if not fields["limits"]:
-            del fields["limits"]
-        for name in ("override", "exclude"):
-            if not fields["settings"][name]:
-                del fields["settings"][name]
-        return fields
+    def fields(self) -> dict[str, Any]:
+        """What the file holds; what earlier versions do not know of stands where it is said alone."""
+        found = super().fields()
+        for name in ("override", "exclude", "target"):
+            if not found["settings"][name]:
+                del found["settings"][name]
+        if not found["limits"]:
+            del found["limits"]
+        for entry in found["nodes"]:
+            for name in ("weight_scheme", "weight_scales"):
+                if entry[name] is None:
+                    del entry[name]
+        return found
 
     def achieved(self) -> dict[str, Any]:
         """What the widths come to."""
@@ -350,6 +363,8 @@ def _weight_entries(
             weight_range=range_factor,
             macs=use.macs,
             input=use.source,
+            weight_scheme=None if bits is None else site.scheme,
+            weight_scales=None if bits is None else site.scales,
         )
         for index, use in enumerate(site.uses)
     ]

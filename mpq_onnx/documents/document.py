@@ -36,6 +36,16 @@ class FileKind:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What keeps a content from being a document."""
+
+    path: tuple[str | int, ...]
+    """Where: keys and places in lists, from the top."""
+    text: str
+    """Where and what, in words."""
+
+
+@dataclass(frozen=True)
 class Header(Part):
     """What stands in every file beside the fields of its class."""
 
@@ -50,9 +60,13 @@ class Document(Part):
     KIND: ClassVar[FileKind]
     HEADER: ClassVar[type[Header]] = Header
 
+    def fields(self) -> dict[str, Any]:
+        """What its fields hold, as the file has them."""
+        return dataclasses.asdict(self)
+
     def document(self) -> dict[str, Any]:
         """What the file holds."""
-        return {"format": self.KIND.format, "version": self.KIND.version, **dataclasses.asdict(self)}
+        return {"format": self.KIND.format, "version": self.KIND.version, **self.fields()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
@@ -83,18 +97,23 @@ class Document(Part):
         Raises:
             MpqOnnxError: against the schema (KIND.refusal).
         """
-        import jsonschema
-
-        from mpq_onnx.documents.faults import fault_text
-
-        faults = jsonschema.Draft202012Validator(cls.json_schema()).iter_errors(content)
-        problem = jsonschema.exceptions.best_match(faults)
-        if problem is not None:
-            fault = fault_text(problem, content)
-            raise cls.KIND.refusal(f"{where}: at {fault}; see {cls.KIND.page} for the format")
+        fault = cls.first_fault(content)
+        if fault is not None:
+            raise cls.KIND.refusal(f"{where}: at {fault.text}; see {cls.KIND.page} for the format")
         kind: Any = cls
         own = {field.name for field in dataclasses.fields(kind)}
         return _adapter(kind).validate_python({name: content[name] for name in content.keys() & own})
+
+    @classmethod
+    def first_fault(cls, content: Any) -> Fault | None:
+        """What is wrong with the content of a file; None where it fits the schema."""
+        import jsonschema
+
+        from mpq_onnx.documents.faults import fault_path, fault_text
+
+        faults = jsonschema.Draft202012Validator(cls.json_schema()).iter_errors(content)
+        problem = jsonschema.exceptions.best_match(faults)
+        return None if problem is None else Fault(fault_path(problem), fault_text(problem, content))
 
     @classmethod
     def json_schema(cls) -> Schema:

@@ -24,6 +24,7 @@ from mpq_onnx.documents.constraints import (
 )
 from mpq_onnx.documents.document import FileKind
 from mpq_onnx.documents.precision_document import Entry, Owned, PrecisionDocument
+from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.placement.mac_sites import MacSite
@@ -70,6 +71,8 @@ class EnergySettings(Part):
     compat: Annotated[str, OneOf(COMPATS)]
     """garg2021: fan-in of grouped convolutions not divided by the groups, for comparisons with that code."""
     seed: Seed
+    target: TargetRecord | None = None
+    """The device that it was made for."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,13 @@ class EnergyAllocation(PrecisionDocument):
     def energies(self) -> dict[str, np.ndarray]:
         """float64 [1] or [channels] by node."""
         return {node.node: np.atleast_1d(np.array(node.energy_per_mac, np.float64)) for node in self.nodes}
+
+    def fields(self) -> dict[str, Any]:
+        """What the file holds; a target where there is one, as earlier versions know none."""
+        found = super().fields()
+        if found["settings"]["target"] is None:
+            del found["settings"]["target"]
+        return found
 
     def achieved(self) -> dict[str, Any]:
         """What the energies come to."""

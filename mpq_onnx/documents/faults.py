@@ -32,6 +32,11 @@ def fault_text(problem: ValidationError, document: Any) -> str:
     return f"{place}: {_words(problem)}"
 
 
+def fault_path(problem: ValidationError) -> tuple[str | int, ...]:
+    """Where it is: keys and places in lists, from the top."""
+    return tuple(_whole(problem).absolute_path)
+
+
 def _whole(problem: ValidationError) -> ValidationError:
     """The alternatives that a value fits none of, instead of one of them."""
     parent = problem.parent

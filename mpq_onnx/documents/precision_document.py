@@ -17,6 +17,8 @@ from mpq_onnx.errors import AllocationError
 
 EDITED = "edited"
 """The method of entries that somebody has changed since they were written."""
+NOISE_TO_BITS = "noise-to-bits"
+"""The method of widths that stand for noise (see convert), whatever a device has."""
 MOST_NAMED = 4
 AnyAllocation = TypeVar("AnyAllocation", bound="PrecisionDocument")
 Names = tuple[tuple[str, str | None], ...]

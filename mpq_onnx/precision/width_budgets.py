@@ -126,6 +126,8 @@ class WidthBudgets:
     """What a device counts, by name."""
     most: Mapping[str, float] = field(default_factory=dict)
     """Limits on some of them, beside the means."""
+    limited_by: str = "these overrides"
+    """What gives items choices of their own, for errors."""
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -188,7 +190,7 @@ class WidthBudgets:
         for kind, side in self.sides.items():
             if side.least > side.budget * (1 + ROUNDING):
                 raise UsageError(
-                    f"--{OPTIONS[kind]} {side.budget:g}: cannot be reached with these overrides; the smallest is"
+                    f"--{OPTIONS[kind]} {side.budget:g}: cannot be reached with {self.limited_by}; the smallest is"
                     f" {side.least:.5g}"
                 )
         if self.joint is not None:

@@ -96,7 +96,7 @@ class WidthProblem(Problem):
 
         def search() -> list[WeightGrid]:
             rows = channel_rows(self.weight_array(site), site.channel_axis)
-            rules = self.weight_rules.with_one_scale(site.has_one_scale)
+            rules = self.weight_rules.with_own(site.scheme, site.scales).with_one_scale(site.has_one_scale)
             return [weight_grid(rows, np.full(site.channels, width), rules) for width in self.weights.choices]
 
         return self.shared.once(("grids", site.tensor), search)

@@ -14,6 +14,7 @@ from mpq_onnx.arithmetic.noise.units import attojoules
 from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.documents.precision_document import EDITED
+from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.graph.metadata import METADATA_SOURCE, METADATA_TASK
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.passes.remove_noise import without_noise
@@ -82,7 +83,7 @@ def _weights(
         "bits": _weight_bits(tensors, allocation),
         "stored as": _distinct(tensor.container for tensor in tensors),
         "scales": _distinct(tensor.scales for tensor in tensors),
-        "scheme": settings.weight_scheme if settings else _distinct(tensor.scheme for tensor in tensors),
+        "scheme": _scheme(allocation) if allocation else _distinct(tensor.scheme for tensor in tensors),
         "ranges": settings.weight_observer if settings else _unknown_if(tensors),
         "rounding": settings.rounding if settings else _unknown_if(tensors),
         "widths by": settings.granularity if settings else _unknown_if(tensors),
@@ -95,6 +96,15 @@ def _weights(
         "variance correction": settings.variance_correction if settings else _unknown_if(tensors),
         "equalization": _equalization(settings.equalization, scaled) if settings else _unknown_if(tensors),
     }
+
+
+def _scheme(allocation: Allocation) -> str:
+    """That of the settings, or how many weights have which, where some have their own."""
+    common = allocation.settings.weight_scheme
+    owners = [node for node in allocation.nodes if node.owns_weight and node.weight_bits is not None]
+    if all(node.weight_scheme is None for node in owners):
+        return common
+    return _distinct(node.weight_scheme or common for node in owners)
 
 
 def _overrides(settings: Settings) -> list[str]:
@@ -178,7 +188,13 @@ def _method(allocation: Allocation | None) -> dict[str, Any]:
         "learned ranges": settings.learned_ranges,
         "training examples": settings.training_examples or "all",
         "seed": settings.seed,
+        **_target(settings.target),
     }
+
+
+def _target(record: TargetRecord | None) -> dict[str, str]:
+    """The device that the file was made for."""
+    return {} if record is None else {"target": f"{record.name} (sha256 {record.sha256[:12]})"}
 
 
 def method_text(method: str) -> str:
@@ -217,6 +233,7 @@ def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
         "mean energy per MAC": energy.mean_energy_per_mac,
         "aJ per MAC": attojoules(energy.mean_energy_per_mac, energy.unit),
         "seed": settings.seed,
+        **_target(settings.target),
     }
 
 

@@ -1,7 +1,7 @@
 """Scales that int32 biases need, of weights and of inputs that are always zero (see biases). No torch here."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,17 +61,20 @@ def with_raised_scales(
     grids: Mapping[str, WeightGrid],
     products: Sequence[BiasedProduct],
     activations: Activations,
-    one_scale: bool,
+    one_scale: Collection[str],
 ) -> dict[str, WeightGrid]:
     """`grids` with the scale of every channel raised whose bias int32 would not hold.
 
     A weight with several readers is raised only as far as all of them need it: one whose input is nearly zero must not take
     the weight from another. One scale for a whole tensor stays as it is. Beyond that a bias has a scale of its own.
+
+    Args:
+        one_scale: weights whose channels have one scale together.
     """
     changed = dict(grids)
     for tensor, grid in grids.items():
         uses = [each for each in products if each.weight == tensor and each.along_channels]
-        if not uses or len(uses) < uses[0].readers or (one_scale and len(grid.scale) > 1):
+        if not uses or len(uses) < uses[0].readers or (tensor in one_scale and len(grid.scale) > 1):
             continue
         scales = [raised_scale(grid, each.largest_bias, _scale(activations, each)) for each in uses]
         scale = np.where(grid.is_empty, grid.scale, np.min(scales, axis=0))
@@ -83,12 +86,12 @@ def with_scales_of_empty_channels(
     weights: Mapping[str, QuantizedWeight],
     products: Sequence[BiasedProduct],
     activations: Activations,
-    one_scale: bool,
+    one_scale: Collection[str],
 ) -> dict[str, QuantizedWeight]:
     """Rounded weights whose channels of one level, zero, have the scale that their final biases need.
 
     Args:
-        one_scale: the channels of a weight have one scale together.
+        one_scale: weights whose channels have one scale together.
     """
     changed = dict(weights)
     for tensor, weight in weights.items():
@@ -97,7 +100,7 @@ def with_scales_of_empty_channels(
         if not uses or not empty.any():
             continue
         scale = scale_of_empty_channels(weight.grid, uses)
-        if one_scale:
+        if tensor in one_scale:
             scale = np.where(empty, scale[empty].max(), scale).astype(np.float32)
         changed[tensor] = dataclasses.replace(weight, grid=dataclasses.replace(weight.grid, scale=scale))
     return changed

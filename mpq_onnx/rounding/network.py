@@ -13,7 +13,7 @@ from mpq_onnx.arithmetic.quantized_network import (
     DynamicQuantizer,
     QuantizedNetwork,
 )
-from mpq_onnx.arithmetic.weights import WeightGrid, WeightRules, channel_rows, weight_grid
+from mpq_onnx.arithmetic.weights import TABLE_RULES, WeightGrid, WeightRules, channel_rows, weight_grid
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.placement import Sites, WeightUse
@@ -27,9 +27,6 @@ from mpq_onnx.rounding.bias_scales import (
     with_scales_of_empty_inputs,
 )
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
-
-EMBEDDING_RULES = WeightRules("minmax")
-"""A row of an embedding table at 8 bits gains nothing from a search of its range, and there are many rows."""
 
 
 def quantize_network(
@@ -60,7 +57,11 @@ def quantize_network(
     grids = _grids(mirror, sites, allocation)
     products = _biased_products(mirror, sites, allocation, activations)
     activations = with_scales_of_empty_inputs(activations, products, grids)
-    one_scale = settings.weight_scales == PER_TENSOR
+    one_scale = {
+        str(node.weight)
+        for node in allocation.nodes
+        if (node.weight_scales or settings.weight_scales) == PER_TENSOR
+    }
     grids = with_raised_scales(grids, products, activations, one_scale)
     rounded = round_weights(
         with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers),
@@ -98,8 +99,9 @@ def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, We
             site = by_tensor[str(node.weight)]
             rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
             bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
-            own = EMBEDDING_RULES if site.is_table else rules.with_one_scale(site.has_one_scale)
-            found = weight_grid(rows, bits, own)
+            common = TABLE_RULES if site.is_table else rules
+            own = common.with_own(node.weight_scheme, node.weight_scales)
+            found = weight_grid(rows, bits, own.with_one_scale(site.has_one_scale and not site.is_table))
             scale = (found.scale * node.weight_range).clip(min=SMALLEST_SCALE).astype(np.float32)
             grids[site.tensor] = dataclasses.replace(found, scale=scale)
     return grids

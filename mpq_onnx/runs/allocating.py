@@ -19,6 +19,7 @@ from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
@@ -32,7 +33,14 @@ from mpq_onnx.runs.bench import CandidateResult, Choice, choose, kept_note
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
 from mpq_onnx.runs.keeping import chosen_widths, is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
-from mpq_onnx.runs.options import AllocateOptions, as_float, beyond_choices, check_budgets, leaves_no_choice
+from mpq_onnx.runs.options import (
+    AllocateOptions,
+    as_float,
+    asked_budgets,
+    beyond_choices,
+    check_budgets,
+    leaves_no_choice,
+)
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
@@ -56,6 +64,8 @@ from mpq_onnx.runs.results import (
     Sources,
 )
 from mpq_onnx.runs.run_folder import LOG_FILE, progress_folder, split_validation, training_log
+from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
+from mpq_onnx.runs.target_rules import TargetRules, rules_for
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
@@ -110,6 +120,7 @@ def allocate(
         MpqOnnxError: see its other subclasses.
     """
     options = options or AllocateOptions()
+    weight_bits, activation_bits = asked_budgets(weight_bits, activation_bits, options)
     check_budgets(weight_bits, activation_bits, options)
     asked = _Asked(
         str(model), data, validation, None if calibration is None else str(calibration), as_float(weight_bits),
@@ -118,7 +129,9 @@ def allocate(
     opened = _open(asked, shared or SharedWork())
     folder = Path(output)
     with progress_folder(folder, asked.request(opened.contents), resume) as progress:
-        if options.override or options.max:  # what cannot be reached is refused before any work
+        if (
+            options.override or options.max or options.target
+        ):  # what cannot be reached is refused before any work
             _budgets(asked, opened.model.model, opened.facts).check()
         ground = _ground(asked, opened, progress)
         problem = _problem(asked, opened, ground, progress)
@@ -126,9 +139,12 @@ def allocate(
             "validation", lambda: TrainingData(opened.validation, problem.mirror, opened.device)
         )
         bench = WidthBench(ground.model, problem, options, held_out)
+        rules = _rules(asked, ground)
         choice = choose(
-            bench.measure_all(bench.propose(options.method)), lambda each: is_storable(each, options)
+            bench.measure_all(bench.propose(options.method)),
+            lambda each: is_storable(each, options) and not rules.faults(problem.sites, each),
         )
+        rules.check(problem.sites, choice.kept.result.allocation, asked.model)
         written = ResultFolder(progress, folder)
         for each in choice.measured if keep_candidates else ():
             save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
@@ -215,12 +231,12 @@ class _Ground:
 def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     options, float_model = asked.options, opened.model
     calibrated = opened.shared.once(
-        ("calibration", *_calibration_choices(options)),
+        ("calibration", *calibration_choices(options)),
         lambda: _calibration(float_model, opened.training, options, asked.calibration, progress),
     )
     # Everything that the calibration, and with it the equalized network, depends on.
     factors = tuple(calibrated.channel_factors.items())
-    shared = opened.shared.part((opened.device, factors, *_drawn(options)))
+    shared = opened.shared.part((opened.device, factors, *drawn(options)))
     scaled = shared.once(
         "model", lambda: equalized(float_model.model, calibrated.channel_factors, calibrated.shapes)
     )
@@ -233,6 +249,10 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
 
 def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets:
     return width_budgets(model, facts, (asked.weight_bits, asked.activation_bits), asked.options, asked.model)
+
+
+def _rules(asked: _Asked, ground: _Ground) -> TargetRules:
+    return rules_for(ground.model, asked.options)
 
 
 def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) -> WidthProblem:
@@ -255,7 +275,7 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
         log=training_log(progress / LOG_FILE),
         checkpoint=str(progress / "checkpoint.pt"),
         dynamic_ranges=options.activation_ranges == DYNAMIC,
-        shared=ground.shared.part(_problem_key(options)),
+        shared=ground.shared.part(problem_key(options)),
     )
 
 
@@ -291,8 +311,8 @@ def _write(
             *check_quantizable(
                 problem.sites, problem.budget.weight_bits, problem.budget.activation_bits, asked.model
             ),
-            *_notes(*budgets, options, choice),
-            *unspent_notes(kept.allocation, *budgets, options),
+            *_notes(*budgets, options, choice, _faults(choice, problem.sites, _rules(asked, ground))),
+            *unspent_notes(kept.allocation, *budgets, options, problem.sites),
             *label_notes(opened.validation, opened.model.model),
             *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
@@ -304,15 +324,25 @@ def _write(
     return result
 
 
+def _faults(choice: Choice[Allocation], sites: Sites, rules: TargetRules) -> dict[str, str]:
+    """What the target does not take of the candidates, by name."""
+    found = {each.name: rules.faults(sites, each.allocation) for each in choice.results}
+    return {name: faults for name, faults in found.items() if faults}
+
+
 def _notes(
     weight_bits: float | None,
     activation_bits: float | None,
     options: AllocateOptions,
     choice: Choice[Allocation],
+    faults: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """What is not as it was asked for."""
+    """What is not as it was asked for; `faults` are what the target does not take of a candidate, by its name."""
     notes = [*beyond_choices(weight_bits, activation_bits, options)]
-    if not is_storable(choice.uniform.allocation, options):
+    notes += [
+        f"{name} is compared, not kept: the target does not take {found}" for name, found in faults.items()
+    ]
+    if choice.uniform.name not in faults and not is_storable(choice.uniform.allocation, options):
         notes.append(
             "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
             f" (distance {choice.uniform.distance:.3g} from the float model's outputs; kept {choice.kept.result.distance:.3g})"
@@ -320,6 +350,8 @@ def _notes(
     if not choice.keeps_uniform:
         return tuple(notes)
     why = kept_note(choice, options.method, "widths")
+    if faults.keys() >= set(choice.others) > set():
+        why = None
     if why is not None and (choice.others or not leaves_no_choice(weight_bits, activation_bits, options)):
         notes.append(why)
     for name, widths, choices in chosen_widths(choice.kept.result.allocation, options):
@@ -354,26 +386,3 @@ def _calibration(
         )
         measure_calibration(float_model, dataset, rules, options.device).save(saved)
     return read_calibration(saved, float_model)
-
-
-def _calibration_choices(options: AllocateOptions) -> tuple[object, ...]:
-    """What a calibration depends on beside model and data."""
-    return (
-        options.observer, options.placement, options.activation_scheme, options.equalization, options.device,
-        *_drawn(options),
-    )  # fmt: skip
-
-
-def _drawn(options: AllocateOptions) -> tuple[object, ...]:
-    """What the examples to train on depend on."""
-    return options.training_examples, options.seed
-
-
-def _problem_key(options: AllocateOptions) -> tuple[object, ...]:
-    """What grids and costs depend on, beside the calibration's own."""
-    return (
-        options.observer, options.activation_scheme, options.weight_observer, options.weight_scheme,
-        options.weight_scales, options.placement, options.first_last, options.embedding_bits, options.granularity,
-        options.override, options.exclude,
-        tuple(options.bit_choices), tuple(options.activation_choices), options.seed,
-    )  # fmt: skip

@@ -26,7 +26,7 @@ from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 
 DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
-TRAINABLE_STORAGES = ("int8",)
+TRAINABLE_STORAGES = ("int8", "signed")
 """Forms of stored weights that noise can be allocated on."""
 
 
@@ -151,7 +151,7 @@ def digital_options(
     """
     if weight_bits is None and activation_bits is None:
         return None
-    digital = digital or AllocateOptions(seed=options.seed, device=options.device)
+    digital = digital or AllocateOptions(seed=options.seed, device=options.device, target=options.target)
     check_budgets(weight_bits, activation_bits, digital)
     if digital.storage not in TRAINABLE_STORAGES:
         raise UsageError(f"storage {digital.storage}: the mirror cannot read it; use int8 with noise")

@@ -7,6 +7,7 @@ from pathlib import Path
 from mpq_onnx.arithmetic.overrides import read_overrides
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation, Settings
+from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
@@ -34,7 +35,10 @@ from mpq_onnx.runs.quantizing import (
     write_graph,
 )
 from mpq_onnx.runs.results import CALIBRATION_FILE
+from mpq_onnx.runs.target_options import check_settings, storage_for
+from mpq_onnx.runs.target_rules import rules_of
 from mpq_onnx.runtime.tensors import tensor_facts
+from mpq_onnx.targets.loading import load_target, recorded_target
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def apply(
     *,
     data: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
-    storage: str = "int8",
+    storage: str | None = None,
+    target: str | None = None,
     rounding_examples: int = AllocateOptions.rounding_examples,
     device: str = "auto",
 ) -> ApplyResult:
@@ -67,15 +72,20 @@ def apply(
     Args:
         data: data spec; needed for adaptive rounding, for bias correction, and where there is no calibration.
         calibration: calibration.json of this model; by default the one beside `allocation`.
-        storage: a name in registries.STORAGES.
+        storage: a name in registries.STORAGES; that of the target when omitted, without one int8.
+        target: the device, a shipped name or a file; the one that `allocation` was made for when omitted.
 
     Raises:
-        AllocationError: the allocation is malformed or another model's.
+        AllocationError: the allocation is malformed or another model's, or a target does not take it.
         MpqOnnxError: see its other subclasses.
     """
-    check_choice("storage", storage, STORAGES)
+    if storage is not None:
+        check_choice("storage", storage, STORAGES)
+    given = None if target is None else load_target(target)
     wanted = Allocation.load(allocation)
     _check_settings(wanted, str(allocation))
+    made_for = recorded_target(wanted.settings.target)
+    storage = storage_for(given or made_for, storage)
     float_model = load_float_model(model)
     check_fingerprint(wanted.model, float_model, str(allocation))
     settings = wanted.settings
@@ -109,8 +119,12 @@ def apply(
         settings.first_last,
         layouts,
         read_overrides(settings.override, settings.exclude),
+        rules_of(scaled, wanted, made_for).restriction,
     )
     wanted.check_against(sites, str(allocation))
+    for each in (made_for if settings.method != NOISE_TO_BITS else None, given):
+        check_settings(each, settings, str(allocation))
+        rules_of(scaled, wanted, each).check(sites, wanted, str(allocation), AllocationError)
     check_covers(measured, sites, str(calibration or beside))
     mirror = frozen_mirror(scaled, float_model.path, torch_device(device))
     training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None

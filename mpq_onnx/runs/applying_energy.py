@@ -12,6 +12,8 @@ from mpq_onnx.report.card_text import write_card
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
 from mpq_onnx.runs.preparation import check_fingerprint
+from mpq_onnx.runs.target_options import check_energy_settings
+from mpq_onnx.targets.loading import load_target, recorded_target
 
 SHAPES_FROM = "random?count=1"
 
@@ -31,12 +33,14 @@ def apply_energy(
     output: str | os.PathLike[str],
     *,
     data: str | None = None,
+    target: str | None = None,
     device: str = "auto",
 ) -> ApplyEnergyResult:
     """Make `model`, float or quantized, noisy as `allocation` says.
 
     Args:
         data: data spec; needed only where random inputs cannot tell the shapes of the model's tensors.
+        target: the device, a shipped name or a file; the one that `allocation` was made for when omitted.
 
     Raises:
         AllocationError: the energy allocation is malformed or another model's.
@@ -51,6 +55,8 @@ def apply_energy(
             f"{error}; one that was made with --weight-bits or --activation-bits belongs to digital/model.onnx beside it"
         ) from None
     settings = wanted.settings
+    for device_target in (recorded_target(settings.target), None if target is None else load_target(target)):
+        check_energy_settings(device_target, settings, str(allocation))
     options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
     sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)
     wanted.check_against(sites, str(allocation))

@@ -7,6 +7,7 @@ import os
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
+from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.graph.metadata import METADATA_ENERGY
@@ -71,12 +72,12 @@ def noise_to_bits(
             for node in embedded.nodes
         )
         found = dataclasses.replace(
-            embedded, nodes=nodes, settings=dataclasses.replace(embedded.settings, method="noise-to-bits")
+            embedded, nodes=nodes, settings=dataclasses.replace(embedded.settings, method=NOISE_TO_BITS)
         )
     else:
         sites = find_sites(base, tensor_shapes(base, dataset, device), PLACEMENT)
         settings = Settings(
-            "noise-to-bits", "layer", PLACEMENT, OBSERVER, OBSERVER, "nearest", bias_correction=False, seed=0
+            NOISE_TO_BITS, "layer", PLACEMENT, OBSERVER, OBSERVER, "nearest", bias_correction=False, seed=0
         )
         found = make_allocation(fingerprint(base), settings, sites, {}, by_tensor, {})
     found.save(output)

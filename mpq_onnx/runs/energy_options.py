@@ -14,6 +14,8 @@ from mpq_onnx.registries import (
 )
 from mpq_onnx.runs.declared import NOISE, option
 from mpq_onnx.runs.learning_options import LearningOptions
+from mpq_onnx.runs.target_options import take
+from mpq_onnx.targets.description import ANALOG_NAMES
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,16 @@ class EnergyOptions(LearningOptions):
     )  # fmt: skip
     repeats: int = option(4, NOISE, "Passes over the validation data with independent noise.", least=1)
 
-    def __post_init__(self) -> None:
+    def keep_to_target(self) -> None:
+        """As LearningOptions says; without --noise all noise models of the device act."""
+        target = self.device_target
+        noise = None if target is None else target.analog_option("noise")
+        if noise is not None and not self.noise:
+            object.__setattr__(self, "noise", noise.values)
         if not self.noise:
             raise UsageError(f"give --noise, one or several of {', '.join(NOISE_MODELS)}")
-        super().__post_init__()
+        if target is not None:
+            take(self, ANALOG_NAMES, target)
 
     @property
     def chosen_penalty(self) -> float:

@@ -18,7 +18,7 @@ from mpq_onnx.datasets import Dataset, open_dataset
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
-from mpq_onnx.errors import ModelError, OutputError, UsageError, check_choice
+from mpq_onnx.errors import ModelError, OutputError, TargetError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.model_file import clone, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -39,10 +39,13 @@ from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.runs.run_folder import publish
+from mpq_onnx.runs.target_check import check_file
 from mpq_onnx.runtime.evaluation import file_bytes
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.stored_values import stored_values
 from mpq_onnx.runtime.tensors import tensor_shapes
+from mpq_onnx.targets.description import Target
+from mpq_onnx.targets.loading import load_target, recorded_target
 
 MANIFEST_FILE = "handoff.json"
 FORMAT = "mpq-onnx/handoff"
@@ -59,6 +62,7 @@ class HandoffResult:
 
     folder: str
     target: str
+    """The form: a name in mpq_onnx.handoff_targets.TARGETS."""
     files: dict[str, int]
     """Bytes by path in the folder."""
     golden_examples: int
@@ -66,13 +70,16 @@ class HandoffResult:
     """Between model.onnx in onnxruntime and the golden outputs; None where onnxruntime cannot run the format."""
     notes: tuple[str, ...]
     """What a reader of the files should know."""
+    device: str | None = None
+    """Name of the target file that the model was held against."""
 
 
 def handoff(
     model: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    to: str,
+    to: str | None = None,
+    target: str | None = None,
     data: str | None = None,
     examples: int = GOLDEN_EXAMPLES,
     device: str = "auto",
@@ -82,27 +89,35 @@ def handoff(
     Args:
         model: an ONNX file, float, quantized (also by another tool) or noisy.
         output: the folder to write into; made when missing.
-        to: a name in mpq_onnx.handoff_targets.TARGETS.
+        to: a name in mpq_onnx.handoff_targets.TARGETS; the form of the target when omitted.
+        target: the device that the file is for, a shipped name or a file; where `to` is omitted too, the one that the file was
+            made for.
         data: data spec for the golden tensors, histograms and measured noise; seeded random inputs when omitted.
         examples: how many golden examples.
 
     Raises:
-        UsageError: the format cannot express the file; the message lists the nodes.
+        UsageError: the format cannot express the file, or the device does not take it; the message lists the nodes.
         MpqOnnxError: see its other subclasses.
     """
-    check_choice("to", to, TARGETS)
+    given = None if target is None else load_target(target)
+    if to is not None:
+        check_choice("to", to, TARGETS)
     if examples < 1:
         raise UsageError(f"--examples {examples}: must be at least 1")
     loaded = load_model(model)
+    held_against = given or (_made_for(loaded, str(model)) if to is None else None)
+    to = _form(to, held_against, str(model))
     everything = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
     dataset = drawn(everything, SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
-    target = TARGETS[to]
+    if held_against is not None:
+        check_file(held_against, bundle)
+    form = TARGETS[to]
     begin("golden tensors")
     golden = golden_tensors(bundle.model, dataset, examples)
     folder = Path(output)
     with _workplace(folder) as work:
-        notes = target.write(bundle, work)
+        notes = form.write(bundle, work)
         if data is None:
             notes.append(
                 "inputs are random: give --data for golden tensors, histograms and noise of real data"
@@ -114,20 +129,59 @@ def handoff(
             for values in (bundle.model.graph.inputs, bundle.model.graph.outputs)
         ]
         write_golden(golden, names[0], names[1], work)
-        difference = largest_difference(work / MODEL_FILE, golden) if target.runs_in_onnxruntime else None
+        difference = largest_difference(work / MODEL_FILE, golden) if form.runs_in_onnxruntime else None
         write_card(make_card(loaded, file_bytes(model)), work)
         files = {
             str(path.relative_to(work)): path.stat().st_size
             for path in sorted(work.rglob("*"))
             if path.is_file()
         }
-        result = HandoffResult(str(folder), to, files, len(golden.inputs), difference, tuple(notes))
+        result = HandoffResult(
+            str(folder),
+            to,
+            files,
+            len(golden.inputs),
+            difference,
+            tuple(notes),
+            None if held_against is None else held_against.name,
+        )
         write_text(work / MANIFEST_FILE, json.dumps(_manifest(result, Path(model)), indent=1) + "\n")
         earlier = _files_of(folder / MANIFEST_FILE)
         publish(work, folder)
         for name in earlier - files.keys():
             (folder / name).unlink(missing_ok=True)
     return result
+
+
+def _made_for(model: ir.Model, path: str) -> Target | None:
+    """The target in the file's own allocation, of energies or of bits."""
+    for kind in (EnergyAllocation, Allocation):
+        document = kind.embedded(model.metadata_props, path)
+        if document is not None and document.settings.target is not None:
+            return recorded_target(document.settings.target)
+    return None
+
+
+def _form(to: str | None, target: Target | None, path: str) -> str:
+    """The form to write: what was asked for, else the target's first.
+
+    Raises:
+        UsageError: neither says one, or the target's tools do not read it.
+    """
+    said = None if target is None else target.hand_offs
+    for name in () if said is None else said.values:
+        if name not in TARGETS:
+            raise TargetError(f"{said}: {name} is no form; choose from {', '.join(TARGETS)}")
+    if to is not None:
+        if said is not None and target is not None and not said.allows(to):
+            raise UsageError(f"--to {to}: target {target.name} does not read that: {said}")
+        return to
+    if said is None:
+        asked = (
+            f"target {target.name} names no form" if target is not None else f"{path}: was made for no target"
+        )
+        raise UsageError(f"{asked}: give --to, one of {', '.join(TARGETS)}")
+    return str(said.values[0])
 
 
 def _files_of(manifest: Path) -> set[str]:

@@ -1,11 +1,15 @@
 """Options that an allocation of bits and one of energies have in common."""
 
+import functools
 from dataclasses import dataclass, fields
 
+from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import DEVICES, METHODS, TARGETS
 from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
 from mpq_onnx.runs.limit_texts import read_limits
+from mpq_onnx.targets.description import Target
+from mpq_onnx.targets.loading import load_target
 
 LARGEST_SEED = 2**31 - 1
 """Steps of training have seeds of their own, 2**32 to each of these, in 64 bits."""
@@ -38,10 +42,14 @@ class LearningOptions:
         "auto", TRAINING, "Outputs are held to real labels, generated ones (the float model's) or distilled (its outputs);"
         " auto: real where there are any, else distilled.", choices=TARGETS,
     )  # fmt: skip
+    target: str | None = option(
+        None, MACHINE, "The device: a name that `mpq-onnx targets` lists, or a file (docs/targets.md).", metavar="NAME|FILE"
+    )  # fmt: skip
     seed: int = option(0, MACHINE, "Of all that is drawn.", least=0, most=LARGEST_SEED)
     device: str = option("auto", MACHINE, "Where torch and onnxruntime compute.", choices=DEVICES)
 
     def __post_init__(self) -> None:
+        self.keep_to_target()
         check_options(self)
         read_limits(self.max)
 
@@ -49,6 +57,19 @@ class LearningOptions:
     def limits(self) -> dict[str, float]:
         """The most of each resource."""
         return read_limits(self.max)
+
+    def keep_to_target(self) -> None:
+        """Take what the target leaves no choice in; raise UsageError for what it forbids."""
+
+    @functools.cached_property
+    def device_target(self) -> Target | None:
+        """The device, as its file said when these options were made."""
+        return None if self.target is None else load_target(self.target)
+
+    @property
+    def target_record(self) -> TargetRecord | None:
+        """What documents keep of it."""
+        return None if self.device_target is None else self.device_target.record
 
     @property
     def chosen_penalty(self) -> float:

@@ -1,5 +1,7 @@
-"""models: what export knows by name."""
+"""models and targets: what export and --target know by name."""
 
+from mpq_onnx.targets.description import Target
+from mpq_onnx.targets.loading import load_target, shipped_texts
 from mpq_onnx.zoo import named_models
 
 
@@ -13,3 +15,8 @@ def models(pattern: str = "") -> dict[str, list[str]]:
         kind: [name for name in names if pattern.lower() in name.lower()]
         for kind, names in named_models().items()
     }
+
+
+def shipped_targets() -> dict[str, Target]:
+    """The devices whose descriptions come with the package, by name; `load_target` reads one, or a file of one's own."""
+    return {name: load_target(name) for name in shipped_texts()}

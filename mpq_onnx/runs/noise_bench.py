@@ -215,6 +215,7 @@ class EnergyBench(Bench[EnergyAllocation]):
             energy_levels=options.energy_levels,
             compat=options.compat,
             seed=options.seed,
+            target=options.target_record,
         )
         return make_energy_allocation(
             self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac,

@@ -10,8 +10,9 @@ from mpq_onnx.runs.declared import Option, options_of
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.learning_options import LEARNING_OPTIONS
 from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.target_options import check_given
 
-OF_BOTH = ("seed", "device")
+OF_BOTH = ("seed", "device", "target")
 """Learning options that the widths below an energy allocation take too; the others mean the energies."""
 PER_CHANNEL = "per_channel"
 """Of energies; `granularity` is that of the widths."""
@@ -40,7 +41,9 @@ def bits_request(options: Mapping[str, Any]) -> AllocateOptions:
     for spelled, default, value in [*alone, ("per-channel", False, options.get(PER_CHANNEL))]:
         if value is not None and value != default:
             raise UsageError(f"--{spelled} goes with --noise; give --noise thermal, shot or weight")
-    return AllocateOptions(**_given(options, own))
+    given = _given(options, own)
+    check_given(given, analog=False)
+    return AllocateOptions(**given)
 
 
 def bits_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,9 +61,12 @@ def noisy_requests(options: Mapping[str, Any]) -> tuple[EnergyOptions, AllocateO
         if each.name in OF_BOTH or each.name not in LEARNING_OPTIONS
     ]
     granularity = CHANNEL if options.get(PER_CHANNEL) else LAYER
+    of_energies, of_widths = _given(options, energies), _given(options, widths)
+    check_given(of_energies, analog=True)
+    check_given(of_widths, analog=False)
     return (
-        EnergyOptions(**_given(options, energies), granularity=granularity),
-        AllocateOptions(**_given(options, widths)),
+        EnergyOptions(**of_energies, granularity=granularity),
+        AllocateOptions(**of_widths),
     )
 
 

@@ -25,6 +25,8 @@ from mpq_onnx.registries import (
 )
 from mpq_onnx.runs.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, check_is_number, option
 from mpq_onnx.runs.learning_options import LearningOptions
+from mpq_onnx.runs.target_options import RULED, named_widths, take
+from mpq_onnx.targets.description import OPTIONS
 
 PENALTY = 2.0
 """Of the papers, for bits."""
@@ -110,9 +112,14 @@ class AllocateOptions(LearningOptions):
     storage: str = option(
         "int8",
         MACHINE,
-        "How integers lie in the file: int8 (fast) or packed (small).",
+        "How integers lie in the file: int8 (fast), signed (faster, with VNNI alone) or packed (small).",
         choices=STORAGES,
     )
+
+    def keep_to_target(self) -> None:
+        """As LearningOptions says: widths, scheme and scales of weights by the target's rules, the rest by its options."""
+        if self.device_target is not None:
+            take(self, (*OPTIONS, *RULED), self.device_target)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,16 +161,33 @@ class AllocateOptions(LearningOptions):
 
     @property
     def all_weight_choices(self) -> tuple[float, ...]:
-        """Of any weight, those that overrides allow included."""
-        return (*self.bit_choices, *(width for each in self.overrides for width in each.weights or ()))
+        """Of any weight, those that overrides or the target allow included."""
+        named = () if self.device_target is None else named_widths(self.device_target, "weights")
+        return (
+            *self.bit_choices,
+            *(width for each in self.overrides for width in each.weights or ()),
+            *named,
+        )
 
     @property
     def all_activation_choices(self) -> tuple[float, ...]:
         """The same of any activation."""
+        named = () if self.device_target is None else named_widths(self.device_target, "inputs", "outputs")
         return (
             *self.activation_choices,
             *(width for each in self.overrides for width in each.activations or ()),
+            *named,
         )
+
+
+def asked_budgets(
+    weight_bits: float | None, activation_bits: float | None, options: AllocateOptions
+) -> tuple[float | None, float | None]:
+    """The budgets; where none is given, and no limit, and there is a target, the widest that it takes."""
+    if options.target is None or options.max or weight_bits is not None or activation_bits is not None:
+        return weight_bits, activation_bits
+    widest = [max(choices, default=None) for choices in (options.bit_choices, options.activation_choices)]
+    return widest[0], widest[1]
 
 
 def as_float(budget: float | None) -> float | None:

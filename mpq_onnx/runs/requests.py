@@ -41,12 +41,19 @@ def request_text(contents: Mapping[str, str | None], options: Any, /, **facts: o
 
     Args:
         contents: see contents_of.
-        options: a dataclass of options, or a mapping.
+        options: a dataclass of options, or a mapping; a target stands for what its file says, whatever it is called.
         facts: data specs, budgets, and whatever is no option.
     """
-    plain = dict(options) if isinstance(options, Mapping) else dataclasses.asdict(options)
+    plain = dict(options) if isinstance(options, Mapping) else plain_options(options)
     document = {"version": mpq_onnx.__version__, **contents, **facts, **plain}
     return json.dumps(document, indent=1, sort_keys=True, default=str) + "\n"
+
+
+def plain_options(options: Any) -> dict[str, Any]:
+    """A request's options by name, its target as the digest of what the file says."""
+    plain = dataclasses.asdict(options)
+    record = getattr(options, "target_record", None)
+    return plain if record is None else {**plain, "target": record.sha256}
 
 
 def state_request(path: Path, request: str, complaint: str) -> None:

@@ -1,7 +1,7 @@
 """--max and --costs: what a device counts, read from an allocation's options and set against a model."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -15,6 +15,7 @@ from mpq_onnx.precision.width_budgets import WidthBudget, WidthBudgets
 from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runs.float_notes import check_quantizable, has_weights
 from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.target_rules import rules_for
 from mpq_onnx.runtime.tensors import TensorFacts
 from mpq_onnx.targets.cost_table import CostTable, check_resource, load_cost_table
 from mpq_onnx.targets.table_resource import table_sums
@@ -79,16 +80,9 @@ def width_budgets(
         ModelError: nothing that was asked for can be quantized.
         AllocationError, UsageError: the cost table is none of this model, or lacks what a limit is on.
     """
-    sites = find_sites(
-        model,
-        facts.shapes,
-        options.placement,
-        options.embedding_bits,
-        options.first_last,
-        facts.layouts,
-        options.overrides,
-    )
     most = options.limits
+    # What a limit is about is known of the sites alone; those of a target depend on what stays in float.
+    sites = _sites(model, facts, options, [mean is not None or bool(most) for mean in means])
     resources = resources_of(model, sites, read_costs(options.costs, most))
     limited = {name for limit in most for name in tensors_of(resources[limit])}
     weights, activations = (
@@ -100,6 +94,8 @@ def width_budgets(
             (means[1], options.activation_choices, sites.free_activations),
         )
     )
+    if most and options.target is not None:
+        sites = _sites(model, facts, options, [weights is not None, activations is not None])
     check_quantizable(sites, weights, activations, where)
     budget = WidthBudget(
         weights if has_weights(sites) else None,
@@ -109,4 +105,23 @@ def width_budgets(
         options.granularity,
         options.activation_budget,
     )
-    return WidthBudgets(sites, budget, resources, most)
+    limited_by = "these overrides" if options.target is None else "this target and what is given beside it"
+    return WidthBudgets(sites, budget, resources, most, limited_by)
+
+
+def _sites(model: ir.Model, facts: TensorFacts, options: AllocateOptions, quantizes: Sequence[bool]) -> Sites:
+    """The sites of the model as the options and their target say.
+
+    Args:
+        quantizes: whether weights, and activations, get widths.
+    """
+    return find_sites(
+        model,
+        facts.shapes,
+        options.placement,
+        options.embedding_bits,
+        options.first_last,
+        facts.layouts,
+        options.overrides,
+        rules_for(model, options, *quantizes).restriction,
+    )

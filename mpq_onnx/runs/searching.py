@@ -29,7 +29,7 @@ from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.requests import contents_of, request_text, state_request
+from mpq_onnx.runs.requests import contents_of, plain_options, request_text, state_request
 from mpq_onnx.runs.resource_limits import width_budgets
 from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, ENERGY_FILE, MODEL_FILE
 from mpq_onnx.runtime.evaluation import Evaluation
@@ -157,7 +157,7 @@ def search_energy(
     )
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
-    widths = {} if digital is None else {**dataclasses.asdict(digital), **budgets}
+    widths = {} if digital is None else {**plain_options(digital), **budgets}
     _prepare(folder, request_text(contents, options, **specs, digital=widths))
     request = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
     _write_configuration(folder, goals, interval, request)

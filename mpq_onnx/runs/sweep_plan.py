@@ -11,7 +11,8 @@ from mpq_onnx.runs import option_values
 from mpq_onnx.runs.configuration import check_names
 from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
-from mpq_onnx.runs.options import check_budgets
+from mpq_onnx.runs.options import asked_budgets, check_budgets
+from mpq_onnx.runs.target_options import noise_of_target
 
 CASES = "cases"
 DATA_OPTIONS = ("data", "validation", "test")
@@ -48,7 +49,7 @@ def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
         if "data" not in merged:
             raise UsageError("the sweep's configuration: give data, a data spec such as npz:train.npz")
         for values in itertools.product(*(_values(name, value) for name, value in merged.items())):
-            options = dict(zip(merged, values, strict=True))
+            options = _with_noise(dict(zip(merged, values, strict=True)))
             key = json.dumps(options, sort_keys=True)
             if key in seen:
                 continue
@@ -56,6 +57,14 @@ def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
             number += 1
             _check(options)
             yield Run(f"{number:04d}", options)
+
+
+def _with_noise(options: dict[str, Any]) -> dict[str, Any]:
+    """Where there is a budget of energy and no noise is named, that of the target."""
+    if options.get("noise") or options.get("energy_per_mac") is None:
+        return options
+    noise = noise_of_target(options.get("target"))
+    return {**options, "noise": list(noise)} if noise else options
 
 
 def _values(name: str, value: Any) -> list[Any]:
@@ -71,7 +80,8 @@ def _check(options: Mapping[str, Any]) -> None:
     budgets = options.get("weight_bits"), options.get("activation_bits")
     try:
         if not options.get("noise"):
-            check_budgets(*budgets, bits_request(bits_options(options)))
+            request = bits_request(bits_options(options))
+            check_budgets(*asked_budgets(*budgets, request), request)
             return
         energies, widths = noisy_requests(options)
         check_energy_budget(options.get("energy_per_mac"), energies)

@@ -33,9 +33,10 @@ from mpq_onnx.runs.bench import CandidateResult
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.requests import contents_of, request_text, state_request
+from mpq_onnx.runs.requests import CONTENT, contents_of, request_text, state_request
 from mpq_onnx.runs.results import ALLOCATION_FILE
 from mpq_onnx.runs.sweep_plan import DATA_OPTIONS, Run, runs_of
+from mpq_onnx.targets.loading import load_target
 
 RUNS_FOLDER = "runs"
 RUN_FILE = "sweep.json"
@@ -80,6 +81,8 @@ def sweep(
     folder = Path(output)
     specs = {run.options[name] for run in runs for name in DATA_OPTIONS if run.options.get(name) is not None}
     contents = contents_of(float_model, **{spec: float_model.open_data(spec) for spec in sorted(specs)})
+    targets = sorted({run.options["target"] for run in runs if run.options.get("target") is not None})
+    contents |= {f"{target}{CONTENT}": load_target(target).digest for target in targets}
     state_request(
         folder / REQUEST_FILE,
         request_text(contents, {}, configuration=dict(configuration)),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.arithmetic.quantization import counted_bits
-from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.graph.placement import Sites
 from mpq_onnx.precision.measures import MEAN
 from mpq_onnx.runs.bench import UNIFORMS
 from mpq_onnx.runs.options import AllocateOptions
@@ -22,8 +23,8 @@ class _Width:
     bits: float
     """As they count."""
     elements: float
-    given: bool
-    """By an override: it has choices of its own."""
+    choices: Sequence[float]
+    """Widths that it may have."""
 
 
 def unspent_notes(
@@ -31,6 +32,7 @@ def unspent_notes(
     weight_bits: float | None,
     activation_bits: float | None,
     options: AllocateOptions,
+    sites: Sites,
 ) -> tuple[str, ...]:
     """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on.
 
@@ -39,20 +41,20 @@ def unspent_notes(
     if allocation.limits:
         return ()
     nodes = allocation.nodes
-
-    def given(node: NodePrecision, side: str) -> bool:
-        return any(
-            getattr(each, side) and each.matches(node.node, node.op_type) for each in options.overrides
-        )
-
+    own = {site.tensor: site.choices for site in sites.weights}
+    own |= {site.tensor: site.choices for site in sites.activations}
     weights = [
-        _Width(counted_bits(width), node.weight_elements / np.size(node.weight_bits), given(node, "weights"))
+        _Width(
+            counted_bits(width),
+            node.weight_elements / np.size(node.weight_bits),
+            own.get(str(node.weight)) or options.bit_choices,
+        )
         for node in nodes
         if node.weight_counted and node.weight_elements and node.weight_bits is not None
         for width in np.atleast_1d(node.weight_bits)
     ]
     activations = [
-        _Width(bits, node.activation_elements, given(node, "activations"))
+        _Width(bits, node.activation_elements, own.get(str(node.activation)) or options.activation_choices)
         for node in nodes
         if node.activation_counted and (bits := node.counted_activation_bits) is not None
     ]
@@ -91,7 +93,7 @@ def _note(
         rooms = budget * elements.max() - amounts
     if budget - spent <= WORTH_SAYING:
         return None
-    steps = np.array([np.inf if each.given else _step(each.bits, choices) for each in widths]) * elements
+    steps = np.array([_step(each.bits, each.choices) for each in widths]) * elements
     return f"{budget - spent:.2f} of --{name} {budget:g} are left unspent: {_reason(steps, rooms, name, allocation)}"
 
 
@@ -103,6 +105,8 @@ def _step(bits: float, choices: Sequence[float]) -> float:
 
 def _reason(steps: np.ndarray, rooms: np.ndarray, name: str, allocation: Allocation) -> str:
     settings = allocation.settings
+    if np.isinf(steps).all():
+        return "every tensor has the widest width that it may have"
     if settings.method in UNIFORMS:
         return "the next width for all would exceed it"
     fits = int((steps <= rooms * (1 + 1e-9)).sum())

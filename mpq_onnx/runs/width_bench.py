@@ -71,6 +71,7 @@ class WidthBench(Bench[Allocation]):
             Settings(
                 method=candidate.name,
                 activation_observer=problem.calibration.observer,
+                target=options.target_record,
                 sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, refined.NAME) else None,
                 **{name: getattr(options, name) for name in RECORDED_OPTIONS},
             ),

@@ -4,7 +4,7 @@ One placement a file; a new one is one file and one line in registries.PLACEMENT
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
@@ -13,7 +13,7 @@ from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.placement.embeddings import EMBEDDING_BITS, embedding_sites
 from mpq_onnx.graph.placement.first_and_last import fix_first_and_last
 from mpq_onnx.graph.placement.graph_roles import quantized_source
-from mpq_onnx.graph.placement.overrides import apply_overrides
+from mpq_onnx.graph.placement.overrides import Said, widths_said, with_widths
 from mpq_onnx.graph.placement.sites import (
     ActivationSite,
     ProductSite,
@@ -28,6 +28,9 @@ from mpq_onnx.graph.placement.sites import (
 from mpq_onnx.graph.roles import Role, value_roles
 from mpq_onnx.registries import INCLUDE, PLACEMENTS
 
+Restriction = Callable[[Sites, Said], tuple[Sites, Said]]
+"""(sites, what overrides say of them) -> both, as a device takes them."""
+
 
 def find_sites(
     model: ir.Model,
@@ -37,6 +40,7 @@ def find_sites(
     first_last: str = INCLUDE,
     layouts: Layouts | None = None,
     overrides: Sequence[Override] = (),
+    restrict: Restriction | None = None,
 ) -> Sites:
     """All weight and activation sites of a canonical float model.
 
@@ -48,9 +52,10 @@ def find_sites(
         first_last: one of FIRST_LAST.
         layouts: where the examples lie in every tensor, if known.
         overrides: precision given for some nodes.
+        restrict: what a device takes of that.
 
     Raises:
-        UsageError: an override that no node is meant by.
+        UsageError: an override that no node is meant by, or that `restrict` refuses.
     """
     roles = value_roles(model)
     activations = PLACEMENTS[placement](model, shapes, roles)
@@ -74,13 +79,18 @@ def find_sites(
     found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
     fixed = fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)
-    return apply_overrides(model, fixed, overrides) if overrides else fixed
+    said = widths_said(model, fixed, overrides)
+    if restrict is not None:
+        fixed, said = restrict(fixed, said)
+    return with_widths(fixed, said)
 
 
 __all__ = [
     "EMBEDDING_BITS",
     "ActivationSite",
     "ProductSite",
+    "Restriction",
+    "Said",
     "Shapes",
     "Sites",
     "WeightSite",

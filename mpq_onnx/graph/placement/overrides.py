@@ -1,7 +1,8 @@
 """Overrides laid over the sites that a placement found."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -17,19 +18,41 @@ Makers = dict[str, list[tuple[str, str]]]
 """(name, operator) of the nodes that an activation function is fused into, by its name."""
 
 
-def apply_overrides(model: ir.Model, sites: Sites, overrides: Sequence[Override]) -> Sites:
-    """`sites` of `model` as the overrides say; of several for one node, the last.
+@dataclass(frozen=True)
+class Said:
+    """Widths that are given for some tensors, by name; none for float."""
+
+    weights: Mapping[str, Widths] = field(default_factory=dict)
+    activations: Mapping[str, Widths] = field(default_factory=dict)
+
+
+def widths_said(model: ir.Model, sites: Sites, overrides: Sequence[Override]) -> Said:
+    """What the overrides say of the sites of `model`; of several for one node, the last.
 
     A node's outputs are quantized behind the activation function that is fused into it.
 
     Raises:
         UsageError: one that no node with a weight or a quantized output is meant by.
     """
+    if not overrides:
+        return Said()
     makers = _makers(model)
     for each in overrides:
         _check_used(each, sites, makers)
-    weights = tuple(_weight(site, overrides) for site in sites.weights)
-    activations = [_activation(site, overrides, makers) for site in sites.activations]
+    weights = {site.tensor: _of_weight(site, overrides) for site in sites.weights}
+    activations = {site.tensor: _of_activation(site, overrides, makers) for site in sites.activations}
+    return Said(
+        {tensor: widths for tensor, widths in weights.items() if widths is not None},
+        {tensor: widths for tensor, widths in activations.items() if widths is not None},
+    )
+
+
+def with_widths(sites: Sites, said: Said) -> Sites:
+    """`sites` with the widths that are given for some of them."""
+    if not said.weights and not said.activations:
+        return sites
+    weights = tuple(_with_widths(site, said.weights.get(site.tensor)) for site in sites.weights)
+    activations = [_with_widths(site, said.activations.get(site.tensor)) for site in sites.activations]
     kept = tuple(site for site in activations if site.fixed_bits != 0)
     gone = {site.tensor for site in activations} - {site.tensor for site in kept}
     if gone:
@@ -47,16 +70,18 @@ def _unless(tensor: str | None, gone: set[str]) -> str | None:
     return None if tensor in gone else tensor
 
 
-def _weight(site: WeightSite, overrides: Sequence[Override]) -> WeightSite:
+def _of_weight(site: WeightSite, overrides: Sequence[Override]) -> Widths | None:
     uses = [(use.node, use.op_type) for use in site.uses]
-    said = [each.weights for each in overrides if any(each.matches(*use) for use in uses)]
-    return _with_widths(site, said)
+    return _last(each.weights for each in overrides if any(each.matches(*use) for use in uses))
 
 
-def _activation(site: ActivationSite, overrides: Sequence[Override], makers: Makers) -> ActivationSite:
+def _of_activation(site: ActivationSite, overrides: Sequence[Override], makers: Makers) -> Widths | None:
     nodes = _nodes_of(site, makers)
-    said = [each.activations for each in overrides if any(each.matches(*node) for node in nodes)]
-    return _with_widths(site, said)
+    return _last(each.activations for each in overrides if any(each.matches(*node) for node in nodes))
+
+
+def _last(said: Iterable[Widths | None]) -> Widths | None:
+    return next((each for each in reversed(list(said)) if each is not None), None)
 
 
 def _nodes_of(site: ActivationSite, makers: Makers) -> list[tuple[str, str]]:
@@ -75,9 +100,8 @@ def _makers(model: ir.Model) -> Makers:
     return found
 
 
-def _with_widths(site: Site, said: Sequence[Widths | None]) -> Site:
-    """The site with the last widths that were said: float, a fixed width outside the budget, or choices of its own."""
-    widths = next((each for each in reversed(said) if each is not None), None)
+def _with_widths(site: Site, widths: Widths | None) -> Site:
+    """The site with what was said: float, a fixed width outside the budget, or choices of its own."""
     if widths is None:
         return site
     if not widths:

@@ -31,12 +31,18 @@ def quantizer_axis(value: ir.Value, rank: int) -> int | None:
 
 
 def weight_levels(
-    weight_bits: Mapping[str, float | tuple[float, ...] | None], scheme: str
+    weight_bits: Mapping[str, float | tuple[float, ...] | None],
+    scheme: str,
+    own_schemes: Mapping[str, str | None] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Levels by weight tensor, from the widths by weight tensor of an allocation and its scheme (a name in SCHEMES)."""
-    usable = SCHEMES[scheme].usable
+    """Levels by weight tensor, from the widths by weight tensor of an allocation and its scheme (a name in SCHEMES).
+
+    Args:
+        own_schemes: by weight tensor, of those that have another.
+    """
+    schemes = {tensor: (own_schemes or {}).get(tensor) or scheme for tensor in weight_bits}
     return {
-        tensor: np.array([usable(levels_of(width)) for width in np.atleast_1d(bits)])
+        tensor: np.array([SCHEMES[schemes[tensor]].usable(levels_of(width)) for width in np.atleast_1d(bits)])
         for tensor, bits in weight_bits.items()
         if bits is not None
     }

@@ -60,6 +60,10 @@ class WeightSite:
     """A width that the allocation may not change and that the budget does not count; 0 for float."""
     choices: tuple[float, ...] | None = None
     """Widths of its own to choose from, in place of those of all others."""
+    scheme: str | None = None
+    """A name in quantization.SCHEMES, of its own in place of that of all others."""
+    scales: str | None = None
+    """The same of WEIGHT_SCALES."""
 
     @property
     def node(self) -> str:

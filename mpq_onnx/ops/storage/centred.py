@@ -27,12 +27,17 @@ class CentredWeight:
     """int32 [channels]."""
 
 
-def centre(weight: QuantizedWeight) -> CentredWeight:
-    """`weight` in int8 or uint8, or in int16 where a channel has more than 256 levels."""
+def centre(weight: QuantizedWeight, *, signed: bool = False) -> CentredWeight:
+    """`weight` in int8 or uint8, or in int16 where a channel has more than 256 levels.
+
+    Args:
+        signed: never in uint8, for processors whose kernels do not saturate.
+    """
     shape = along_axis(weight.integers.ndim, weight.channel_axis)
     old_zero_point = weight.grid.zero_point.astype(np.int32)
     distances = weight.integers - old_zero_point.reshape(shape)
-    container = np.iinfo(_container(int(weight.grid.levels.max()), int(np.abs(distances).max(initial=0))))
+    furthest = 0 if signed else int(np.abs(distances).max(initial=0))
+    container = np.iinfo(_container(int(weight.grid.levels.max()), furthest))
     others = tuple(axis for axis in range(distances.ndim) if axis != weight.channel_axis)
     lowest, highest = container.min - distances.min(axis=others), container.max - distances.max(axis=others)
     if weight.grid.is_per_tensor:  # one scale, one zero point
