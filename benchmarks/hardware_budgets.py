@@ -13,7 +13,7 @@ under shot noise, are allocated under the device's own costs. Train images only 
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -160,7 +160,7 @@ def measure_widths(work: Work, hardware: Hardware) -> list[dict]:
             model, data(network, "train"), hardware.column, options, weight_bits=weight_bits
         )
         budget = ends.low + work.share * (ends.high - ends.low)
-        options = mpq_onnx.AllocateOptions(**{**vars(options), "max": (f"{hardware.column}={budget}",)})
+        options = replace(options, max=(f"{hardware.column}={budget}",))
     result = mpq_onnx.allocate(
         model, data(network, "train"), folder, weight_bits=weight_bits, activation_bits=activation_bits,
         options=options, keep_candidates=True, shared=shared(network),

@@ -321,3 +321,35 @@ def test_a_search_minimizes_a_resource(cnn_file: Path, image_file: Path, tmp_pat
     assert_one_line(refused, 2, "is what the search finds")
     refused = search("--minimize", "latency_ms")
     assert_one_line(refused, 2, "others are columns of a table")
+
+
+PAIRED = """
+format: mpq-onnx/target
+version: 1
+name: paired
+rules:
+  - operators: [Conv, Gemm]
+    weights: {bits: [4, 8]}
+    inputs: [4, 8]
+    pairs: [W4A4, W8A8]
+"""
+
+
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+def test_widths_that_a_target_pairs_are_chosen_together(
+    granularity: str, cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "paired.yaml").write_text(PAIRED)
+    asked = ("--target", tmp_path / "paired.yaml", "--granularity", granularity, "--bit-choices", "4,8")
+    found = allocate(
+        cnn_file, image_file, tmp_path / "out", *asked, "--weight-bits", 6, "--activation-bits", 7
+    )
+    allocation = mpq_onnx.load_document(tmp_path / "out" / "allocation.json")
+    widths = allocation.widths()
+    pairs = {(widths[each.weight], widths[each.input]) for each in allocation.nodes if each.macs}
+    assert pairs <= {(4.0, 4.0), (8.0, 8.0)} and found["chosen"]["allocation"]["mean_weight_bits"] <= 6
+    refused = run_inside(
+        "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", "-o", tmp_path / "no", *FAST, *asked,
+        "--weight-bits", 8, "--activation-bits", 8, "--max", "bops=10",
+    )  # fmt: skip
+    assert_one_line(refused, 2, "bops=10: cannot be reached")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mpq_onnx.precision.width_budgets import WidthSide
 
 SMALLEST_COST = 1e-300
+LEAST_TOGETHER = 2
 HAIR = 1e-6
 """Relative: what the solver may be above a bound."""
 
@@ -109,13 +110,15 @@ class JointBudgets:
             side.measure.spent(side.items.sizes, precision[kind]) <= side.budget * (1 + TOLERANCE)
             for kind, side in self.sides.items()
         )
-        return within and all(limit.holds(widths) for limit in self.limits) and self._go_together(widths)
+        return within and all(limit.holds(widths) for limit in self.limits) and self._go_together(precision)
 
-    def _go_together(self, widths: Widths) -> bool:
-        return all(
-            rule.allows(*(math.inf if (bits := widths.get(name)) is None else bits for name in rule.tensors))
-            for rule in self.rules
-        )
+    def _go_together(self, precision: Precision) -> bool:
+        levels = {
+            name: part
+            for kind, side in (self.sides.items() if self.rules else ())
+            for name, part in side.items.split(precision[kind]).items()
+        }
+        return all(rule.allows_all(*(levels[name] for name in rule.tensors)) for rule in self.rules)
 
     @cached_property
     def _free(self) -> frozenset[str]:
@@ -224,7 +227,8 @@ class JointBudgets:
         return total
 
     def _asked(self) -> str:
-        return ", ".join(f"--max {limit.resource}={limit.most:.6g}" for limit in self.limits)
+        limits = [f"--max {limit.resource}={limit.most:.6g}" for limit in self.limits]
+        return ", ".join([*limits, *(["the pairs of widths that the target takes"] if self.rules else [])])
 
     def _refusal(self) -> UsageError:
         """What of the limits cannot be kept, and how much could."""
@@ -242,6 +246,10 @@ class JointBudgets:
                 return UsageError(
                     f"--max {limit.resource}={limit.most:.6g}: cannot be reached with these choices; {said}"
                 )
+        if len(self._settled) < LEAST_TOGETHER:
+            return UsageError(
+                f"{self._asked()}: no widths keep all of it beside the mean widths; raise a mean, or give other choices"
+            )
         last = self._settled[-1]
         chosen = program.smallest(last.sums, self._bounds(1 + TOLERANCE, without=last.resource))
         others = ", ".join(f"{limit.resource}={limit.most:.6g}" for limit in self._settled[:-1])

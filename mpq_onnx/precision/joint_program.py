@@ -55,6 +55,12 @@ class PairRule:
     tensors: tuple[str, str]
     allows: Callable[[float, float], bool]
 
+    def allows_all(self, one: np.ndarray, other: np.ndarray) -> bool:
+        """Do all widths of the one, which may have several by channel, go with all of the other?"""
+        return all(
+            self.allows(float(own), float(others)) for own in np.unique(one) for others in np.unique(other)
+        )
+
 
 def tensor_options(items: WidthItems, costs: np.ndarray) -> dict[str, Options]:
     """By tensor; costs: float64 [items, choices]."""
@@ -80,6 +86,9 @@ def _options(bits: np.ndarray, costs: np.ndarray) -> Options:
     for mean in np.linspace(low, high, round((high - low) * MEANS_PER_BIT) + 1):
         chosen = best_mixture(amounts, costs, (mean - low) * len(bits)).chosen
         mixtures[chosen.tobytes()] = bits[rows, chosen], float(costs[rows, chosen].sum())
+    for place in range(bits.shape[1]):  # equal widths too: what goes together is said of whole ones
+        chosen = np.full(len(bits), place)
+        mixtures.setdefault(chosen.tobytes(), (bits[:, place], float(costs[:, place].sum())))
     return Options(
         np.array([levels for levels, _ in mixtures.values()]),
         np.array([cost for _, cost in mixtures.values()]),
@@ -189,13 +198,13 @@ class JointProgram:
 
     def _close(self, rule: PairRule) -> None:
         """Pairs that do not go together are never taken."""
-        one, other = (self.options[name].bits for name in rule.tensors)
+        one, other = (self.options[name].levels for name in rule.tensors)
         columns = self.pair_place[rule.tensors].reshape(len(one), len(other))
         self.closed += [
             int(columns[row, column])
             for row, own in enumerate(one)
             for column, others in enumerate(other)
-            if not rule.allows(float(own), float(others))
+            if not rule.allows_all(own, others)
         ]
 
     def _own_costs(self) -> np.ndarray:

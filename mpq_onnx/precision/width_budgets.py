@@ -13,6 +13,7 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.placement import ActivationSite, Sites, WeightSite
 from mpq_onnx.precision.items import WidthItems, activation_items, weight_items
 from mpq_onnx.precision.joint import JointBudgets
+from mpq_onnx.precision.joint_program import PairRule
 from mpq_onnx.precision.knapsack import ROUNDING
 from mpq_onnx.precision.limits import Limit
 from mpq_onnx.precision.measures import MEAN, Measure
@@ -126,6 +127,8 @@ class WidthBudgets:
     """What a device counts, by name."""
     most: Mapping[str, float] = field(default_factory=dict)
     """Limits on some of them, beside the means."""
+    rules: tuple[PairRule, ...] = ()
+    """Widths that go together in the device."""
     limited_by: str = "these overrides"
     """What gives items choices of their own, for errors."""
 
@@ -172,9 +175,11 @@ class WidthBudgets:
     @cached_property
     def joint(self) -> JointBudgets | None:
         """What bounds weights and activations together; None where nothing does."""
-        if not self.limits:
+        free = {name for side in self.sides.values() for name in side.items.names}
+        rules = tuple(rule for rule in self.rules if free.issuperset(rule.tensors))
+        if not self.limits and not rules:
             return None
-        return JointBudgets(self.sides, self.limits, self._fixed_widths())
+        return JointBudgets(self.sides, self.limits, self._fixed_widths(), rules)
 
     def _fixed_widths(self) -> dict[str, float]:
         """Of tensors that the budgets do not count, as they count in limits."""

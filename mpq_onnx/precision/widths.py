@@ -128,7 +128,7 @@ class WidthProblem(Problem):
         Under limits a side is held to the mean that it starts with: where widths move, the limits are kept afterwards.
         """
         sides = self.sides
-        if self.budgets.limits:
+        if self.budgets.joint is not None:
             sides = {
                 kind: replace(side, budget=side.measure.spent(side.items.sizes, start[kind]))
                 for kind, side in sides.items()

@@ -106,7 +106,8 @@ def width_budgets(
         options.activation_budget,
     )
     limited_by = "these overrides" if options.target is None else "this target and what is given beside it"
-    return WidthBudgets(sites, budget, resources, most, limited_by)
+    rules = rules_for(model, options, weights is not None, activations is not None)
+    return WidthBudgets(sites, budget, resources, most, rules.pair_rules(sites), limited_by)
 
 
 def _sites(model: ir.Model, facts: TensorFacts, options: AllocateOptions, quantizes: Sequence[bool]) -> Sites:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.graph.placement import Restriction, Said, Sites
+from mpq_onnx.precision.joint_program import PairRule
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.targets.conformance import allocation_faults, faults_text
 from mpq_onnx.targets.description import Target
@@ -32,6 +33,27 @@ class TargetRules:
             return required.restrict(sites, said, self.common)
 
         return restrict
+
+    def pair_rules(self, sites: Sites) -> tuple[PairRule, ...]:
+        """Widths of tensors that may both be chosen, where not all go together."""
+        if self.required is None:
+            return ()
+        chosen = {site.tensor: site.choices or self.common.weight_choices for site in sites.free_weights}
+        chosen |= {
+            site.tensor: site.choices or self.common.activation_choices for site in sites.free_activations
+        }
+        return tuple(
+            PairRule((each.held, each.streamed), each.allows)
+            for each in self.required.meetings(sites)
+            if each.held in chosen
+            and each.streamed in chosen
+            and each.held != each.streamed
+            and not all(
+                each.allows(held, streamed)
+                for held in chosen[each.held]
+                for streamed in chosen[each.streamed]
+            )
+        )
 
     def faults(self, sites: Sites, allocation: Allocation) -> str:
         """What the device does not take of an allocation, in one line; empty where it takes all."""

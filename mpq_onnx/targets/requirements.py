@@ -139,33 +139,39 @@ class Requirements:
             )
         return usable[0]
 
+    def meetings(self, sites: Sites) -> list["Meeting"]:
+        """Every multiply-accumulate of which a line says what goes together."""
+        found = [
+            Meeting(use.node, said, site.tensor, use.source, is_weight=True)
+            for site in sites.weights
+            for use in site.uses
+            if use.macs and not use.is_fed_back and (said := self.said(use.node, "pairs")) is not None
+        ]
+        found += [
+            Meeting(site.node, said, site.sources[1], site.sources[0], is_weight=False)
+            for site in sites.products
+            if (said := self.said(site.node, "pairs")) is not None and site.float_weight is None
+        ]
+        return found
+
     def _keep_pairs(self, sites: Sites, weights: Choices, activations: Choices) -> None:
         """Take out widths that go with nothing that is left at the other operand.
 
         Raises:
             UsageError: nothing is left.
         """
-        lines: list[tuple[str, Statement, Choices, str | None, str | None]] = [
-            (use.node, said, weights, site.tensor, use.source)
-            for site in sites.weights
-            for use in site.uses
-            if use.macs and not use.is_fed_back and (said := self.said(use.node, "pairs")) is not None
-        ]
-        lines += [
-            (site.node, said, activations, site.sources[1], site.sources[0])
-            for site in sites.products
-            if (said := self.said(site.node, "pairs")) is not None and site.float_weight is None
-        ]
+        lines = [(each, weights if each.is_weight else activations) for each in self.meetings(sites)]
         changed = True
         while changed:
             changed = False
-            for node, said, held, tensor, source in lines:
+            for each, held in lines:
+                said, tensor, source = each.said, each.held, each.streamed
                 firsts = held[tensor] if tensor is not None else (FLOAT_WIDTH,)
                 seconds = activations[source] if source is not None else (FLOAT_WIDTH,)
                 left = _going_together(said, firsts, seconds)
                 if not left[0]:
                     raise UsageError(
-                        f"node {node}: {said} leaves nothing: its weight may have {listed(firsts)} bits,"
+                        f"node {each.node}: {said} leaves nothing: its weight may have {listed(firsts)} bits,"
                         f" its input {listed(seconds)}"
                     )
                 changed = changed or left != (firsts, seconds)
@@ -173,8 +179,25 @@ class Requirements:
                     held[tensor] = left[0]
                 if source is not None:  # of a product with itself both operands have one width
                     activations[source] = tuple(
-                        each for each in left[1] if source != tensor or each in left[0]
+                        width for width in left[1] if source != tensor or width in left[0]
                     )
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two tensors that meet at a multiply-accumulate."""
+
+    node: str
+    said: Statement
+    """The line about their widths."""
+    held: str | None
+    """Name of the weight, or of the activation in its place; None where it stays in float."""
+    streamed: str | None
+    is_weight: bool
+
+    def allows(self, held: float, streamed: float) -> bool:
+        """Widths that go together."""
+        return goes(self.said.values, held, streamed)
 
 
 def _going_together(
