@@ -46,6 +46,10 @@ def quantize_bias(
     limits = np.iinfo(np.int32)
     if not np.isfinite(scale).all() or not ((integers >= limits.min) & (integers <= limits.max)).all():
         return None
+    if not (
+        np.abs(integers * scale) <= np.finfo(np.float32).max
+    ).all():  # rounded up beyond what a float holds
+        return None
     return QuantizedBias(integers.astype(np.int32), scale)
 
 
