@@ -46,11 +46,9 @@ def quantize_bias(
     limits = np.iinfo(np.int32)
     if not np.isfinite(scale).all() or not ((integers >= limits.min) & (integers <= limits.max)).all():
         return None
-    if not (
-        np.abs(integers * scale) <= np.finfo(np.float32).max
-    ).all():  # rounded up beyond what a float holds
-        return None
-    return QuantizedBias(integers.astype(np.int32), scale)
+    found = QuantizedBias(integers.astype(np.int32), scale)
+    with np.errstate(over="ignore"):  # rounded up beyond what a float holds
+        return found if np.isfinite(found.dequantized()).all() else None
 
 
 def bias_of_its_own_scale(bias: np.ndarray) -> QuantizedBias:
