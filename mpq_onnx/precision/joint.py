@@ -72,14 +72,11 @@ class JointBudgets:
         return found
 
     def check(self) -> None:
-        """Raise UsageError for limits that no widths keep; says what can be reached."""
-        zero = {
-            kind: np.zeros((len(side.items.sizes), len(side.items.choices)))
-            for kind, side in self.sides.items()
-        }
-        options = self._options(zero)
+        """Raise UsageError for limits that no widths keep, or no equal ones; says what can be reached."""
+        options = self._options(self._no_costs())
         if self._program(options).least(self._bounds(1 + TOLERANCE)) is None:
             raise self._refusal()
+        self.uniform(self._no_costs())
 
     def range_of(self, resource: str) -> tuple[float, float]:
         """The least of a resource that the other budgets allow, and what the widest choices take.
@@ -232,11 +229,7 @@ class JointBudgets:
 
     def _refusal(self) -> UsageError:
         """What of the limits cannot be kept, and how much could."""
-        zero = {
-            kind: np.zeros((len(side.items.sizes), len(side.items.choices)))
-            for kind, side in self.sides.items()
-        }
-        options = self._options(zero)
+        options = self._options(self._no_costs())
         program = self._program(options)
         for limit in self._settled:
             chosen = program.smallest(limit.sums, self._means)

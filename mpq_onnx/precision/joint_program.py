@@ -16,6 +16,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from mpq_onnx.documents.resources.terms import Sum, Term
 from mpq_onnx.precision.continuous_knapsack import best_mixture
 from mpq_onnx.precision.items import WidthItems
+from mpq_onnx.progress import warn
 
 MEANS_PER_BIT = 8
 """Options of a tensor whose channels have widths of their own, between one whole mean width and the next."""
@@ -23,6 +24,8 @@ SECONDS = 60.0
 """After which the best known is taken."""
 RELATIVE_GAP = 1e-6
 PAIR = 2
+PROVEN = 0
+"""Status of a program whose best solution was found."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,11 @@ class JointProgram:
         )
         if found.x is None:
             return None
+        if found.status != PROVEN:
+            warn(
+                f"widths under several limits: stopped after {SECONDS:g} s; what was found costs at most"
+                f" {100 * found.mip_gap:.3g} % more than the best"
+            )
         return {name: int(found.x[columns].argmax()) for name, columns in self.place.items()}
 
 
