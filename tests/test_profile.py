@@ -23,6 +23,7 @@ from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.handoff_targets.loops import loops_of
 from mpq_onnx.registries import SIMULATORS
+from mpq_onnx.runs.declared import options_of
 from mpq_onnx.runs.handing_off import RANDOM_DATA, make_bundle
 from mpq_onnx.simulators.environments import Environment, find
 from mpq_onnx.simulators.onnxruntime import REST
@@ -358,3 +359,14 @@ def test_answers_that_are_none_are_refused(counting: Path, exported: Path, tmp_p
     assert_one_line(run_inside(*command), 3, "node stem", "too wide", "by hand")
     (counting / "counting.py").write_text("import sys; sys.stdin.read()")
     assert_one_line(run_inside(*command), 3, "without an answer")
+
+
+def test_everything_that_can_be_said_is_documented() -> None:
+    page = (ROOT / "docs" / "simulators.md").read_text()
+    tools = [each for each in SIMULATORS.values() if isinstance(each, SimulatedTool)]
+    names = [*SIMULATORS, *(name for tool in tools for name in tool.architectures)]
+    assert [name for name in names if f"`{name}`" not in page] == []
+    assert [tool.environment.variable for tool in tools if tool.environment.variable not in page] == []
+    flags = [f"--{each.spelled}" for each in options_of(mpq_onnx.ProfileOptions)]
+    quoted = {"--weight-bits", "--activation-bits"}
+    assert [flag for flag in flags if flag not in page and flag not in quoted] == []

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from mpq_onnx.errors import UsageError
 
+APART = "-E"
+"""Python's option that ignores PYTHONPATH and its like, which are meant for ours."""
 LOOKUP_SECONDS = 60
 INSTALL_SECONDS = 1800
 LONGEST_LINE = 300
@@ -94,7 +96,7 @@ def _asked(python: str, code: str) -> str | None:
     """What a line of Python prints; None where it does not run."""
     try:
         done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, timeout=LOOKUP_SECONDS, check=False
+            [python, APART, "-c", code], capture_output=True, text=True, timeout=LOOKUP_SECONDS, check=False
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
@@ -121,11 +123,11 @@ def install(environment: Environment, python: str | None = None) -> Installation
     # A virtual environment cannot be moved; until it is complete it has a name that nobody looks for.
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        _step(environment, [base, "-m", "venv", str(folder)])
+        _step(environment, [base, APART, "-m", "venv", str(folder)])
         own = str(interpreter(folder))
-        _step(environment, [own, "-m", "pip", "install", "--quiet", *environment.requirements])
+        _step(environment, [own, APART, "-m", "pip", "install", "--quiet", *environment.requirements])
         if environment.build is not None:
-            _step(environment, [own, str(environment.build)])
+            _step(environment, [own, APART, str(environment.build)])
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -144,7 +146,7 @@ def _step(environment: Environment, command: list[str]) -> None:
         if done.returncode:
             said.seek(0)
             raise UsageError(
-                f"{environment.name} cannot be installed: {' '.join(command[1:4])} ended with: {last_line(said.read())}"
+                f"{environment.name} cannot be installed: {' '.join(command[2:5])} ended with: {last_line(said.read())}"
             )
 
 

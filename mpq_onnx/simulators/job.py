@@ -25,8 +25,9 @@ class Precision:
 
     def __str__(self) -> str:
         """Such as W4 A8, in errors."""
-        energy = f" at {self.energy_per_mac:g} a MAC" if self.energy_per_mac is not None else ""
-        return f"W{_said(self.weight_bits)} A{_said(self.activation_bits)}{energy}"
+        if self.energy_per_mac is not None:
+            return f"{self.energy_per_mac:g} a MAC"
+        return f"W{_said(self.weight_bits)} A{_said(self.activation_bits)}"
 
 
 def _said(bits: float | None) -> str:

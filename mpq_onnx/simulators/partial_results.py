@@ -32,6 +32,8 @@ class PartialResults:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if not self.known:
+            self.path.unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -96,8 +96,7 @@ class SimulatedTool:
 
     def _signature(self, installation: Installation, architecture: str, task: Mapping[str, Any]) -> str:
         """Of all that results depend on beside layer and precision."""
-        path = Path(architecture)
-        content = path.read_bytes() if path.is_file() else architecture.encode()
+        content = _architecture_content(Path(architecture)) or architecture.encode()
         worker = (WORKERS / self.script).read_bytes()
         known = [self.environment.name, installation.version, json.dumps(task["options"], sort_keys=True)]
         return hashlib.sha256(b"\0".join([*(each.encode() for each in known), content, worker])).hexdigest()
@@ -154,6 +153,16 @@ class SimulatedTool:
                 raise ModelError(
                     f"{self.environment.name} left {len(left)} layers without an answer; run it again"
                 )
+
+
+def _architecture_content(path: Path) -> bytes:
+    """Of a file, and of what may belong to it: files beside it whose names begin with its own or with an underscore."""
+    if not path.is_file():
+        return b""
+    beside = [
+        each for each in path.parent.iterdir() if each.is_file() and each.name.startswith((path.stem, "_"))
+    ]
+    return b"\0".join(each.name.encode() + b"\0" + each.read_bytes() for each in sorted({path, *beside}))
 
 
 def _opened(path: Path) -> PartialResults:

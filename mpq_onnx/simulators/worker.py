@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.simulators.environments import Installation, last_line
+from mpq_onnx.simulators.environments import APART, Installation, last_line
 
 WORKERS = Path(__file__).parent / "workers"
 
@@ -28,7 +28,7 @@ def answers(
         (Path(folder) / "said").open("w+b") as said,
     ):
         process = subprocess.Popen(
-            [installation.python, str(WORKERS / script)],
+            [installation.python, APART, str(WORKERS / script)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, cwd=folder, encoding="utf-8",
         )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None

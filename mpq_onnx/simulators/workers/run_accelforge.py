@@ -135,11 +135,13 @@ def repair(spec: Any, architecture: str) -> None:
 
 def set_variables(spec: Any, values: dict) -> None:
     """Variables that the user gives; one that the architecture has not is refused."""
+    from accelforge import LiteralString
+
     for name, text in values.items():
         try:
             value = json.loads(text)
         except ValueError:
-            value = text
+            value = LiteralString(text)
         places = [each for each in (spec.variables, spec.arch.variables) if hasattr(each, name)]
         if not places:
             raise ValueError(f"its architecture has no variable {name}")
