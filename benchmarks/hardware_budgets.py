@@ -1,11 +1,11 @@
-"""Accuracy under what simulators charge: energy in memory (AccelForge), latency in memory (ZigZag), energy of photonics.
+"""Accuracy under what simulators charge: energy in memory and of photonics (AccelForge), latency of a systolic array (SCALE-Sim).
 
 Networks ResNet-20 (CIFAR-10) and EfficientNet-Lite0 (400 ImageNet images). A cost table is made by `mpq-onnx profile`; at five
 budgets the file whose allocation knows the table stands beside uniform under the same limit and beside the best allocation of
 mean bits that happens to keep it. The final files are simulated again by the tool. On the photonic device energies per MAC,
 under shot noise, are allocated under the device's own costs. Train images only are used to calibrate, allocate and choose.
 
-    mpq-onnx profile --install zigzag && mpq-onnx profile --install accelforge
+    mpq-onnx profile --install scalesim && mpq-onnx profile --install accelforge
     python benchmarks/hardware_budgets.py            # about three hours on two cores
     HARDWARE=resnet20/jia python benchmarks/hardware_budgets.py
     python benchmarks/hardware_budgets.py --show
@@ -37,7 +37,9 @@ ALBIREO_PHOTONS = (3, 10, 30, 100, 300, 1000, 3000)
 """A multiply-accumulate; with the devices that Albireo's authors call aggressive, or its converters hide the lasers."""
 MEANS = {
     "jia": tuple((float(w), float(a)) for w, a in ((2.5, 5), (3, 5), (3, 6), (4, 6), (4, 8), (5, 8), (6, 8))),
-    "dimc": tuple((4.0, float(a)) for a in (3, 3.5, 4, 4.5, 5, 6, 7)),
+    "systolic": tuple(
+        (float(w), float(a)) for w, a in ((2.5, 6), (3, 5), (3, 6), (4, 6), (4, 8), (5, 8), (6, 8))
+    ),
 }
 """Budgets of mean weight and activation bits, by hardware."""
 ENERGIES = ("uniform", "layer"), ("refined", "layer"), ("refined", "channel")
@@ -68,10 +70,10 @@ HARDWARES = {
         mpq_onnx.ProfileOptions(architecture="jia", weight_bits=(2, 4, 6, 8), activation_bits=(4, 6, 8)),
         bit_choices=(2, 4, 6, 8), activation_bit_choices=(4, 6, 8),
     ),
-    "dimc": Hardware(
-        "dimc", "zigzag", "latency_ms",
-        mpq_onnx.ProfileOptions(architecture="dimc", weight_bits=(2, 4, 8), activation_bits=(2, 4, 8)),
-        weight_bits=4.0, activation_bit_choices=(2, 4, 8),
+    "systolic": Hardware(
+        "systolic", "scalesim", "latency_ms",
+        mpq_onnx.ProfileOptions(weight_bits=(2, 4, 8), activation_bits=(4, 8)),
+        bit_choices=(2, 4, 8), activation_bit_choices=(4, 8),
     ),
     "albireo": Hardware(
         "albireo", "accelforge", "energy_uj",
