@@ -1,4 +1,4 @@
-"""Accuracy under what simulators charge: energy in memory and of photonics (AccelForge), latency of a systolic array (SCALE-Sim).
+"""Accuracy under what simulators charge: energy in memory and in photonics (AccelForge), latency in a systolic array.
 
 Networks ResNet-20 (CIFAR-10) and EfficientNet-Lite0 (400 ImageNet images). A cost table is made by `mpq-onnx profile`; at five
 budgets the file whose allocation knows the table stands beside uniform under the same limit and beside the best allocation of
