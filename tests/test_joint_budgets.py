@@ -348,6 +348,17 @@ def test_widths_that_a_target_pairs_are_chosen_together(
     widths = allocation.widths()
     pairs = {(widths[each.weight], widths[each.input]) for each in allocation.nodes if each.macs}
     assert pairs <= {(4.0, 4.0), (8.0, 8.0)} and found["chosen"]["allocation"]["mean_weight_bits"] <= 6
+    # A cost table needs rows for what may meet alone, and the document says what was asked for.
+    nodes = [each.node for each in allocation.nodes if each.macs]
+    lines = ["node,weight_bits,activation_bits,energy_uj"]
+    lines += [f"{node},{width},{width},{width * width}" for node in nodes for width in (4, 8)]
+    (tmp_path / "costs.csv").write_text("\n".join(lines) + "\n")
+    table = ("--costs", tmp_path / "costs.csv", "--max", f"energy_uj={len(nodes) * 40}")
+    limited = allocate(cnn_file, image_file, tmp_path / "table", *asked, *table)
+    assert limited["chosen"]["resources"]["energy_uj"] <= len(nodes) * 40
+    assert json.loads((tmp_path / "table" / "allocation.json").read_text())["budget"] == {}
+    card = json.loads((tmp_path / "table" / "card.json").read_text())
+    assert card["budget"]["limits"] == {"energy_uj": len(nodes) * 40}
     refused = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", "-o", tmp_path / "no", *FAST, *asked,
         "--weight-bits", 8, "--activation-bits", 8, "--max", "bops=10",

@@ -457,7 +457,7 @@ def test_the_shipped_ones_are_listed_and_shown() -> None:
     ("text", "said"),
     [
         ("rules: [{weights: 99}]", "line 4: at rules/0/weights/bits/0: "),
-        ("rules:\n- operators: Conv\n  wieghts: 8", "line 5: at rules/0: unknown wieghts; known are operators, names"),
+        ("rules:\n- operators: Conv\n  wieghts: 8", "line 6: at rules/0: unknown wieghts; known are operators, names"),
         ("rules:\n- weights:\n    scheme: lopsided", "line 6: at rules/0/weights/scheme/0"),
         ("rules:\n- operators: Conv", "line 5: a rule must say something of weights, inputs, outputs or pairs"),
         ("rules:\n- pairs: [W4A8, 4x8]", "line 5: 4x8: write widths that go together as W4A8"),
@@ -522,3 +522,37 @@ def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
         for name in spelled
         if f"`{name}`" not in page and f"`{name}:" not in page and f"{name}:" not in page
     ] == []
+
+
+def test_what_is_probably_a_slip_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "slips.yaml"
+    path.write_text(
+        "format: mpq-onnx/target\nversion: 1\nname: slips\nrules:\n  - operators: [Convv]\n    weights: [4, 8]\n"
+        "    pairs: [W3A8]\nhand-off: jsn\n"
+    )
+    done = run_inside("targets", path)
+    assert done.returncode == 0
+    for said in (
+        "line 5: ONNX has no operator Convv",
+        "no rule gives weights the bits of W3A8",
+        "there is no form jsn",
+    ):
+        assert said in done.stdout
+    path.write_text(
+        "format: mpq-onnx/target\nversion: 1\nname: x\nrules:\n  - weights:\n      bits: 4\n      sheme: symmetric\n"
+    )
+    assert_one_line(run_inside("targets", path), 3, "line 7", "unknown sheme")
+
+
+def test_noise_on_a_float_network_that_a_target_takes_none_of(
+    cnn_file: Path, image_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "integers.yaml"
+    path.write_text(
+        "format: mpq-onnx/target\nversion: 1\nname: integers\nrules:\n  - weights: 8\n    inputs: 8\n"
+    )
+    done = run_inside(
+        "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", "--target", path, "--noise", "shot",
+        "--energy-per-mac", 10, "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert_one_line(done, 2, "takes no float weights", "line 5", "--weight-bits")

@@ -21,7 +21,7 @@ def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> Non
 
     Finished runs are kept in DIR; the same command goes on from them.
     """
-    from mpq_onnx.report.tables import sweep_table
+    from mpq_onnx.report.sweep_table import sweep_table
     from mpq_onnx.runs.configuration import read_configuration
     from mpq_onnx.runs.sweep_plan import runs_of
 

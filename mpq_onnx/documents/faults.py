@@ -33,8 +33,15 @@ def fault_text(problem: ValidationError, document: Any) -> str:
 
 
 def fault_path(problem: ValidationError) -> tuple[str | int, ...]:
-    """Where it is: keys and places in lists, from the top."""
-    return tuple(_whole(problem).absolute_path)
+    """Where it is: keys and places in lists, from the top; down to the first name that is unknown."""
+    problem = _whole(problem)
+    unknown = [
+        name
+        for each in (problem, *(problem.context or ()))
+        if each.validator == "additionalProperties" and each.absolute_path == problem.absolute_path
+        for name in _unknown_names(each)
+    ]
+    return (*problem.absolute_path, *unknown[:1])
 
 
 def _whole(problem: ValidationError) -> ValidationError:
@@ -56,9 +63,11 @@ def _required(problem: ValidationError) -> str:
 
 
 def _unknown(problem: ValidationError) -> str:
-    known = problem.schema.get("properties", {})
-    names = [name for name in problem.instance if name not in known]
-    return f"unknown {', '.join(names)}; known are {', '.join(known)}"
+    return f"unknown {', '.join(_unknown_names(problem))}; known are {', '.join(problem.schema.get('properties', {}))}"
+
+
+def _unknown_names(problem: ValidationError) -> list[str]:
+    return [name for name in problem.instance if name not in problem.schema.get("properties", {})]
 
 
 def _type(problem: ValidationError) -> str:

@@ -102,12 +102,14 @@ class JointBudgets:
         return {**self.fixed, **own}
 
     def _keeps(self, precision: Precision) -> bool:
+        if not self._go_together(precision):  # what never meets need not be known of a cost table
+            return False
         widths = self.widths(precision)
         within = all(
             side.measure.spent(side.items.sizes, precision[kind]) <= side.budget * (1 + TOLERANCE)
             for kind, side in self.sides.items()
         )
-        return within and all(limit.holds(widths) for limit in self.limits) and self._go_together(precision)
+        return within and all(limit.holds(widths) for limit in self.limits)
 
     def _go_together(self, precision: Precision) -> bool:
         levels = {

@@ -133,7 +133,7 @@ class JointProgram:
         self.place = {name: self._new(len(each.costs)) for name, each in options.items()}
         self.binaries = self.rows.columns
         self.pair_place: dict[tuple[str, str], np.ndarray] = {}
-        self.closed: list[int] = []
+        self.closed: set[int] = set()
         for columns in self.place.values():
             self.rows.add(columns, np.ones(len(columns)), 1, 1)
         for tensors in dict.fromkeys([*(rule.tensors for rule in pairs), *map(_meeting, terms)]):
@@ -182,8 +182,13 @@ class JointProgram:
         if len(tensors) == 1:
             repeat = len(term.tensors)
             return self.place[tensors[0]], np.array([term.amount(*[width] * repeat) for width in bits[0]])
-        amounts = [term.amount(one, other) for one in bits[0] for other in bits[1]]
-        return self.pair_place[tensors[0], tensors[1]], np.array(amounts)
+        columns = self.pair_place[tensors[0], tensors[1]]
+        pairs = [(one, other) for one in bits[0] for other in bits[1]]
+        amounts = [  # what never meets need not be known
+            0.0 if column in self.closed else term.amount(*pair)
+            for column, pair in zip(columns.tolist(), pairs, strict=True)
+        ]
+        return columns, np.array(amounts)
 
     def _new(self, count: int) -> np.ndarray:
         columns = np.arange(self.rows.columns, self.rows.columns + count)
@@ -203,12 +208,12 @@ class JointProgram:
         """Pairs that do not go together are never taken."""
         one, other = (self.options[name].levels for name in rule.tensors)
         columns = self.pair_place[rule.tensors].reshape(len(one), len(other))
-        self.closed += [
+        self.closed |= {
             int(columns[row, column])
             for row, own in enumerate(one)
             for column, others in enumerate(other)
             if not rule.allows_all(own, others)
-        ]
+        }
 
     def _own_costs(self) -> np.ndarray:
         costs = np.zeros(self.rows.columns)
@@ -229,7 +234,7 @@ class JointProgram:
         whole[: self.binaries] = 1
         most = np.ones(rows.columns)
         most[self.rows.columns :] = np.inf
-        most[self.closed] = 0
+        most[sorted(self.closed)] = 0
         found = milp(
             costs,
             integrality=whole,

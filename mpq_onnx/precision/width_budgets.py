@@ -127,15 +127,12 @@ class WidthBudgets:
     """What a device counts, by name."""
     most: Mapping[str, float] = field(default_factory=dict)
     """Limits on some of them, beside the means."""
+    asked: Mapping[str, float] = field(default_factory=dict)
+    """The means that were asked for, by weight_bits and activation_bits; those of `budget` stand for none too."""
     rules: tuple[PairRule, ...] = ()
     """Widths that go together in the device."""
     limited_by: str = "these overrides"
     """What gives items choices of their own, for errors."""
-
-    @property
-    def means(self) -> dict[str, float | None]:
-        """The mean widths to be kept."""
-        return {"weight_bits": self.budget.weight_bits, "activation_bits": self.budget.activation_bits}
 
     @cached_property
     def limits(self) -> tuple[Limit, ...]:

@@ -207,6 +207,7 @@ def _budget(allocation: Allocation | None) -> dict[str, Any]:
         return {"asked": UNKNOWN}
     return {
         "asked": {name.replace("_", " "): value for name, value in allocation.budget.items()},
+        **_limits(allocation.limits),
         "activations' budget is of": allocation.settings.activation_budget,
         "mean weight bits": allocation.mean_weight_bits,
         "mean activation bits": allocation.mean_activation_bits,
@@ -214,6 +215,11 @@ def _budget(allocation: Allocation | None) -> dict[str, Any]:
         "weight bytes at their widths": allocation.weight_bytes,
         "BOPs an example": allocation.bit_operations,
     }
+
+
+def _limits(limits: Mapping[str, float]) -> dict[str, Any]:
+    """The most of resources that was asked for."""
+    return {"limits": dict(limits)} if limits else {}
 
 
 def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
@@ -229,7 +235,7 @@ def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
         "levels": settings.energy_levels,
         "compat": settings.compat,
         "unit": energy.unit,
-        "asked energy per MAC": energy.budget,
+        **({"asked energy per MAC": energy.budget} if not energy.limits else _limits(energy.limits)),
         "mean energy per MAC": energy.mean_energy_per_mac,
         "aJ per MAC": attojoules(energy.mean_energy_per_mac, energy.unit),
         "seed": settings.seed,

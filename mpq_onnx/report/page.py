@@ -11,7 +11,7 @@ from mpq_onnx.report.card_text import field_text
 from mpq_onnx.report.figures import Picture, fronts, of_run
 from mpq_onnx.report.pareto import RESOURCES
 from mpq_onnx.report.run_results import FolderResults, RunResults
-from mpq_onnx.report.tables import varied_options
+from mpq_onnx.report.sweep_table import varied_options
 
 MOST_RUNS = 12
 """Shown with their figures; a page of a hundred would not open."""
@@ -85,5 +85,6 @@ def chosen_runs(results: FolderResults) -> Sequence[RunResults]:
 
 def _cell(value: Any) -> Markup:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return Markup("<td>{}</td>").format("" if value is None else escape(str(value)))
+        text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        return Markup("<td>{}</td>").format(escape(text))
     return Markup('<td class="number" data-value="{}">{}</td>').format(value, f"{value:,.6g}")

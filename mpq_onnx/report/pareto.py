@@ -11,6 +11,8 @@ COSTS = {
     "activation_bytes": "peak memory of activations, bytes",
 }
 """Columns of rows that less is better of, with their names; a row says which others it has, under RESOURCES."""
+UNITS = {"uj": "uJ", "nj": "nJ", "mj": "mJ", "pj": "pJ", "ms": "ms", "us": "us", "ns": "ns", "bytes": "bytes"}
+"""By the end of a column's name."""
 RESOURCES = "resources"
 FRONTS = "fronts"
 """Of a row: the costs at which no other beats it."""
@@ -23,9 +25,15 @@ def quality_metric(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return next((name for name in QUALITIES if any(row.get(name) is not None for row in rows)), None)
 
 
+def _label(column: str) -> str:
+    """`energy, uJ` for energy_uj."""
+    name, _, unit = column.rpartition("_")
+    return f"{name}, {UNITS[unit]}" if unit in UNITS else column.replace("_", " ")
+
+
 def costs_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Columns that less is better of, with their names: those in which rows differ, or else the first that there is."""
-    named = COSTS | {name: name.replace("_", " ") for row in rows for name in row.get(RESOURCES) or ()}
+    named = COSTS | {name: _label(name) for row in rows for name in row.get(RESOURCES) or ()}
     values = {
         cost: {row[cost] for row in rows if isinstance(row.get(cost), int | float) and row[cost]}
         for cost in named

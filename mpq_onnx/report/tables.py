@@ -1,6 +1,5 @@
 """Terminal tables."""
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -263,39 +262,6 @@ def difference_table(rows: Iterable[Sequence[str]], first: str, second: str) -> 
         for section, field, *values in rows
     ]
     return tabulate(filled, ["", "", first, second], disable_numparse=True)
-
-
-def sweep_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """A line a run: the options in which the runs differ, and what each reaches."""
-    found = [
-        "kept", "mean_weight_bits", "mean_activation_bits", "bit_operations", "mean_energy_per_mac", "top1", "accuracy",
-        "auroc", "agreement", "output_sqnr", "error",
-    ]  # fmt: skip
-    results = [name for name in found if any(row.get(name) is not None for row in rows)]
-    columns = [*varied_options(rows), *results]
-    lines = [
-        [str(row["run"]) + (" *" if row.get("pareto") else ""), *(_cell(row.get(name)) for name in columns)]
-        for row in rows
-    ]
-    return tabulate(lines, ["run", *(name.replace("_", " ") for name in columns)], disable_numparse=True)
-
-
-def varied_options(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """The options that come before a row's results and are not the same in all rows."""
-    options = list(
-        dict.fromkeys(name for row in rows for name in itertools.takewhile(lambda each: each != "kept", row))
-    )
-    return [
-        name
-        for name in options
-        if name not in ("run", "error") and len({str(row.get(name)) for row in rows}) > 1
-    ]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return MISSING
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def energy_text(allocation: EnergyAllocation) -> str:

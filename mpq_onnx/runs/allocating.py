@@ -65,6 +65,7 @@ from mpq_onnx.runs.results import (
 )
 from mpq_onnx.runs.run_folder import LOG_FILE, progress_folder, split_validation, training_log
 from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
+from mpq_onnx.runs.target_notes import target_notes
 from mpq_onnx.runs.target_rules import TargetRules, rules_for
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
@@ -308,6 +309,7 @@ def _write(
         nodes=tuple(nodes),
         notes=(
             *opened.model.notes,
+            *target_notes(options.device_target),
             *check_quantizable(
                 problem.sites, problem.budget.weight_bits, problem.budget.activation_bits, asked.model
             ),

@@ -8,6 +8,7 @@ import torch
 
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
@@ -22,6 +23,7 @@ from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.requests import contents_of, file_state, request_text
 from mpq_onnx.runs.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
 from mpq_onnx.runs.run_folder import progress_folder
+from mpq_onnx.runs.target_rules import check_takes_float
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 
 DIGITAL_FOLDER = "digital"
@@ -98,6 +100,8 @@ def allocate_energy(
         quantizing = quantized.notes
     source = file_state(model)
     base = shared.once(("noise-free", source), lambda: load_noise_free(model))
+    if METADATA_ALLOCATION not in base.model.metadata_props:
+        check_takes_float(options.device_target, base.model, base.path)
     dataset = base.open_data(data)
     held_out = base.open_data(validation) if validation is not None else None
     contents = contents_of(base, {"costs": options.costs}, data=dataset, validation=held_out)

@@ -107,7 +107,9 @@ def width_budgets(
     )
     limited_by = "these overrides" if options.target is None else "this target and what is given beside it"
     rules = rules_for(model, options, weights is not None, activations is not None)
-    return WidthBudgets(sites, budget, resources, most, rules.pair_rules(sites), limited_by)
+    named = zip(("weight_bits", "activation_bits"), means, strict=True)
+    asked = {name: float(mean) for name, mean in named if mean is not None}
+    return WidthBudgets(sites, budget, resources, most, asked, rules.pair_rules(sites), limited_by)
 
 
 def _sites(model: ir.Model, facts: TensorFacts, options: AllocateOptions, quantizes: Sequence[bool]) -> Sites:

@@ -7,11 +7,12 @@ import onnx_ir as ir
 
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import MpqOnnxError, UsageError
+from mpq_onnx.graph.mac import macs_of
 from mpq_onnx.graph.placement import Restriction, Said, Sites
 from mpq_onnx.precision.joint_program import PairRule
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.targets.conformance import allocation_faults, faults_text
-from mpq_onnx.targets.description import Target
+from mpq_onnx.targets.description import FLOAT_WIDTH, Target
 from mpq_onnx.targets.requirements import Common, Requirements
 
 
@@ -109,6 +110,22 @@ def rules_of(model: ir.Model, allocation: Allocation, target: Target | None) -> 
         bool(activations),
     )
     return TargetRules(_required(target, model), common)
+
+
+def check_takes_float(target: Target | None, model: ir.Model, where: str) -> None:
+    """Raise UsageError where the device multiplies no floats, and the network is one of floats."""
+    if target is None:
+        return
+    required = Requirements(target, model)
+    for mac in macs_of(model.graph):
+        node = str(mac.node.name)
+        for side in ("weights", "inputs"):
+            said = required.said(node, side, "bits")
+            if said is not None and not said.allows(FLOAT_WIDTH):
+                raise UsageError(
+                    f"{where}: node {node}: target {target.name} takes no float {side}: {said}; give --weight-bits and"
+                    " --activation-bits to quantize it first, or the quantized file"
+                )
 
 
 def _required(target: Target | None, model: ir.Model) -> Requirements | None:

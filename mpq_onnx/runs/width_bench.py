@@ -78,7 +78,7 @@ class WidthBench(Bench[Allocation]):
             problem.sites,
             candidate.weights,
             {tensor: float(width) for tensor, width in candidate.activations.items()},  # type: ignore[arg-type]
-            {name: float(value) for name, value in problem.budgets.means.items() if value is not None},
+            problem.budgets.asked,
             candidate.range_factors,
             problem.budgets.most,
         )

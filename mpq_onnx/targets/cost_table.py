@@ -194,7 +194,10 @@ def _check_once(table: CostTable) -> None:
     for row in table.rows:
         key = (row.node, row.weight_bits, row.activation_bits, row.energy_per_mac)
         if key in seen:
-            raise AllocationError(f"{table.path}: node {row.node} has two rows for the same widths; keep one")
+            said = _asked_text(dict(zip(KEYS[1:], key[1:], strict=True)))
+            raise AllocationError(
+                f"{table.path}: node {row.node} has two rows for {said or 'any width'}; keep one"
+            )
         seen.add(key)
 
 
@@ -217,10 +220,13 @@ def _interpolated(
     if exact is not None:
         return _interpolated(exact, resource, asked, others, where)
     known = sorted(each for each in groups if each is not None and math.isfinite(each))
-    if wanted is None or not known or not known[0] <= wanted <= known[-1]:
-        said = "none given" if wanted is None else FLOAT if math.isinf(wanted) else f"{wanted:.6g}"
+    if wanted is None:
         raise AllocationError(
-            f"{where}: node {rows[0].node}: nothing for {key} {said}; there is"
+            f"{where}: node {rows[0].node}: its rows are for energies per MAC; give --noise, or rows of widths"
+        )
+    if not known or not known[0] <= wanted <= known[-1]:
+        raise AllocationError(
+            f"{where}: node {rows[0].node}: nothing for {_asked_text(asked)}; of {key} there is"
             f" {', '.join(map(_written, sorted(each for each in groups if each is not None)))}"
         )
     above = int(np.searchsorted(known, wanted))
@@ -228,6 +234,11 @@ def _interpolated(
     share = (wanted - low) / (high - low)
     ends = [_interpolated(groups[end], resource, asked, others, where) for end in (low, high)]
     return ends[0] + share * (ends[1] - ends[0])
+
+
+def _asked_text(asked: Mapping[str, float | None]) -> str:
+    """`weight_bits 4, activation_bits 16`."""
+    return ", ".join(f"{key} {_written(value)}" for key, value in asked.items() if value is not None)
 
 
 def check_resource(table: CostTable, resource: str) -> None:
