@@ -277,6 +277,7 @@ def make_allocation(
     budget: Mapping[str, float],
     range_factors: Mapping[str, float] | None = None,
     limits: Mapping[str, float] | None = None,
+    quantizes: tuple[bool, bool] | None = None,
 ) -> Allocation:
     """Join widths by tensor name with the sites that they are for.
 
@@ -289,9 +290,14 @@ def make_allocation(
         budget: what was asked for, by "weight_bits" and "activation_bits".
         range_factors: learned factors on ranges, by weight or activation tensor.
         limits: the most of resources that was asked for.
+        quantizes: whether weights, and activations, of fixed width have it; as widths and budget say where omitted.
     """
-    fixes = bool(weight_bits) or "weight_bits" in budget, bool(activation_bits) or "activation_bits" in budget
-    nodes = _entries(sites, weight_bits, activation_bits, fixes, range_factors or {})
+    if quantizes is None:
+        quantizes = (
+            bool(weight_bits) or "weight_bits" in budget,
+            bool(activation_bits) or "activation_bits" in budget,
+        )
+    nodes = _entries(sites, weight_bits, activation_bits, quantizes, range_factors or {})
     return Allocation(model, settings, nodes, budget, limits or {})
 
 

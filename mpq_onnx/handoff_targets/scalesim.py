@@ -5,6 +5,7 @@ all else. A dilated kernel is given with the products that it has, on the input 
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mpq_onnx.files import write_text
@@ -22,14 +23,15 @@ DEPTHWISE = "DP"
 
 def write(bundle: Bundle, folder: Path) -> list[str]:
     """Write topology.csv and layers.csv."""
-    lines = {row.name: topology_line(loops_of(row)) for row in bundle.layers}
+    lines = [(row.name, topology_line(loops_of(row))) for row in bundle.layers]
     refuse(
         bundle.path,
         "scalesim",
-        [Problem(name, "two strides") for name, line in lines.items() if line[-1] != line[-2]],
+        [Problem(name, "two strides") for name, line in lines if line[-1] != line[-2]],
         "a line of its topology has one stride",
     )
-    rows = [HEADER, *((_name(name), *map(str, line[:-1])) for name, line in lines.items())]
+    names = _names([name for name, _ in lines])
+    rows = [HEADER, *((name, *map(str, line[:-1])) for name, (_, line) in zip(names, lines, strict=True))]
     # Its reader drops what stands behind the last comma.
     write_text(folder / TOPOLOGY_FILE, "".join(",".join(row) + ",\n" for row in rows))
     notes = csv_table.write(bundle, folder)
@@ -51,6 +53,19 @@ def topology_line(loops: Loops) -> list[int]:
         height, width, loops.kernel_height, loops.kernel_width, loops.inputs, loops.outputs,
         loops.stride_height, loops.stride_width,
     ]  # fmt: skip
+
+
+def _names(nodes: Sequence[str]) -> list[str]:
+    """Names that differ: a recurrent layer has two lines, and two nodes may differ in what a name cannot hold."""
+    found: list[str] = []
+    for node in nodes:
+        name = plain = _name(node)
+        count = 1
+        while name in found:
+            count += 1
+            name = f"{plain}_{count}"
+        found.append(name)
+    return found
 
 
 def _name(node: str) -> str:

@@ -17,6 +17,7 @@ from mpq_onnx.precision.knapsack import ROUNDING, check_costs, select
 CHOICES = 160
 """Energies to choose from, in equal ratios."""
 BISECTIONS = 60
+ROUND_UP = 5e-6
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class EnergyPrices:
     energies: np.ndarray
     """float64 [known], ascending: energies per MAC."""
     amounts: np.ndarray
-    """float64 [items, known], ascending along energies."""
+    """float64 [items, known]."""
     fixed: float = 0.0
     """What is taken whatever the energies are."""
 
@@ -63,6 +64,11 @@ class PricedEnergySide:
         return self._fits(self._equal(self.choices[-1]))
 
     @cached_property
+    def _by_choice(self) -> np.ndarray:
+        """float64 [items, choices]: what each item takes at each energy that it may get."""
+        return np.stack([self.prices.at(self._equal(energy)) for energy in self.choices], axis=1)
+
+    @cached_property
     def choices(self) -> np.ndarray:
         """float64, ascending: energies that an item may get, all within the known ones."""
         known = self.prices.energies
@@ -78,18 +84,24 @@ class PricedEnergySide:
 
     def check(self) -> None:
         """Raise UsageError where even the smallest energies take too much; says what can be reached."""
-        least = self.prices.spent(self._equal(self.choices[0]))
-        if least > self.most * (1 + ROUNDING):
+        equal = min(self.prices.spent(self._equal(energy)) for energy in self.choices)
+        if equal > self.most * (1 + ROUNDING):
             raise UsageError(
-                f"--max {self.resource}={self.most:.6g}: cannot be reached; the smallest, at {self.choices[0]:g} a MAC, is"
-                f" {least:.6g}"
+                f"--max {self.resource}={self.most:.6g}: cannot be reached; the smallest, at equal energies, is"
+                f" {equal * (1 + ROUND_UP):.6g}"
             )
 
     def uniform(self) -> np.ndarray:
         """The same energy for every MAC, float64 [items]: the most that the limit allows."""
-        if self.allowed.smallest:
-            return max(filter(self._fits, map(self._equal, self.choices)), key=lambda each: each[0])
-        return self._scaled(np.ones(len(self.items.sizes)))
+        best = max(energy for energy in self.choices if self._fits(self._equal(energy)))
+        place = int(np.searchsorted(self.choices, best))
+        if self.allowed.smallest or place + 1 == len(self.choices):
+            return self._equal(best)
+        low, high = best, float(self.choices[place + 1])
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._fits(self._equal(middle)) else (low, middle)
+        return self._equal(low)
 
     def allowed_below(self, levels: np.ndarray) -> np.ndarray:
         """Uniform energies are allowed ones."""
@@ -99,15 +111,22 @@ class PricedEnergySide:
         """Energies of least summed cost; costs: float64 [items, noise models], at unit energy."""
         check_costs(costs)
         by_choice = np.einsum("im,mc->ic", costs, self.choices ** -self.falls_with[:, None])
-        amounts = np.stack([self.prices.at(self._equal(energy)) for energy in self.choices], axis=1)
-        chosen = select(amounts, by_choice, self.most * (1 + ROUNDING) - self.prices.fixed).chosen
-        return self.choices[chosen]
+        # The knapsack wants amounts that rise; a device may well take less for more.
+        order = np.argsort(self._by_choice, axis=1, kind="stable")
+        amounts, ordered = (np.take_along_axis(each, order, axis=1) for each in (self._by_choice, by_choice))
+        chosen = select(amounts, ordered, self.most * (1 + ROUNDING) - self.prices.fixed).chosen
+        return self.choices[np.take_along_axis(order, chosen[:, None], axis=1)[:, 0]]
 
     def project(self, learned: np.ndarray) -> np.ndarray:
         """Allowed energies in the proportions of `learned` that keep the limit, within those that are known."""
         scaled = self._scaled(learned)
+        if not self._fits(scaled):  # where more is not always dearer, no factor need keep the limit
+            return self.uniform()
         places = np.searchsorted(self.choices, scaled * (1 + ROUNDING), side="right") - 1
-        return self.choices[places.clip(0)] if self.allowed.smallest else scaled
+        if not self.allowed.smallest:
+            return scaled
+        lowered = self.choices[places.clip(0)]
+        return lowered if self._fits(lowered) else self.uniform()
 
     def corrected(
         self, costs: np.ndarray, start: np.ndarray, learned: np.ndarray, share: float

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SMALLEST_COST = 1e-300
 LEAST_TOGETHER = 2
+ROUND_UP = 5e-6
 HAIR = 1e-6
 """Relative: what the solver may be above a bound."""
 
@@ -60,23 +61,29 @@ class JointBudgets:
     def uniform(self, costs: Costs) -> Precision:
         """One width for all weights and one for all activations: of all pairs that keep the limits, the least in cost.
 
-        Raises:
-            UsageError: no pair keeps them.
+        Where no pair keeps them, the widths that a network without a weak spot would get: those whose errors, falling by 4 a
+        bit everywhere alike, are least.
         """
         found = self._best([*self._equal_choices(), *self._equal_levels()], costs)
-        if found is None:
-            raise UsageError(
-                f"{self._asked()}: no equal widths for all keep it, and so there is no baseline; raise it, or give"
-                " narrower choices"
-            )
-        return found
+        if found is not None:
+            return found
+        blind = {kind: side.costs_near(np.zeros(len(side.items.sizes))) for kind, side in self.sides.items()}
+        return self.solve(blind)
+
+    def equal_choice(self, costs: Costs) -> Precision | None:
+        """The same among the choices; None where no pair keeps the limits."""
+        return self._best(self._equal_choices(), costs)
+
+    @cached_property
+    def has_equal_widths(self) -> bool:
+        """Some pair of equal widths keeps the limits."""
+        return self._best([*self._equal_choices(), *self._equal_levels()], self._no_costs()) is not None
 
     def check(self) -> None:
-        """Raise UsageError for limits that no widths keep, or no equal ones; says what can be reached."""
+        """Raise UsageError for limits that no widths keep; says what can be reached."""
         options = self._options(self._no_costs())
         if self._program(options).least(self._bounds(1 + TOLERANCE)) is None:
             raise self._refusal()
-        self.uniform(self._no_costs())
 
     def range_of(self, resource: str) -> tuple[float, float]:
         """The least of a resource that the other budgets allow, and what the widest choices take.
@@ -237,13 +244,13 @@ class JointBudgets:
             chosen = program.smallest(limit.sums, self._means)
             least = None if chosen is None else limit.spent(self.widths(self._precision(options, chosen)))
             if least is None or least > limit.most * (1 + TOLERANCE):
-                said = "no widths" if least is None else f"the smallest is {least:.6g}"
+                said = "no widths" if least is None else f"the smallest is {not_below(least)}"
                 return UsageError(
                     f"--max {limit.resource}={limit.most:.6g}: cannot be reached with these choices; {said}"
                 )
         if len(self._settled) < LEAST_TOGETHER:
             return UsageError(
-                f"{self._asked()}: no widths keep all of it beside the mean widths; raise a mean, or give other choices"
+                f"{self._asked()}: no widths keep it beside what else is given; raise it, or give other choices"
             )
         last = self._settled[-1]
         chosen = program.smallest(last.sums, self._bounds(1 + TOLERANCE, without=last.resource))
@@ -252,11 +259,17 @@ class JointBudgets:
             ""
             if chosen is None
             else f"; the smallest {last.resource} beside the others is"
-            f" {last.spent(self.widths(self._precision(options, chosen))):.6g}"
+            f" {not_below(last.spent(self.widths(self._precision(options, chosen))))}"
         )
         return UsageError(
             f"--max {last.resource}={last.most:.6g} and {others}: cannot be kept together{least_text}"
         )
+
+
+def not_below(amount: float) -> str:
+    """In six digits, rounded up: what is named can be asked for."""
+    text = f"{amount:.6g}"
+    return text if float(text) >= amount else f"{amount * (1 + ROUND_UP):.6g}"
 
 
 def _side_bounds(side: "WidthSide") -> Iterator[Bound]:

@@ -6,7 +6,10 @@ sum to the options that they are made of, which makes them whole wherever the op
 channels have widths of their own has the best mixtures of them at a row of means as options.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +27,10 @@ SECONDS = 60.0
 """After which the best known is taken."""
 RELATIVE_GAP = 1e-6
 PAIR = 2
+HAIR = 1e-9
+FAR_ABOVE = 1e4
+"""Times the median amount."""
+SMALLEST_SCALE = 1e-300
 PROVEN = 0
 """Status of a program whose best solution was found."""
 
@@ -151,18 +158,35 @@ class JointProgram:
         return self._solve(bounds, self._own_costs() if costs is None else costs)
 
     def smallest(self, sums: Sequence[Sum], bounds: Sequence[Bound]) -> dict[str, int] | None:
-        """The options whose largest sum is least, within the bounds."""
-        rows, top = (
-            _Rows(self.rows.columns + 1, [*self.rows.entries], [*self.rows.low], [*self.rows.high]),
-            self.rows.columns,
-        )
-        scale = max(max(float(np.abs(self.row(terms)[1]).max(initial=0.0)) for terms in sums), 1e-300)
-        for terms in sums:
-            columns, values = self.row(terms)
+        """The options whose largest sum is least, within the bounds.
+
+        Amounts that stand far above all others, as for what a device cannot do, would take the solver's precision: it is asked
+        without them first, which is right where what it finds is below each of them.
+        """
+        found = [self.row(terms) for terms in sums]
+        everything = np.concatenate([values for _, values in found])
+        usual = everything[everything > 0]
+        ceiling = FAR_ABOVE * float(np.median(usual)) if len(usual) else np.inf
+        for most in dict.fromkeys((ceiling, np.inf)):
+            closed = {int(column) for columns, values in found for column in columns[values > most]}
+            chosen = self._smallest(
+                [(columns, np.minimum(values, most)) for columns, values in found], bounds, closed
+            )
+            if chosen is not None:
+                return chosen
+        return None
+
+    def _smallest(
+        self, sums: Sequence[tuple[np.ndarray, np.ndarray]], bounds: Sequence[Bound], closed: set[int]
+    ) -> dict[str, int] | None:
+        top = self.rows.columns
+        rows = _Rows(top + 1, [*self.rows.entries], [*self.rows.low], [*self.rows.high])
+        scale = max(max(float(np.abs(values).max(initial=0.0)) for _, values in sums), SMALLEST_SCALE)
+        for columns, values in sums:
             rows.add(np.append(columns, top), np.append(values / scale, -1.0), -np.inf, 0.0)
         costs = np.zeros(top + 1)
         costs[top] = 1.0
-        return self._solve(bounds, costs, rows)
+        return self._solve(bounds, costs, rows, closed)
 
     def row(self, terms: Sum) -> tuple[np.ndarray, np.ndarray]:
         """(columns, values) of a sum."""
@@ -222,26 +246,34 @@ class JointProgram:
         return costs
 
     def _solve(
-        self, bounds: Sequence[Bound], costs: np.ndarray, start: _Rows | None = None
+        self,
+        bounds: Sequence[Bound],
+        costs: np.ndarray,
+        start: _Rows | None = None,
+        closed: Collection[int] = (),
     ) -> dict[str, int] | None:
         start = self.rows if start is None else start
         rows = _Rows(start.columns, [*start.entries], [*start.low], [*start.high])
+        shut = {*self.closed, *closed}
         for bound in bounds:
             columns, values = self.row(bound.terms)
+            alone = values > bound.most * (1 + HAIR)  # more than all may take: no solution has it
+            shut.update(columns[alone].tolist())
             scale = bound.most or 1.0
-            rows.add(columns, values / scale, -np.inf, bound.most / scale)
+            rows.add(columns, np.where(alone, 0.0, values) / scale, -np.inf, bound.most / scale)
         whole = np.zeros(rows.columns)
         whole[: self.binaries] = 1
         most = np.ones(rows.columns)
         most[self.rows.columns :] = np.inf
-        most[sorted(self.closed)] = 0
-        found = milp(
-            costs,
-            integrality=whole,
-            bounds=Bounds(np.zeros(rows.columns), most),
-            constraints=rows.constraint(),
-            options={"time_limit": SECONDS, "mip_rel_gap": RELATIVE_GAP},
-        )
+        most[sorted(shut)] = 0
+        with _silent():
+            found = milp(
+                costs,
+                integrality=whole,
+                bounds=Bounds(np.zeros(rows.columns), most),
+                constraints=rows.constraint(),
+                options={"time_limit": SECONDS, "mip_rel_gap": RELATIVE_GAP},
+            )
         if found.x is None:
             return None
         if found.status != PROVEN:
@@ -250,6 +282,20 @@ class JointProgram:
                 f" {100 * found.mip_gap:.3g} % more than the best"
             )
         return {name: int(found.x[columns].argmax()) for name, columns in self.place.items()}
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """HiGHS prints what it thinks of numbers to the process's output, past Python and past its own options."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 (a descriptor is wanted)
+            os.dup2(nothing.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _meeting(term: Term) -> tuple[str, ...]:

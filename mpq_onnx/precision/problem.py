@@ -194,6 +194,10 @@ class Problem(ABC):
         """One level for all items of a kind that keeps the budgets."""
         return self.each_side(lambda kind, side: side.uniform())
 
+    def uniform_of_choices(self, uniform: Precision) -> Precision | None:
+        """The allowed equal levels nearest below; None where there are none that keep the budgets."""
+        return self.each_side(lambda kind, side: side.allowed_below(uniform[kind]))
+
     def solve(self, costs: Costs) -> Precision:
         """Allowed levels of least summed cost that keep the budgets."""
         return self.each_side(lambda kind, side: side.solve(costs[kind]))

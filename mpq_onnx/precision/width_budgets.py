@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from mpq_onnx.documents.resources.terms import Sum, Widths, spent
-from mpq_onnx.errors import UsageError
+from mpq_onnx.errors import AllocationError, UsageError
 from mpq_onnx.graph.placement import ActivationSite, Sites, WeightSite
 from mpq_onnx.precision.items import WidthItems, activation_items, weight_items
 from mpq_onnx.precision.joint import JointBudgets
@@ -140,8 +140,20 @@ class WidthBudgets:
         return tuple(Limit(name, amount, self.resources[name]) for name, amount in self.most.items())
 
     def spent(self, widths: Widths) -> dict[str, float]:
-        """What widths come to, by resource."""
-        return {name: spent(sums, widths) for name, sums in self.resources.items()}
+        """What widths come to, by resource; a column of a cost table that nothing bounds, where it has rows for them."""
+        found = {}
+        for name, sums in self.resources.items():
+            try:
+                found[name] = spent(sums, widths)
+            except AllocationError:
+                if name in self.most:
+                    raise
+        return found
+
+    @property
+    def quantizes(self) -> tuple[bool, bool]:
+        """Whether weights, and activations, get widths, chosen or fixed."""
+        return self.budget.weight_bits is not None, self.budget.activation_bits is not None
 
     @cached_property
     def weights(self) -> WidthItems:
@@ -174,7 +186,7 @@ class WidthBudgets:
         """What bounds weights and activations together; None where nothing does."""
         free = {name for side in self.sides.values() for name in side.items.names}
         rules = tuple(rule for rule in self.rules if free.issuperset(rule.tensors))
-        if not self.limits and not rules:
+        if not self.sides or not (self.limits or rules):
             return None
         return JointBudgets(self.sides, self.limits, self._fixed_widths(), rules)
 
@@ -197,3 +209,9 @@ class WidthBudgets:
                 )
         if self.joint is not None:
             self.joint.check()
+        for limit in () if self.sides else self.limits:
+            if not limit.holds(self._fixed_widths()):
+                raise UsageError(
+                    f"--max {limit.resource}={limit.most:.6g}: cannot be reached: every width is given, and they take"
+                    f" {limit.spent(self._fixed_widths()):.6g}"
+                )

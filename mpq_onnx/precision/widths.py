@@ -74,6 +74,13 @@ class WidthProblem(Problem):
             else self.budgets.joint.uniform(measured_costs(self))
         )
 
+    def uniform_of_choices(self, uniform: Precision) -> Precision | None:
+        """Under limits, the best pair of equal widths among the choices, where one keeps them."""
+        joint = self.budgets.joint
+        return (
+            super().uniform_of_choices(uniform) if joint is None else joint.equal_choice(measured_costs(self))
+        )
+
     def solve(self, costs: Costs) -> Precision:
         """Allowed widths of least summed cost that keep the budgets."""
         return super().solve(costs) if self.budgets.joint is None else self.budgets.joint.solve(costs)

@@ -311,9 +311,18 @@ def _write(
             *opened.model.notes,
             *target_notes(options.device_target),
             *check_quantizable(
-                problem.sites, problem.budget.weight_bits, problem.budget.activation_bits, asked.model
+                problem.sites,
+                problem.budget.weight_bits if asked.weight_bits is None else asked.weight_bits,
+                problem.budget.activation_bits,
+                asked.model,
             ),
-            *_notes(*budgets, options, choice, _faults(choice, problem.sites, _rules(asked, ground))),
+            *_notes(
+                *budgets,
+                options,
+                choice,
+                _faults(choice, problem.sites, _rules(asked, ground)),
+                problem.budgets.joint is None or problem.budgets.joint.has_equal_widths,
+            ),
             *unspent_notes(kept.allocation, *budgets, options, problem.sites),
             *label_notes(opened.validation, opened.model.model),
             *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
@@ -338,6 +347,7 @@ def _notes(
     options: AllocateOptions,
     choice: Choice[Allocation],
     faults: Mapping[str, str],
+    has_equal_widths: bool,
 ) -> tuple[str, ...]:
     """What is not as it was asked for; `faults` are what the target does not take of a candidate, by its name."""
     notes = [*beyond_choices(weight_bits, activation_bits, options)]
@@ -348,6 +358,10 @@ def _notes(
         notes.append(
             "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
             f" (distance {choice.uniform.distance:.3g} from the float model's outputs; kept {choice.kept.result.distance:.3g})"
+        )
+    if not has_equal_widths:
+        notes.append(
+            "no equal widths keep the limits: uniform has widths that the same error everywhere would ask for"
         )
     if not choice.keeps_uniform:
         return tuple(notes)

@@ -15,6 +15,9 @@ from mpq_onnx.runs.resource_limits import read_costs
 from mpq_onnx.targets.cost_table import CostTable
 from mpq_onnx.targets.table_resource import node_widths
 
+MOST_KNOWN = 256
+"""Energies of a table that are looked up; it is linear between them."""
+
 
 def energy_prices(
     base: FloatModel, sites: tuple[MacSite, ...], options: EnergyOptions
@@ -41,11 +44,11 @@ def energy_prices(
 
 def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:
     """Energies that every node has rows for, or lies between."""
-    by_node = {
-        site.node: {row.energy_per_mac for row in table.rows if row.node == site.node} - {None}
-        for site in sites
-    }
-    given = [set(map(float, each)) for each in by_node.values() if each]  # type: ignore[arg-type]
+    by_node: dict[str, set[float]] = {site.node: set() for site in sites}
+    for row in table.rows:
+        if row.node in by_node and row.energy_per_mac is not None:
+            by_node[row.node].add(row.energy_per_mac)
+    given = [each for each in by_node.values() if each]
     if not given:
         raise AllocationError(f"{table.path}: has no column energy_per_mac; a table of energies needs it")
     low, high = max(map(min, given)), min(map(max, given))
@@ -54,6 +57,8 @@ def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:
         raise AllocationError(
             f"{table.path}: energy_per_mac: no energies above 0 that all nodes have in common"
         )
+    if len(found) > MOST_KNOWN:
+        found = [found[place] for place in np.linspace(0, len(found) - 1, MOST_KNOWN).astype(int)]
     return np.array(found)
 
 
@@ -79,6 +84,4 @@ def _prices(
         np.tile(by_node[node] / count, (count, 1))
         for node, count in zip(items.names, items.counts, strict=True)
     ]
-    # The knapsack wants amounts that rise with the energy: what takes less than something weaker counts as if it took as much.
-    rising = np.maximum.accumulate(np.concatenate(amounts), axis=1)
-    return EnergyPrices(known, rising, table.fixed(column, by_node))
+    return EnergyPrices(known, np.concatenate(amounts), table.fixed(column, by_node))

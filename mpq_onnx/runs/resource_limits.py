@@ -87,11 +87,11 @@ def width_budgets(
     limited = {name for limit in most for name in tensors_of(resources[limit])}
     weights, activations = (
         max(map(counted_bits, choices))
-        if mean is None and any(site.tensor in limited for site in free)
+        if mean is None and any(site.tensor in limited and site.fixed_bits != 0 for site in own)
         else mean
-        for mean, choices, free in (
-            (means[0], options.bit_choices, sites.free_weights),
-            (means[1], options.activation_choices, sites.free_activations),
+        for mean, choices, own in (
+            (means[0], options.bit_choices, sites.weights),
+            (means[1], options.activation_choices, sites.activations),
         )
     )
     if most and options.target is not None:

@@ -293,7 +293,8 @@ def resource_interval(
     facts = tensor_facts(float_model.model, float_model.open_data(data), options.device)
     unlimited, means = spent.at(LARGEST_AMOUNT)["options"], (weight_bits, activation_bits)
     joint = width_budgets(float_model.model, facts, means, unlimited, float_model.path).joint
-    assert joint is not None
+    if joint is None:
+        raise UsageError(f"--minimize {resource}: every width is given, so there is nothing to choose")
     least, most = joint.range_of(resource)
     low, high = (float(f"{end * (1 + ROUND_UP):.6g}") for end in (least, most))
     return Interval(low, high, tolerance)

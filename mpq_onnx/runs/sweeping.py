@@ -80,7 +80,12 @@ def sweep(
     float_model = load_float_model(model)
     folder = Path(output)
     specs = {run.options[name] for run in runs for name in DATA_OPTIONS if run.options.get(name) is not None}
-    contents = contents_of(float_model, **{spec: float_model.open_data(spec) for spec in sorted(specs)})
+    tables = sorted({str(run.options["costs"]) for run in runs if run.options.get("costs") is not None})
+    contents = contents_of(
+        float_model,
+        {f"costs {path}": path for path in tables},
+        **{spec: float_model.open_data(spec) for spec in sorted(specs)},
+    )
     targets = sorted({run.options["target"] for run in runs if run.options.get("target") is not None})
     contents |= {f"{target}{CONTENT}": load_target(target).digest for target in targets}
     state_request(

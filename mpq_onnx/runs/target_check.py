@@ -24,6 +24,7 @@ from mpq_onnx.targets.conformance import (
 )
 from mpq_onnx.targets.description import FLOAT_WIDTH, PER_GROUP, Statement, Target
 from mpq_onnx.targets.matching import operators_of
+from mpq_onnx.targets.requirements import LOOKUP
 from mpq_onnx.targets.sources import QuantizedTensor, activation_demands
 
 ALL_SCHEMES = frozenset(SCHEMES)
@@ -59,9 +60,20 @@ def _product_faults(target: Target, bundle: Bundle) -> Iterator[Fault]:
         if granularity is not None and len(found.weight_bits) > 1 and not granularity.allows(CHANNEL):
             yield Fault(row.name, "a width per output channel", granularity)
     for name, chain in chains.items():
-        if name not in multiplied and not chain.is_bias:  # a table
-            found = FoundProduct(chain.node, _widths(bundle, chain), None, *_grid(bundle, chain))
-            yield from product_faults(target, operators.get(chain.node), found)
+        if chain.is_bias:
+            continue
+        for node in _lookups(bundle, name) if name in multiplied else [chain.node]:  # rows of a table
+            found = FoundProduct(node, _widths(bundle, chain), None, *_grid(bundle, chain))
+            yield from product_faults(target, operators.get(node), found)
+
+
+def _lookups(bundle: Bundle, tensor: str) -> list[str]:
+    """Nodes that look up rows of a weight that is multiplied too."""
+    return [
+        str(node.name)
+        for node in bundle.model.graph
+        if node.op_type == LOOKUP and node.inputs[0] is not None and node.inputs[0].name == tensor
+    ]
 
 
 def _found(row: LayerRow, bundle: Bundle, chain: WeightChain | None, is_fed_back: bool) -> FoundProduct:

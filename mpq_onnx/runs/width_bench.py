@@ -81,4 +81,5 @@ class WidthBench(Bench[Allocation]):
             problem.budgets.asked,
             candidate.range_factors,
             problem.budgets.most,
+            problem.budgets.quantizes,
         )

@@ -109,6 +109,19 @@ def allocation_faults(required: Requirements, sites: Sites, allocation: Allocati
             if (node.node, node.weight) in fed_back:
                 found = replace(found, input_bits=None)
             faults += product_faults(required.target, required.operators.get(node.node), found)
+    widths = {node.weight: node for node in allocation.nodes if node.owns_weight}
+    for site in sites.weights:  # a table that is multiplied too has an entry where it is multiplied
+        rows = (
+            None
+            if site.is_table or site.tensor not in widths
+            else _found(widths[site.tensor], allocation, bits)
+        )
+        for lookup in required.lookups.get(site.tensor, ()) if rows is not None else ():
+            faults += product_faults(
+                required.target,
+                required.operators.get(lookup),
+                replace(rows, node=lookup, input_bits=None),  # type: ignore[type-var]
+            )
     demands = required.activation_demands(sites)
     faults += activation_faults(
         FoundActivation(site.node, bits.get(site.tensor, FLOAT_WIDTH), demands[site.tensor])

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, counted_bits
 from mpq_onnx.errors import AllocationError, UsageError
 from mpq_onnx.files import write_text
 
@@ -25,6 +27,8 @@ NODE, WEIGHT_BITS, ACTIVATION_BITS, ENERGY_PER_MAC = (
 KEYS = (NODE, WEIGHT_BITS, ACTIVATION_BITS, ENERGY_PER_MAC)
 FLOAT = "float"
 COMMENT = "#"
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+LARGEST_AMOUNT = 1e30
 
 
 @dataclass(frozen=True)
@@ -130,26 +134,36 @@ def load_cost_table(path: str | os.PathLike[str]) -> CostTable:
         AllocationError: missing, or not such a table; the message names line and column.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return _read(file.read(), str(path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AllocationError(f"{path}: cannot be read as a cost table: {error}") from error
-    comments = [line.lstrip(COMMENT + " ") for line in lines if line.startswith(COMMENT)]
-    numbered = [
-        (at, line) for at, line in enumerate(lines, 1) if line.strip() and not line.startswith(COMMENT)
-    ]
-    cells = list(csv.reader(line for _, line in numbered))
-    names = [name.strip() for name in cells[0]] if cells else []
+
+
+def _read(text: str, where: str) -> CostTable:
+    comments: list[str] = []
+    while text.startswith(COMMENT):  # above the names of the columns; a node's name may begin with it
+        line, _, text = text.partition("\n")
+        comments.append(line.strip(COMMENT + " \r"))
+    reader = csv.reader(io.StringIO(text, newline=""))
+    names = [name.strip() for name in next(reader, [])]
     resources = tuple(name for name in names if name not in KEYS)
     if NODE not in names or not resources or len(set(names)) < len(names) or "" in names:
         raise AllocationError(
-            f"{path}: the first line must name the columns: node, weight_bits, activation_bits and resources such as energy_uj,"
+            f"{where}: the first line must name the columns: node, weight_bits, activation_bits, resources such as energy_uj,"
             " each once"
         )
     rows = tuple(
-        _read_row(dict(zip(names, map(str.strip, row), strict=False)), names, len(row), f"{path}, line {at}")
-        for (at, _), row in zip(numbered[1:], cells[1:], strict=True)
+        _read_row(
+            dict(zip(names, row, strict=False)),
+            names,
+            len(row),
+            f"{where}, line {reader.line_num + len(comments)}",
+        )
+        for row in reader
+        if any(cell.strip() for cell in row)
     )
-    table = CostTable(rows, resources, comments[0] if comments else "", str(path))
+    table = CostTable(rows, resources, comments[0] if comments else "", where)
     _check_once(table)
     return table
 
@@ -157,9 +171,11 @@ def load_cost_table(path: str | os.PathLike[str]) -> CostTable:
 def _read_row(cells: dict[str, str], names: Sequence[str], count: int, where: str) -> CostRow:
     if count != len(names):
         raise AllocationError(f"{where}: {count} cells where the first line names {len(names)} columns")
-    numbers = {name: _number(cells[name], f"{where}, column {name}") for name in names if name not in KEYS}
+    numbers = {
+        name: _number(cells[name].strip(), f"{where}, column {name}") for name in names if name not in KEYS
+    }
     keys = {
-        name: _key(cells.get(name, ""), f"{where}, column {name}", takes_float=name != ENERGY_PER_MAC)
+        name: _key(cells.get(name, "").strip(), f"{where}, column {name}", takes_float=name != ENERGY_PER_MAC)
         for name in KEYS[1:]
     }
     if not cells[NODE]:
@@ -168,12 +184,9 @@ def _read_row(cells: dict[str, str], names: Sequence[str], count: int, where: st
 
 
 def _number(text: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise AllocationError(f"{where}: {text!r} is no amount; write a number from 0 up")
+    number = float(text) if NUMBER.fullmatch(text) else math.nan
+    if not 0 <= number <= LARGEST_AMOUNT:
+        raise AllocationError(f"{where}: {text!r} is no amount; write a number from 0 to {LARGEST_AMOUNT:g}")
     return number
 
 
@@ -182,7 +195,9 @@ def _key(text: str, where: str, *, takes_float: bool) -> float | None:
         return None
     if text == FLOAT and takes_float:
         return math.inf
-    return _number(text, where)
+    number = _number(text, where)
+    # A fractional width counts log2 of its levels, everywhere.
+    return counted_bits(number) if takes_float and number <= MAXIMUM_BITS else number
 
 
 def _written(key: float | None) -> str:

@@ -19,6 +19,7 @@ from mpq_onnx.targets.sources import QuantizedTensor, activation_demands
 
 Pairs = set[tuple[float, float]]
 """(width of the weight, width of the input) each; FLOAT_WIDTH, which is math.inf, for float."""
+LOOKUP = "Gather"
 Choices = dict[str, tuple[float, ...]]
 """Widths by tensor."""
 
@@ -60,9 +61,20 @@ class Requirements:
         found = self.said(node, "pairs")
         return None if found is None else set(found.values)
 
+    @cached_property
+    def lookups(self) -> dict[str, list[str]]:
+        """Nodes that look up rows of a table, which a classifier may multiply too, by table."""
+        found: dict[str, list[str]] = {}
+        for node in self.model.graph:
+            table = node.inputs[0] if node.op_type == LOOKUP and node.inputs else None
+            if table is not None:
+                found.setdefault(str(table.name), []).append(str(node.name))
+        return found
+
     def weight_demand(self, site: WeightSite, what: str = "bits") -> Demand:
         """What all nodes that multiply a weight take: its bits, scheme or scales."""
-        said = [(use.node, self.said(use.node, "weights", what)) for use in site.uses]
+        nodes = [*(use.node for use in site.uses), *self.lookups.get(site.tensor, ())]
+        said = [(node, self.said(node, "weights", what)) for node in dict.fromkeys(nodes)]
         return Demand(tuple((node, each) for node, each in said if each is not None))
 
     def activation_demands(self, sites: Sites) -> dict[str, Demand]:

@@ -21,11 +21,12 @@ def table_sums(entries: Sequence[NodePrecision], table: CostTable, column: str) 
     for entry in entries:
         macs[entry.node] += entry.macs
     multiplying = [entry for entry in entries if entry.macs]
+    streamed = _streamed(entries)
     fixed = table.fixed(column, {entry.node for entry in multiplying})
     terms = [
         Term(
             entry.node,
-            (entry.other_input if entry.weight is None else entry.weight, entry.input),
+            (entry.other_input if entry.weight is None else entry.weight, streamed[entry.node]),
             partial(_share, table, column, entry.node, entry.macs / macs[entry.node]),
         )
         for entry in multiplying
@@ -41,12 +42,21 @@ def _share(
 
 def node_widths(allocation: Allocation) -> dict[str, tuple[float | None, float | None]]:
     """By multiply-accumulate node: bits of the operand that is held and of the one that streams; None for float."""
-    widths = allocation.widths()
+    widths, streamed = allocation.widths(), _streamed(allocation.nodes)
     return {
         entry.node: (
             widths.get(entry.other_input or "") if entry.weight is None else entry.mean_weight_bits,
-            widths.get(entry.input or ""),
+            widths.get(streamed[entry.node] or ""),
         )
         for entry in allocation.nodes
         if entry.macs
     }
+
+
+def _streamed(entries: Sequence[NodePrecision]) -> dict[str, str | None]:
+    """By node the activation that its table's rows are about: of a recurrent layer its input, not its own state."""
+    found: dict[str, str | None] = {}
+    for entry in entries:
+        if entry.macs and found.get(entry.node) is None:
+            found[entry.node] = entry.input
+    return found

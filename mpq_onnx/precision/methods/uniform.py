@@ -15,8 +15,8 @@ WHOLE_NAME = "uniform-whole"
 def propose(problem: Problem) -> list[Candidate]:
     """Uniform, and the allowed levels below where its own are none of those."""
     uniform = problem.uniform()
-    below = problem.each_side(lambda kind, side: side.allowed_below(uniform[kind]))
+    below = problem.uniform_of_choices(uniform)
     candidates = [problem.candidate(NAME, uniform)]
-    if any((below[kind] < uniform[kind]).any() for kind in uniform):
+    if below is not None and any((below[kind] != uniform[kind]).any() for kind in uniform):
         candidates.append(problem.candidate(WHOLE_NAME, below))
     return candidates
