@@ -23,9 +23,11 @@ def measured_costs(problem: Problem) -> Costs:
 
 
 def _measure(problem: Problem) -> Costs:
+    mirror, meters = problem.cost_meters()
+    if not meters:  # every level is given
+        return {}
     begin(f"costs of {problem.what}")
     generator = torch.Generator().manual_seed(problem.training.seed)
-    mirror, meters = problem.cost_meters()
     watched = list(dict.fromkeys(node for meter in meters for node in meter.watched))
     readers = {node for meter in meters for node in meter.readers}
     examples = min(EXAMPLES, len(problem.data))

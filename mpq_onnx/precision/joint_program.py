@@ -28,8 +28,8 @@ SECONDS = 60.0
 RELATIVE_GAP = 1e-6
 PAIR = 2
 HAIR = 1e-9
-FAR_ABOVE = 1e4
-"""Times the median amount."""
+FAR_ABOVE, LOW = 1e5, 0.05
+"""Times a low quantile of the amounts."""
 SMALLEST_SCALE = 1e-300
 PROVEN = 0
 """Status of a program whose best solution was found."""
@@ -166,7 +166,7 @@ class JointProgram:
         found = [self.row(terms) for terms in sums]
         everything = np.concatenate([values for _, values in found])
         usual = everything[everything > 0]
-        ceiling = FAR_ABOVE * float(np.median(usual)) if len(usual) else np.inf
+        ceiling = FAR_ABOVE * float(np.quantile(usual, LOW)) if len(usual) else np.inf
         for most in dict.fromkeys((ceiling, np.inf)):
             closed = {int(column) for columns, values in found for column in columns[values > most]}
             chosen = self._smallest(

@@ -96,6 +96,10 @@ def width_budgets(
     )
     if most and options.target is not None:
         sites = _sites(model, facts, options, [weights is not None, activations is not None])
+    if weights is None and activations is None:
+        raise UsageError(
+            f"--max {', '.join(most)}: bounds nothing here that gets a width; give --weight-bits or --activation-bits"
+        )
     check_quantizable(sites, weights, activations, where)
     budget = WidthBudget(
         weights if has_weights(sites) else None,

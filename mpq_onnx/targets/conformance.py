@@ -111,17 +111,12 @@ def allocation_faults(required: Requirements, sites: Sites, allocation: Allocati
             faults += product_faults(required.target, required.operators.get(node.node), found)
     widths = {node.weight: node for node in allocation.nodes if node.owns_weight}
     for site in sites.weights:  # a table that is multiplied too has an entry where it is multiplied
-        rows = (
-            None
-            if site.is_table or site.tensor not in widths
-            else _found(widths[site.tensor], allocation, bits)
-        )
-        for lookup in required.lookups.get(site.tensor, ()) if rows is not None else ():
-            faults += product_faults(
-                required.target,
-                required.operators.get(lookup),
-                replace(rows, node=lookup, input_bits=None),  # type: ignore[type-var]
-            )
+        lookups = () if site.is_table else required.lookups.get(site.tensor, ())
+        rows = _found(widths[site.tensor], allocation, bits) if site.tensor in widths else None
+        for lookup in lookups:
+            if rows is not None:
+                found = replace(rows, node=lookup, input_bits=None)
+                faults += product_faults(required.target, required.operators.get(lookup), found)
     demands = required.activation_demands(sites)
     faults += activation_faults(
         FoundActivation(site.node, bits.get(site.tensor, FLOAT_WIDTH), demands[site.tensor])
