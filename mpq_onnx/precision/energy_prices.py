@@ -13,11 +13,11 @@ from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.items import Items
 from mpq_onnx.precision.knapsack import ROUNDING, check_costs, select
+from mpq_onnx.precision.limits import not_below
 
 CHOICES = 160
 """Energies to choose from, in equal ratios."""
 BISECTIONS = 60
-ROUND_UP = 5e-6
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class PricedEnergySide:
         if equal > self.most * (1 + ROUNDING):
             raise UsageError(
                 f"--max {self.resource}={self.most:.6g}: cannot be reached; the smallest, at equal energies, is"
-                f" {equal * (1 + ROUND_UP):.6g}"
+                f" {not_below(equal)}"
             )
 
     def uniform(self) -> np.ndarray:

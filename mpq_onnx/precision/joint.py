@@ -12,7 +12,7 @@ from mpq_onnx.documents.resources.terms import Term, Widths
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.joint_program import Bound, JointProgram, Options, PairRule, tensor_options
 from mpq_onnx.precision.knapsack import check_costs
-from mpq_onnx.precision.limits import TOLERANCE, Limit, settled
+from mpq_onnx.precision.limits import TOLERANCE, Limit, not_below, settled
 from mpq_onnx.precision.problem import Costs, Precision
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SMALLEST_COST = 1e-300
 LEAST_TOGETHER = 2
-ROUND_UP = 5e-6
 HAIR = 1e-6
 """Relative: what the solver may be above a bound."""
 
@@ -264,12 +263,6 @@ class JointBudgets:
         return UsageError(
             f"--max {last.resource}={last.most:.6g} and {others}: cannot be kept together{least_text}"
         )
-
-
-def not_below(amount: float) -> str:
-    """In six digits, rounded up: what is named can be asked for."""
-    text = f"{amount:.6g}"
-    return text if float(text) >= amount else f"{amount * (1 + ROUND_UP):.6g}"
 
 
 def _side_bounds(side: "WidthSide") -> Iterator[Bound]:

@@ -7,6 +7,8 @@ from mpq_onnx.documents.resources.terms import Sum, Term, Widths, spent
 
 TOLERANCE = 1e-9
 """Relative: sums in another order must not be above a limit."""
+ROUND_UP = 5e-6
+"""Relative: half of the last of six digits."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,9 @@ def settled(term: Term, fixed: Widths, free: Collection[str]) -> Term:
         return term.amount(*widths)
 
     return Term(term.node, tuple(term.tensors[place] for place in places), amount)
+
+
+def not_below(amount: float) -> str:
+    """In six digits, rounded up: what is named can be asked for."""
+    text = f"{amount:.6g}"
+    return text if float(text) >= amount else f"{amount * (1 + ROUND_UP):.6g}"

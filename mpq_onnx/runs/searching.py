@@ -16,6 +16,7 @@ from typing import Any
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.precision.limits import not_below
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.allocating import allocate
@@ -38,8 +39,6 @@ from mpq_onnx.runtime.tensors import tensor_facts
 WEIGHT_BITS = "weight_bits"
 TOLERANCE = 0.02
 LARGEST_AMOUNT = 1e300
-ROUND_UP = 5e-6
-"""Relative: a budget in six digits is not below what was meant."""
 PROBES_FOLDER = "probes"
 REQUEST_FILE = "request.json"
 SEARCH_FILE = "search.json"
@@ -296,7 +295,7 @@ def resource_interval(
     if joint is None:
         raise UsageError(f"--minimize {resource}: every width is given, so there is nothing to choose")
     least, most = joint.range_of(resource)
-    low, high = (float(f"{end * (1 + ROUND_UP):.6g}") for end in (least, most))
+    low, high = (float(not_below(end)) for end in (least, most))
     return Interval(low, high, tolerance)
 
 
