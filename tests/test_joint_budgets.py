@@ -75,7 +75,7 @@ def cost(precision: dict, costs: dict) -> float:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_program_finds_the_best_of_all_that_keep_the_limits(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SMALLEST_COST = 1e-300
 LEAST_TOGETHER = 2
+FINE, MOST_ROUNDS = 0.1, 12
 HAIR = 1e-6
 """Relative: what the solver may be above a bound."""
 
@@ -46,8 +47,20 @@ class JointBudgets:
         options = self._options(costs)
         least = {name: float(each.costs.min()) for name, each in options.items()}
         known = self._best(self._equal_choices(), costs)
-        ceiling = None if known is None else self._cost(known, costs) - math.fsum(least.values())
-        options = _promising(options, least, ceiling)
+        # The solver's precision is that of its units: costs far below them are solved for once more, in units of their own.
+        for _ in range(MOST_ROUNDS):
+            ceiling = None if known is None else self._cost(known, costs) - math.fsum(least.values())
+            if known is not None and (ceiling or 0.0) <= 0:  # nothing costs less
+                return known
+            found = self._least(_promising(options, least, ceiling))
+            above = self._cost(found, costs) - math.fsum(least.values())
+            if ceiling is not None and above >= FINE * ceiling:
+                return found
+            known = found
+        return found
+
+    def _least(self, options: Mapping[str, Options]) -> Precision:
+        """Of least cost among the options."""
         for margin in (0.0, HAIR):
             chosen = self._program(options).least(self._bounds(1 - margin))
             if chosen is None:

@@ -1,7 +1,6 @@
 """allocate: find the widths that a budget is best spent on, and write the quantized file."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from mpq_onnx.arithmetic.quantization import levels_of, stored_bits
 from mpq_onnx.arithmetic.weights import WeightRules
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
@@ -19,7 +17,6 @@ from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.model_file import save_model
-from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import with_outputs
@@ -29,17 +26,16 @@ from mpq_onnx.precision.width_budgets import WidthBudgets
 from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
-from mpq_onnx.runs.bench import CandidateResult, Choice, choose, kept_note
+from mpq_onnx.runs.allocation_notes import allocation_notes, target_faults
+from mpq_onnx.runs.bench import CandidateResult, Choice, choose
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
-from mpq_onnx.runs.keeping import chosen_widths, is_storable
+from mpq_onnx.runs.keeping import is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.runs.options import (
     AllocateOptions,
     as_float,
     asked_budgets,
-    beyond_choices,
     check_budgets,
-    leaves_no_choice,
 )
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.preparation import (
@@ -316,11 +312,11 @@ def _write(
                 problem.budget.activation_bits,
                 asked.model,
             ),
-            *_notes(
+            *allocation_notes(
                 *budgets,
                 options,
                 choice,
-                _faults(choice, problem.sites, _rules(asked, ground)),
+                target_faults(choice, problem.sites, _rules(asked, ground)),
                 problem.budgets.joint is None or problem.budgets.joint.has_equal_widths,
             ),
             *unspent_notes(kept.allocation, *budgets, options, problem.sites),
@@ -333,51 +329,6 @@ def _write(
     )
     written.finish(result)
     return result
-
-
-def _faults(choice: Choice[Allocation], sites: Sites, rules: TargetRules) -> dict[str, str]:
-    """What the target does not take of the candidates, by name."""
-    found = {each.name: rules.faults(sites, each.allocation) for each in choice.results}
-    return {name: faults for name, faults in found.items() if faults}
-
-
-def _notes(
-    weight_bits: float | None,
-    activation_bits: float | None,
-    options: AllocateOptions,
-    choice: Choice[Allocation],
-    faults: Mapping[str, str],
-    has_equal_widths: bool,
-) -> tuple[str, ...]:
-    """What is not as it was asked for; `faults` are what the target does not take of a candidate, by its name."""
-    notes = [*beyond_choices(weight_bits, activation_bits, options)]
-    notes += [
-        f"{name} is compared, not kept: the target does not take {found}" for name, found in faults.items()
-    ]
-    if choice.uniform.name not in faults and not is_storable(choice.uniform.allocation, options):
-        notes.append(
-            "uniform at this budget has levels that none of the choices stores: it is compared, not kept"
-            f" (distance {choice.uniform.distance:.3g} from the float model's outputs; kept {choice.kept.result.distance:.3g})"
-        )
-    if not has_equal_widths:
-        notes.append(
-            "no equal widths keep the limits: uniform has widths that the same error everywhere would ask for"
-        )
-    if not choice.keeps_uniform:
-        return tuple(notes)
-    why = kept_note(choice, options.method, "widths")
-    if faults.keys() >= set(choice.others) > set():
-        why = None
-    if why is not None and (choice.others or not leaves_no_choice(weight_bits, activation_bits, options)):
-        notes.append(why)
-    for name, widths, choices in chosen_widths(choice.kept.result.allocation, options):
-        found = {levels_of(width) for width in widths} - {levels_of(each) for each in choices}
-        notes += [
-            f"{levels} levels ({math.log2(levels):.3f} bits) are none of --{name}: they are uniform at this budget,"
-            f" and take {stored_bits(levels)} bits where whole bits are stored"
-            for levels in sorted(found)
-        ]
-    return tuple(notes)
 
 
 def _calibration(
