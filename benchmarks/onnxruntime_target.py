@@ -69,7 +69,8 @@ def main() -> None:
             method="uniform", rounding="nearest", target="onnxruntime-cpu", costs=str(table)
         )
         result = mpq_onnx.allocate(model, data, folder, options=options)
-        dataset = open_dataset(data, model_inputs(load_model(model)))
+        loaded = load_model(model)
+        dataset = open_dataset(data, model_inputs(loaded), loaded.metadata_props)
         feeds = dataset.read([0]).inputs
         one, two = (milliseconds([model, result.model_path], feeds, threads) for threads in (1, 2))
         promised = result.chosen.resources[COLUMN]

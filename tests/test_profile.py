@@ -292,9 +292,9 @@ def test_onnxruntime_times_layers_and_the_rest(exported: Path, tmp_path: Path) -
     )
     table = load_cost_table(tmp_path / "costs.csv")
     assert table.nodes == (*NODES, REST)
-    assert [check.file for check in result.checks] == ["W8A8", "float.onnx"]
-    for check, bits in zip(result.checks, (8, None), strict=True):
-        layers = sum(table.amount("latency_ms", node, bits, bits) for node in NODES)
+    assert [check.file for check in result.checks] == ["W7A8", "W8A8", "float.onnx"]
+    for check, bits in zip(result.checks, ((7, 8), (8, 8), (None, None)), strict=True):
+        layers = sum(table.amount("latency_ms", node, *bits) for node in NODES)
         total = layers + table.fixed("latency_ms", NODES)
         assert total == pytest.approx(check.predicted_ms, rel=1e-3)
     assert table.amount("latency_ms", "inner", 3.5, 8) > 0

@@ -98,7 +98,7 @@ def profile(
                 settings=settings,
                 partial=partial,
                 feeds=dataset.read([0]).inputs,
-                uniform=lambda bits: _uniform_file(model, data, bits, Path(work), device),
+                uniform=lambda *bits: _uniform_file(model, data, bits, Path(work), device),
             )
         )
     table = CostTable(
@@ -112,21 +112,22 @@ def profile(
 
 
 def _uniform_file(
-    model: str | os.PathLike[str], data: str | None, activation_bits: int, work: Path, device: str
+    model: str | os.PathLike[str], data: str | None, bits: tuple[int, int], work: Path, device: str
 ) -> Path:
-    """A file whose weights have 8 bits, stored as onnxruntime's fast kernels take them."""
+    """A file of these weight and activation bits, its weights as onnxruntime's fast kernels take them."""
     from mpq_onnx.runs.allocating import allocate
     from mpq_onnx.runs.options import AllocateOptions
 
+    weight_bits, activation_bits = bits
     result = allocate(
         model,
         data or UNIFORM_DATA,
-        work / f"a{activation_bits}",
-        weight_bits=8,
+        work / "-".join(map(str, bits)),
+        weight_bits=weight_bits,
         activation_bits=activation_bits,
         options=AllocateOptions(
-            method="uniform", rounding="nearest", weight_scheme="symmetric", activation_bit_choices=(activation_bits,),
-            device=device,
+            method="uniform", rounding="nearest", weight_scheme="symmetric", bit_choices=(weight_bits,),
+            activation_bit_choices=(activation_bits,), device=device,
         ),
     )  # fmt: skip
     return Path(result.model_path)

@@ -68,8 +68,8 @@ class Job:
     """Where results are kept until the table is written."""
     feeds: Mapping[str, np.ndarray]
     """Inputs of one example."""
-    uniform: Callable[[int], Path]
-    """Makes the file whose weights have 8 bits and whose activations have as many as it is given."""
+    uniform: Callable[[int, int], Path]
+    """(weight bits, activation bits) -> a file in which all have these widths."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """onnxruntime on this machine: the time of every kernel of whole files, and of the files themselves.
 
-What is timed are files as they are stored: float, and 8 bits a weight with activations of 8 or 16 bits; in them every narrower
-width runs in the same kernels. A layer's time is the tenth percentile over many runs of the kernel that does it, activation and
-requantization included where onnxruntime fuses them. All other kernels are one row without widths, that of the 8 bit file; what
-they take more or less in another file is spread over its layers, in proportion.
+What is timed are files as they are stored: float, and weights of 7 bits (int8, which stands for all narrower ones) and of 8
+(uint8, slower kernels on x86) with activations of 8 or 16 bits. A layer's time is the tenth percentile over many runs of the
+kernel that does it, activation and requantization included where onnxruntime fuses them. All other kernels are one row without
+widths, that of one of the files; what they take more or less in another is spread over its layers, in proportion.
 """
 
 import json
@@ -36,7 +36,11 @@ QUIET = 0.1
 MAC_KERNELS = ("Conv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
 """Parts of the operator names of kernels that do multiply-accumulates, fused and integer ones as well."""
 REST = "(other nodes)"
-FLOAT, BYTE, WORD = "float", "8", "16"
+FLOAT, OWN = "float", "own"
+KINDS = {f"W{weights}A{inputs}": (weights, inputs) for inputs in (8, 16) for weights in (7, 8)}
+"""Widths of the files that are timed."""
+NARROW, BYTE = 7, 8
+"""Bits up to which weights, and activations, run in the kernels of the narrower file."""
 FLOAT_PRECISION = Precision(math.inf, math.inf)
 
 
@@ -68,18 +72,18 @@ class OnnxruntimeProfiler:
         kinds = sorted({_kind(each) for found in job.precisions.values() for each in found} | {FLOAT})
         nodes = list(job.precisions)
         if job.has_own:
-            files = {BYTE: Path(job.path)}
+            files = {OWN: Path(job.path)}
         else:
-            files = {kind: Path(job.path) if kind == FLOAT else job.uniform(int(kind)) for kind in kinds}
+            files = {kind: Path(job.path) if kind == FLOAT else job.uniform(*KINDS[kind]) for kind in kinds}
         with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as folder:
             times = {
                 kind: file_times(path, nodes, job, Path(folder) / kind)
                 for kind, path in watched(files.items(), "timing", len(files), "file")
             }
-        rest = times.get(BYTE, times[min(times)]).rest
+        rest = next((times[kind] for kind in KINDS if kind in times), times[min(times)]).rest
         spread = {kind: _spread(each, rest) for kind, each in times.items()}
         rows = [*_rows(job, spread), CostRow(REST, None, None, None, {LATENCY: rest})]
-        names = {FLOAT: Path(job.path).name, BYTE: "W8A8", WORD: "W8A16"}
+        names = {**{kind: kind for kind in KINDS}, FLOAT: Path(job.path).name, OWN: Path(job.path).name}
         return Findings(
             tuple(rows),
             f"onnxruntime {onnxruntime.__version__}, threads {job.settings.threads}, runs {job.settings.runs}",
@@ -99,10 +103,11 @@ class OnnxruntimeProfiler:
 
 def _kind(precision: Precision) -> str:
     """Of the file in which a layer of this precision is timed."""
-    bits = precision.activation_bits
-    if bits is None or math.isinf(bits):
+    weights, inputs = precision.weight_bits, precision.activation_bits
+    if inputs is None or math.isinf(inputs):
         return FLOAT
-    return BYTE if bits <= 8 else WORD
+    wide = weights is None or weights > NARROW
+    return f"W{8 if wide else 7}A{8 if inputs <= BYTE else 16}"
 
 
 def file_times(path: Path, nodes: Sequence[str], job: Job, traces: Path) -> FileTimes:
@@ -225,7 +230,7 @@ def _rows(job: Job, times: Mapping[str, Mapping[str, float]]) -> list[CostRow]:
         if not job.has_own:
             rows.append(CostRow(node, math.inf, math.inf, None, {LATENCY: times[FLOAT][node]}))
         for each in precisions:
-            kind = BYTE if job.has_own else _kind(each)
+            kind = OWN if job.has_own else _kind(each)
             if job.has_own or kind != FLOAT:
                 rows.append(
                     CostRow(node, each.weight_bits, each.activation_bits, None, {LATENCY: times[kind][node]})
