@@ -257,7 +257,7 @@ def test_a_cost_table_bounds_what_its_columns_say(cnn_file: Path, image_file: Pa
     assert found["chosen"]["resources"]["energy_uj"] == pytest.approx(energy)
     evaluated = run_inside(
         "evaluate", tmp_path / "out" / "model.onnx", "--data", f"npz:{image_file}?count=32", "--costs", table, "--json",
-        "--max", "energy_uj=1",
+        "--max", "energy_uj=1", "--max", "bops=1G",
     )  # fmt: skip
     assert evaluated.returncode == 1 and "gate failed: energy_uj" in evaluated.stderr
     assert json.loads(evaluated.stdout)["resources"]["energy_uj"] == pytest.approx(energy)

@@ -5,6 +5,9 @@ from typing import Any
 
 import click
 
+from mpq_onnx.registries import RESOURCES
+from mpq_onnx.runs.limit_texts import amount_of
+
 GATED_METRICS = (
     "top1",
     "top5",
@@ -49,6 +52,10 @@ class Gate(click.ParamType):
         has_columns = context is not None and isinstance(context.params.get("costs"), str)
         if metric.partition("-")[0] not in self.metrics and not has_columns:
             self.fail(f"{metric!r}: choose one of {', '.join(self.metrics)}", parameter, context)
+        is_resource = metric in RESOURCES or (has_columns and metric not in self.metrics)
+        amount = amount_of(limit) if is_resource else None
+        if amount is not None:
+            return metric, amount
         try:
             if not equals or not math.isfinite(float(limit)):
                 raise ValueError

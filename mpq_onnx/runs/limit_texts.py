@@ -20,7 +20,7 @@ def read_limits(texts: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for text in texts:
         name, equals, said = text.partition("=")
-        amount = _amount(said)
+        amount = amount_of(said)
         if not (name and equals) or amount is None:
             raise UsageError(f"--max {text}: {EXAMPLE}")
         if name in found:
@@ -29,7 +29,7 @@ def read_limits(texts: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _amount(text: str) -> float | None:
+def amount_of(text: str) -> float | None:
     """`250kB`, `2G`, `12.5`; None for what is no positive number."""
     match = AMOUNT.fullmatch(text.strip())
     try:
