@@ -32,6 +32,8 @@ LITE0 = SHARED.parent / "models" / "efficientnet_lite0.onnx"
 LITE0_INPUTS = "resize=256&interpolation=bicubic&crop=224&mean=0.49804&std=0.50196"
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7)
 """Of the way from the least that the choices can take to what the widest take."""
+ANALOG_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Of the ratio between what the most photons take and what the fewest do; converters take most, whatever they are."""
 REPEATS = 3
 ALBIREO_PHOTONS = (3, 10, 30, 100, 300, 1000, 3000)
 """A multiply-accumulate; with the devices that Albireo's authors call aggressive, or its converters hide the lasers."""
@@ -102,7 +104,8 @@ def works() -> Iterator[Work]:
             if only != [""] and f"{network}/{hardware.name}" not in only:
                 continue
             methods = ENERGIES if hardware.is_analog else (("cost-aware", "layer"),)
-            yield from (Work(network, hardware.name, *each, share) for share in SHARES for each in methods)
+            shares = ANALOG_SHARES if hardware.is_analog else SHARES
+            yield from (Work(network, hardware.name, *each, share) for share in shares for each in methods)
             for means in MEANS.get(hardware.name, ()):
                 yield Work(network, hardware.name, "mean bits", "layer", None, *means)
 
@@ -253,7 +256,7 @@ def show_widths(kept: Kept, own: list[Work]) -> None:
 
 def show_energies(kept: Kept, own: list[Work]) -> None:
     rows = []
-    for share in SHARES:
+    for share in ANALOG_SHARES:
         lines = [kept.line(Work(own[0].network, own[0].hardware, *method, share)) for method in ENERGIES]
         found = [line for line in lines if line is not None]
         if found:
