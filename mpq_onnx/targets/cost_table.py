@@ -118,10 +118,12 @@ class CostTable:
         if self.made_by:
             text.write(f"{COMMENT} {self.made_by}\n")
         writer = csv.writer(text, lineterminator="\n")
+        quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow([*KEYS, *self.resources])
         for row in self.rows:
             keys = (row.weight_bits, row.activation_bits, row.energy_per_mac)
-            writer.writerow(
+            # A lone carriage return, which readers take for the end of a line, is none that the writer would quote.
+            (quoting if "\r" in row.node else writer).writerow(
                 [row.node, *map(_written, keys), *(f"{row.amounts[name]:.9g}" for name in self.resources)]
             )
         write_text(path, text.getvalue())
