@@ -1,5 +1,6 @@
 """The documents: one class is type, schema and reader; what was written before is read, and written the same again."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -126,3 +127,9 @@ def test_faults_name_place_and_remedy(kind: type[Document], place: tuple, value:
     with pytest.raises(AllocationError, match=words) as caught:
         kind.parse(json.dumps(document), "text")
     assert "\n" not in str(caught.value)
+
+
+def test_an_entry_whose_name_is_empty_is_named_in_words() -> None:
+    """Found by benchmarks/fuzz.py, input 71012801."""
+    entry = EnergyAllocation.load(WRITTEN[EnergyAllocation]).nodes[0]
+    assert dataclasses.replace(entry, node="").title == "an entry whose name is empty"

@@ -49,7 +49,8 @@ class Entry(Part):
     @property
     def title(self) -> str:
         """The entry in messages."""
-        first, *others = (f"{kind} {name}" for kind, name in self.names if name)
+        named = [f"{kind} {name}" for kind, name in self.names if name]
+        first, *others = named or ["an entry whose name is empty"]
         return f"{first} with {' and '.join(others)}" if others else first
 
     def misplaced(self) -> str | None:
