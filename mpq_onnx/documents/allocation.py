@@ -106,6 +106,11 @@ class NodePrecision(Entry):
         return self.weight is not None and self.weight_elements > 0
 
     @property
+    def held(self) -> str | None:
+        """Name of the operand that a multiply-accumulate holds: its weight, or of two activations the second."""
+        return self.other_input if self.weight is None else self.weight
+
+    @property
     def mean_weight_bits(self) -> float | None:
         """Mean over the channels, which all have the same number of elements; each width counts log2 of its levels."""
         if self.weight_bits is None:

@@ -116,20 +116,15 @@ class EnergyAllocation(PrecisionDocument):
         """Of one example; None where the unit is relative."""
         return attojoules(self.total_energy, self.unit)
 
-    def document(self) -> dict[str, Any]:
-        """What the file holds; limits where there are some, as earlier versions know none."""
-        fields = super().document()
-        if not fields["limits"]:
-            del fields["limits"]
-        return fields
-
     def energies(self) -> dict[str, np.ndarray]:
         """float64 [1] or [channels] by node."""
         return {node.node: np.atleast_1d(np.array(node.energy_per_mac, np.float64)) for node in self.nodes}
 
     def fields(self) -> dict[str, Any]:
-        """What the file holds; a target where there is one, as earlier versions know none."""
+        """What the file holds; limits and a target where there are some, as earlier versions know none."""
         found = super().fields()
+        if not found["limits"]:
+            del found["limits"]
         if found["settings"]["target"] is None:
             del found["settings"]["target"]
         return found

@@ -26,7 +26,7 @@ def table_sums(entries: Sequence[NodePrecision], table: CostTable, column: str) 
     terms = [
         Term(
             entry.node,
-            (entry.other_input if entry.weight is None else entry.weight, streamed[entry.node]),
+            (entry.held, streamed[entry.node]),
             partial(_share, table, column, entry.node, entry.macs / macs[entry.node]),
         )
         for entry in multiplying

@@ -11,7 +11,7 @@ def sums(facts: ResourceFacts) -> tuple[Sum, ...]:
         tuple(
             Term(
                 entry.node,
-                (entry.other_input if entry.weight is None else entry.weight, entry.input),
+                (entry.held, entry.input),
                 partial(_bit_operations, entry.macs),
             )
             for entry in facts.entries
