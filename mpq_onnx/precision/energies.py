@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
-from mpq_onnx.arithmetic.noise.trade_off import least_noise
+from mpq_onnx.arithmetic.noise.trade_off import corrected_costs, least_noise
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
@@ -75,8 +75,8 @@ class EnergySide:
     def corrected(
         self, costs: np.ndarray, start: np.ndarray, learned: np.ndarray, share: float
     ) -> np.ndarray:
-        """Where the wanted energy goes from E0 to E, a cost that falls with E^p is (E / E0)^(p + 1) times what it was."""
-        return costs * (learned / start)[:, None] ** (share * (self.falls_with + 1))
+        """The costs that a share of the way from `start` to `learned` would follow from (see trade_off)."""
+        return corrected_costs(costs, start, learned, share, self.falls_with)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
+from mpq_onnx.arithmetic.noise.trade_off import corrected_costs
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.items import Items
 from mpq_onnx.precision.knapsack import ROUNDING, check_costs, select
@@ -131,8 +132,8 @@ class PricedEnergySide:
     def corrected(
         self, costs: np.ndarray, start: np.ndarray, learned: np.ndarray, share: float
     ) -> np.ndarray:
-        """Where the wanted energy goes from E0 to E, a cost that falls with E^p is (E / E0)^(p + 1) times what it was."""
-        return costs * (learned / start)[:, None] ** (share * (self.falls_with + 1))
+        """The costs that a share of the way from `start` to `learned` would follow from (see trade_off)."""
+        return corrected_costs(costs, start, learned, share, self.falls_with)
 
     def _equal(self, energy: float) -> np.ndarray:
         return np.full(len(self.items.sizes), float(energy))

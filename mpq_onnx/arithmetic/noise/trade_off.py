@@ -51,3 +51,17 @@ def least_noise(costs: np.ndarray, falls_with: np.ndarray, sizes: np.ndarray, to
         spent = (np.exp(at_price(price)) * sizes).sum() / sizes.sum()
         low, high = (price, high) if spent > 1 else (low, price)
     return mean * np.exp(at_price(high))
+
+
+def corrected_costs(
+    costs: np.ndarray, start: np.ndarray, learned: np.ndarray, share: float, falls_with: np.ndarray
+) -> np.ndarray:
+    """Where the wanted energy goes from E0 to E, a cost that falls with E^p is (E / E0)^(p + 1) times what it was.
+
+    Args:
+        costs: float64 [items, models].
+        start, learned: float64 [items], E0 and E.
+        share: of the way from one to the other.
+        falls_with: float64 [models]: the powers p.
+    """
+    return costs * (learned / start)[:, None] ** (share * (falls_with + 1))
