@@ -155,6 +155,8 @@ class Settings(Part):
     learned_ranges: bool = False
     training_examples: PositiveCount | None = None
     """Examples that calibration and training were restricted to; null for all of the data."""
+    rounding_examples: PositiveCount | None = None
+    """Examples that weights were rounded and biases corrected on, at most; null in documents of earlier versions: 1024."""
     override: tuple[str, ...] = ()
     """Widths given for some nodes (see placement.overrides)."""
     exclude: tuple[str, ...] = ()
@@ -246,7 +248,7 @@ class Allocation(PrecisionDocument):
     def fields(self) -> dict[str, Any]:
         """What the file holds; what earlier versions do not know of stands where it is said alone."""
         found = super().fields()
-        for name in ("override", "exclude", "target"):
+        for name in ("rounding_examples", "override", "exclude", "target"):
             if not found["settings"][name]:
                 del found["settings"][name]
         if not found["limits"]:

@@ -1,17 +1,20 @@
-"""Run a float and a quantized stream through a mirror side by side, one node at a time over the whole data set.
+"""Run a float and a quantized stream through a mirror side by side over a whole data set, stopping at some of its nodes.
 
-Every node is visited once, with its inputs for all batches at hand; values are dropped after their last use. So a method
-that works layer by layer (rounding, bias correction) costs one forward pass, not one per layer.
+At a stop the inputs of all batches are at hand, and after it its outputs. So a method that works layer by layer (rounding, bias
+correction) costs one forward pass, not one per layer. Between two stops one batch after the other goes its way, and only what
+is still read at the next stop is kept of all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from mpq_onnx.mirror.build import Mirror
+
+Values = dict[fx.Node, Any]
 
 
 @dataclass
@@ -22,8 +25,14 @@ class Streams:
     quantized: list[tuple[Any, ...]]
 
 
-Visitor = Callable[[fx.Node, Streams], None]
-"""Called before a node is run; may change the parameters that the quantized stream will use (see Stepper.replace)."""
+class Visitor(Protocol):
+    """What is done at the stops; either may change what the quantized stream reads from then on (see Stepper.replace)."""
+
+    def before(self, node: fx.Node, streams: Streams) -> None:
+        """Called before a node is run."""
+
+    def after(self, node: fx.Node, exact: Sequence[Any], quantized: Sequence[Any]) -> Tensor | None:
+        """Called with its outputs, batch by batch; what it returns is added to those of the quantized stream."""
 
 
 class Stepper:
@@ -32,76 +41,123 @@ class Stepper:
     def __init__(self, mirror: Mirror, batches: Sequence[Sequence[Tensor]]) -> None:
         """Args: batches: the model's inputs in order, for every batch."""
         self.mirror = mirror
-        self.batches = batches
-        self.replaced: dict[fx.Node, Tensor] = {}
-        self.biases: dict[fx.Node, Tensor] = {}
+        self.replaced: Values = {}
+        graph = mirror.module.graph
+        inputs = [node for node in graph.nodes if node.op == "placeholder"]
+        self.exact, self.quantized = (
+            [dict(zip(inputs, batch, strict=True)) for batch in batches] for _ in range(2)
+        )
+        self.constants = {
+            node: getattr(mirror.module, str(node.target)) for node in graph.nodes if node.op == "get_attr"
+        }
+        self.last_uses = _last_uses(graph)
 
     def replace(self, constant: fx.Node, value: Tensor) -> None:
         """From now on, the quantized stream reads `value` where the graph reads `constant`."""
         self.replaced[constant] = value
 
-    def set_bias(self, node: fx.Node, bias: Tensor) -> None:
-        """From now on, the quantized stream gives `bias` to `node` as its third input."""
-        self.biases[node] = bias
-
     @torch.no_grad()
-    def walk(self, visit: Visitor) -> list[tuple[Any, Any]]:
-        """Run all nodes in order, `visit` first; returns (exact, quantized) outputs of each batch."""
-        module = self.mirror.module
-        last_use = _last_uses(module.graph)
-        exact: list[dict[fx.Node, Any]] = [{} for _ in self.batches]
-        quantized: list[dict[fx.Node, Any]] = [{} for _ in self.batches]
-        placeholders = iter(range(len(self.mirror.inputs)))
+    def walk(self, stops: Collection[fx.Node], visitor: Visitor) -> list[tuple[Any, Any]]:
+        """Run all nodes in order; returns (exact, quantized) outputs of each batch."""
         results: list[tuple[Any, Any]] = []
-        for node in module.graph.nodes:
-            if node.op == "placeholder":
-                position = next(placeholders)
-                for values, inputs in zip((*exact, *quantized), (*self.batches, *self.batches), strict=True):
-                    values[node] = inputs[position]
-            elif node.op == "get_attr":
-                constant = getattr(module, node.target)
-                for values in (*exact, *quantized):
-                    values[node] = constant
-            elif node.op == "output":
-                for a, b in zip(exact, quantized, strict=True):
-                    results.append((_resolve(node.args[0], a, {}), _resolve(node.args[0], b, self.replaced)))
-            else:
-                visit(node, self._streams(node, exact, quantized))
-                for a, b in zip(exact, quantized, strict=True):
-                    a[node] = self._run_exact(module, node, a)
-                    b[node] = self._run_quantized(module, node, b)
-            for done in last_use.get(node, ()):
-                for values in (*exact, *quantized):
-                    values.pop(done, None)
+        for stop, segment in _segments(self.mirror.module.graph, stops):
+            if stop is not None:
+                self._stop(stop, visitor)
+            for exact, quantized in zip(self.exact, self.quantized, strict=True):
+                for node in segment:
+                    if node.op == "output":
+                        results.append(
+                            (self._exact(node.args[0], exact), self._quantized(node.args[0], quantized))
+                        )
+                        continue
+                    exact[node] = self._run_exact(node, exact)
+                    quantized[node] = self._run_quantized(node, quantized)
+                    self._drop(node, exact, quantized)
         return results
 
-    def _streams(
-        self, node: fx.Node, exact: list[dict[fx.Node, Any]], quantized: list[dict[fx.Node, Any]]
-    ) -> Streams:
-        return Streams(
-            [tuple(_resolve(argument, values, {}) for argument in node.args) for values in exact],
-            [
-                tuple(_resolve(argument, values, self.replaced) for argument in node.args)
-                for values in quantized
-            ],
+    def _stop(self, node: fx.Node, visitor: Visitor) -> None:
+        visitor.before(
+            node,
+            Streams(
+                [tuple(self._exact(each, values) for each in node.args) for values in self.exact],
+                [tuple(self._quantized(each, values) for each in node.args) for values in self.quantized],
+            ),
         )
+        for exact, quantized in zip(self.exact, self.quantized, strict=True):
+            exact[node] = self._run_exact(node, exact)
+            quantized[node] = self._run_quantized(node, quantized)
+        added = visitor.after(
+            node, [values[node] for values in self.exact], [values[node] for values in self.quantized]
+        )
+        for exact, quantized in zip(self.exact, self.quantized, strict=True):
+            if added is not None:
+                quantized[node] = quantized[node] + added
+            self._drop(node, exact, quantized)
 
-    def _run_exact(self, module: nn.Module, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    def _drop(self, node: fx.Node, *streams: Values) -> None:
+        for done in self.last_uses.get(node, ()):
+            for values in streams:
+                values.pop(done, None)
+
+    def _run_exact(self, node: fx.Node, values: Values) -> Any:
         if node.op == "call_module":  # a quantizer
-            return _resolve(node.args[0], values, {})
-        return node.target(*_resolve(node.args, values, {}), **_resolve(node.kwargs, values, {}))  # type: ignore[operator]
+            return self._exact(node.args[0], values)
+        return node.target(*self._exact(node.args, values), **self._exact(node.kwargs, values))  # type: ignore[operator]
 
-    def _run_quantized(self, module: nn.Module, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
-        arguments = _resolve(node.args, values, self.replaced)
+    def _run_quantized(self, node: fx.Node, values: Values) -> Any:
+        arguments = self._quantized(node.args, values)
         if node.op == "call_module":
-            return module.get_submodule(str(node.target))(*arguments)
-        if node in self.biases:
-            arguments = (*arguments[:2], self.biases[node])
-        return node.target(*arguments, **_resolve(node.kwargs, values, self.replaced))  # type: ignore[operator]
+            return self.mirror.module.get_submodule(str(node.target))(*arguments)
+        return node.target(*arguments, **self._quantized(node.kwargs, values))  # type: ignore[operator]
+
+    def _exact(self, argument: Any, values: Values) -> Any:
+        return _resolve(argument, values, self.constants)
+
+    def _quantized(self, argument: Any, values: Values) -> Any:
+        return _resolve(argument, self.replaced, values, self.constants)
 
 
-def _resolve(argument: Any, values: dict[fx.Node, Any], replaced: dict[fx.Node, Tensor]) -> Any:
-    return fx.map_arg(argument, lambda node: replaced[node] if node in replaced else values[node])
+def most_alive(mirror: Mirror, stops: Collection[fx.Node], elements: Mapping[str, int]) -> int:
+    """The most elements of one example that are kept at a stop, or behind it, in one stream.
+
+    Args:
+        elements: of one example, by the name of the ONNX tensor; other values count as none.
+    """
+    graph = mirror.module.graph
+    sizes = {node: elements.get(tensor, 0) for tensor, node in mirror.values.items()}
+    for node in graph.nodes:
+        if node.op == "call_module":  # a quantizer
+            sizes[node] = sizes.get(node.all_input_nodes[0], 0)
+        elif node.op == "get_attr":
+            sizes[node] = 0
+    last_uses = _last_uses(graph)
+    alive, most = 0, 0
+    for node in graph.nodes:
+        alive += sizes.get(node, 0)
+        if node in stops:
+            most = max(most, alive)
+        alive -= sum(sizes.get(each, 0) for each in last_uses.get(node, ()))
+    return most
+
+
+def _segments(graph: fx.Graph, stops: Collection[fx.Node]) -> Iterator[tuple[fx.Node | None, list[fx.Node]]]:
+    """Each stop, None for the first, with the nodes between it and the next."""
+    stop: fx.Node | None = None
+    segment: list[fx.Node] = []
+    for node in graph.nodes:
+        if node in stops:
+            yield stop, segment
+            stop, segment = node, []
+        elif node.op not in ("placeholder", "get_attr"):
+            segment.append(node)
+    yield stop, segment
+
+
+def _resolve(argument: Any, *tables: Values) -> Any:
+    def look_up(node: fx.Node) -> Any:
+        return next(table[node] for table in tables if node in table)
+
+    return fx.map_arg(argument, look_up)
 
 
 def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:

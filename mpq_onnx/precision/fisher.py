@@ -13,9 +13,6 @@ from mpq_onnx.precision.problem import Costs, Problem
 from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.progress import begin
 
-EXAMPLES = 512
-"""Later ones of the data set add nothing new."""
-
 
 def measured_costs(problem: Problem) -> Costs:
     """Costs of every level of every item, on a sample of the training examples; measured once for all budgets."""
@@ -30,9 +27,9 @@ def _measure(problem: Problem) -> Costs:
     generator = torch.Generator().manual_seed(problem.training.seed)
     watched = list(dict.fromkeys(node for meter in meters for node in meter.watched))
     readers = {node for meter in meters for node in meter.readers}
-    examples = min(EXAMPLES, len(problem.data))
-    # A batch holds all its activations at once.
-    for batch in problem.data.batches(min(meter.batch_size for meter in meters), examples):
+    examples = min(problem.cost_examples, len(problem.data))
+    batch_size = problem.examples_at_once(min(meter.batch_size for meter in meters))
+    for batch in problem.data.batches(batch_size, examples):
         recorder = Recorder(mirror, watched, readers)
         likelihood = sampled_likelihood(batch.by_example(recorder.run_batch(batch.inputs)), batch, generator)
         found = torch.autograd.grad(

@@ -8,13 +8,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.elements import elements_made
 from mpq_onnx.precision.items import Items, Levels
 from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.precision.shared_work import SharedWork
@@ -25,6 +28,10 @@ Precision = dict[str, np.ndarray]
 """By kind: the level of every item, float64 [items]."""
 Costs = dict[str, np.ndarray]
 """By kind: what the levels of every item cost, float64 [items, ...] (see each kind's CostMeter)."""
+PASS_MEMORY = 2**30
+"""Bytes that a forward and backward pass may keep of activations."""
+KEPT_A_VALUE = 3
+"""Tensors of its size that are kept of a value for the backward pass: itself, what a quantizer makes of it, and a gradient."""
 WEIGHTS, ACTIVATIONS, ENERGIES = "weights", "activations", "energies"
 
 
@@ -162,6 +169,8 @@ class Problem(ABC):
     log: logging.Logger
     checkpoint: str | None = None
     """File that training saves its state to, and goes on from when it exists."""
+    cost_examples: int = 512
+    """What costs are measured on, where there are as many."""
     shared: SharedWork = field(default_factory=SharedWork, repr=False)
     """What problems that differ in their budgets alone have in common: grids and costs."""
 
@@ -184,6 +193,15 @@ class Problem(ABC):
     @abstractmethod
     def learner(self, start: Precision) -> Learner:
         """A mirror that begins with the levels `start`."""
+
+    def examples_at_once(self, most: int) -> int:
+        """Of a forward and backward pass: as many as fit into memory, at most `most`."""
+        return examples_at_once(self._elements * KEPT_A_VALUE, most, PASS_MEMORY)
+
+    @cached_property
+    def _elements(self) -> int:
+        """Of all values of one example."""
+        return elements_made(self.mirror, self.data.batch([0]).inputs)
 
     @property
     def allows_everything(self) -> bool:

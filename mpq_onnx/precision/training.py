@@ -34,7 +34,12 @@ def train_levels(problem: Problem, start: Precision) -> Learned:
     """Run the training from the given start."""
     learner = problem.learner(start)
     run = TrainingRun(
-        f"learn {problem.what}", problem.training, problem.data, problem.log, problem.checkpoint
+        f"learn {problem.what}",
+        problem.training,
+        problem.data,
+        problem.log,
+        problem.examples_at_once(problem.training.batch_size),
+        problem.checkpoint,
     )
     train(learning(problem, learner), run)
     return Learned(learner.levels(), learner.range_factors())
@@ -44,12 +49,14 @@ def learning(problem: Problem, learner: Learner) -> Learning:
     """The loss of a step, which draws what the step's number alone decides: a resumed training is an uninterrupted one."""
     target, training = TARGETS[problem.training.labels], problem.training
 
-    def loss(batch: TrainingBatch, step: int) -> Tensor:
+    def begin(step: int) -> None:
         learner.generator.manual_seed(training.seed * SEED_STRIDE + step)
+
+    def loss(batch: TrainingBatch) -> Tensor:
         outputs = batch.by_example(learner.mirror.module.forward(*batch.inputs))
         return target(outputs, batch) + training.penalty * learner.excess()
 
-    return Learning(learner.parameters, loss, learner.clamp_, learner.describe)
+    return Learning(learner.parameters, begin, loss, learner.clamp_, learner.describe)
 
 
 def measured_distance(problem: Problem, learned: Learned) -> float:

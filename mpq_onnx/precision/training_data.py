@@ -47,11 +47,15 @@ class TrainingBatch:
     layouts: tuple[ExampleLayout | None, ...]
     """Of the model's outputs."""
 
+    @property
+    def examples(self) -> int:
+        """How many."""
+        return len(self.float_outputs[0])
+
     def by_example(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A network's outputs for this batch as [examples, ...] each."""
-        examples = len(self.float_outputs[0])
         return tuple(
-            examples_first(output, layout, examples)
+            examples_first(output, layout, self.examples)
             for output, layout in zip(outputs, self.layouts, strict=True)
         )
 

@@ -3,9 +3,10 @@
 The same seed gives the same parameters, interrupted or not.
 """
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ class Learning:
 
     parameters: list[nn.Parameter]
     """Logarithms, averaged as such."""
-    loss: Callable[[TrainingBatch, int], Tensor]
-    """Of a batch, in a step of the given number."""
+    begin: Callable[[int], None]
+    """Called before the step of the given number, which alone decides what is drawn in it."""
+    loss: Callable[[TrainingBatch], Tensor]
+    """Of a batch, or of a part of one."""
     clamp: Callable[[], None]
     """Brings the parameters back into what is allowed, after every step."""
     describe: Callable[[], str]
@@ -50,8 +53,15 @@ class TrainingRun:
     data: TrainingData
     log: Any
     """A logger that takes a line an epoch."""
+    examples_at_once: int
+    """A larger batch goes through the network in parts; its gradient is their mean."""
     checkpoint: str | None = None
     """File that the state is saved to, and gone on from when it exists."""
+
+    @property
+    def parts(self) -> int:
+        """Of a batch."""
+        return -(-min(self.settings.batch_size, len(self.data)) // self.examples_at_once)
 
 
 def train(learning: Learning, run: TrainingRun) -> None:
@@ -67,9 +77,10 @@ def train(learning: Learning, run: TrainingRun) -> None:
     epoch_steps = max(len(data) // settings.batch_size, 1)
     losses: list[float] = []
     with counter(run.name, settings.steps, "step", done) as bar:
-        for step, batch in enumerate(data.stream(_order(run, done, epoch_steps)), done):
+        parts = data.stream(_order(run, done, epoch_steps))
+        for step in range(done, settings.steps):
             epoch, index = divmod(step, epoch_steps)
-            losses.append(training_step(learning, optimizer, batch, step))
+            losses.append(training_step(learning, optimizer, itertools.islice(parts, run.parts), step))
             if not math.isfinite(losses[-1]):
                 raise ModelError(
                     f"training diverged at step {step + 1}: the loss is {losses[-1]}; lower --learning-rate"
@@ -89,22 +100,30 @@ def train(learning: Learning, run: TrainingRun) -> None:
 
 
 def _order(run: TrainingRun, done: int, epoch_steps: int) -> Iterator[np.ndarray]:
-    """Positions of the batch of every step that is left."""
+    """Positions of the parts of the batch of every step that is left."""
     for step in range(done, run.settings.steps):
         epoch, index = divmod(step, epoch_steps)
-        yield run.data.shuffled(run.settings.batch_size, run.settings.seed, epoch)[index]
+        positions = run.data.shuffled(run.settings.batch_size, run.settings.seed, epoch)[index]
+        yield from np.array_split(positions, run.parts)
 
 
 def training_step(
-    learning: Learning, optimizer: torch.optim.Optimizer, batch: TrainingBatch, step: int
+    learning: Learning, optimizer: torch.optim.Optimizer, parts: Iterable[TrainingBatch], step: int
 ) -> float:
-    """Forward, backward and update on one batch; returns the loss."""
+    """Forward, backward and update on one batch, given in parts; returns the loss."""
+    learning.begin(step)
+    examples, total = 0, 0.0
     optimizer.zero_grad()
-    loss = learning.loss(batch, step)
-    loss.backward()
+    for part in parts:
+        loss = learning.loss(part) * part.examples
+        loss.backward()
+        examples, total = examples + part.examples, total + float(loss.detach())
+    for parameter in learning.parameters:
+        if parameter.grad is not None:
+            parameter.grad /= examples
     optimizer.step()
     learning.clamp()
-    return float(loss.detach())
+    return total / examples
 
 
 class _Average:

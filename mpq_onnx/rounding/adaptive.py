@@ -11,9 +11,9 @@ from torch import Tensor
 from mpq_onnx.arithmetic.quantization import quantize
 from mpq_onnx.rounding.layer import Layer, Moments
 
-STEPS = 300
-LEARNING_RATE = 0.03
-REGULARISER = 0.02
+STEPS = 60
+LEARNING_RATE = 0.2
+REGULARISER = 0.06
 STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
 """The rectified sigmoid's zeta and gamma (equation 23 of the paper)."""
 BETA_START, BETA_END = 20.0, 2.0

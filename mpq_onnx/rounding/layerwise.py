@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,20 @@ from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
+from mpq_onnx.rounding.nearest import NEAREST
 
 Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
 CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 """Ops with a bias input of their own."""
 
-SAMPLES_PER_TAP = 128
+SAMPLES_PER_TAP = 32
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
-FEWEST_POSITIONS = 32
+MOST_SAMPLES = 16384
+"""Of them all, where that leaves FEWEST_POSITIONS: the second moments of k taps cost k^2 a sample."""
+FEWEST_POSITIONS = 8
 """Positions taken of every example, at least."""
+FINE_LEVELS = 256
+"""A weight with as many levels everywhere is rounded to nearest: its error hardly counts, whatever it is."""
 
 
 @dataclass(frozen=True)
@@ -76,55 +81,99 @@ def round_weights(
         method: from ROUNDINGS.
         batches: the model's inputs in order, for every batch of calibration data.
     """
-    result = RoundingResult({}, {}, {})
-    tensors = {node: tensor for tensor, node in quantized.values.items()}
     stepper = Stepper(quantized, batches)
+    with counter("round weights", len(grids), "layer") as progress:
+        visitor = _Rounder(quantized, sites, grids, method, corrections, stepper, progress.update)
+        stepper.walk(visitor.readers, visitor)
+    return visitor.result
+
+
+class _Rounder:
+    """A Visitor: rounds the weights of a node on what it reads, and takes the mean of what it makes."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        sites: Sequence[WeightSite],
+        grids: Mapping[str, WeightGrid],
+        method: RoundingMethod,
+        corrections: Corrections,
+        stepper: Stepper,
+        advance: Callable[[], object],
+    ) -> None:
+        """Args: advance: called for every weight that is rounded."""
+        self.mirror, self.grids, self.method = mirror, grids, method
+        self.corrections, self.stepper, self.advance = corrections, stepper, advance
+        self.result = RoundingResult({}, {}, {})
+        self.tensors = {node: tensor for tensor, node in mirror.values.items()}
+        self.readers = weight_readers(mirror, [site for site in sites if site.tensor in grids])
+
+    def before(self, node: fx.Node, streams: Streams) -> None:
+        for site in self.readers[node]:  # a recurrent layer has two
+            self._round(node, site, streams)
+
+    def after(self, node: fx.Node, exact: Sequence[Any], quantized: Sequence[Any]) -> Tensor | None:
+        for site in self.readers[node]:
+            use = _use(site, node)
+            if use is None or not exact or not self._corrects(node, use):
+                continue
+            if use.op_type in CORRECTED_OPS:
+                shift = _mean_error(exact, quantized, 1)
+                self._shift_bias(use, shift)
+                return shift.reshape(along_axis(exact[0].dim(), 1))
+            self._shift_constant(node, use, _mean_error(exact, quantized, -1))
+        return None
+
+    def _round(self, node: fx.Node, site: WeightSite, streams: Streams) -> None:
+        weights, grid, use = self.result.weights, self.grids[site.tensor], _use(site, node)
+        constant = self.mirror.values[site.tensor]
+        weight = getattr(self.mirror.module, str(constant.target)).detach()
+        if site.tensor not in weights:
+            if use is None:  # looked up before it is multiplied
+                nearest = quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
+                self.stepper.replace(constant, torch.from_numpy(nearest.dequantized()).to(weight.device))
+                return
+            corrects = self._corrects(node, use)
+            rounded = _round(node, site, use, streams, weight, grid, self.method, corrects)
+            if self.corrections.variance:
+                rounded = _with_variance_of(rounded, weight.cpu().numpy())
+            weights[site.tensor] = rounded
+            self.advance()
+        self.stepper.replace(constant, torch.from_numpy(weights[site.tensor].dequantized()).to(weight.device))
+
+    def _corrects(self, node: fx.Node, use: WeightUse) -> bool:
+        """The mean error of every channel will be taken away."""
+        return self.corrections.bias and (
+            _correctable(use, node, self.mirror) or _added_constant(node, use, self.mirror) is not None
+        )
+
+    def _shift_bias(self, use: WeightUse, shift: Tensor) -> None:
+        """Take the mean error into the bias."""
+        bias = None if use.bias is None else channel_bias(self.mirror.parameter(use.bias), len(shift))
+        corrected = shift if bias is None else (bias.detach() + shift).to(bias.dtype)
+        self.result.biases[use.node] = corrected.cpu().numpy()
+
+    def _shift_constant(self, node: fx.Node, use: WeightUse, shift: Tensor) -> None:
+        """The same into the constant that an Add of its own gives."""
+        added = _added_constant(node, use, self.mirror)
+        assert added is not None
+        constant = getattr(self.mirror.module, str(added.target)).detach()
+        shifted = constant + shift.reshape(constant.shape)
+        self.result.constants[self.tensors[added]] = shifted.cpu().numpy()
+        self.stepper.replace(added, shifted)
+
+
+def weight_readers(mirror: Mirror, sites: Sequence[WeightSite]) -> dict[fx.Node, list[WeightSite]]:
+    """The nodes that read weights, with those."""
     readers: dict[fx.Node, list[WeightSite]] = {}
     for site in sites:
-        for user in quantized.values[site.tensor].users if site.tensor in grids else ():
+        for user in mirror.values[site.tensor].users:
             readers.setdefault(user, []).append(site)
+    return readers
 
-    def visit(node: fx.Node, streams: Streams) -> None:
-        for site in readers.get(node, ()):  # a recurrent layer has two
-            visit_weight(node, site, streams)
 
-    def visit_weight(node: fx.Node, site: WeightSite, streams: Streams) -> None:
-        constant = quantized.values[site.tensor]
-        weight = getattr(quantized.module, str(constant.target)).detach()
-        grid = grids[site.tensor]
-        use = next((each for each in site.uses if each.node == node.meta.get("onnx_name")), None)
-        corrected = (
-            use if corrections.bias and use is not None and _correctable(use, node, quantized) else None
-        )
-        added = _added_constant(node, use, quantized) if corrections.bias and use is not None else None
-        corrects = corrected is not None or added is not None
-        if site.tensor not in result.weights:
-            rounded = (
-                None if use is None else _round(node, site, use, streams, weight, grid, method, corrects)
-            )
-            if rounded is None:  # looked up before it is multiplied
-                nearest = quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
-                stepper.replace(constant, torch.from_numpy(nearest.dequantized()).to(weight.device))
-                return
-            if corrections.variance:
-                rounded = _with_variance_of(rounded, weight.cpu().numpy())
-            result.weights[site.tensor] = rounded
-            progress.update()
-        values = torch.from_numpy(result.weights[site.tensor].dequantized()).to(weight.device)
-        stepper.replace(constant, values)
-        if corrected is not None:
-            bias = _corrected_bias(node, streams, values)
-            result.biases[corrected.node] = bias.cpu().numpy()
-            stepper.set_bias(node, bias)
-        elif added is not None and streams.exact:
-            constant = getattr(quantized.module, str(added.target)).detach()
-            shifted = constant + _mean_error(node, streams, values, None, -1).reshape(constant.shape)
-            result.constants[tensors[added]] = shifted.cpu().numpy()
-            stepper.replace(added, shifted)
-
-    with counter("round weights", len(grids), "layer") as progress:
-        stepper.walk(visit)
-    return result
+def _use(site: WeightSite, node: fx.Node) -> WeightUse | None:
+    return next((each for each in site.uses if each.node == node.meta.get("onnx_name")), None)
 
 
 def _round(
@@ -157,8 +206,10 @@ def _round(
         zero_point=as_matrix(grid.zero_point),
         levels=as_matrix(grid.levels),
     )
-    moments = _moments(form, streams, weight, corrects) if method.needs_moments else None
-    integers = form.weight_from_matrix(method(layer, moments), weight)
+    fine = bool((grid.levels >= FINE_LEVELS).all())
+    chosen = NEAREST if fine else method
+    moments = _moments(form, streams, weight, corrects) if chosen.needs_moments else None
+    integers = form.weight_from_matrix(chosen(layer, moments), weight)
     return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
 
 
@@ -183,7 +234,7 @@ def _moments(form: MatrixForm, streams: Streams, weight: Tensor, central: bool) 
     axis, rows = form.input_layout.axis, form.input_layout.rows
     examples = sum(inputs[0].shape[axis] // rows for inputs in streams.exact)
     taps = form.weight_matrix(weight).shape[2]
-    wanted = max(-(-SAMPLES_PER_TAP * taps // examples), FEWEST_POSITIONS)
+    wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // examples), FEWEST_POSITIONS)
     quantized, cross, mean, exact_mean = (torch.zeros((), device=weight.device) for _ in range(4))
     count = 0
     for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
@@ -243,23 +294,11 @@ def _channels_come_last(node: fx.Node, use: WeightUse) -> bool:
     return bool(result) and weight[use.channel_axis] == result[-1]
 
 
-def _corrected_bias(node: fx.Node, streams: Streams, weight: Tensor) -> Tensor:
-    """The bias plus the mean output error of each channel, which lie along axis 1."""
-    bias = streams.exact[0][BIAS_INPUT] if len(streams.exact[0]) > BIAS_INPUT else None
-    correction = _mean_error(node, streams, weight, bias, 1)
-    present = channel_bias(bias.detach(), len(correction)) if bias is not None else None
-    return correction if present is None else (present + correction).to(present.dtype)
-
-
-def _mean_error(
-    node: fx.Node, streams: Streams, weight: Tensor, bias: Tensor | None, channel_axis: int
-) -> Tensor:
-    """Of the outputs with the quantized weight and inputs, by channel, over the data: what has to be added."""
-    total, count = torch.zeros((), device=weight.device), 0
-    for exact, quantized in zip(streams.exact, streams.quantized, strict=True):
-        wanted = node.target(*exact, **node.kwargs)  # type: ignore[operator]
-        operands = (quantized[0], weight) if bias is None else (quantized[0], weight, bias)
-        difference = wanted - node.target(*operands, **node.kwargs)  # type: ignore[operator]
+def _mean_error(exact: Sequence[Tensor], quantized: Sequence[Tensor], channel_axis: int) -> Tensor:
+    """Of the quantized outputs, by channel, over the data: what has to be added."""
+    total, count = torch.zeros((), device=exact[0].device), 0
+    for wanted, found in zip(exact, quantized, strict=True):
+        difference = wanted - found
         channels = channel_axis % difference.dim()
         total = total + difference.sum(dim=[axis for axis in range(difference.dim()) if axis != channels])
         count += difference.numel() // difference.shape[channels]

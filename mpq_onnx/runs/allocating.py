@@ -138,7 +138,7 @@ def allocate(
         bench = WidthBench(ground.model, problem, options, held_out)
         rules = _rules(asked, ground)
         choice = choose(
-            bench.measure_all(bench.propose(options.method)),
+            bench.measure_all(bench.propose(options.chosen_method)),
             lambda each: is_storable(each, options) and not rules.faults(problem.sites, each),
         )
         rules.check(problem.sites, choice.kept.result.allocation, asked.model)
@@ -208,7 +208,7 @@ def _open(asked: _Asked, shared: SharedWork) -> _Opened:
     )
     part = shared.part((source, *contents.items(), asked.data, asked.validation))
     sets = part.once(("sets", options.seed), lambda: split_validation(dataset, held_out, options.seed))
-    training = sets[0].first(options.training_examples)
+    training = sets[0].first(options.chosen_training_examples)
     return _Opened(model, mirror, device, training, sets[1], contents, part)
 
 
@@ -272,6 +272,7 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
         log=training_log(progress / LOG_FILE),
         checkpoint=str(progress / "checkpoint.pt"),
         dynamic_ranges=options.activation_ranges == DYNAMIC,
+        cost_examples=options.effort_defaults.cost_examples,
         shared=ground.shared.part(problem_key(options)),
     )
 

@@ -116,7 +116,7 @@ def allocate_energy(
         common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
         noisy = shared.once(("noise", common), lambda: NoiseBench(base, dataset, held_out, options))
         bench = noisy.at(energy_per_mac, options, progress)
-        choice = choose(bench.measure_all(bench.propose(options.method)))
+        choice = choose(bench.measure_all(bench.propose(options.chosen_method)))
         kept = choice.kept.result
         graph = bench.graph(choice.kept)
         # Few examples are gone through again and again: noise has to be seen often to be known.
@@ -170,7 +170,7 @@ def _notes(
     energy_per_mac: float | None, options: EnergyOptions, choice: Choice[EnergyAllocation]
 ) -> tuple[str, ...]:
     """What is not as it was asked for."""
-    why = kept_note(choice, options.method, "energies")
+    why = kept_note(choice, options.chosen_method, "energies")
     notes = [] if why is None else [why]
     spent = choice.uniform.allocation.mean_energy_per_mac
     if energy_per_mac is not None and spent < energy_per_mac * (1 - 1e-9):

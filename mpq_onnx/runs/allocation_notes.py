@@ -42,7 +42,7 @@ def allocation_notes(
         )
     if not choice.keeps_uniform:
         return tuple(notes)
-    why = kept_note(choice, options.method, "widths")
+    why = kept_note(choice, options.chosen_method, "widths")
     if faults.keys() >= set(choice.others) > set():
         why = None
     if why is not None and (choice.others or not leaves_no_choice(weight_bits, activation_bits, options)):

@@ -18,7 +18,6 @@ from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
-from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
     check_covers,
@@ -39,6 +38,9 @@ from mpq_onnx.runs.target_options import check_settings, storage_for
 from mpq_onnx.runs.target_rules import rules_of
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.targets.loading import load_target, recorded_target
+
+EARLIER_ROUNDING_EXAMPLES = 1024
+"""Of allocations that do not say how many."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def apply(
     calibration: str | os.PathLike[str] | None = None,
     storage: str | None = None,
     target: str | None = None,
-    rounding_examples: int = AllocateOptions.rounding_examples,
+    rounding_examples: int | None = None,
     device: str = "auto",
 ) -> ApplyResult:
     """Quantize `model` as `allocation` says.
@@ -73,6 +75,7 @@ def apply(
         data: data spec; needed for adaptive rounding, for bias correction, and where there is no calibration.
         calibration: calibration.json of this model; by default the one beside `allocation`.
         storage: a name in registries.STORAGES; that of the target when omitted, without one int8.
+        rounding_examples: for rounding and bias correction; as many as the allocation says when omitted.
         target: the device, a shipped name or a file; the one that `allocation` was made for when omitted.
 
     Raises:
@@ -128,7 +131,8 @@ def apply(
     check_covers(measured, sites, str(calibration or beside))
     mirror = frozen_mirror(scaled, float_model.path, torch_device(device))
     training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
-    network = round_network(mirror, sites, wanted, measured, training, rounding_examples)
+    examples = rounding_examples or settings.rounding_examples or EARLIER_ROUNDING_EXAMPLES
+    network = round_network(mirror, sites, wanted, measured, training, examples)
     graph = write_graph(scaled, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
     seen = (

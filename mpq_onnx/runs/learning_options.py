@@ -7,6 +7,7 @@ from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import DEVICES, METHODS, TARGETS
 from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
+from mpq_onnx.runs.efforts import EFFORTS, NORMAL, Effort, shown
 from mpq_onnx.runs.limit_texts import read_limits
 from mpq_onnx.targets.description import Target
 from mpq_onnx.targets.loading import load_target
@@ -19,9 +20,13 @@ LARGEST_SEED = 2**31 - 1
 class LearningOptions:
     """How levels are found; where there is noise, the energies."""
 
-    method: str = option(
-        "refined", METHOD, "How levels are found; water-filling and closed-form are one.",
-        choices=METHODS,
+    effort: str = option(
+        NORMAL, METHOD, "How much time goes into a result: the defaults of the options that cost it. quick is the closed form,"
+        " in seconds.", choices=EFFORTS,
+    )  # fmt: skip
+    method: str | None = option(
+        None, METHOD, "How levels are found; water-filling and closed-form are one.",
+        choices=METHODS, shown_default=shown("method"),
     )  # fmt: skip
     max: tuple[str, ...] = option(
         (), METHOD, "The most of what the device counts: weight_bytes, activation_bytes (peak), bops, or a column of --costs."
@@ -31,9 +36,15 @@ class LearningOptions:
         None, METHOD, "Cost table: what every node takes at every pair of widths (docs/targets.md).",
         metavar="FILE", shown_default="none",
     )  # fmt: skip
-    steps: int = option(150, TRAINING, "Training steps of refined and gradient.", least=1)
-    batch_size: int = option(32, TRAINING, "Examples a step.", least=1)
-    learning_rate: float = option(0.01, TRAINING, "Of the logarithms of the levels.", above=0)
+    steps: int | None = option(
+        None, TRAINING, "Training steps of refined and gradient.", least=1, shown_default=shown("steps")
+    )
+    batch_size: int | None = option(
+        None, TRAINING, "Examples a step.", least=1, shown_default=shown("batch_size")
+    )
+    learning_rate: float | None = option(
+        None, TRAINING, "Of the logarithms of the levels.", above=0, shown_default=shown("learning_rate")
+    )
     penalty: float | None = option(
         None, TRAINING, "Weight of the budget in the loss.", above=0,
         shown_default="2; 8 for thermal and weight noise",
@@ -72,6 +83,16 @@ class LearningOptions:
         return None if self.device_target is None else self.device_target.record
 
     @property
+    def effort_defaults(self) -> Effort:
+        """What the options that were not given are."""
+        return EFFORTS[self.effort]
+
+    @property
+    def chosen_method(self) -> str:
+        """The one that was given, else that of the effort; so are the others whose names begin like this."""
+        return self.effort_defaults.method if self.method is None else self.method
+
+    @property
     def chosen_penalty(self) -> float:
         """lambda: the one that was given, else that of what is allocated."""
         raise NotImplementedError
@@ -79,8 +100,14 @@ class LearningOptions:
     @property
     def training_settings(self) -> TrainingSettings:
         """Of the training loop."""
+        default = self.effort_defaults
         return TrainingSettings(
-            self.steps, self.batch_size, self.learning_rate, self.chosen_penalty, self.seed, self.labels
+            default.steps if self.steps is None else self.steps,
+            default.batch_size if self.batch_size is None else self.batch_size,
+            default.learning_rate if self.learning_rate is None else self.learning_rate,
+            self.chosen_penalty,
+            self.seed,
+            self.labels,
         )
 
 

@@ -147,7 +147,8 @@ class NoiseBench:
             data=self.training,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
-            shared=self.shared.part(options.granularity),
+            cost_examples=options.effort_defaults.cost_examples,
+            shared=self.shared.part((options.granularity, options.effort_defaults.cost_examples)),
         )
         problem.check_limit()
         return EnergyBench(self, problem, options)
@@ -178,7 +179,7 @@ class EnergyBench(Bench[EnergyAllocation]):
 
     def best(self) -> Candidate:
         """The one to keep (see keeping); not measured where there is nothing to choose from."""
-        candidates = self.propose(self.options.method)
+        candidates = self.propose(self.options.chosen_method)
         return candidates[0] if len(candidates) == 1 else choose(self.measure_all(candidates)).kept.candidate
 
     def measure(self, candidate: Candidate) -> Finished[EnergyAllocation]:

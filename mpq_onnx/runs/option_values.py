@@ -12,7 +12,7 @@ from mpq_onnx.runs.learning_options import LEARNING_OPTIONS
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.target_options import check_given
 
-OF_BOTH = ("seed", "device", "target")
+OF_BOTH = ("effort", "seed", "device", "target")
 """Learning options that the widths below an energy allocation take too; the others mean the energies."""
 PER_CHANNEL = "per_channel"
 """Of energies; `granularity` is that of the widths."""

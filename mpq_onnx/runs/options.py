@@ -24,6 +24,7 @@ from mpq_onnx.registries import (
     WIDTH_CHOICES,
 )
 from mpq_onnx.runs.declared import MACHINE, METHOD, QUANTIZERS, ROUNDING, TRAINING, check_is_number, option
+from mpq_onnx.runs.efforts import shown
 from mpq_onnx.runs.learning_options import LearningOptions
 from mpq_onnx.runs.target_options import RULED, named_widths, take
 from mpq_onnx.targets.description import OPTIONS
@@ -97,18 +98,24 @@ class AllocateOptions(LearningOptions):
     )  # fmt: skip
     embedding_bits: int = option(8, QUANTIZERS, "Of embedding tables, outside the budget; 0: float.")
     bias: str = option("int32", QUANTIZERS, "How biases are stored.", choices=BIASES)
-    rounding: str = option("adaptive", ROUNDING, "How weights become integers.", choices=ROUNDINGS)
+    rounding: str | None = option(
+        None, ROUNDING, "How weights become integers.", choices=ROUNDINGS, shown_default=shown("rounding")
+    )
     bias_correction: bool = option(True, ROUNDING, "Shift biases to keep every channel's mean.")
     variance_correction: bool = option(False, ROUNDING, "Scale rounded weights back to their variance.")
-    rounding_examples: int = option(1024, ROUNDING, "Examples for rounding and bias correction.", least=1)
+    rounding_examples: int | None = option(
+        None, ROUNDING, "Examples for rounding and bias correction.", least=1,
+        shown_default=shown("rounding_examples"),
+    )  # fmt: skip
     width_choice: str = option(
         "nearest", TRAINING, "The width of a training step's forward pass.",
         choices=WIDTH_CHOICES,
     )  # fmt: skip
     learned_ranges: bool = option(False, TRAINING, "Learn clipping ranges beside the widths.")
     training_examples: int | None = option(
-        None, MACHINE, "Calibrate and train on so many, drawn by the seed.", least=1, shown_default="all"
-    )
+        None, MACHINE, "Calibrate and train on so many, drawn by the seed.", least=1,
+        shown_default=shown("training_examples"),
+    )  # fmt: skip
     storage: str = option(
         "int8",
         MACHINE,
@@ -139,6 +146,23 @@ class AllocateOptions(LearningOptions):
     def chosen_penalty(self) -> float:
         """lambda."""
         return PENALTY if self.penalty is None else self.penalty
+
+    @property
+    def chosen_rounding(self) -> str:
+        """Of the weights."""
+        return self.effort_defaults.rounding if self.rounding is None else self.rounding
+
+    @property
+    def chosen_rounding_examples(self) -> int:
+        """See rounding_examples."""
+        given = self.rounding_examples
+        return self.effort_defaults.rounding_examples if given is None else given
+
+    @property
+    def chosen_training_examples(self) -> int | None:
+        """None: all."""
+        given = self.training_examples
+        return self.effort_defaults.training_examples if given is None else given
 
     @property
     def training_settings(self) -> TrainingSettings:

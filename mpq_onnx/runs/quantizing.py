@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
@@ -11,18 +10,22 @@ from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.stepwise import most_alive
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.registries import ROUNDINGS, STORAGES
+from mpq_onnx.rounding.layerwise import weight_readers
 from mpq_onnx.rounding.network import quantize_network
 
-ROUNDING_BATCH = 64
-ROUNDING_BYTES = 4 * 2**30
-"""Layer by layer, all examples' values of the tensors in flight are held at once: for large images fewer examples are taken."""
-TENSORS_IN_FLIGHT = 3
+KEPT_MEMORY = 3 * 2**29
+"""Bytes of what all examples have at a layer: for large images fewer are taken."""
+BATCH_MEMORY = 2**27
+"""Bytes of the largest tensor of a batch."""
+LARGEST_BATCH = 64
 STREAMS = 2
 """Float and quantized."""
 
@@ -52,15 +55,12 @@ def round_network(
     settings = allocation.settings
     batches: list[tuple[Tensor, ...]] = []
     if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
-        count = min(examples, len(data), _most_examples(calibration))
-        batches = [batch.inputs for batch in data.batches(ROUNDING_BATCH, count)]
+        elements = {tensor: math.prod(shape) for tensor, shape in calibration.shapes.items()}
+        kept = most_alive(mirror, weight_readers(mirror, sites.weights), elements)
+        count = examples_at_once(STREAMS * kept, min(examples, len(data)), KEPT_MEMORY)
+        size = examples_at_once(max(elements.values()), LARGEST_BATCH, BATCH_MEMORY)
+        batches = [batch.inputs for batch in data.batches(size, count)]
     return quantize_network(mirror, sites, allocation, calibration, batches)
-
-
-def _most_examples(calibration: Calibration) -> int:
-    """How many examples rounding can hold in ROUNDING_BYTES."""
-    largest = max(math.prod(shape) for shape in calibration.shapes.values())
-    return max(ROUNDING_BYTES // (STREAMS * TENSORS_IN_FLIGHT * largest * np.dtype(np.float32).itemsize), 1)
 
 
 def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwork, storage: str) -> ir.Model:

@@ -13,7 +13,7 @@ def calibration_choices(options: AllocateOptions) -> tuple[object, ...]:
 
 def drawn(options: AllocateOptions) -> tuple[object, ...]:
     """What the examples to train on depend on."""
-    return options.training_examples, options.seed
+    return options.chosen_training_examples, options.seed
 
 
 def problem_key(options: AllocateOptions) -> tuple[object, ...]:
@@ -22,5 +22,5 @@ def problem_key(options: AllocateOptions) -> tuple[object, ...]:
         options.observer, options.activation_scheme, options.weight_observer, options.weight_scheme,
         options.weight_scales, options.placement, options.first_last, options.embedding_bits, options.granularity,
         options.override, options.exclude, options.target_record,
-        tuple(options.bit_choices), tuple(options.activation_choices), options.seed,
+        tuple(options.bit_choices), tuple(options.activation_choices), options.seed, options.effort_defaults.cost_examples,
     )  # fmt: skip

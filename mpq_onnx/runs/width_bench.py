@@ -20,8 +20,7 @@ from mpq_onnx.runtime.session import Runner
 RECORDED_OPTIONS = (
     "weight_scheme", "weight_scales", "activation_scheme", "activation_ranges", "first_last", "embedding_bits", "bias",
     "variance_correction", "equalization", "activation_budget", "labels", "width_choice", "learned_ranges",
-    "training_examples", "granularity", "placement", "weight_observer", "rounding", "bias_correction", "seed",
-    "override", "exclude",
+    "granularity", "placement", "weight_observer", "bias_correction", "seed", "override", "exclude",
 )  # fmt: skip
 """Options of AllocateOptions that an allocation's settings repeat under the same name."""
 
@@ -48,7 +47,7 @@ class WidthBench(Bench[Allocation]):
             allocation,
             problem.calibration,
             problem.data,
-            options.rounding_examples,
+            options.chosen_rounding_examples,
         )
         graph = write_graph(self.model, allocation, network, options.storage)
         evaluation = evaluate_runner(Runner(graph, options.device), self.validation.dataset, self.baseline)
@@ -73,6 +72,9 @@ class WidthBench(Bench[Allocation]):
                 activation_observer=problem.calibration.observer,
                 target=options.target_record,
                 sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, refined.NAME) else None,
+                rounding=options.chosen_rounding,
+                rounding_examples=options.chosen_rounding_examples,
+                training_examples=options.chosen_training_examples,
                 **{name: getattr(options, name) for name in RECORDED_OPTIONS},
             ),
             problem.sites,

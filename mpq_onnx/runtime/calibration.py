@@ -14,12 +14,16 @@ from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, is_empty, leve
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.documents.calibration import WIDTHS, Calibration, TensorCalibration
 from mpq_onnx.errors import DataError
+from mpq_onnx.graph.batch_memory import elements_of, examples_at_once
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.progress import watched
 from mpq_onnx.registries import OBSERVERS
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_SIZE = 64
+"""At most."""
+BATCH_MEMORY = 2**28
+"""Bytes of all tensors of a batch."""
 WIDEST_SEARCHED = 8
 """Above 8 bits the clipping error outweighs the rounding error in any search, and the whole range is kept."""
 
@@ -31,7 +35,6 @@ def calibrate(
     shapes: Mapping[str, tuple[int, ...]],
     observer: str = "mse",
     device: str = "auto",
-    batch_size: int = BATCH_SIZE,
     scheme: str = ASYMMETRIC,
 ) -> Calibration:
     """Ranges and quantization errors of `tensors` of a float model, by bit width.
@@ -48,6 +51,8 @@ def calibrate(
     """
     watchers = {name: _Watcher(OBSERVERS[observer](), scheme) for name in tensors}
     runner = runner_with_outputs(model, tensors, device)
+    elements = elements_of(shapes[name] for name in tensors)
+    batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY)
     total = -(-len(dataset) // batch_size)
     for batch in watched(dataset.batches(batch_size), "calibrate", total):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):

@@ -6,11 +6,17 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.graph.quantized_tensors import marked_tensor
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
+
+BATCH_MEMORY = 2**28
+"""Bytes of all tensors of a batch."""
+FILES = 2
+"""Both have every tensor."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,11 @@ def compare_tensors(
     first = runner_with_outputs(exact, list(pairs), device)
     second = runner_with_outputs(changed, list(pairs.values()), device)
     noises = {name: SignalToNoise() for name in pairs}
-    total = -(-len(dataset) // BATCH_SIZE)
-    for batch in watched(dataset.batches(BATCH_SIZE), "compare", total):
+    one = read_tensors(first, list(pairs), dataset.read(range(1)).inputs)
+    elements = FILES * sum(array.size for array in one)
+    batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY)
+    total = -(-len(dataset) // batch_size)
+    for batch in watched(dataset.batches(batch_size), "compare", total):
         wanted = read_tensors(first, list(pairs), batch.inputs)
         found = read_tensors(second, list(pairs.values()), batch.inputs)
         for name, a, b in zip(pairs, wanted, found, strict=True):

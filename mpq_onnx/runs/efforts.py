@@ -1,0 +1,44 @@
+"""How much is done for a result: what --effort stands for, where an option is not given by itself."""
+
+from dataclasses import dataclass
+
+QUICK, NORMAL, THOROUGH = "quick", "normal", "thorough"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Defaults of the options that cost time."""
+
+    method: str
+    rounding: str
+    steps: int
+    """Of training."""
+    batch_size: int
+    """Of a step."""
+    learning_rate: float
+    """Fewer steps are longer ones."""
+    cost_examples: int
+    """What costs are measured on; each brings a backward pass."""
+    rounding_examples: int
+    training_examples: int | None
+    """None: all that there are."""
+
+
+EFFORTS = {
+    QUICK: Effort("water-filling", "nearest", 32, 16, 0.03, 128, 128, 512),
+    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None),
+    THOROUGH: Effort("refined", "adaptive", 150, 32, 0.01, 512, 1024, None),
+}
+"""Quick is the closed form, in seconds; thorough trains and looks at as much as the papers do."""
+
+
+def shown(field: str) -> str:
+    """The default of an option that the effort decides, for its help."""
+    values = {name: getattr(effort, field) for name, effort in EFFORTS.items()}
+    normal = values.pop(NORMAL)
+    others = [f"{name}: {_text(value)}" for name, value in values.items() if value != normal]
+    return "; ".join([_text(normal), *others])
+
+
+def _text(value: object) -> str:
+    return "all" if value is None else str(value)
