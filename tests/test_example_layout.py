@@ -178,7 +178,7 @@ def test_outputs_whose_rows_are_no_examples(case: str) -> None:
     dataset = open_dataset("random?count=7", model_inputs(model))
     assert tensor_facts(model, dataset, "cpu").layouts["y"] == layout
     data = TrainingData(dataset, build_mirror(model, "merged"), torch.device("cpu"))
-    (exact,) = data.float_outputs
+    (exact,) = data.batch(range(7)).float_outputs
     x = dataset.read(range(7)).inputs["x"]
     wanted = np.stack(
         [Runner(model, "cpu").run({"x": x[index : index + 1]})[0].ravel() for index in range(7)]

@@ -226,7 +226,8 @@ def test_learned_widths_are_held_to_the_maximum() -> None:
 
 def batch(labels: torch.Tensor | None) -> TrainingBatch:
     exact = torch.tensor([[4.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    return TrainingBatch((torch.zeros(2, 1),), labels, (exact,), Answer.CLASSES, (), (ExampleLayout(0),))
+    inputs = (torch.zeros(2, 1),)
+    return TrainingBatch(inputs, labels, 2, lambda: (exact,), Answer.CLASSES, (), (ExampleLayout(0),))
 
 
 def test_labels_are_real_generated_or_distilled() -> None:

@@ -1,12 +1,14 @@
 """What a lower precision must not spoil: the outputs as logits, and their distance from the float model's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.precision.training_data import TrainingBatch
+from mpq_onnx.datasets import Batch
+from mpq_onnx.precision.training_data import TrainingBatch, TrainingData
 from mpq_onnx.tasks import Answer
 
 SMALLEST_POWER = 1e-12
@@ -36,6 +38,26 @@ def mean_distance(network: Callable[..., tuple[Tensor, ...]], batches: Iterable[
         total += float(distances.double().sum())
         count += len(distances)
     return total / count
+
+
+class Distances:
+    """The same of outputs that another runtime computed, batch by batch of a data set in order."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.data, self.total, self.count = data, 0.0, 0
+
+    @torch.no_grad()
+    def update(self, batch: Batch, outputs: Sequence[np.ndarray]) -> None:
+        """Args: outputs: of the next examples, [examples, ...] each."""
+        exact = self.data.training_batch(range(self.count, self.count + batch.examples), batch)
+        found = tuple(torch.from_numpy(output).to(self.data.device) for output in outputs)
+        self.total += float(distance_from_float(found, exact).double().sum())
+        self.count += batch.examples
+
+    @property
+    def mean(self) -> float:
+        """Over all examples so far."""
+        return self.total / self.count
 
 
 def distance_from_float(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:

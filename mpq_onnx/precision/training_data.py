@@ -1,6 +1,6 @@
 """Calibration data for torch: batches on the device, with labels or the float model's outputs as target."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from mpq_onnx.progress import begin
 from mpq_onnx.tasks import Answer, OutputForm, answer_of, check_classes
 
 READ_BATCH = 64
+SEEN_EXAMPLES = 64
+"""That tell what the outputs mean."""
 
 
 def _forward(mirror: Mirror, inputs: tuple[Tensor, ...], examples: int) -> tuple[Tensor, ...]:
@@ -38,8 +40,10 @@ class TrainingBatch:
     inputs: tuple[Tensor, ...]
     """The model's inputs, in order."""
     labels: Tensor | None
-    float_outputs: tuple[Tensor, ...]
-    """What the float model answers, [examples, ...] each."""
+    examples: int
+    """How many."""
+    answers: Callable[[], tuple[Tensor, ...]]
+    """Gives float_outputs."""
     answer: Answer
     """What the outputs mean."""
     parts: tuple[OutputPart, ...]
@@ -48,9 +52,9 @@ class TrainingBatch:
     """Of the model's outputs."""
 
     @property
-    def examples(self) -> int:
-        """How many."""
-        return len(self.float_outputs[0])
+    def float_outputs(self) -> tuple[Tensor, ...]:
+        """What the float model answers, [examples, ...] each; computed when it is first asked for."""
+        return self.answers()
 
     def by_example(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A network's outputs for this batch as [examples, ...] each."""
@@ -61,35 +65,34 @@ class TrainingBatch:
 
 
 class TrainingData:
-    """A data set in drawn order (see datasets.sampling), its hash, and the float model's answers to it, computed once."""
+    """A data set in drawn order (see datasets.sampling), its hash, and the float model's answers to it.
+
+    An answer is computed once, when it is first asked for: few of a large data set are.
+    """
 
     def __init__(self, dataset: Dataset, mirror: Mirror, device: torch.device) -> None:
         self.dataset = dataset
         self.device = device
         self.input_names = mirror.inputs
-        parts: list[tuple[Tensor, ...]] = []
+        self.mirror = mirror
+        self.known: dict[int, tuple[Tensor, ...]] = {}
         digest = ContentDigest()
-        begin(f"float outputs of {len(dataset)} examples")
+        begin(f"read {len(dataset)} examples")
         with torch.no_grad():
             self.layouts = self._layouts(mirror)
-            for batch in dataset.batches(READ_BATCH):
-                digest.update(batch)
-                outputs = _forward(mirror, self._tensors(batch)[0], batch.examples)
-                parts.append(
-                    tuple(
-                        examples_first(output, layout, batch.examples)
-                        for output, layout in zip(outputs, self.layouts, strict=True)
-                    )
-                )
+        for batch in dataset.batches(READ_BATCH):
+            digest.update(batch)
         self.sha256 = digest.sha256
-        self.float_outputs = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
-        self.parts = output_parts(mirror.outputs, [output.cpu().numpy() for output in self.float_outputs])
+        seen = range(min(SEEN_EXAMPLES, len(dataset)))
+        outputs = self._answers(seen, self._tensors(dataset.read(seen))[0])
+        self.parts = output_parts(mirror.outputs, [output.cpu().numpy() for output in outputs])
         form = OutputForm(
-            tuple(tuple(output.shape) for output in self.float_outputs),
-            tuple(output.is_floating_point() for output in self.float_outputs),
-            alike=len(self.parts) == len(self.float_outputs) or dataset.has_labels,
+            tuple((len(dataset), *output.shape[1:]) for output in outputs),
+            tuple(output.is_floating_point() for output in outputs),
+            alike=len(self.parts) == len(outputs) or dataset.has_labels,
         )
         self.answer = answer_of(dataset.task, form)
+        self.classes = {Answer.CLASSES: outputs[0].shape[-1], Answer.BINARY: 2}.get(self.answer)
 
     def _layouts(self, mirror: Mirror) -> tuple[ExampleLayout | None, ...]:
         """Of the outputs.
@@ -121,27 +124,50 @@ class TrainingData:
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> TrainingBatch:
         """The examples at `positions`."""
-        return self._training_batch(positions, self.dataset.read(positions))
+        return self.training_batch(positions, self.dataset.read(positions))
 
     def stream(self, parts: Iterable[Sequence[int] | np.ndarray]) -> Iterator[TrainingBatch]:
         """A batch for every entry of `parts`; the next is read while the caller works."""
         for positions, batch in read_ahead(
             lambda positions: (positions, self.dataset.read(positions)), parts
         ):
-            yield self._training_batch(positions, batch)
+            yield self.training_batch(positions, batch)
 
     def batches(self, size: int, examples: int | None = None) -> Iterator[TrainingBatch]:
         """All examples (or the first `examples`, a sample of them) in order, `size` at a time."""
         stop = len(self) if examples is None else min(examples, len(self))
         return self.stream(range(start, min(start + size, stop)) for start in range(0, stop, size))
 
-    def _training_batch(self, positions: Sequence[int] | np.ndarray, batch: Batch) -> TrainingBatch:
+    def training_batch(self, positions: Sequence[int] | np.ndarray, batch: Batch) -> TrainingBatch:
+        """`batch`, which was read at `positions`."""
         if batch.labels is not None:
             self._check(batch.labels)
         inputs, labels = self._tensors(batch)
-        chosen = torch.as_tensor(np.asarray(positions), device=self.device)
-        exact = tuple(output[chosen] for output in self.float_outputs)
-        return TrainingBatch(inputs, labels, exact, self.answer, self.parts, self.layouts)
+        return TrainingBatch(
+            inputs,
+            labels,
+            batch.examples,
+            lambda: self._answers(positions, inputs),
+            self.answer,
+            self.parts,
+            self.layouts,
+        )
+
+    @torch.no_grad()
+    def _answers(
+        self, positions: Sequence[int] | np.ndarray, inputs: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """The float model's outputs for the examples at `positions`, whose inputs are given."""
+        wanted = [int(position) for position in positions]
+        if not all(position in self.known for position in wanted):
+            outputs = _forward(self.mirror, inputs, len(wanted))
+            found = (
+                examples_first(output, layout, len(wanted))
+                for output, layout in zip(outputs, self.layouts, strict=True)
+            )
+            self.known.update(zip(wanted, zip(*found, strict=True), strict=True))
+        rows = (self.known[position] for position in wanted)
+        return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
     def shuffled(self, size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Positions of the batches of one epoch; the same for the same seed and epoch."""
@@ -151,11 +177,10 @@ class TrainingData:
 
     def _check(self, labels: np.ndarray) -> None:
         """Raise DataError for labels that are not among the classes of a model that chooses among some."""
-        classes = {Answer.CLASSES: self.float_outputs[0].shape[-1], Answer.BINARY: 2}.get(self.answer)
-        if classes is None:
+        if self.classes is None:
             return
         try:
-            check_classes(labels, classes)
+            check_classes(labels, self.classes)
         except ValueError as error:
             raise DataError(f"{self.dataset.name}: {error}") from error
 

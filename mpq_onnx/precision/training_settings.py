@@ -19,5 +19,7 @@ class TrainingSettings:
     """A name in TARGETS."""
     width_choice: str = "nearest"
     """A name in WIDTH_CHOICES."""
+    measures_closed_form: bool = True
+    """Method refined proposes the closed form too, where it is further from the float model on training data."""
     learn_ranges: bool = False
     """Learn a factor on every range beside the widths."""

@@ -11,8 +11,10 @@ from torch import Tensor
 from mpq_onnx.arithmetic.quantization import quantize
 from mpq_onnx.rounding.layer import Layer, Moments
 
-STEPS = 60
-LEARNING_RATE = 0.2
+STEPS, LEARNING_RATE = 60, 0.2
+FEW_STEPS, FAST_LEARNING_RATE = 25, 0.3
+MANY_TAPS = 1024
+"""From there on few steps are taken: one costs taps^2."""
 REGULARISER = 0.06
 STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
 """The rectified sigmoid's zeta and gamma (equation 23 of the paper)."""
@@ -72,10 +74,11 @@ def _relax(problem: _Problem, floor: Tensor, ceiling: Tensor, position: Tensor) 
     step = ceiling - floor
     # Errors are compared with what nearest rounding leaves at random: 1/12 of each tap's second moment.
     unit = problem.moment.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] / 12 + 1e-12
-    optimizer = torch.optim.Adam([logits], lr=LEARNING_RATE, fused=True)
     taps = floor.shape[-1]
-    for iteration in range(STEPS):
-        progress = iteration / STEPS
+    steps, learning_rate = (STEPS, LEARNING_RATE) if taps < MANY_TAPS else (FEW_STEPS, FAST_LEARNING_RATE)
+    optimizer = torch.optim.Adam([logits], lr=learning_rate, fused=True)
+    for iteration in range(steps):
+        progress = iteration / steps
         with torch.no_grad():
             sigmoid = torch.sigmoid(logits)
             raw = sigmoid * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW

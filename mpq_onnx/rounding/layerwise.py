@@ -34,7 +34,7 @@ CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 SAMPLES_PER_TAP = 32
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
-MOST_SAMPLES = 16384
+MOST_SAMPLES = 8192
 """Of them all, where that leaves FEWEST_POSITIONS: the second moments of k taps cost k^2 a sample."""
 FEWEST_POSITIONS = 8
 """Positions taken of every example, at least."""

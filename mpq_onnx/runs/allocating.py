@@ -267,12 +267,12 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
         budgets=budgets,
         calibration=calibrated,
         weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
-        training=options.training_settings,
+        training=options.training_settings(budgets.sites.macs),
         data=ground.shared.once("training", lambda: TrainingData(opened.training, trained, opened.device)),
         log=training_log(progress / LOG_FILE),
         checkpoint=str(progress / "checkpoint.pt"),
         dynamic_ranges=options.activation_ranges == DYNAMIC,
-        cost_examples=options.effort_defaults.cost_examples,
+        cost_examples=options.cost_examples(budgets.sites.macs),
         shared=ground.shared.part(problem_key(options)),
     )
 

@@ -1,7 +1,10 @@
 """How much is done for a result: what --effort stands for, where an option is not given by itself."""
 
+import math
 from dataclasses import dataclass
 
+FEWEST_EXAMPLES = 32
+"""However large the network is."""
 QUICK, NORMAL, THOROUGH = "quick", "normal", "thorough"
 
 
@@ -22,12 +25,20 @@ class Effort:
     rounding_examples: int
     training_examples: int | None
     """None: all that there are."""
+    macs: float
+    """Multiply-accumulates that the examples of costs, of training and of rounding may come to, each, in one pass."""
+    measures_closed_form: bool
+    """Beside what refines it, where that is nearer to the float model already."""
+
+    def examples(self, wanted: int, macs: int) -> int:
+        """How many examples of `macs` multiply-accumulates each are looked at, where `wanted` are of small networks."""
+        return int(min(wanted, max(self.macs // max(macs, 1), FEWEST_EXAMPLES)))
 
 
 EFFORTS = {
-    QUICK: Effort("water-filling", "nearest", 32, 16, 0.03, 128, 128, 512),
-    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None),
-    THOROUGH: Effort("refined", "adaptive", 150, 32, 0.01, 512, 1024, None),
+    QUICK: Effort("water-filling", "nearest", 32, 16, 0.03, 128, 128, 512, 1e12, False),
+    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None, 1.5e12, False),
+    THOROUGH: Effort("refined", "adaptive", 150, 32, 0.01, 512, 1024, None, math.inf, True),
 }
 """Quick is the closed form, in seconds; thorough trains and looks at as much as the papers do."""
 

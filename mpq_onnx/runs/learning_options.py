@@ -97,18 +97,24 @@ class LearningOptions:
         """lambda: the one that was given, else that of what is allocated."""
         raise NotImplementedError
 
-    @property
-    def training_settings(self) -> TrainingSettings:
-        """Of the training loop."""
+    def training_settings(self, macs: int) -> TrainingSettings:
+        """Of the training loop, for a network of so many multiply-accumulates an example."""
         default = self.effort_defaults
+        batch_size = default.batch_size if self.batch_size is None else self.batch_size
+        examples = default.examples(default.steps * batch_size, macs)
         return TrainingSettings(
-            default.steps if self.steps is None else self.steps,
-            default.batch_size if self.batch_size is None else self.batch_size,
+            -(-examples // batch_size) if self.steps is None else self.steps,
+            batch_size,
             default.learning_rate if self.learning_rate is None else self.learning_rate,
             self.chosen_penalty,
             self.seed,
             self.labels,
+            measures_closed_form=default.measures_closed_form,
         )
+
+    def cost_examples(self, macs: int) -> int:
+        """What costs are measured on, for such a network."""
+        return self.effort_defaults.examples(self.effort_defaults.cost_examples, macs)
 
 
 LEARNING_OPTIONS = tuple(field.name for field in fields(LearningOptions))

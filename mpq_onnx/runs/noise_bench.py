@@ -134,6 +134,8 @@ class NoiseBench:
             UsageError: a limit of `options` that no energies keep.
         """
         prices, most = energy_prices(self.base, self.sites, options)
+        macs = sum(site.macs for site in self.sites)
+        cost_examples = options.cost_examples(macs)
         problem = EnergyProblem(
             mirror=self.mirror,
             sites=self.sites,
@@ -143,12 +145,12 @@ class NoiseBench:
             allowed=ENERGY_LEVELS[options.energy_levels],
             prices=prices,
             most=most,
-            training=options.training_settings,
+            training=options.training_settings(macs),
             data=self.training,
             log=training_log(progress / LOG_FILE),
             checkpoint=str(progress / "checkpoint.pt"),
-            cost_examples=options.effort_defaults.cost_examples,
-            shared=self.shared.part((options.granularity, options.effort_defaults.cost_examples)),
+            cost_examples=cost_examples,
+            shared=self.shared.part((options.granularity, cost_examples)),
         )
         problem.check_limit()
         return EnergyBench(self, problem, options)

@@ -152,11 +152,11 @@ class AllocateOptions(LearningOptions):
         """Of the weights."""
         return self.effort_defaults.rounding if self.rounding is None else self.rounding
 
-    @property
-    def chosen_rounding_examples(self) -> int:
-        """See rounding_examples."""
+    def chosen_rounding_examples(self, macs: int) -> int:
+        """See rounding_examples; for a network of so many multiply-accumulates an example."""
+        default = self.effort_defaults
         given = self.rounding_examples
-        return self.effort_defaults.rounding_examples if given is None else given
+        return default.examples(default.rounding_examples, macs) if given is None else given
 
     @property
     def chosen_training_examples(self) -> int | None:
@@ -164,11 +164,10 @@ class AllocateOptions(LearningOptions):
         given = self.training_examples
         return self.effort_defaults.training_examples if given is None else given
 
-    @property
-    def training_settings(self) -> TrainingSettings:
+    def training_settings(self, macs: int) -> TrainingSettings:
         """Those of widths have choices of their own."""
         return replace(
-            super().training_settings, width_choice=self.width_choice, learn_ranges=self.learned_ranges
+            super().training_settings(macs), width_choice=self.width_choice, learn_ranges=self.learned_ranges
         )
 
     @property

@@ -3,15 +3,14 @@
 import onnx_ir as ir
 
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
-from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.precision.methods import refined
 from mpq_onnx.precision.problem import Candidate
-from mpq_onnx.precision.task_loss import mean_distance
+from mpq_onnx.precision.task_loss import Distances
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.weight_costs import NAME as SENSITIVITY
 from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.progress import begin
-from mpq_onnx.runs.bench import SCORE_BATCH, Bench, CandidateResult, Finished
+from mpq_onnx.runs.bench import Bench, CandidateResult, Finished
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.quantizing import round_network, write_graph
 from mpq_onnx.runtime.evaluation import evaluate_runner
@@ -47,14 +46,15 @@ class WidthBench(Bench[Allocation]):
             allocation,
             problem.calibration,
             problem.data,
-            options.chosen_rounding_examples,
+            options.chosen_rounding_examples(problem.sites.macs),
         )
         graph = write_graph(self.model, allocation, network, options.storage)
-        evaluation = evaluate_runner(Runner(graph, options.device), self.validation.dataset, self.baseline)
-        simulated = quantized_mirror(problem.mirror, network)
-        distance = mean_distance(simulated.module.forward, self.validation.batches(SCORE_BATCH))
+        distances = Distances(self.validation)
+        evaluation = evaluate_runner(
+            Runner(graph, options.device), self.validation.dataset, self.baseline, watch=distances.update
+        )
         spent = problem.budgets.spent(allocation.widths())
-        result = CandidateResult(candidate.name, allocation, distance, evaluation, spent)
+        result = CandidateResult(candidate.name, allocation, distances.mean, evaluation, spent)
         return Finished(candidate, result, network)
 
     def graph(self, finished: Finished[Allocation]) -> ir.Model:
@@ -73,7 +73,7 @@ class WidthBench(Bench[Allocation]):
                 target=options.target_record,
                 sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, refined.NAME) else None,
                 rounding=options.chosen_rounding,
-                rounding_examples=options.chosen_rounding_examples,
+                rounding_examples=options.chosen_rounding_examples(problem.sites.macs),
                 training_examples=options.chosen_training_examples,
                 **{name: getattr(options, name) for name in RECORDED_OPTIONS},
             ),

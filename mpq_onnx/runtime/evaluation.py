@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,16 @@ class Evaluation:
 
 
 def evaluate_runner(
-    runner: Runner, dataset: Dataset, baseline: Runner | None = None, batch_size: int = BATCH_SIZE
+    runner: Runner,
+    dataset: Dataset,
+    baseline: Runner | None = None,
+    batch_size: int = BATCH_SIZE,
+    watch: Callable[[Batch, list[np.ndarray]], None] | None = None,
 ) -> Evaluation:
     """Run `dataset` through a model, and through a baseline beside it.
+
+    Args:
+        watch: called with every batch in order and the model's outputs, [examples, ...] each.
 
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
@@ -60,9 +67,10 @@ def evaluate_runner(
         outputs = runner.run(batch.inputs)
         seconds += time.perf_counter() - start
         exact = by_example(baseline.run(batch.inputs), theirs, batch) if baseline is not None else None
-        tally.update(
-            Answers(batch.examples, by_example(outputs, own, batch), exact, batch.labels, batch.groups)
-        )
+        answers = by_example(outputs, own, batch)
+        if watch is not None:
+            watch(batch, answers)
+        tally.update(Answers(batch.examples, answers, exact, batch.labels, batch.groups))
     return Evaluation(
         examples=len(dataset),
         metrics=tally.metrics,

@@ -150,6 +150,12 @@ class Sites:
     """All multiply-accumulates that no weight's uses name."""
 
     @property
+    def macs(self) -> int:
+        """Of one example, all of them."""
+        uses = (use.macs for site in self.weights for use in site.uses)
+        return sum(uses) + sum(product.macs for product in self.products)
+
+    @property
     def readers(self) -> dict[str, tuple[str, ...]]:
         """The readers of those quantized activations that others read in float."""
         return {site.tensor: site.readers for site in self.activations if site.readers is not None}

@@ -39,7 +39,8 @@ def propose(problem: Problem) -> list[Candidate]:
         different.values(),
         key=lambda precision: measured_distance(problem, Learned(precision, learned.range_factors)),
     )
-    return [
-        problem.candidate(problem.closed_form, start),
-        problem.candidate(NAME, best, learned.range_factors),
-    ]
+    closed_form = problem.candidate(problem.closed_form, start)
+    refined = problem.candidate(NAME, best, learned.range_factors)
+    if refined.same_levels(closed_form):
+        return [closed_form]
+    return [closed_form, refined] if problem.training.measures_closed_form else [refined]
