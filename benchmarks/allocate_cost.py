@@ -1,8 +1,8 @@
 """CPU seconds and peak memory of `allocate` by default options, at ImageNet scale: a mean of 4 bits a weight, 8 an activation.
 
-ResNet-20 on CIFAR-10 and EfficientNet-Lite0 on ImageNet images have their real weights, ResNet-50 and BERT-base random ones, which cost the
-same. Each row is a process of its own; its CPU time is that of all its threads, the start of Python included. The limits are
-issue 17's. With EFFORTS=quick,normal,thorough the same for each effort.
+ResNet-20 on CIFAR-10 and EfficientNet-Lite0 on ImageNet images have their real weights, ResNet-50 and BERT-base random ones,
+which cost the same. Each row is a process of its own; its CPU time is that of all its threads, the start of Python included.
+EFFORTS=quick,normal,thorough and NETWORKS=resnet20,lite0 pick rows; the limits are those of the default effort.
 
     python benchmarks/allocate_cost.py            # about half an hour on two cores
     python benchmarks/allocate_cost.py --show
@@ -101,14 +101,11 @@ def measure(work: Work) -> list[dict]:
 def show(kept: Kept) -> None:
     rows = []
     for work, lines in kept.by_work.items():
-        line, (seconds, gigabytes) = lines[0], LIMITS[work.network]
-        rows.append(
-            [
-                work.network, work.effort, f"{line['seconds']:.0f}", f"{line['gigabytes']:.1f}",
-                f"{seconds}" if work.effort == "normal" else "", "" if gigabytes is None or work.effort != "normal" else gigabytes,
-                line["kept"], "" if line["sqnr"] is None else f"{line['sqnr']:.1f}",
-            ]
-        )  # fmt: skip
+        line = lines[0]
+        limits = LIMITS[work.network] if work.effort == "normal" else ("", "")
+        sqnr = "" if line["sqnr"] is None else f"{line['sqnr']:.1f}"
+        measured = f"{line['seconds']:.0f}", f"{line['gigabytes']:.1f}"
+        rows.append([work.network, work.effort, *measured, *limits, line["kept"], sqnr])
     headers = ["network", "effort", "CPU s", "GB", "asked: CPU s", "GB", "kept", "SQNR, dB"]
     print(tabulate(rows, headers, disable_numparse=True))
 
