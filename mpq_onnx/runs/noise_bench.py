@@ -216,6 +216,7 @@ class EnergyBench(Bench[EnergyAllocation]):
             compat=options.compat,
             seed=options.seed,
             target=options.target_record,
+            noise_draws=options.noise_draws,
         )
         return make_energy_allocation(
             self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac,
@@ -229,7 +230,7 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
     energies = allocation.energies()
     nodes = {site.node: NodeNoise(site, energies[site.node]) for site in sites}
     settings = allocation.settings
-    InsertNoisePass(nodes, settings.noise, settings.seed)(graph)
+    InsertNoisePass(nodes, settings.noise, settings.seed, settings.noise_draws)(graph)
     allocation.embed(graph.metadata_props)
     return graph
 
