@@ -294,7 +294,9 @@ def two_products(seed: int, draws_from: str) -> tuple[ir.Model, dict[str, np.nda
     proto.ir_version = 10
     model = ir.from_proto(proto)
     sites = mac_sites(model, {"x": (1, 6), "a": (1, 50), "b": (1, 50)}, {})
-    InsertNoisePass({site.node: NodeNoise(site, np.array([1.0])) for site in sites}, ("shot",), seed, draws_from)(model)
+    InsertNoisePass(
+        {site.node: NodeNoise(site, np.array([1.0])) for site in sites}, ("shot",), seed, draws_from
+    )(model)
     return model, {"x": rng.standard_normal((40, 6)).astype(np.float32)}
 
 

@@ -141,6 +141,7 @@ class NoiseBench:
             energy_per_mac=energy_per_mac,
             granularity=options.granularity,
             allowed=ENERGY_LEVELS[options.energy_levels],
+            noise_draws=options.noise_draws,
             prices=prices,
             most=most,
             training=options.training_settings,
@@ -201,8 +202,9 @@ class EnergyBench(Bench[EnergyAllocation]):
         energies = {
             node: np.atleast_1d(np.array(each, np.float64)) for node, each in candidate.energies.items()
         }
+        problem = self.problem
         return with_noise(
-            self.problem.mirror, self.problem.sites, self.problem.noises, energies, self.problem.allowed
+            problem.mirror, problem.sites, problem.noises, energies, problem.allowed, problem.noise_draws
         )
 
     def allocation(self, candidate: Candidate) -> EnergyAllocation:

@@ -1,7 +1,7 @@
 """A bank of normals, drawn anew in every run and read at random rows, each as it stands or negated.
 
-Reading is an order of magnitude cheaper than drawing. What it changes is measured in docs/ops/README.md: elements stay of mean 0
-and variance 1 and uncorrelated, as the signs of their rows are independent; their squares are correlated where rows meet.
+Reading is an order of magnitude cheaper than drawing. What it changes is measured in docs/ops/README.md: elements stay normal
+and uncorrelated, as the signs of their rows are independent; their squares are correlated where rows meet.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from mpq_onnx.ops.geometry import integers, real
 if TYPE_CHECKING:
     from onnxscript import OpBuilder
 
-BANK = 2**16
-"""Normals: half a millisecond of drawing; a tensor of no more elements has a normal of its own for each."""
+BANK = 2**15
+"""Normals: a quarter of a millisecond of drawing; a tensor of no more elements has a normal of its own for each."""
 LONGEST_ROW = 64
 """Elements: short rows make many, which seldom meet; copying them costs little from here on."""
 ROWS = "row_seed"
@@ -39,7 +39,7 @@ def draw(op: OpBuilder, like: ir.Value, of: str) -> ir.Value:
 
 
 def _rows(op: OpBuilder, rows: ir.Value, held: ir.Value, of: str) -> ir.Value:
-    """Which of the bank's rows, and then of the negated ones, is read where: int64 [rows]; in order, where there is one for each."""
+    """Which row of the bank, negated ones behind, is read where: int64 [rows]; all in order where there are enough."""
     both = op.Mul(held, integers(op, 2))
     uniform = op.RandomUniformLike(op.Expand(real(op, 0), rows), seed=seed_of(of + ROWS))
     scaled = op.Cast(op.Mul(uniform, op.Cast(both, to=ir.DataType.FLOAT)), to=ir.DataType.INT64)
