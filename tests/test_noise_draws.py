@@ -1,5 +1,6 @@
-"""Normals from a bank against normals drawn one by one: the same noise within what theory says, in onnxruntime and the mirror."""
+"""Normals from a bank against normals drawn one by one: the same noise within what theory says, in file and mirror."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper
 
 import mpq_onnx
 from mpq_onnx.errors import ModelError, UsageError
-from mpq_onnx.graph.model_file import clone, load_model, model_bytes, save_model
+from mpq_onnx.graph.model_file import clone, load_model, model_bytes
 from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.mirror.noise_draws import DRAWS
 from mpq_onnx.ops.draws.bank import BANK, LONGEST_ROW
@@ -30,7 +31,7 @@ MANY = (8, 64, 25, 40)
 
 
 def product(columns: int) -> ir.Model:
-    """A noisy MatMul [n, 4] x [4, columns] whose shot noise has deviation 1 for inputs of ones."""
+    """MatMul [n, 4] x [4, columns]."""
     tensors = {"w": np.ones((4, columns), np.float32)}
     node = helper.make_node("MatMul", ["x", "w"], ["y"], "mac")
     proto = make_model(
@@ -40,10 +41,14 @@ def product(columns: int) -> ir.Model:
     return ir.from_proto(proto)
 
 
-def noisy_product(columns: int, draws: str, seed: int = 0) -> ir.Model:
+def noisy_product(
+    columns: int, draws: str, seed: int = 0, noise: str = "shot", energy: float = 4.0
+) -> ir.Model:
+    """Its noise has deviation 1 for inputs of ones: shot at an energy of 4, thermal at 1."""
     model = product(columns)
     (site,) = mac_sites(model, {"x": (1, 4), "y": (1, columns)}, {})
-    InsertNoisePass({"mac": NodeNoise(site, np.array([4.0]))}, ("shot",), seed, draws)(model)
+    site = dataclasses.replace(site, weight_range=(50.0,), input_range=1.0)
+    InsertNoisePass({"mac": NodeNoise(site, np.array([energy]))}, (noise,), seed, draws)(model)
     return model
 
 
@@ -102,9 +107,9 @@ def test_elements_of_positions_channels_examples_runs_and_seeds_are_uncorrelated
         "seeds": (first, elsewhere),
     }
     for name, (one, another) in pairs.items():
-        # Each pair of rows that meet adds a whole row of equal squares: the deviation is as much larger as 1 + LONGEST_ROW / ROWS
-        # makes it.
-        spread = math.sqrt((1 + LONGEST_ROW / ROWS) / one.size)
+        # Rows that meet are alike as a whole. Inside a row signs cancel, and as much is known as the bank has normals.
+        inside = draws == "bank" and name in ("positions", "rows of positions")
+        spread = math.sqrt((1 + LONGEST_ROW / ROWS) / one.size + inside / BANK)
         found = float(np.mean(one.astype(np.float64) * another))
         assert abs(found) < 5 * spread, name
 
@@ -141,7 +146,8 @@ def test_a_weighted_sum_is_as_normal_as_the_page_says(source: str) -> None:
 @pytest.mark.parametrize("columns", [1, 61, 1009, 4099])
 def test_any_shape_gets_its_noise(columns: int, examples: int) -> None:
     """None, one element, primes (whose rows are short), below and above what the bank holds."""
-    run = opened(noisy_product(columns, "bank"))
+    # Thermal: onnxruntime reduces no examples at all to a wrong shape, so that there is no shot noise of none.
+    run = opened(noisy_product(columns, "bank", noise="thermal", energy=1.0))
     noise = run(examples)
     assert noise.shape == (examples, columns)
     if noise.size > 100:
@@ -187,7 +193,7 @@ def test_files_without_the_attribute_are_exact_and_can_be_redrawn() -> None:
 def test_a_way_that_is_none_is_named() -> None:
     model = noisy_product(5, "bank")
     noisy_nodes(model)[0].attributes.add(ir.AttrString("noise_draws", "dice"))
-    with pytest.raises(ModelError, match="noise_draws.*none of bank, exact"):
+    with pytest.raises(ModelError, match=r"noise_draws.*none of bank, exact"):
         ReseedNoisePass(0)(model)
 
 
@@ -206,9 +212,7 @@ def test_outputs_of_a_network_are_distributed_alike(
     for draws, path in files.items():
         assert {draws_of(node) for node in noisy_nodes(load_model(path))} == {draws}
         assert mpq_onnx.card(path)["noise"]["noise draws"] == draws
-    images = np.load(image_file)["x"] if "x" in np.load(image_file) else None
-    if images is None:
-        images = np.load(image_file)[np.load(image_file).files[0]]
+    images = np.load(image_file)["images"]
     spreads = {}
     for draws, path in files.items():
         session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -239,5 +243,3 @@ def test_a_partial_batch_has_a_noise_of_its_own(cnn_file: Path, image_file: Path
     assert figures[0].evaluation.examples == 50
     assert figures[0].evaluation.comparison == figures[1].evaluation.comparison
     assert figures[0].evaluation.comparison != figures[2].evaluation.comparison
-    model = load_model(result.model_path)
-    save_model(model, tmp_path / "again.onnx")

@@ -35,7 +35,7 @@ def draw(op: OpBuilder, like: ir.Value, of: str) -> ir.Value:
     zeros = op.Expand(real(op, 0), op.Concat(held, length, axis=0))
     bank = op.RandomNormalLike(zeros, seed=seed_of(of + NORMALS))
     read = op.Gather(op.Concat(bank, op.Neg(bank), axis=0), _rows(op, rows, held, of), axis=0)
-    return op.Reshape(read, shape)
+    return op.Reshape(read, shape, allowzero=1)
 
 
 def _rows(op: OpBuilder, rows: ir.Value, held: ir.Value, of: str) -> ir.Value:
