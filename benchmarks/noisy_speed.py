@@ -1,5 +1,6 @@
-"""What noise costs: evaluation of ResNet-50 in onnxruntime against the float file, and where the time goes; the trainer's step
-on shot noise against a plain forward plus backward of the float fx graph (ResNet-20, batch 32). Ratios within one run.
+"""What noise costs, normals from a bank and exact ones, in ratios of rounds that take turns: evaluation of ResNet-50 in
+onnxruntime against the float file, and where the time goes; the trainer's step on shot noise against a plain forward plus
+backward of the float fx graph (ResNet-20, batch 32).
 
     python benchmarks/noisy_speed.py
 """
@@ -10,6 +11,7 @@ import json
 import logging
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from mpq_onnx.precision.training import learning
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_loop import training_step
 from mpq_onnx.precision.training_settings import TrainingSettings
-from mpq_onnx.registries import ENERGY_LEVELS, NOISE_MODELS
+from mpq_onnx.registries import ENERGY_LEVELS, NOISE_DRAWS, NOISE_MODELS
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.evaluation import evaluate_runner
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
@@ -46,7 +48,7 @@ STEP_ROUNDS = 15
 STEP_BATCH = 32
 
 
-def noisy(model: ir.Model, sites: tuple[MacSite, ...], noise: str) -> ir.Model:
+def noisy(model: ir.Model, sites: tuple[MacSite, ...], noise: str, draws: str) -> ir.Model:
     """Every multiply-accumulate noisy, an energy a channel; ranges of 1, for their values do not change the work."""
     graph = clone(model)
     nodes = {
@@ -56,7 +58,7 @@ def noisy(model: ir.Model, sites: tuple[MacSite, ...], noise: str) -> ir.Model:
         )
         for site in sites
     }
-    InsertNoisePass(nodes, (noise,), 0)(graph)
+    InsertNoisePass(nodes, (noise,), 0, draws)(graph)
     return graph
 
 
@@ -88,23 +90,21 @@ def evaluation() -> None:
     float_runner = Runner(base.model, "cpu")
     rows = []
     for noise in NOISE_MODELS:
-        graph = noisy(base.model, sites, noise)
-        ratios = []
+        graphs = {draws: noisy(base.model, sites, noise, draws) for draws in NOISE_DRAWS}
+        ratios: dict[str, list[float]] = {draws: [] for draws in graphs}
         for _ in range(ROUNDS):
             plain = evaluate_runner(float_runner, dataset, batch_size=BATCH).examples_per_second
-            found = evaluate_noisy(graph, dataset, repeats=1, seed=0, device="cpu", batch_size=BATCH)
-            ratios.append(plain / found.examples_per_second)
-        rows.append(
-            [noise, f"{plain:.1f}", f"{statistics.median(ratios):.2f}", shares_of_time(graph, dataset)]
-        )
+            for draws, graph in graphs.items():
+                found = evaluate_noisy(graph, dataset, repeats=1, seed=0, device="cpu", batch_size=BATCH)
+                ratios[draws].append(plain / found.examples_per_second)
+        for draws, graph in graphs.items():
+            median = statistics.median(ratios[draws])
+            rows.append([noise, draws, f"{plain:.1f}", f"{median:.2f}", shares_of_time(graph, dataset)])
     print(
         f"ResNet-50, 224x224, batch {BATCH}, all {len(sites)} multiply-accumulates noisy, median of {ROUNDS}"
     )
-    print(
-        tabulate(
-            rows, ["noise", "float images/s", "time of float", "where the time goes"], disable_numparse=True
-        )
-    )
+    headers = ["noise", "normals", "float images/s", "time of float", "where the time goes"]
+    print(tabulate(rows, headers, disable_numparse=True))
 
 
 def trainer() -> None:
@@ -121,27 +121,33 @@ def trainer() -> None:
         plain.module.zero_grad()
         auto(plain.module.forward(*batch.inputs), batch).backward()
 
-    settings = TrainingSettings(batch_size=STEP_BATCH)
-    problem = EnergyProblem(
-        mirror=mirror,
-        sites=sites,
-        noises=("shot",),
-        energy_per_mac=10.0,
-        granularity="channel",
-        allowed=ENERGY_LEVELS["any"],
-        training=settings,
-        data=data,
-        log=logging.Logger("benchmark"),
-    )
-    learned = learning(problem, problem.learner(problem.each_side(lambda kind, side: side.uniform())))
-    optimizer = torch.optim.Adam(learned.parameters, lr=0.01)
-    ratios = []
+    def noisy_step(draws: str) -> Callable[[], float]:
+        problem = EnergyProblem(
+            mirror=mirror,
+            sites=sites,
+            noises=("shot",),
+            energy_per_mac=10.0,
+            granularity="channel",
+            allowed=ENERGY_LEVELS["any"],
+            training=TrainingSettings(batch_size=STEP_BATCH),
+            data=data,
+            log=logging.Logger("benchmark"),
+            noise_draws=draws,
+        )
+        learned = learning(problem, problem.learner(problem.each_side(lambda kind, side: side.uniform())))
+        optimizer = torch.optim.Adam(learned.parameters, lr=0.01)
+        return lambda: training_step(learned, optimizer, batch, 0)
+
+    steps = {draws: noisy_step(draws) for draws in NOISE_DRAWS}
+    ratios: dict[str, list[float]] = {draws: [] for draws in steps}
     for _ in range(STEP_ROUNDS):
         alone = seconds(float_step)
-        ratios.append(seconds(training_step, learned, optimizer, batch, 0) / alone)
+        for draws, step in steps.items():
+            ratios[draws].append(seconds(step) / alone)
+    texts = [f"{statistics.median(found):.2f} ({draws} normals)" for draws, found in ratios.items()]
     print(
-        f"\nResNet-20, batch {STEP_BATCH}: a training step on shot noise takes {statistics.median(ratios):.2f} of the"
-        f" float forward plus backward (median of {STEP_ROUNDS})"
+        f"ResNet-20, batch {STEP_BATCH}, {torch.get_num_threads()} threads: a training step on shot noise takes"
+        f" {', '.join(texts)} of the float forward plus backward (median of {STEP_ROUNDS})\n"
     )
 
 

@@ -91,6 +91,9 @@ NOISE_MODELS: Registry = Registry(
     {"thermal": "thermal:THERMAL", "shot": "shot:SHOT", "weight": "weight:WEIGHT"},
 )
 """Physical noise of multiply-accumulates: a noise.model.NoiseModel each."""
+NOISE_DRAWS: Registry = Registry("mpq_onnx.ops.draws", {"bank": "bank:BANK_DRAWS", "exact": "exact:EXACT"})
+"""Where the normals of noise come from: an ops.draws.drawing.NoiseDraws each."""
+BANK, EXACT = "bank", "exact"
 ENERGY_LEVELS: Registry = Registry(
     "mpq_onnx.arithmetic.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"}
 )

@@ -15,15 +15,18 @@ from mpq_onnx.graph.model_file import model_bytes
 from mpq_onnx.graph.placement.mac_sites import MacSite, mac_sites
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import with_noise
+from mpq_onnx.ops.draws import bank
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
-from mpq_onnx.registries import ENERGY_LEVELS
+from mpq_onnx.registries import ENERGY_LEVELS, NOISE_DRAWS
 
 RUNS = 4000
 """Deviations over 8 or more values each are then known to better than 1 %."""
 COPIES = 100
 """Of the same examples in one run of the mirror, where every output has noise of its own: as good as so many runs."""
+SMALL_BANK = 128
+"""Normals: so few that the cases' outputs, which are small, read them several times over."""
 TOLERANCE = 0.02
 """Of a deviation by channel: four standard errors at most."""
 
@@ -172,10 +175,17 @@ def check_noise(case: Case, draws: np.ndarray, wanted: np.ndarray) -> None:
     assert np.abs(errors.mean(axis=0) / np.maximum(wanted, 1e-9)).max() < 6 / math.sqrt(RUNS)
 
 
+@pytest.fixture(params=NOISE_DRAWS)
+def draws_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A way of drawing normals; a bank is smaller than what is read from it."""
+    monkeypatch.setattr(bank, "BANK", SMALL_BANK)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "mirror"])
 @pytest.mark.parametrize("noise", ["thermal", "shot", "weight"])
 @pytest.mark.parametrize("name", CASES)
-def test_deviation_is_the_formula(name: str, noise: str, runtime: str) -> None:
+def test_deviation_is_the_formula(name: str, noise: str, runtime: str, draws_from: str) -> None:
     case = CASES[name]
     model = case.model()
     channels = 1 if case.activation_weight else 4
@@ -184,21 +194,21 @@ def test_deviation_is_the_formula(name: str, noise: str, runtime: str) -> None:
     assert site.fan_in == case.fan_in
     assert site.channels == channels
     if runtime == "onnxruntime":
-        InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), seed=3)(model)
+        InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), 3, draws_from)(model)
         draws = noisy_runs(model, case.feeds, RUNS)
     else:
         draws = mirror_runs(case, site, (noise,), energy, RUNS)
     check_noise(case, draws, expected(case, noise, site, energy))
 
 
-def test_several_noises_add_their_variances_and_fall_with_energy() -> None:
+def test_several_noises_add_their_variances_and_fall_with_energy(draws_from: str) -> None:
     case = CASES["conv groups"]
     model = case.model()
     site = case.site(model, weight_range=(1.5,), input_range=3.0)
     deviations = []
     for energy in (np.array([5.0]), np.array([20.0])):
         noisy = case.model()
-        InsertNoisePass({"mac": NodeNoise(site, energy)}, ("weight", "shot", "thermal"), seed=1)(noisy)
+        InsertNoisePass({"mac": NodeNoise(site, energy)}, ("weight", "shot", "thermal"), 1, draws_from)(noisy)
         wanted = np.sqrt(
             sum(expected(case, each, site, energy) ** 2 for each in ("thermal", "shot", "weight"))
         )
@@ -220,7 +230,7 @@ TOGETHER_RUNS = 800
     "name", ["conv groups", "conv transpose groups stride", "gemm transposed alpha", "matmul", "einsum"]
 )
 def test_noises_together_are_what_each_does_alone_in_file_and_mirror(
-    name: str, noises: tuple[str, ...]
+    name: str, noises: tuple[str, ...], draws_from: str
 ) -> None:
     """At energies where the noise of the weights is larger than they are: shot noise must not see it."""
     case = CASES[name]
@@ -229,7 +239,7 @@ def test_noises_together_are_what_each_does_alone_in_file_and_mirror(
     energy = np.linspace(0.02, 0.11, channels)
     site = case.site(model, weight_range=tuple(np.linspace(1.0, 2.5, channels)), input_range=3.0)
     wanted = sum(expected(case, each, site, energy) ** 2 for each in noises)
-    InsertNoisePass({"mac": NodeNoise(site, energy)}, noises, seed=2)(model)
+    InsertNoisePass({"mac": NodeNoise(site, energy)}, noises, 2, draws_from)(model)
     file_draws = noisy_runs(model, case.feeds, TOGETHER_RUNS)
     for draws in (file_draws, mirror_runs(case, site, noises, energy, TOGETHER_RUNS)):
         errors = draws.astype(np.float64) - case.y
@@ -239,7 +249,7 @@ def test_noises_together_are_what_each_does_alone_in_file_and_mirror(
         )
 
 
-def test_beta_scales_the_bias_and_no_noise() -> None:
+def test_beta_scales_the_bias_and_no_noise(draws_from: str) -> None:
     rng = np.random.default_rng(0)
     tensors = {
         "w": rng.standard_normal((7, 4)).astype(np.float32), "b": np.array([1, -2, 3, 4], np.float32),
@@ -251,7 +261,7 @@ def test_beta_scales_the_bias_and_no_noise() -> None:
         proto.ir_version = 10
         model = ir.from_proto(proto)
         (site,) = mac_sites(model, {"x": (1, 7), "y": (1, 4)}, {})
-        InsertNoisePass({"mac": NodeNoise(site, np.array([1.0]))}, ("shot",), seed=0)(model)
+        InsertNoisePass({"mac": NodeNoise(site, np.array([1.0]))}, ("shot",), 0, draws_from)(model)
         draws = noisy_runs(model, {"x": x}, 400)
         exact = 2 * x @ tensors["w"] + beta * tensors["b"]
         sums = (x**2).sum(1, keepdims=True) * (tensors["w"] ** 2).sum(0)
@@ -270,7 +280,7 @@ def test_zero_padding_lowers_shot_noise_at_the_border() -> None:
     assert corner < inside
 
 
-def two_products(seed: int) -> tuple[ir.Model, dict[str, np.ndarray]]:
+def two_products(seed: int, draws_from: str) -> tuple[ir.Model, dict[str, np.ndarray]]:
     """Two equal MatMuls of the same input, both noisy."""
     rng = np.random.default_rng(0)
     w = rng.standard_normal((6, 50)).astype(np.float32)
@@ -284,13 +294,15 @@ def two_products(seed: int) -> tuple[ir.Model, dict[str, np.ndarray]]:
     proto.ir_version = 10
     model = ir.from_proto(proto)
     sites = mac_sites(model, {"x": (1, 6), "a": (1, 50), "b": (1, 50)}, {})
-    InsertNoisePass({site.node: NodeNoise(site, np.array([1.0])) for site in sites}, ("shot",), seed)(model)
+    InsertNoisePass(
+        {site.node: NodeNoise(site, np.array([1.0])) for site in sites}, ("shot",), seed, draws_from
+    )(model)
     return model, {"x": rng.standard_normal((40, 6)).astype(np.float32)}
 
 
-def test_sites_and_runs_are_independent_and_seeds_replay() -> None:
+def test_sites_and_runs_are_independent_and_seeds_replay(draws_from: str) -> None:
     def draw(seed: int, runs: int) -> tuple[np.ndarray, np.ndarray]:
-        model, feeds = two_products(seed)
+        model, feeds = two_products(seed, draws_from)
         session = ort.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
         both = [session.run(None, feeds) for _ in range(runs)]
         return np.stack([a for a, _ in both]), np.stack([b for _, b in both])
@@ -312,12 +324,12 @@ def test_sites_and_runs_are_independent_and_seeds_replay() -> None:
     assert correlation(first - exact, other - other.mean(axis=0)) < bound
 
 
-def test_removing_noise_gives_the_file_back_bit_for_bit() -> None:
-    model, _ = two_products(0)
+def test_removing_noise_gives_the_file_back_bit_for_bit(draws_from: str) -> None:
+    model, _ = two_products(0, draws_from)
     before = CASES["conv groups"].model()
     content = model_bytes(before)
     site = CASES["conv groups"].site(before, weight_range=(1.0,), input_range=1.0)
-    InsertNoisePass({"mac": NodeNoise(site, np.array([1.0]))}, ("thermal", "weight"), 0)(before)
+    InsertNoisePass({"mac": NodeNoise(site, np.array([1.0]))}, ("thermal", "weight"), 0, draws_from)(before)
     assert model_bytes(before) != content
     RemoveNoisePass()(before)
     assert model_bytes(before) == content

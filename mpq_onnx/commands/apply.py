@@ -7,6 +7,8 @@ import click
 import mpq_onnx
 from mpq_onnx.commands.printing import print_check, print_edited, print_json, print_notes, stored_text
 from mpq_onnx.commands.shared_options import json_option, options_from
+from mpq_onnx.errors import UsageError
+from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.options import AllocateOptions
 
 
@@ -19,8 +21,11 @@ from mpq_onnx.runs.options import AllocateOptions
 )
 @click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
 @options_from(AllocateOptions, "target", "storage", "rounding_examples", "device", with_defaults=False)
+@options_from(EnergyOptions, "noise_draws", with_defaults=False)
 @json_option
-def apply(model: str, allocation: str, output: str, as_json: bool, **given: Any) -> None:
+def apply(
+    model: str, allocation: str, output: str, noise_draws: str | None, as_json: bool, **given: Any
+) -> None:
     """Quantize MODEL as ALLOCATION (allocation.json) says, or make it noisy (energy.json)."""
     options = {name: value for name, value in given.items() if value is not None}
     from mpq_onnx.documents.energy_allocation import EnergyAllocation
@@ -29,13 +34,15 @@ def apply(model: str, allocation: str, output: str, as_json: bool, **given: Any)
 
     if isinstance(load_document(allocation), EnergyAllocation):
         named = {name: options[name] for name in ("data", "device", "target") if name in options}
-        noisy = mpq_onnx.apply_energy(model, allocation, output, **named)
+        noisy = mpq_onnx.apply_energy(model, allocation, output, noise_draws=noise_draws, **named)
         if as_json:
             print_json(noisy)
         else:
             print_edited(allocation, noisy.allocation)
             click.echo(f"{noisy.path}: {noisy.bytes:,} bytes; {energy_text(noisy.allocation)}")
         return
+    if noise_draws is not None:
+        raise UsageError(f"--noise-draws: {allocation} is of bits, and makes no noise")
     result = mpq_onnx.apply(model, allocation, output, **options)
     if as_json:
         print_json(result)

@@ -12,6 +12,7 @@ from mpq_onnx.commands.option_types import GATED_METRICS, Gate
 from mpq_onnx.commands.printing import fields, print_json, print_notes, print_parts
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
 from mpq_onnx.registries import RESOURCES
+from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.learning_options import LearningOptions
 
 
@@ -40,6 +41,7 @@ from mpq_onnx.runs.learning_options import LearningOptions
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
 @click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
+@options_from(EnergyOptions, "noise_draws", with_defaults=False)
 @options_from(LearningOptions, "seed", "device")
 @json_option
 def evaluate(

@@ -28,7 +28,7 @@ from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.placement.mac_sites import MacSite
-from mpq_onnx.registries import COMPATS, ENERGY_LEVELS, GRANULARITIES, NOISE_MODELS
+from mpq_onnx.registries import COMPATS, ENERGY_LEVELS, EXACT, GRANULARITIES, NOISE_DRAWS, NOISE_MODELS
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class EnergySettings(Part):
     seed: Seed
     target: TargetRecord | None = None
     """The device that it was made for."""
+    noise_draws: Annotated[str, OneOf(NOISE_DRAWS)] = EXACT
+    """Where the noisy file's normals come from; not written where it is exact, which is all that earlier versions know."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,14 @@ class EnergyAllocation(PrecisionDocument):
         return {node.node: np.atleast_1d(np.array(node.energy_per_mac, np.float64)) for node in self.nodes}
 
     def fields(self) -> dict[str, Any]:
-        """What the file holds; limits and a target where there are some, as earlier versions know none."""
+        """What the file holds; limits, a target and a way of drawing where there are some, as earlier versions know none."""
         found = super().fields()
         if not found["limits"]:
             del found["limits"]
         if found["settings"]["target"] is None:
             del found["settings"]["target"]
+        if self.settings.noise_draws == EXACT:
+            del found["settings"]["noise_draws"]
         return found
 
     def achieved(self) -> dict[str, Any]:

@@ -125,6 +125,19 @@ def model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
     )
 
 
+def open_batch_names(model: ir.Model) -> set[str]:
+    """The names of open axes that run over examples in every input that has an axis of that name."""
+    values = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    inputs = [_dimensions(value) for value in values]
+    over_examples: set[str] = set()
+    others: set[str] = set()
+    for dimensions, example_axis in zip(inputs, example_axes(inputs), strict=True):
+        for axis, size in enumerate(dimensions or ()):
+            if isinstance(size, str):
+                (over_examples if axis == example_axis else others).add(size)
+    return over_examples - others
+
+
 Dimensions = Sequence[int | str | None] | None
 """Of one input: a length, the name of an open axis, or None for an open axis without a name; None for an open rank."""
 BATCH_NAMES = ("batch", "n", "bs", "b")

@@ -13,21 +13,22 @@ from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
+from mpq_onnx.mirror.factors import Factors
 from mpq_onnx.mirror.mac_geometry import MacGeometry
-from mpq_onnx.registries import NOISE_MODELS
+from mpq_onnx.mirror.noise_draws import DRAWS, Draw
+from mpq_onnx.registries import BANK, NOISE_MODELS
 
 
 class AddNoise(torch.autograd.Function):
-    """y plus noise of unit energy, scaled by E^(-1/2), E to the power that its variance falls with; d/d ln(E) is -noise / 2.
+    """y plus noise that falls with E^(-1/2), E to the power that its variance falls with; d/d ln(E) is -noise / 2.
 
     The noise's own dependence on inputs counts as constant: the energies cannot change it.
     """
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, y: Tensor, unit_noise: Tensor, log_energy: Tensor
+        ctx: torch.autograd.function.FunctionCtx, y: Tensor, noise: Tensor, log_energy: Tensor
     ) -> Tensor:
-        noise = unit_noise * torch.exp(-0.5 * log_energy)
         ctx.save_for_backward(noise, log_energy)
         return y + noise
 
@@ -44,21 +45,40 @@ class AddNoise(torch.autograd.Function):
 class _Quantities:
     """noise.Mac at unit energy, in torch."""
 
-    geometry: MacGeometry
+    mac: "NoisyMac"
     x: Tensor
     w: Tensor
-    fan_in: int
     weight_range: Tensor | None
-    input_range: float | None
     energy_per_mac: float = 1.0
 
     @property
-    def input_square_sum(self) -> Tensor:
-        return self.geometry.input_square_sum(self.x, self.w)  # type: ignore[no-any-return]
+    def fan_in(self) -> int:
+        return self.mac.site.fan_in
+
+    @property
+    def input_range(self) -> float | None:
+        return self.mac.site.input_range
+
+    @property
+    def input_square_sum(self) -> Factors:
+        return Factors((self.mac.geometry.input_square_sum(self.x, self.w),))
 
     @property
     def weight_square_sum(self) -> Tensor:
-        return self.geometry.weight_square_sum(self.x, self.w)  # type: ignore[no-any-return]
+        return self.mac.weight_square_sum(self.x, self.w)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was computed of a weight, and of inputs of a shape."""
+
+    weight: Tensor
+    version: int
+    shape: torch.Size
+    value: Tensor
+
+    def holds_for(self, weight: Tensor, shape: torch.Size) -> bool:
+        return weight is self.weight and weight._version == self.version and shape == self.shape
 
 
 class NoisyMac(nn.Module):
@@ -74,16 +94,19 @@ class NoisyMac(nn.Module):
         energy_per_mac: np.ndarray,
         levels: EnergyLevels,
         generator: torch.Generator,
+        draw: Draw,
     ) -> None:
-        """Args: energy_per_mac: float64 [1] or [channels], the start."""
+        """Args: energy_per_mac: float64 [1] or [channels], the start. draw: of mirror.noise_draws."""
         super().__init__()
-        self.site, self.geometry, self.levels, self.generator = site, geometry, levels, generator
+        self.site, self.geometry, self.levels = site, geometry, levels
+        self.generator, self.draw = generator, draw
         self.models = [NOISE_MODELS[name] for name in noises]
         self.weight_noise = _by_power(model for model in self.models if model.weight_variance is not None)
         self.output_noise = _by_power(model for model in self.models if model.output_variance is not None)
         self.log_energy = nn.Parameter(torch.from_numpy(np.log(energy_per_mac)).float())
         ranges = None if site.weight_range is None else torch.tensor(site.weight_range, dtype=torch.float32)
         self.register_buffer("weight_range", ranges)
+        self.known: _Known | None = None
 
     @property
     def energy_per_mac(self) -> Tensor:
@@ -94,44 +117,63 @@ class NoisyMac(nn.Module):
         log_energy = self.levels.nearest(self.log_energy)
         held = w
         for power, models in self.weight_noise:
-            variance = _sum([self.unit_weight_variance(model, x, w) for model in models])
-            spread = self.geometry.over_weight(log_energy, w) * power
-            held = AddNoise.apply(held, variance.sqrt() * self._normal(w), spread)  # type: ignore[assignment]
+            variance = _sum([self._weight_variance(model, x, w) for model in models])
+            held = self._noisy(held, variance, self.geometry.over_weight(log_energy, w) * power)
         y = self.geometry.mac(x, held, b)
         if not self.output_noise:
             return y
-        noisy = viewed = self.geometry.view(y, w)
+        noisy = self.geometry.view(y, w)
         for power, models in self.output_noise:
-            variance = _sum([self.unit_output_variance(model, x, w) for model in models])
-            spread = self.geometry.over_output(log_energy, w) * power
-            noisy = AddNoise.apply(noisy, variance.sqrt() * self._normal(viewed), spread)  # type: ignore[assignment]
+            variance = _sum([self._output_variance(model, x, w) for model in models])
+            noisy = self._noisy(noisy, variance, self.geometry.over_output(log_energy, w) * power)
         return noisy.reshape(y.shape)
 
-    @torch.no_grad()
+    def _noisy(self, clean: Tensor, variance: Factors, log_energy: Tensor) -> Tensor:
+        """Args: variance: at E = 1. log_energy: times the power that the variance falls with; broadcasts over `clean`."""
+        with torch.no_grad():
+            noise = self.draw(clean, self.generator)
+            # The variance is positive, and so may be the product of two negative factors.
+            *large, small = sorted(
+                (factor.abs().sqrt() for factor in variance.factors), key=Tensor.numel, reverse=True
+            )
+            for factor in (*large, small * torch.exp(-0.5 * log_energy)):
+                noise *= factor
+        return AddNoise.apply(clean, noise, log_energy)  # type: ignore[no-any-return]
+
     def unit_output_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
         """Variance of the output's noise at E = 1, broadcasting over the geometry's view of the output.
 
         `w` is the weight without its noise: all noises together are what each does alone.
         """
+        return self._output_variance(model, x, w).value
+
+    def unit_weight_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
+        """Variance of the weight's noise at E = 1, broadcasting over the weight."""
+        return self._weight_variance(model, x, w).value
+
+    def _output_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Factors:
         ranges = None if self.weight_range is None else self.geometry.over_output(self.weight_range, w)
         assert model.output_variance is not None
         variance, gain = self._variance(model.output_variance, x, w, ranges), self.geometry.gain()
-        return variance if gain is None else variance * gain**2
+        return variance if gain is None else variance * float(gain) ** 2
 
-    @torch.no_grad()
-    def unit_weight_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Tensor:
-        """Variance of the weight's noise at E = 1, broadcasting over the weight."""
+    def _weight_variance(self, model: NoiseModel, x: Tensor, w: Tensor) -> Factors:
         ranges = None if self.weight_range is None else self.geometry.over_weight(self.weight_range, w)
         assert model.weight_variance is not None
         return self._variance(model.weight_variance, x, w, ranges)
 
-    def _variance(self, variance: Variance, x: Tensor, w: Tensor, weight_range: Tensor | None) -> Tensor:
-        site = self.site
-        quantities = _Quantities(self.geometry, x, w, site.fan_in, weight_range, site.input_range)
-        return torch.as_tensor(variance(quantities), device=x.device)
+    @torch.no_grad()
+    def _variance(self, variance: Variance, x: Tensor, w: Tensor, weight_range: Tensor | None) -> Factors:
+        found = variance(_Quantities(self, x, w, weight_range))
+        return found if isinstance(found, Factors) else Factors((torch.as_tensor(found, device=x.device),))
 
-    def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.generator, device=like.device)
+    @torch.no_grad()
+    def weight_square_sum(self, x: Tensor, w: Tensor) -> Tensor:
+        """That of the geometry; computed once for a weight that stays as it is, and inputs of one shape."""
+        shape = x.shape[1:]
+        if self.known is None or not self.known.holds_for(w, shape):
+            self.known = _Known(w, w._version, shape, self.geometry.weight_square_sum(x, w))
+        return self.known.value
 
 
 def _by_power(models: Iterable[NoiseModel]) -> list[tuple[float, list[NoiseModel]]]:
@@ -142,8 +184,9 @@ def _by_power(models: Iterable[NoiseModel]) -> list[tuple[float, list[NoiseModel
     return list(found.items())
 
 
-def _sum(variances: Sequence[Tensor]) -> Tensor:
-    return torch.stack(torch.broadcast_tensors(*variances)).sum(0)
+def _sum(variances: Sequence[Factors]) -> Factors:
+    first, *others = variances
+    return Factors((sum((each.value for each in others), start=first.value),)) if others else first
 
 
 @dataclass(frozen=True)
@@ -163,6 +206,7 @@ def with_noise(
     noises: Sequence[str],
     energies: Mapping[str, np.ndarray],
     levels: EnergyLevels,
+    draws: str = BANK,
 ) -> NoisyMirror:
     """A copy of `mirror` whose multiply-accumulate nodes `sites` are noisy.
 
@@ -170,6 +214,7 @@ def with_noise(
         noises: names in NOISE_MODELS.
         energies: float64 [1] or [channels] by node name.
         levels: which energies may be used.
+        draws: where normals come from, a name in NOISE_DRAWS.
 
     Raises:
         ModelError: a noise model needs the range of a quantizer that a node does not have.
@@ -183,7 +228,9 @@ def with_noise(
         check_ranges(site, noises)
         node = changed.values[site.output]
         geometry = MacGeometry(site.op_type, node.kwargs, device)
-        module = NoisyMac(site, geometry, noises, energies[site.node], levels, generator).to(device)
+        module = NoisyMac(site, geometry, noises, energies[site.node], levels, generator, DRAWS[draws]).to(
+            device
+        )
         modules[site.node] = module
         name = f"noisy_{node.name}"
         changed.module.add_submodule(name, module)

@@ -33,6 +33,9 @@ class ConvGeometry(ConvolutionView):
     def channels_of_group(self, op: OpBuilder, w: ir.Value) -> ir.Value:
         return op.Div(op.Shape(w, start=0, end=1), attribute_as_vector(op, "group"))
 
+    def squares_by_channel(self, op: OpBuilder, w: ir.Value) -> ir.Value:
+        return op.ReduceSumSquare(w, integers(op, 1))
+
     def over_weight(self, op: OpBuilder, channels: ir.Value, w: ir.Value) -> ir.Value:
         other_axes = op.Expand(integers(op, 1), op.Shape(op.Shape(w, start=FIRST_SPATIAL_AXIS - 1)))
         return op.Reshape(channels, op.Concat(integers(op, -1), other_axes, axis=0))

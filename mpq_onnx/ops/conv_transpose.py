@@ -29,6 +29,13 @@ class ConvTransposeGeometry(ConvolutionView):
     def channels_of_group(self, op: OpBuilder, w: ir.Value) -> ir.Value:
         return op.Shape(w, start=1, end=2)
 
+    def squares_by_channel(self, op: OpBuilder, w: ir.Value) -> ir.Value:
+        # Squared before it is reshaped, as the input is (see ConvolutionView).
+        grouped = op.Reshape(
+            op.Mul(w, w), op.Concat(self.groups(op), integers(op, -1), op.Shape(w, start=1), axis=0)
+        )
+        return op.ReduceSum(grouped, integers(op, 1), keepdims=0)
+
     def over_weight(self, op: OpBuilder, channels: ir.Value, w: ir.Value) -> ir.Value:
         # Row i of the weight belongs to group i / (C_in / G), and its columns to that group's output channels.
         groups, rows, columns = self.groups(op), op.Shape(w, start=0, end=1), op.Shape(w, start=1, end=2)

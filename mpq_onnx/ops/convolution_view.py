@@ -37,9 +37,14 @@ class ConvolutionView(Geometry):
         groups = op.Min(op.Shape(channels), self.groups(op))
         return op.Reshape(channels, op.Concat(integers(op, 1), groups, integers(op, -1, 1), axis=0))
 
+    @abstractmethod
+    def squares_by_channel(self, op: OpBuilder, w: ir.Value) -> ir.Value:
+        """w^2 summed over the inputs of a group: the weight of a convolution whose groups have one input each."""
+
     def input_square_sum(self, op: OpBuilder, x: ir.Value, w: ir.Value) -> ir.Value:
         positions = op.Shape(x, start=FIRST_SPATIAL_AXIS)
-        # Squared before it is reshaped: onnxruntime moves the DequantizeLinear of an int8 x past a Reshape and fails.
+        # Squared before it is reshaped: onnxruntime moves the DequantizeLinear of an int8 x past a Reshape and fails. A product
+        # and a sum: of the two it has faster kernels than of ReduceSumSquare.
         grouped = op.Reshape(
             op.Mul(x, x), op.Concat(integers(op, 0), self.groups(op), integers(op, -1), positions, axis=0)
         )
@@ -50,8 +55,9 @@ class ConvolutionView(Geometry):
         return op.Reshape(sums, op.Concat(integers(op, 0), self.groups(op), integers(op, 1, -1), axis=0))
 
     def weight_square_sum(self, op: OpBuilder, x: ir.Value, w: ir.Value) -> ir.Value:
-        inside = op.Expand(real(op, 1), op.Concat(integers(op, 1), op.Shape(x, start=1), axis=0))
-        return self.view(op, self.mac(op, inside, op.Mul(w, w), None), w)
+        positions = op.Shape(x, start=FIRST_SPATIAL_AXIS)
+        inside = op.Expand(real(op, 1), op.Concat(integers(op, 1), self.groups(op), positions, axis=0))
+        return self.view(op, self.mac(op, inside, self.squares_by_channel(op, w), None), w)
 
     def groups(self, op: OpBuilder) -> ir.Value:
         """int64 [1]."""

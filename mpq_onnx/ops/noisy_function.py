@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from mpq_onnx.arithmetic.noise.model import Variance
 from mpq_onnx.ops import GEOMETRIES, Geometry
+from mpq_onnx.ops.draws.drawing import NoiseDraws
 from mpq_onnx.ops.geometry import Declared, attribute_type, attribute_value, real
-from mpq_onnx.registries import NOISE_MODELS
+from mpq_onnx.registries import EXACT, NOISE_DRAWS, NOISE_MODELS
 
 if TYPE_CHECKING:
     from onnxscript import OpBuilder
@@ -24,6 +25,7 @@ OPSET = 21
 
 NOISE_ATTRIBUTES: Declared = {
     "noise": ir.AttributeType.STRINGS,
+    "noise_draws": ir.AttributeType.STRING,
     "energy_unit": ir.AttributeType.STRING,
     "energy_per_mac": ir.AttributeType.FLOATS,
     "fan_in": ir.AttributeType.FLOAT,
@@ -31,21 +33,31 @@ NOISE_ATTRIBUTES: Declared = {
     "input_range": ir.AttributeType.FLOAT,
     "seed": ir.AttributeType.FLOAT,
     "weight_seed": ir.AttributeType.FLOAT,
+    "row_seed": ir.AttributeType.FLOAT,
+    "weight_row_seed": ir.AttributeType.FLOAT,
 }
 """What a noisy node says beside the operator's own attributes (see docs/ops/)."""
+OVER_OUTPUT, OVER_WEIGHT = DRAWN = ("", "weight_")
+"""What normals are drawn for: the beginnings of the names of their seeds."""
 
 
-def function_name(op_type: str, noises: Sequence[str]) -> str:
-    """Such as ThermalShotConv."""
-    return "".join(noise.capitalize() for noise in noises) + op_type
+def function_name(op_type: str, noises: Sequence[str], draws: str) -> str:
+    """Such as BankThermalShotConv."""
+    return NOISE_DRAWS[draws].prefix + "".join(noise.capitalize() for noise in noises) + op_type
 
 
-def noisy_function(op_type: str, noises: Sequence[str]) -> ir.Function:
+def seed_names(draws: str) -> list[str]:
+    """The seeds of a node whose normals come from `draws`, a name in NOISE_DRAWS; those that every way has are the first."""
+    return [of + seed for seed in NOISE_DRAWS[draws].seeds for of in DRAWN]
+
+
+def noisy_function(op_type: str, noises: Sequence[str], draws: str = EXACT) -> ir.Function:
     """The ONNX function of `op_type` with `noises`, for node inputs x, w and (where the operator has one) b.
 
     Args:
         op_type: a name in GEOMETRIES.
         noises: names in NOISE_MODELS, in that table's order.
+        draws: a name in NOISE_DRAWS.
     """
     import onnxscript  # slow to load, and needed for nothing else here
 
@@ -53,10 +65,10 @@ def noisy_function(op_type: str, noises: Sequence[str]) -> ir.Function:
     names = ("x", "w", "b") if geometry.has_bias else ("x", "w")
     declared = {**geometry.attributes, **NOISE_ATTRIBUTES}
     function = onnxscript.build_function(
-        lambda op, *values: _body(op, geometry, noises, *values),
+        lambda op, *values: _body(op, geometry, noises, NOISE_DRAWS[draws], *values),
         [ir.Value(name=name) for name in names],
         domain=DOMAIN,
-        name=function_name(op_type, noises),
+        name=function_name(op_type, noises, draws),
         attributes={name: _declaration(name, value) for name, value in declared.items()},
         opset_imports={"": OPSET},
     )
@@ -74,6 +86,7 @@ def _body(
     op: OpBuilder,
     geometry: Geometry,
     noises: Sequence[str],
+    draws: NoiseDraws,
     x: ir.Value,
     w: ir.Value,
     b: ir.Value | None = None,
@@ -84,31 +97,41 @@ def _body(
     stored = w
     if over_weight:
         deviation = _deviation(op, over_weight, _OverWeight(op, geometry, x, w))
-        stored = op.Add(w, op.Mul(deviation, _normal(op, w, "weight_seed")))
+        stored = op.Add(w, _scaled(op, draws.draw(op, w, OVER_WEIGHT), deviation))
     y = geometry.mac(op, x, stored, b)
     if not over_output:
         return y
-    deviation = _deviation(op, over_output, _OverOutput(op, geometry, x, w))
+    first, *others = _deviation(op, over_output, _OverOutput(op, geometry, x, w))
     gain = geometry.gain(op)
     if gain is not None:
-        deviation = op.Mul(deviation, gain)
+        first = op.Mul(first, gain)
     viewed = geometry.view(op, y, w)
-    noisy = op.Add(viewed, op.Mul(deviation, _normal(op, viewed, "seed")))
+    noisy = op.Add(viewed, _scaled(op, draws.draw(op, viewed, OVER_OUTPUT), [first, *others]))
     return noisy if viewed is y else op.Reshape(noisy, op.Shape(y))
 
 
-def _deviation(op: OpBuilder, variances: Sequence[Variance], quantities: _Quantities) -> ir.Value:
-    """Standard deviation of independent noises together."""
+def _deviation(op: OpBuilder, variances: Sequence[Variance], quantities: _Quantities) -> list[ir.Value]:
+    """Standard deviation of independent noises together, as factors.
+
+    A lone product stays apart: its factors are smaller than what they come to, and need a root each.
+    """
     with _arithmetic(op):
         total = variances[0](quantities)
         for variance in variances[1:]:
             total = total + variance(quantities)
-    return op.Sqrt(total)
+    product = total.producer()
+    if product is None or product.op_type != "Mul":
+        return [op.Sqrt(total)]
+    factors = list(product.inputs)
+    product.graph.remove(product, safe=True)
+    # The variance is positive, and so may be the product of two negative factors.
+    return [op.Sqrt(op.Abs(factor)) for factor in reversed(factors)]
 
 
-def _normal(op: OpBuilder, like: ir.Value, seed: str) -> ir.Value:
-    """N(0, 1) in the shape of `like`; the stream goes on from run to run."""
-    return op.RandomNormalLike(like, seed=ir.RefAttr("seed", seed, ir.AttributeType.FLOAT))
+def _scaled(op: OpBuilder, noise: ir.Value, factors: Sequence[ir.Value]) -> ir.Value:
+    for factor in factors:
+        noise = op.Mul(noise, factor)
+    return noise
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from mpq_onnx.arithmetic.noise.units import energy_unit
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.ops.noisy_function import DOMAIN, VERSION, noisy_function
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
-from mpq_onnx.registries import NOISE_MODELS
+from mpq_onnx.registries import BANK, NOISE_MODELS
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,12 @@ class NodeNoise:
 class InsertNoisePass(ir.passes.InPlacePass):
     """Add the noise of `noises` (names in NOISE_MODELS) to the nodes in `nodes`, by node name."""
 
-    def __init__(self, nodes: Mapping[str, NodeNoise], noises: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, nodes: Mapping[str, NodeNoise], noises: Sequence[str], seed: int, draws: str = BANK
+    ) -> None:
+        """Args: draws: where normals come from, a name in NOISE_DRAWS."""
         super().__init__()
-        self.nodes = nodes
+        self.nodes, self.draws = nodes, draws
         self.noises = [name for name in NOISE_MODELS if name in noises]
         self.seed = seed
 
@@ -41,7 +44,7 @@ class InsertNoisePass(ir.passes.InPlacePass):
             if noise is None:
                 continue
             if node.op_type not in functions:
-                functions[node.op_type] = noisy_function(node.op_type, self.noises)
+                functions[node.op_type] = noisy_function(node.op_type, self.noises, self.draws)
             function = functions[node.op_type]
             for attribute in self._attributes(noise):
                 node.attributes.add(attribute)
@@ -56,6 +59,7 @@ class InsertNoisePass(ir.passes.InPlacePass):
         site = noise.site
         attributes = [
             ir.AttrStrings("noise", self.noises),
+            ir.AttrString("noise_draws", self.draws),
             ir.AttrString("energy_unit", energy_unit(self.noises)),
             ir.AttrFloat32s("energy_per_mac", noise.energy_per_mac.tolist()),
             ir.AttrFloat32("fan_in", float(site.fan_in)),

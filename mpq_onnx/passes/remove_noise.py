@@ -5,7 +5,7 @@ import onnx_ir as ir
 from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.ops.noisy_function import DOMAIN, NOISE_ATTRIBUTES, function_name
-from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.passes.reseed_noise import draws_of, noisy_nodes
 
 
 class RemoveNoisePass(ir.passes.InPlacePass):
@@ -35,7 +35,8 @@ def without_noise(model: ir.Model) -> ir.Model:
 
 def plain_op_type(noisy: ir.Node) -> str:
     """The ONNX operator that a noisy node stands for."""
-    return noisy.op_type.removeprefix(function_name("", noisy.attributes["noise"].as_strings()))
+    noises = noisy.attributes["noise"].as_strings()
+    return noisy.op_type.removeprefix(function_name("", noises, draws_of(noisy)))
 
 
 def plain_node(noisy: ir.Node, output: str) -> ir.Node:

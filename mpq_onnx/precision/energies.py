@@ -18,7 +18,7 @@ from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide
 from mpq_onnx.precision.items import Items, Levels, energy_items
 from mpq_onnx.precision.noise_costs import NoiseCosts
 from mpq_onnx.precision.problem import ENERGIES, CostMeter, Precision, Problem
-from mpq_onnx.registries import NOISE_MODELS
+from mpq_onnx.registries import BANK, NOISE_MODELS
 
 SMALLEST_SHARE = 0.01
 """No item gets less than this share of the mean: an estimate of zero sensitivity is never quite true."""
@@ -95,6 +95,8 @@ class EnergyProblem(Problem):
     """What the energies cost, by resource."""
     most: tuple[str, float] | None = None
     """(resource, its limit)."""
+    noise_draws: str = BANK
+    """Where the mirror's normals come from, a name in NOISE_DRAWS."""
 
     what: ClassVar[str] = "energies"
     closed_form: ClassVar[str] = "closed-form"
@@ -136,7 +138,8 @@ class EnergyProblem(Problem):
 
     def noisy(self, energies: np.ndarray) -> NoisyMirror:
         """The mirror with noise at `energies` [items]."""
-        return with_noise(self.mirror, self.sites, self.noises, self.items.split(energies), self.allowed)
+        by_node = self.items.split(energies)
+        return with_noise(self.mirror, self.sites, self.noises, by_node, self.allowed, self.noise_draws)
 
     def learner(self, start: Precision) -> EnergyLearner:
         """Noise whose energies are parameters, held to the budget; under a limit, to the mean that they start with."""

@@ -234,6 +234,7 @@ def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
         "energies by": settings.granularity,
         "levels": settings.energy_levels,
         "compat": settings.compat,
+        "noise draws": settings.noise_draws,
         "unit": energy.unit,
         **({"asked energy per MAC": energy.budget} if not energy.limits else _limits(energy.limits)),
         "mean energy per MAC": energy.mean_energy_per_mac,

@@ -1,12 +1,14 @@
 """apply for energies: write the noisy file of a given energy.json, which may have been edited by hand; nothing is trained."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
-from mpq_onnx.errors import AllocationError
+from mpq_onnx.errors import AllocationError, check_choice
 from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.runs.energy_options import EnergyOptions
@@ -35,18 +37,25 @@ def apply_energy(
     data: str | None = None,
     target: str | None = None,
     device: str = "auto",
+    noise_draws: str | None = None,
 ) -> ApplyEnergyResult:
     """Make `model`, float or quantized, noisy as `allocation` says.
 
     Args:
         data: data spec; needed only where random inputs cannot tell the shapes of the model's tensors.
         target: the device, a shipped name or a file; the one that `allocation` was made for when omitted.
+        noise_draws: a name in NOISE_DRAWS; as `allocation` says when omitted.
 
     Raises:
         AllocationError: the energy allocation is malformed or another model's.
         MpqOnnxError: see its other subclasses.
     """
     wanted = EnergyAllocation.load(allocation)
+    if noise_draws is not None:
+        check_choice("noise draws", noise_draws, NOISE_DRAWS)
+        wanted = dataclasses.replace(
+            wanted, settings=dataclasses.replace(wanted.settings, noise_draws=noise_draws)
+        )
     base = load_noise_free(model)
     try:
         check_fingerprint(wanted.model, base, str(allocation))

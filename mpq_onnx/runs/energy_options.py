@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from mpq_onnx.errors import UsageError
 from mpq_onnx.registries import (
+    BANK,
     COMPAT_NONE,
     COMPATS,
     ENERGY_LEVELS,
     GRANULARITIES,
     LARGEST_ENERGY,
+    NOISE_DRAWS,
     NOISE_MODELS,
     SMALLEST_ENERGY,
 )
@@ -35,6 +37,11 @@ class EnergyOptions(LearningOptions):
         "Energies that can be had: any, or whole repeats.",
         choices=ENERGY_LEVELS,
     )
+    noise_draws: str = option(
+        BANK, NOISE, "bank: random rows of a bank of normals, drawn anew in every run (fast); exact: a normal an element"
+        " (docs/ops).",
+        choices=NOISE_DRAWS,
+    )  # fmt: skip
     compat: str = option(
         COMPAT_NONE, NOISE, "garg2021: fan-in of grouped convolutions as in the code of arXiv 2102.06365, for comparisons.",
         choices=COMPATS,

@@ -15,8 +15,10 @@ from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.graph.metadata import METADATA_TASK
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.passes.redraw_noise import RedrawNoisePass
 from mpq_onnx.passes.remove_noise import without_noise
-from mpq_onnx.passes.reseed_noise import noisy_nodes
+from mpq_onnx.passes.reseed_noise import ReseedNoisePass, noisy_nodes
+from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
@@ -71,6 +73,7 @@ def evaluate(
     signal_to_noise: bool = False,
     task: str | None = None,
     costs: str | os.PathLike[str] | None = None,
+    noise_draws: str | None = None,
 ) -> EvaluateResult:
     """Run `data` through `model`, and through `baseline` beside it.
 
@@ -83,6 +86,7 @@ def evaluate(
         signal_to_noise: measure every noisy node too.
         task: a name in tasks.TASKS, which decides the metrics; None takes the file's own.
         costs: a cost table; what the file's widths or energies take by it is among the result's resources.
+        noise_draws: a name in NOISE_DRAWS, for noisy files; as the file draws when omitted.
 
     Raises:
         MpqOnnxError: see its subclasses.
@@ -99,10 +103,14 @@ def evaluate(
     compared = load_model(baseline) if baseline is not None else None
     other = Runner(baseline, device) if baseline is not None else None
     noisy = bool(noisy_nodes(loaded))
-    if not noisy and (repeats is not None or signal_to_noise):
-        raise UsageError(f"{model}: has no noise; --repeats and --snr are for noisy files")
+    if not noisy and (repeats is not None or signal_to_noise or noise_draws is not None):
+        raise UsageError(f"{model}: has no noise; --repeats, --snr and --noise-draws are for noisy files")
     if repeats is not None and repeats < 1:
         raise UsageError(f"--repeats {repeats}: must be at least 1")
+    if noise_draws is not None:
+        check_choice("noise draws", noise_draws, NOISE_DRAWS)
+        if RedrawNoisePass(noise_draws)(loaded).modified:
+            ReseedNoisePass(seed)(loaded)
     if noisy:
         found = evaluate_noisy(
             loaded,

@@ -143,6 +143,7 @@ class NoiseBench:
             energy_per_mac=energy_per_mac,
             granularity=options.granularity,
             allowed=ENERGY_LEVELS[options.energy_levels],
+            noise_draws=options.noise_draws,
             prices=prices,
             most=most,
             training=options.training_settings(macs),
@@ -204,8 +205,9 @@ class EnergyBench(Bench[EnergyAllocation]):
         energies = {
             node: np.atleast_1d(np.array(each, np.float64)) for node, each in candidate.energies.items()
         }
+        problem = self.problem
         return with_noise(
-            self.problem.mirror, self.problem.sites, self.problem.noises, energies, self.problem.allowed
+            problem.mirror, problem.sites, problem.noises, energies, problem.allowed, problem.noise_draws
         )
 
     def allocation(self, candidate: Candidate) -> EnergyAllocation:
@@ -219,6 +221,7 @@ class EnergyBench(Bench[EnergyAllocation]):
             compat=options.compat,
             seed=options.seed,
             target=options.target_record,
+            noise_draws=options.noise_draws,
         )
         return make_energy_allocation(
             self.shared.base.fingerprint, settings, problem.sites, candidate.energies, problem.energy_per_mac,
@@ -232,7 +235,7 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
     energies = allocation.energies()
     nodes = {site.node: NodeNoise(site, energies[site.node]) for site in sites}
     settings = allocation.settings
-    InsertNoisePass(nodes, settings.noise, settings.seed)(graph)
+    InsertNoisePass(nodes, settings.noise, settings.seed, settings.noise_draws)(graph)
     allocation.embed(graph.metadata_props)
     return graph
 

@@ -1,7 +1,8 @@
 """Evaluate a noisy ONNX file: repeated passes with independent noise, the same for the same seed on any number of cores.
 
 onnxruntime draws normals on one core. So every repeat (and, for few repeats, every share of the batches) runs in a session of
-its own with seeds of its own, one thread a session, as many at a time as there are cores.
+its own with seeds of its own, one thread a session, as many at a time as there are cores; batches of another size, such as the
+last, in one more.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import onnx_ir as ir
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.graph.model_file import clone
+from mpq_onnx.graph.model_inputs import open_batch_names
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
@@ -39,8 +41,10 @@ class _Stream:
     share: int
     shares: int
 
-    def seed(self, seed: int) -> int:
-        return int(np.random.SeedSequence([seed, self.repeat, self.share]).generate_state(1)[0])
+    def seed(self, seed: int, examples: int) -> int:
+        """Args: examples: of a batch; a session runs batches of one size."""
+        entropy = [seed, self.repeat, self.share, examples]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def evaluate_noisy(
@@ -176,19 +180,27 @@ class _Work:
     """Of the outputs."""
 
     def run(self, stream: _Stream) -> _Counted:
-        reseeded = clone(self.model)
-        ReseedNoisePass(stream.seed(self.seed))(reseeded)
-        runner = Runner(reseeded, self.device, where=self.where, threads=self.threads)
+        runners: dict[int, Runner] = {}
         batches, seconds, size = [], 0.0, self.batch_size
         for index in range(stream.share, -(-len(self.dataset) // size), stream.shares):
             positions = range(index * size, min((index + 1) * size, len(self.dataset)))
             batch = self.dataset.read(positions)
+            if len(positions) not in runners:
+                runners[len(positions)] = self._runner(stream, len(positions))
+            runner = runners[len(positions)]
             start = time.perf_counter()
             outputs = runner.run(batch.inputs)
             seconds += time.perf_counter() - start
             answers = by_example(outputs, self.layouts, batch)
             batches.append((index, Answers(len(positions), answers, None, batch.labels, batch.groups)))
         return _Counted(batches, seconds)
+
+    def _runner(self, stream: _Stream, examples: int) -> Runner:
+        """For batches of one size, which is told to onnxruntime: it then computes what depends on shapes alone but once."""
+        reseeded = clone(self.model)
+        ReseedNoisePass(stream.seed(self.seed, examples))(reseeded)
+        lengths = dict.fromkeys(open_batch_names(self.model), examples)
+        return Runner(reseeded, self.device, where=self.where, threads=self.threads, lengths=lengths)
 
 
 def _by_repeat(results: Iterable[_Counted], shares: int) -> Iterator[_Counted]:

@@ -38,6 +38,7 @@ class Runner:
         where: str | None = None,
         threads: int = 0,
         kernel_times: str | None = None,
+        lengths: Mapping[str, int] | None = None,
     ) -> None:
         """Open a session.
 
@@ -48,6 +49,7 @@ class Runner:
             where: names the model in errors.
             threads: of one run on the CPU; 0 takes one a core.
             kernel_times: the beginning of the path where session.end_profiling() writes the time of every kernel.
+            lengths: of named open axes, which are fixed so: what depends on shapes alone is then computed once.
 
         Raises:
             ModelError: onnxruntime refuses the model.
@@ -60,6 +62,8 @@ class Runner:
         if kernel_times is not None:
             options.enable_profiling, options.profile_file_prefix = True, kernel_times
         options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
+        for name, length in (lengths or {}).items():
+            options.add_free_dimension_override_by_name(name, length)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         chosen = providers(device)
