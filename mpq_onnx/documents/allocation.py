@@ -161,6 +161,8 @@ class Settings(Part):
     """Nodes that stay float."""
     target: TargetRecord | None = None
     """The device that it was made for."""
+    integer_kernels: bool = False
+    """The graph is written so that onnxruntime finds its integer kernels (see passes.for_integer_kernels)."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ class Allocation(PrecisionDocument):
     def fields(self) -> dict[str, Any]:
         """What the file holds; what earlier versions do not know of stands where it is said alone."""
         found = super().fields()
-        for name in ("override", "exclude", "target"):
+        for name in ("override", "exclude", "target", "integer_kernels"):
             if not found["settings"][name]:
                 del found["settings"][name]
         if not found["limits"]:

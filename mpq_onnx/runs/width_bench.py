@@ -72,6 +72,7 @@ class WidthBench(Bench[Allocation]):
                 method=candidate.name,
                 activation_observer=problem.calibration.observer,
                 target=options.target_record,
+                integer_kernels=True,
                 sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, refined.NAME) else None,
                 **{name: getattr(options, name) for name in RECORDED_OPTIONS},
             ),
