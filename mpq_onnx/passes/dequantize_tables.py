@@ -66,7 +66,9 @@ def _dequantize_first(graph: ir.Graph, back: ir.Node, integers: ir.Node) -> None
     table.name = fresh_name(graph, f"{operands[0].name}_real")  # type: ignore[union-attr]
     table.type = back.outputs[0].type
     node.metadata_props[METADATA_QUANTIZES] = str(operands[0].name)  # type: ignore[union-attr]
-    gather = ir.node("Gather", [table, integers.inputs[1]], {"axis": 0}, name=fresh_node_name(graph, f"{back.name}_rows"))
+    gather = ir.node(
+        "Gather", [table, integers.inputs[1]], {"axis": 0}, name=fresh_node_name(graph, f"{back.name}_rows")
+    )
     result, new = back.outputs[0], gather.outputs[0]
     new.name, new.type, new.shape = fresh_name(graph, f"{result.name}_rows"), result.type, result.shape
     graph.insert_before(back, [node, gather])

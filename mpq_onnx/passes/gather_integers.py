@@ -4,8 +4,8 @@ onnxruntime dequantizes the whole of a stored table at every run where Gather st
 
     DequantizeLinear(table) -> Gather -> QuantizeLinear [-> Clip] -> DequantizeLinear
 
-becomes Gather [-> Clip] -> DequantizeLinear, of a table that holds the activation's own levels; rows that nobody quantizes again
-take their scales and zero points along,
+becomes Gather [-> Clip] -> DequantizeLinear, of a table that holds the activation's own levels; rows that nobody quantizes
+again take their scales and zero points along,
 
     Gather(integers), Gather(scales), Gather(zero points) -> DequantizeLinear in blocks of a row.
 
@@ -105,9 +105,7 @@ def _take_rows(graph: ir.Graph, gather: ir.Node, table: Quantizer) -> None:
     attributes: dict[str, int] = {}
 
     def look_up(source: ir.Value, what: str) -> ir.Value:
-        node = ir.node(
-            "Gather", [source, rows], {"axis": 0}, name=fresh_node_name(graph, f"{name}_{what}")
-        )
+        node = ir.node("Gather", [source, rows], {"axis": 0}, name=fresh_node_name(graph, f"{name}_{what}"))
         node.outputs[0].name = fresh_name(graph, f"{original.name}_{what}")
         nodes.append(node)
         return node.outputs[0]
@@ -120,7 +118,9 @@ def _take_rows(graph: ir.Graph, gather: ir.Node, table: Quantizer) -> None:
             assert constant is not None and constant.const_value is not None
             column = constant.const_value.numpy().reshape(-1, 1)
             operands[index] = look_up(add_initializer(graph, f"{constant.name}_of_rows", column), what)
-    back = ir.node("DequantizeLinear", operands, attributes, name=fresh_node_name(graph, f"{name}_dequantize"))
+    back = ir.node(
+        "DequantizeLinear", operands, attributes, name=fresh_node_name(graph, f"{name}_dequantize")
+    )
     result = back.outputs[0]
     result.type, result.shape = original.type, original.shape
     graph.insert_after(gather, [*nodes, back])
@@ -141,7 +141,11 @@ def _real_values(table: Quantizer) -> np.ndarray:
 
 def _remove_unread(graph: ir.Graph, table: Quantizer) -> None:
     """Take out the dequantized table, and what it was made of, where nobody reads it any more."""
-    if table.dequantize is None or table.dequantize.outputs[0].uses() or table.dequantize.outputs[0].is_graph_output():
+    if (
+        table.dequantize is None
+        or table.dequantize.outputs[0].uses()
+        or table.dequantize.outputs[0].is_graph_output()
+    ):
         return
     constants = [each for each in table.dequantize.inputs if each is not None]
     graph.remove(table.dequantize, safe=True)

@@ -2,9 +2,9 @@
 
     QuantizeLinear [-> Clip] -> DequantizeLinear [-> views] -> Split
 
-onnxruntime moves DequantizeLinear past Reshape, Transpose and the like, but not past a node of several outputs: what reads a part
-computes in float. With a quantizer of the same scale, zero point and ends behind every part Split passes integers on. Values on the
-grid stay what they are. Preconditions: one scale, the same at both ends.
+onnxruntime moves DequantizeLinear past Reshape, Transpose and the like, but not past a node of several outputs: what reads a
+part computes in float. With a quantizer of the same scale, zero point and ends behind every part Split passes integers on.
+Values on the grid stay what they are. Preconditions: one scale, the same at both ends.
 """
 
 import onnx_ir as ir
@@ -26,7 +26,7 @@ class RepeatQuantizersPass(ir.passes.InPlacePass):
             found = quantizer_behind(split.inputs[0])  # type: ignore[arg-type]
             for part in split.outputs if found is not None and _can_repeat(found) else ():
                 if part.uses() and not part.is_graph_output():
-                    _repeat(model.graph, part, found)  # type: ignore[arg-type]
+                    _repeat(model.graph, split, part, found)  # type: ignore[arg-type]
                     changed = True
         return ir.passes.PassResult(model, modified=changed)
 
@@ -36,7 +36,7 @@ def _can_repeat(found: Quantizer) -> bool:
     return is_linear and found.ends_agree and found.scales == 1 and found.real_limits is None
 
 
-def _repeat(graph: ir.Graph, part: ir.Value, found: Quantizer) -> None:
+def _repeat(graph: ir.Graph, split: ir.Node, part: ir.Value, found: Quantizer) -> None:
     """Send all readers of `part` to what comes out of a copy of the quantizer."""
     assert found.quantize is not None and found.dequantize is not None
     last = found.dequantize
@@ -56,6 +56,6 @@ def _repeat(graph: ir.Graph, part: ir.Value, found: Quantizer) -> None:
         nodes.append(copy)
     value.shape = part.shape
     mark_quantized(nodes[-1], str(part.name))
-    graph.insert_after(part.producer(), nodes)
+    graph.insert_after(split, nodes)
     for user, index in uses:
         user.replace_input_with(index, value)

@@ -42,7 +42,6 @@ from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.targets.loading import load_target, recorded_target
 
-
 ONE_EXAMPLE = "random?count=1"
 """What files run on where no data is given."""
 

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mpq_onnx.arithmetic.overrides import Override, read_overrides
-from mpq_onnx.arithmetic.quantization import INT8, MAXIMUM_BITS, SCHEMES, WEIGHT_SCHEMES, counted_bits, levels_of
+from mpq_onnx.arithmetic.quantization import (
+    INT8,
+    MAXIMUM_BITS,
+    SCHEMES,
+    WEIGHT_SCHEMES,
+    counted_bits,
+    levels_of,
+)
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import (

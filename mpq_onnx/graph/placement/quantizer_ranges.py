@@ -42,7 +42,9 @@ def weight_levels(
     """
     schemes = {tensor: (own_schemes or {}).get(tensor) or scheme for tensor in weight_bits}
     return {
-        tensor: np.array([WEIGHT_SCHEMES[schemes[tensor]].usable(levels_of(width)) for width in np.atleast_1d(bits)])
+        tensor: np.array(
+            [WEIGHT_SCHEMES[schemes[tensor]].usable(levels_of(width)) for width in np.atleast_1d(bits)]
+        )
         for tensor, bits in weight_bits.items()
         if bits is not None
     }
