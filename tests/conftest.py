@@ -5,6 +5,7 @@ import os
 # The suite runs one process a core; threads inside each would only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,16 @@ def make_encoder(seed: int = 0) -> onnx.ModelProto:
     return make_model(
         nodes, [("tokens", TensorProto.INT64, ["n", 5])], [("logits", ["n", 3])], tensors, opset=20
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_times() -> Iterator[None]:
+    """Every file is as fast as float: no test depends on how busy the machine is."""
+    from mpq_onnx.runtime import timing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "interleaved_milliseconds", lambda runners, feeds: [1.0] * len(runners))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -284,8 +284,8 @@ def test_apply_reproduces_the_model_and_honours_edits(
     assert result.returncode == 0, result.stderr
     stored = {tensor.name: tensor for tensor in onnx.load(output).graph.initializer}
     assert (
-        stored["inner.weight_quantized"].data_type == TensorProto.UINT8
-    )  # all 8 bits of it: see storage/centred.py
+        stored["inner.weight_quantized"].data_type == TensorProto.INT8
+    )  # scheme int8: see arithmetic/saturation.py
     evaluated = run_inside("evaluate", output, "--data", f"npz:{image_file}", "--json")
     found = json.loads(evaluated.stdout)["allocation"]
     assert found["mean_weight_bits"] > 3 and found["method"] == "edited"

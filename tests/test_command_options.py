@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 import mpq_onnx
-from mpq_onnx.arithmetic.quantization import SCHEMES
+from mpq_onnx.arithmetic.quantization import WEIGHT_SCHEMES
 from mpq_onnx.cli import cli, main
 from mpq_onnx.registries import (
     ENERGY_LEVELS,
@@ -39,7 +39,7 @@ def test_the_command_line_has_the_defaults_and_names_the_choices_of_its_requests
     ("option", "choices"),
     [
         ("method", METHODS), ("noise", NOISE_MODELS), ("observer", OBSERVERS), ("weight_observer", WEIGHT_OBSERVERS),
-        ("placement", PLACEMENTS), ("equalization", EQUALIZATIONS), ("rounding", ROUNDINGS), ("weight_scheme", SCHEMES),
+        ("placement", PLACEMENTS), ("equalization", EQUALIZATIONS), ("rounding", ROUNDINGS), ("weight_scheme", WEIGHT_SCHEMES),
         ("storage", STORAGES), ("energy_levels", ENERGY_LEVELS),
     ],
 )  # fmt: skip

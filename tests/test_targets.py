@@ -207,7 +207,7 @@ def test_a_result_that_breaks_a_pair_is_found(model: tuple, tmp_path: Path) -> N
         ("rules: [{inputs: 8, outputs: [8, 16]}]", "activation_bit_choices", (8.0, 16.0)),
         ("rules: [{weights: {scheme: [symmetric]}}]", "weight_scheme", "symmetric"),
         ("rules: [{weights: {scales: [group, tensor]}}]", "weight_scales", "tensor"),
-        ("rules: [{operators: Conv, weights: {scheme: [symmetric]}}]", "weight_scheme", "asymmetric"),
+        ("rules: [{operators: Conv, weights: {scheme: [symmetric]}}]", "weight_scheme", "int8"),
     ],
 )
 def test_a_line_on_an_option(text: str, option: str, value: object, write: Callable[[str], Path]) -> None:

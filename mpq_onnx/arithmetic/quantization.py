@@ -72,6 +72,26 @@ def unsigned_symmetric_grid(low: Array, high: Array, levels: Array | int) -> tup
     return _grid_around_zero(low, high, levels, levels // 2 * (low < 0))
 
 
+INT8_LEVELS = 256
+"""Of an int8 weight."""
+
+
+def int8_grid(low: Array, high: Array, levels: Array | int) -> tuple[Array, Array]:
+    """The grid whose levels, counted from zero, fit into int8: a zero point of 0 serves every channel there.
+
+    Up to 128 levels zero may stand anywhere among them; above, int8 holds them with zero in the middle alone. More than 256
+    levels are no int8, and zero may stand anywhere again. Shapes as in asymmetric_grid.
+    """
+    half = INT8_LEVELS // 2
+    anywhere = (levels <= half) | (levels > INT8_LEVELS)
+    centred = (levels > half) & (levels <= INT8_LEVELS)
+    asymmetric, symmetric = asymmetric_grid(low, high, levels), symmetric_grid(low, high, levels)
+    scale, zero_point = (
+        one * anywhere + other * centred for one, other in zip(asymmetric, symmetric, strict=True)
+    )
+    return scale, zero_point
+
+
 def _grid_around_zero(
     low: Array, high: Array, levels: Array | int, below: Array | int
 ) -> tuple[Array, Array]:
@@ -125,6 +145,9 @@ SCHEMES: dict[str, Scheme] = {
     "symmetric-narrow": Scheme(symmetric_grid, odd_levels),
     "symmetric-unsigned": Scheme(unsigned_symmetric_grid, all_levels),
 }
+INT8 = "int8"
+WEIGHT_SCHEMES: dict[str, Scheme] = {INT8: Scheme(int8_grid, all_levels), **SCHEMES}
+"""Of weights: INT8 is what integer kernels run fastest on (see arithmetic.saturation)."""
 
 
 def quantize(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.arithmetic.observers.range_search import best_range
-from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, Scheme, dequantize, levels_of, quantize
+from mpq_onnx.arithmetic.quantization import (
+    ASYMMETRIC,
+    WEIGHT_SCHEMES,
+    Scheme,
+    dequantize,
+    levels_of,
+    quantize,
+)
 from mpq_onnx.registries import PER_CHANNEL, PER_TENSOR, WEIGHT_OBSERVERS
 
 RangeFinder = Callable[[np.ndarray, np.ndarray, Scheme], tuple[np.ndarray, np.ndarray]]
@@ -31,7 +38,7 @@ class WeightRules:
     observer: str = "mse"
     """A name in WEIGHT_OBSERVERS."""
     scheme: str = ASYMMETRIC
-    """A name in quantization.SCHEMES."""
+    """A name in quantization.WEIGHT_SCHEMES."""
     scales: str = PER_CHANNEL
     """One scale an output channel, or one a tensor."""
 
@@ -58,6 +65,8 @@ class WeightGrid:
     """float32 [channels], whole numbers."""
     levels: np.ndarray
     """float32 [channels]; 1 for a channel that is pruned, or all zero."""
+    added: str | None = None
+    """Which products integer kernels add in 16 bits (see arithmetic.saturation), for a grid that was made for int8."""
 
     @property
     def is_empty(self) -> np.ndarray:
@@ -94,7 +103,7 @@ def weight_grid(rows: np.ndarray, bits: np.ndarray, rules: WeightRules) -> Weigh
         bits: [channels].
     """
     levels = np.array([levels_of(float(width)) for width in bits], dtype=np.float32)
-    scheme = SCHEMES[rules.scheme]
+    scheme = WEIGHT_SCHEMES[rules.scheme]
     find = _channel_ranges if rules.scales == PER_CHANNEL else _tensor_ranges
     low, high = find(rows, levels, WEIGHT_OBSERVERS[rules.observer], scheme)
     scale, zero_point, used = scheme.fit(low.astype(np.float32), high.astype(np.float32), levels)

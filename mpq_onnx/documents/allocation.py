@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits
+from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, WEIGHT_SCHEMES, counted_bits
 from mpq_onnx.documents.constraints import (
     ActivationBits,
     Count,
@@ -80,7 +80,7 @@ class NodePrecision(Entry):
     """The same for the output."""
     other_input: str | None = None
     """Of a product of two activations: the quantized one that is held."""
-    weight_scheme: Annotated[str, OneOf(SCHEMES)] | None = None
+    weight_scheme: Annotated[str, OneOf(WEIGHT_SCHEMES)] | None = None
     """Of its own, where it is not that of the settings."""
     weight_scales: Annotated[str, OneOf(WEIGHT_SCALES)] | None = None
     """The same."""
@@ -137,7 +137,7 @@ class Settings(Part):
     bias_correction: bool
     seed: Seed
     sensitivity: str | None = None
-    weight_scheme: Annotated[str, OneOf(SCHEMES)] = "asymmetric"
+    weight_scheme: Annotated[str, OneOf(WEIGHT_SCHEMES)] = "asymmetric"
     weight_scales: Annotated[str, OneOf(WEIGHT_SCALES)] = "channel"
     """How many scales a weight has."""
     activation_scheme: Annotated[str, OneOf(SCHEMES)] = "asymmetric"
@@ -163,6 +163,8 @@ class Settings(Part):
     """Nodes that stay float."""
     target: TargetRecord | None = None
     """The device that it was made for."""
+    integer_kernels: bool = False
+    """The graph is written so that onnxruntime finds its integer kernels (see passes.for_integer_kernels)."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ class Allocation(PrecisionDocument):
     def fields(self) -> dict[str, Any]:
         """What the file holds; what earlier versions do not know of stands where it is said alone."""
         found = super().fields()
-        for name in ("rounding_examples", "override", "exclude", "target"):
+        for name in ("rounding_examples", "override", "exclude", "target", "integer_kernels"):
             if not found["settings"][name]:
                 del found["settings"][name]
         if not found["limits"]:

@@ -81,7 +81,7 @@ def read_quantizer(node: ir.Node) -> Quantizer | None:
     if narrowing is not None and narrowing.op_type == "Clip":
         quantize = _producer(narrowing.inputs[0])
     if quantize is None or quantize.op_type != "QuantizeLinear":
-        return _linear(None, None, node)
+        return _linear(None, narrowing if quantize is not narrowing else None, node)
     return _linear(quantize, None if narrowing is quantize else narrowing, node)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from mpq_onnx.arithmetic.weights import WeightGrid, WeightRules, channel_rows, weight_grid
+from mpq_onnx.arithmetic.weights import WeightGrid, WeightRules
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.placement import Sites, WeightSite
 from mpq_onnx.mirror.build import Mirror
@@ -20,6 +20,7 @@ from mpq_onnx.precision.problem import ACTIVATIONS, WEIGHTS, CostMeter, Costs, P
 from mpq_onnx.precision.weight_costs import WeightCosts
 from mpq_onnx.precision.width_budgets import WidthBudget, WidthBudgets, WidthSide
 from mpq_onnx.precision.width_learner import WidthLearner, build_learner
+from mpq_onnx.rounding.grids import site_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +103,12 @@ class WidthProblem(Problem):
         """The weight's grid at each of the budget's choices; searched for once."""
 
         def search() -> list[WeightGrid]:
-            rows = channel_rows(self.weight_array(site), site.channel_axis)
-            rules = self.weight_rules.with_own(site.scheme, site.scales).with_one_scale(site.has_one_scale)
-            return [weight_grid(rows, np.full(site.channels, width), rules) for width in self.weights.choices]
+            weight = self.weight_array(site)
+            rules = self.weight_rules.with_own(site.scheme, site.scales)
+            return [
+                site_grid(site, weight, np.full(site.channels, width), rules)
+                for width in self.weights.choices
+            ]
 
         return self.shared.once(("grids", site.tensor), search)
 

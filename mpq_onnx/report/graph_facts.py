@@ -185,7 +185,8 @@ def _written(value: ir.Value) -> TensorFacts | None:
 
 def _activation(found: Quantizer) -> TensorFacts | None:
     """The facts of a quantizer of an activation; None for another's."""
-    if found.source is None or is_stored(found.source):
+    origin = found.source or found.integers  # rows of a table may be looked up as integers
+    if origin is None or is_stored(origin):
         return None
     if found.is_per_example:
         symmetric = found.quantize is not None and found.quantize.op_type == DYNAMIC_SYMMETRIC

@@ -1,19 +1,17 @@
 """From an allocation and a calibration to the numbers of the quantized network."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from mpq_onnx.arithmetic.biases import bias_of_its_own_scale, quantize_bias
-from mpq_onnx.arithmetic.quantization import SMALLEST_SCALE
 from mpq_onnx.arithmetic.quantized_network import (
     ActivationQuantizer,
     DynamicQuantizer,
     QuantizedNetwork,
 )
-from mpq_onnx.arithmetic.weights import TABLE_RULES, WeightGrid, WeightRules, channel_rows, weight_grid
+from mpq_onnx.arithmetic.weights import TABLE_RULES, WeightGrid, WeightRules
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.placement import Sites, WeightUse
@@ -26,6 +24,7 @@ from mpq_onnx.rounding.bias_scales import (
     with_scales_of_empty_channels,
     with_scales_of_empty_inputs,
 )
+from mpq_onnx.rounding.grids import site_grid
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
 
 
@@ -97,13 +96,10 @@ def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, We
     for node in allocation.nodes:
         if node.owns_weight and node.weight_bits is not None:
             site = by_tensor[str(node.weight)]
-            rows = channel_rows(_array(mirror, site.tensor), site.channel_axis)
             bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
             common = TABLE_RULES if site.is_table else rules
             own = common.with_own(node.weight_scheme, node.weight_scales)
-            found = weight_grid(rows, bits, own.with_one_scale(site.has_one_scale and not site.is_table))
-            scale = (found.scale * node.weight_range).clip(min=SMALLEST_SCALE).astype(np.float32)
-            grids[site.tensor] = dataclasses.replace(found, scale=scale)
+            grids[site.tensor] = site_grid(site, _array(mirror, site.tensor), bits, own, node.weight_range)
     return grids
 
 

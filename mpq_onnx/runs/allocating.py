@@ -61,11 +61,13 @@ from mpq_onnx.runs.results import (
 )
 from mpq_onnx.runs.run_folder import LOG_FILE, progress_folder, split_validation, training_log
 from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
+from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_notes import target_notes
 from mpq_onnx.runs.target_rules import TargetRules, rules_for
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
+from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import TensorFacts, tensor_facts
 
 COMPARED_EXAMPLES = 256
@@ -326,6 +328,7 @@ def _write(
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             *check_notes(check),
             *output_notes(kept.evaluation),
+            *speed_notes(bench.baseline, Runner(graph, options.device), opened.validation),
         ),
     )
     written.finish(result)

@@ -34,13 +34,17 @@ from mpq_onnx.runs.quantizing import (
     write_graph,
 )
 from mpq_onnx.runs.results import CALIBRATION_FILE
+from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_options import check_settings, storage_for
 from mpq_onnx.runs.target_rules import rules_of
+from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.targets.loading import load_target, recorded_target
 
 EARLIER_ROUNDING_EXAMPLES = 1024
 """Of allocations that do not say how many."""
+ONE_EXAMPLE = "random?count=1"
+"""What files run on where no data is given."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,15 @@ def apply(
     embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
-    notes = (*check_notes(check), *_examples_notes(settings, training))
+    notes = (
+        *check_notes(check),
+        *_examples_notes(settings, training),
+        *speed_notes(
+            Runner(float_model.model, device),
+            Runner(graph, device),
+            float_model.open_data(ONE_EXAMPLE) if dataset is None else dataset,
+        ),
+    )
     return ApplyResult(str(output), size, storage, wanted, check, notes)
 
 

@@ -24,6 +24,7 @@ from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.file_resources import file_resources
 from mpq_onnx.runs.output_notes import output_notes
+from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
@@ -140,8 +141,22 @@ def evaluate(
         ratios=measure_ratios(loaded, dataset, device) if signal_to_noise else None,
         baseline=None if compared is None else _described(str(baseline), compared),
         resources=resources,
-        notes=(*label_notes(dataset, loaded), *output_notes(found), *_unmeasured(found, dataset)),
+        notes=(
+            *label_notes(dataset, loaded),
+            *output_notes(found),
+            *_unmeasured(found, dataset),
+            *(
+                speed_notes(other, Runner(model, device), dataset)
+                if other is not None and not noisy and _is_float(compared) and not _is_float(loaded)
+                else ()
+            ),
+        ),
     )
+
+
+def _is_float(model: ir.Model | None) -> bool:
+    """Nothing of it is quantized."""
+    return model is not None and _described("", model) is None
 
 
 def _described(path: str, model: ir.Model) -> tuple[str, str, str] | None:

@@ -32,6 +32,7 @@ from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
 from mpq_onnx.handoff_targets.layers import check_numbers, layer_rows
+from mpq_onnx.passes.dequantize_tables import DequantizeTablesPass
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.progress import begin
@@ -200,6 +201,7 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     model = clone(loaded)
     RemoveNoisePass()(model)
     common.InlinePass(criteria=lambda function: not function.domain.startswith(OWN_DOMAINS))(model)
+    DequantizeTablesPass()(model)
     complete_names(model)
     uncounted = uncounted_macs(model)
     if uncounted:

@@ -29,6 +29,7 @@ from torch import Tensor, fx, nn
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.quantized_tensors import marked_tensor
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
@@ -209,6 +210,7 @@ def _file_values(graph: ir.Model, simulated: Mirror) -> dict[fx.Node, str]:
     inputs = {str(value.name): value for value in graph.graph.inputs}
     quantizers = filter(None, map(read_quantizer, graph.graph))
     quantized = {each.source: each.result for each in quantizers if each.source and each.result}
+    marked = {marked_tensor(node): node.outputs[0] for node in graph.graph}
     found: dict[fx.Node, ir.Value] = {}
     placeholders = iter(simulated.inputs)
     for node in simulated.module.graph.nodes:
@@ -218,6 +220,8 @@ def _file_values(graph: ir.Model, simulated: Mirror) -> dict[fx.Node, str]:
         elif "quantizer_of" in node.meta:
             if source in found and found[source] in quantized:
                 found[node] = quantized[found[source]]
+            elif node.meta["quantizer_of"] in marked:  # of rows that are looked up as the quantizer's levels
+                found[node] = marked[node.meta["quantizer_of"]]
         elif node.meta.get("onnx_name") in nodes and not _is_tuple(node):
             found[node] = nodes[node.meta["onnx_name"]].outputs[0]
         elif source is not None and source.meta.get("onnx_name") in nodes and _is_tuple(source):

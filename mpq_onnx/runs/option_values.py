@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mpq_onnx.arithmetic.quantization import ASYMMETRIC
 from mpq_onnx.errors import UsageError
 from mpq_onnx.registries import CHANNEL, LAYER
 from mpq_onnx.runs.declared import Option, options_of
@@ -64,6 +65,8 @@ def noisy_requests(options: Mapping[str, Any]) -> tuple[EnergyOptions, AllocateO
     of_energies, of_widths = _given(options, energies), _given(options, widths)
     check_given(of_energies, analog=True)
     check_given(of_widths, analog=False)
+    if of_widths.get("target") is None:  # noise grows with the range of a weight, and no int8 kernel reads it
+        of_widths.setdefault("weight_scheme", ASYMMETRIC)
     return (
         EnergyOptions(**of_energies, granularity=granularity),
         AllocateOptions(**of_widths),

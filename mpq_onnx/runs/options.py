@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mpq_onnx.arithmetic.overrides import Override, read_overrides
-from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, SCHEMES, counted_bits, levels_of
+from mpq_onnx.arithmetic.quantization import (
+    INT8,
+    MAXIMUM_BITS,
+    SCHEMES,
+    WEIGHT_SCHEMES,
+    counted_bits,
+    levels_of,
+)
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import (
@@ -72,7 +79,10 @@ class AllocateOptions(LearningOptions):
     )
     weight_observer: str = option("mse", QUANTIZERS, "How weight ranges are found.", choices=WEIGHT_OBSERVERS)
     weight_scheme: str = option(
-        "asymmetric", QUANTIZERS, "Where zero stands among the levels.", choices=SCHEMES
+        INT8,
+        QUANTIZERS,
+        "Where zero stands among the levels; int8: where integer kernels are fast.",
+        choices=WEIGHT_SCHEMES,
     )
     weight_scales: str = option(
         "channel",

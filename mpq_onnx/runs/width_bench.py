@@ -71,6 +71,7 @@ class WidthBench(Bench[Allocation]):
                 method=candidate.name,
                 activation_observer=problem.calibration.observer,
                 target=options.target_record,
+                integer_kernels=True,
                 sensitivity=SENSITIVITY if candidate.name in (problem.closed_form, refined.NAME) else None,
                 rounding=options.chosen_rounding,
                 rounding_examples=options.chosen_rounding_examples(problem.sites.macs),

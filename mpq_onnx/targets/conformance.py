@@ -153,6 +153,7 @@ def schemes_within(scheme: str) -> frozenset[str]:
         "symmetric": ("symmetric", "symmetric-unsigned", "asymmetric"),
         "symmetric-narrow": ("symmetric-narrow", "symmetric", "symmetric-unsigned", "asymmetric"),
         "symmetric-unsigned": ("symmetric-unsigned", "asymmetric"),
+        "int8": ("int8", "asymmetric"),
     }
     return frozenset(wider.get(scheme, (scheme,)))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.arithmetic.quantization import SCHEMES, levels_of
+from mpq_onnx.arithmetic.quantization import WEIGHT_SCHEMES, levels_of
 from mpq_onnx.graph.mac import is_stored
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_bookkeeping, is_constant, is_join, is_pass_through
 from mpq_onnx.graph.placement.graph_roles import FUSED_ACTIVATIONS
@@ -35,14 +35,16 @@ def weight_levels(
     scheme: str,
     own_schemes: Mapping[str, str | None] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Levels by weight tensor, from the widths by weight tensor of an allocation and its scheme (a name in SCHEMES).
+    """Levels by weight tensor, from the widths by weight tensor of an allocation and its scheme (a name in WEIGHT_SCHEMES).
 
     Args:
         own_schemes: by weight tensor, of those that have another.
     """
     schemes = {tensor: (own_schemes or {}).get(tensor) or scheme for tensor in weight_bits}
     return {
-        tensor: np.array([SCHEMES[schemes[tensor]].usable(levels_of(width)) for width in np.atleast_1d(bits)])
+        tensor: np.array(
+            [WEIGHT_SCHEMES[schemes[tensor]].usable(levels_of(width)) for width in np.atleast_1d(bits)]
+        )
         for tensor, bits in weight_bits.items()
         if bits is not None
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.saturation import ALONE, NEIGHBOURS
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, Layouts
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
@@ -36,6 +37,8 @@ class WeightUse:
     """Multiply-accumulates for one example; 0 for a look-up."""
     alpha: float = 1.0
     """Factor on the products."""
+    is_depthwise: bool = False
+    """Of a convolution with one input and one output channel a group: nothing is summed but the taps of one kernel."""
     is_fed_back: bool = False
     """`input` is the layer's own state, which is in float where the weight meets it, whatever its readers see."""
     source: str | None = None
@@ -61,7 +64,7 @@ class WeightSite:
     choices: tuple[float, ...] | None = None
     """Widths of its own to choose from, in place of those of all others."""
     scheme: str | None = None
-    """A name in quantization.SCHEMES, of its own in place of that of all others."""
+    """A name in quantization.WEIGHT_SCHEMES, of its own in place of that of all others."""
     scales: str | None = None
     """The same of WEIGHT_SCALES."""
 
@@ -95,6 +98,14 @@ class WeightSite:
             use.op_type in OF_INTEGER_KERNELS and use.bias is None and use.channel_axis != self.channel_axis
             for use in self.uses
         )
+
+    @property
+    def added(self) -> str | None:
+        """Which products integer kernels add in 16 bits (see arithmetic.saturation); None where uses differ in that."""
+        if self.is_table or any(use.channel_axis != self.channel_axis for use in self.uses):
+            return None
+        kinds = {ALONE if use.is_depthwise else NEIGHBOURS for use in self.uses}
+        return kinds.pop() if len(kinds) == 1 else None
 
     @property
     def elements(self) -> int:
@@ -238,6 +249,7 @@ def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:
         channels=mac.channels(shape),
         macs=mac.macs(lambda value: value_shape(value, shapes)),
         alpha=mac.alpha,
+        is_depthwise=mac.node.op_type == "Conv" and mac.group > 1 and shape[:2] == (mac.group, 1),
         is_fed_back=mac.is_fed_back,
         input_layout=layouts.get(data),
         output_layout=layouts.get(output),

@@ -1,18 +1,17 @@
 """Quantized weights as 8- or 16-bit integers whose zero point is as near to the middle of their type as they allow.
 
 The middle is 0 for int8 and int16 and 128 for uint8; onnxruntime's integer kernels are fastest where the zero point is the
-middle for the whole tensor. uint8 is taken where weights lie further than 64 from their zero point: on x86 without VNNI,
-onnxruntime's kernels for uint8 activations and int8 weights add two products in 16 bits, and 255 * 64 * 2 is the most that
-fits. The kernels for uint8 weights do not saturate on any processor.
+middle for the whole tensor. uint8 is taken where int8 weights could saturate on x86 without VNNI (arithmetic.saturation): its
+kernels are right on any processor, and half as fast or less.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from mpq_onnx.arithmetic.quantization import INT8_LEVELS
+from mpq_onnx.arithmetic.saturation import saturates
 from mpq_onnx.arithmetic.weights import QuantizedWeight, along_axis
-
-LARGEST_UNSATURATED = 64
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ def centre(weight: QuantizedWeight, *, signed: bool = False) -> CentredWeight:
     shape = along_axis(weight.integers.ndim, weight.channel_axis)
     old_zero_point = weight.grid.zero_point.astype(np.int32)
     distances = weight.integers - old_zero_point.reshape(shape)
-    furthest = 0 if signed else int(np.abs(distances).max(initial=0))
-    container = np.iinfo(_container(int(weight.grid.levels.max()), furthest))
+    container = np.iinfo(_container(weight, distances, signed))
     others = tuple(axis for axis in range(distances.ndim) if axis != weight.channel_axis)
     lowest, highest = container.min - distances.min(axis=others), container.max - distances.max(axis=others)
     if weight.grid.is_per_tensor:  # one scale, one zero point
@@ -50,7 +48,9 @@ def centre(weight: QuantizedWeight, *, signed: bool = False) -> CentredWeight:
     )
 
 
-def _container(levels: int, furthest: int) -> type[np.integer]:
-    if levels > 256:
+def _container(weight: QuantizedWeight, distances: np.ndarray, signed: bool) -> type[np.integer]:
+    if weight.grid.levels.max() > INT8_LEVELS:
         return np.int16
-    return np.int8 if furthest <= LARGEST_UNSATURATED else np.uint8
+    if signed or not saturates(distances, weight.channel_axis, weight.grid.added):
+        return np.int8
+    return np.uint8
