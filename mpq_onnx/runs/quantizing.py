@@ -19,7 +19,6 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.registries import ROUNDINGS, STORAGES
 from mpq_onnx.rounding.network import quantize_network
 
-ROUNDING_BATCH = 64
 ROUNDING_BYTES = 4 * 2**30
 """Layer by layer, all examples' values of the tensors in flight are held at once: for large images fewer examples are taken."""
 TENSORS_IN_FLIGHT = 3
@@ -51,9 +50,10 @@ def round_network(
     """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`."""
     settings = allocation.settings
     batches: list[tuple[Tensor, ...]] = []
-    if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
+    method = ROUNDINGS[settings.rounding]
+    if data is not None and (settings.bias_correction or method.needs_moments):
         count = min(examples, len(data), _most_examples(calibration))
-        batches = [batch.inputs for batch in data.batches(ROUNDING_BATCH, count)]
+        batches = [batch.inputs for batch in data.batches(method.batch_size, count)]
     return quantize_network(mirror, sites, allocation, calibration, batches)
 
 
