@@ -1,8 +1,8 @@
 """Rounding "block": layer by layer first, then block by block (arXiv 2102.05426, 2203.05740).
 
-After adaptive rounding, the blocks of the graph are learned in order, each on the outputs of those before it: weights go to floor
-or ceiling so that the outputs of a block, rather than of a layer, come near those of the float network. A block whose error on
-held-out examples is not lowered stays as it was.
+After adaptive rounding, the blocks of the graph are learned in order, each on the outputs of those before it: weights go to
+floor or ceiling so that the outputs of a block, rather than of a layer, come near those of the float network. A block whose
+error on held-out examples is not lowered stays as it was, and so does the network if its own error is not.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from mpq_onnx.progress import watched
 from mpq_onnx.rounding.adaptive import AdaptiveRounding
 from mpq_onnx.rounding.block_module import BlockModule, block_module
 from mpq_onnx.rounding.block_streams import BlockStreams, Passing
-from mpq_onnx.rounding.blocks import Block, cut_into_blocks
+from mpq_onnx.rounding.blocks import Block, cut_into_blocks, whole_graph
 from mpq_onnx.rounding.dropped_quantizer import DroppedQuantizer
 from mpq_onnx.rounding.layerwise import RoundingResult
 from mpq_onnx.rounding.reconstruction import Example, Values, learn, output_errors, relative_error
@@ -49,7 +49,12 @@ class BlockRounding(AdaptiveRounding):
         streams = BlockStreams(quantized, blocks, batches)
         for block in watched(blocks, "reconstruct blocks", unit="block"):
             streams.go_on(block, _Part(network, block).outputs(streams.inputs(block)))
-        return network.result
+        whole = whole_graph(quantized.module.graph)
+        judges = [Passing(tuple(batch), tuple(batch)) for batch in batches[-_held_out(batches) :]]
+        before = _Part(_Network(quantized, sites, rounded), whole).errors(judges)
+        after = _Part(network, whole).errors(judges)
+        relative = sum(new / old for new, old in zip(after, before, strict=True) if old > 0)
+        return network.result if relative < sum(old > 0 for old in before) else rounded
 
 
 BLOCK = BlockRounding()
@@ -61,6 +66,8 @@ class _Network:
     def __init__(self, quantized: Mirror, sites: Sequence[WeightSite], rounded: RoundingResult) -> None:
         self.quantized = quantized
         self.result = rounded.copy()
+        self.learned: dict[str, nn.Module] = {}
+        """Quantizers of learned steps."""
         rounded_sites = [site.tensor for site in sites if site.tensor in rounded.weights]
         self.weights = {quantized.values[tensor]: tensor for tensor in rounded_sites}
         self.constants = {quantized.values[tensor]: tensor for tensor in rounded.constants}
@@ -83,8 +90,8 @@ class _Network:
         return self._tensor(self.result.biases[node.meta["onnx_name"]])
 
     def quantizer(self, name: str) -> nn.Module:
-        """The quantizer of an activation."""
-        return self.quantized.module.get_submodule(name)
+        """The quantizer of an activation, by its module's name."""
+        return self.learned.get(name) or self.quantized.module.get_submodule(name)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.quantized.device)
@@ -119,18 +126,14 @@ class _Part:
 
     def outputs(self, inputs: Sequence[Passing]) -> list[Passing]:
         """Learn the block; its outputs for every batch."""
-        network = self.network
-        exact = block_module(self.block, network.exact, lambda name: None)
-        with torch.no_grad():
-            wanted = [exact(each.exact, []) for each in inputs]
-        examples = [Example(each.exact, each.quantized, w) for each, w in zip(inputs, wanted, strict=True)]
-        before = self._run(self._module({}), examples, [*map(network.value, self.weights), *self._shifts()])
-        units = [sum(errors) / len(examples) for errors in zip(*_errors(examples, before), strict=True)]
+        examples = self._examples(inputs)
+        before = self._run(self._module({}), examples, self._given())
+        units = _mean_errors(examples, before)
         found = before
         if self.weights and any(unit > 0 for unit in units) and self._is_coarse():
-            held_out = len(examples) // HELD_OUT or min(len(examples) - 1, 1)
-            judges = slice(len(examples) - (held_out or 1), None)
-            learned = self._learned(examples, examples[: len(examples) - held_out], units)
+            held_out = _held_out(examples)
+            judges = slice(len(examples) - held_out, None)
+            learned = self._learned(examples, examples[:-held_out] or examples, units)
             old, new = (
                 sum(
                     float(relative_error(ours, each.wanted, units))
@@ -141,7 +144,21 @@ class _Part:
             if new < old:
                 self._keep(learned)
                 found = learned.outputs
-        return [Passing(w, ours) for w, ours in zip(wanted, found, strict=True)]
+        return [Passing(each.wanted, ours) for each, ours in zip(examples, found, strict=True)]
+
+    def errors(self, inputs: Sequence[Passing]) -> list[float]:
+        """Mean squared error of every output, as the block is."""
+        examples = self._examples(inputs)
+        return _mean_errors(examples, self._run(self._module({}), examples, self._given()))
+
+    @torch.no_grad()
+    def _examples(self, inputs: Sequence[Passing]) -> list[Example]:
+        exact = block_module(self.block, self.network.exact, lambda name: None)
+        return [Example(each.exact, each.quantized, exact(each.exact, [])) for each in inputs]
+
+    def _given(self) -> list[Tensor]:
+        """What varies, as it is."""
+        return [*map(self.network.value, self.weights), *self._shifts()]
 
     def _learned(
         self, examples: Sequence[Example], training: Sequence[Example], units: Sequence[float]
@@ -174,6 +191,7 @@ class _Part:
             result.constants[self.network.constants[node]] = shift
         for node, shift in zip(self.biased, shifts[len(self.constants) :], strict=True):
             result.biases[node.meta["onnx_name"]] = shift
+        self.network.learned.update(learned.quantizers)
         for name, quantizer in learned.quantizers.items():
             result.steps[self.quantizers[name]] = np.float32(quantizer.scale.item())
 
@@ -205,9 +223,15 @@ class _Part:
         return [module(each.quantized, given) for each in examples]
 
 
-def _errors(examples: Sequence[Example], outputs: Sequence[Values]) -> list[list[float]]:
-    """Of every output of a block, for every batch."""
-    return [
+def _mean_errors(examples: Sequence[Example], outputs: Sequence[Values]) -> list[float]:
+    """Mean squared error of every output of a block, over all batches."""
+    by_batch = [
         [float(error) for error in output_errors(ours, each.wanted)]
         for ours, each in zip(outputs, examples, strict=True)
     ]
+    return [sum(errors) / len(by_batch) for errors in zip(*by_batch, strict=True)]
+
+
+def _held_out(batches: Sequence[object]) -> int:
+    """How many of the last batches judge."""
+    return max(len(batches) // HELD_OUT, 1)

@@ -41,6 +41,12 @@ def cut_into_blocks(graph: fx.Graph, weights: Collection[fx.Node]) -> list[Block
     return [line.block(start, end) for start, end in zip([0, *ends], [*ends, len(line.nodes)], strict=True)]
 
 
+def whole_graph(graph: fx.Graph) -> Block:
+    """All of it as one block."""
+    line = _Line(graph, frozenset())
+    return line.block(0, len(line.nodes))
+
+
 class _Line:
     """The computing nodes in order; boundary i lies before node i."""
 
@@ -109,8 +115,8 @@ def _disturbed(nodes: Sequence[fx.Node], weights: frozenset[fx.Node]) -> set[fx.
 def _narrow_ends(line: _Line) -> list[int]:
     """For every number of multiply-accumulates, the best boundary behind so many that one value passes, if there is one.
 
-    That is before the value's quantizer; else the last, or behind the last multiply-accumulate the first: what follows there, as
-    a Softmax, would only dampen errors.
+    That is before the value's quantizer; else the last, or behind the last multiply-accumulate the first: what follows there,
+    as a Softmax, would only dampen errors.
     """
     total = line.products[-1]
     by_products: dict[int, list[int]] = {}

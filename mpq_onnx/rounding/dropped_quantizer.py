@@ -1,5 +1,6 @@
-"""Activation quantizers that leave values alone at random while a block learns (QDrop, arXiv 2203.05740), with a learned step."""
+"""Activation quantizers that leave values alone at random while a block learns (QDrop, arXiv 2203.05740), of learned step."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,9 +39,8 @@ class DroppedQuantizer(nn.Module):
 
     def fixed(self) -> FixedQuantizer:
         """The quantizer with the learned step, for all values."""
-        found = FixedQuantizer(
-            self.scale.cpu().numpy(), self.quantizer.zero_point.cpu().numpy(), self.quantizer.levels
-        )
+        step, zero_point = (np.float32(each.item()) for each in (self.scale, self.quantizer.zero_point))
+        found = FixedQuantizer(step, zero_point, self.quantizer.levels)
         return found.to(self.log_factor.device)
 
 

@@ -1,7 +1,7 @@
 """Learning of one block: which weights are rounded up, what its biases and the steps of its quantizers are.
 
-The error of the block's outputs is lowered by Adam (BRECQ, arXiv 2102.05426), with inputs of the quantized network of which half
-of the elements, drawn anew in every step, are the float network's, and quantizers that leave half of the elements alone
+The error of the block's outputs is lowered by Adam (BRECQ, arXiv 2102.05426), with inputs of the quantized network of which
+half of the elements, drawn anew in every step, are the float network's, and quantizers that leave half of the elements alone
 (QDrop, arXiv 2203.05740). A regulariser drives every weight to floor or ceiling; in the last steps it is there, and what can
 still change adapts to it.
 """
