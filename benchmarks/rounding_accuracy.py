@@ -1,5 +1,5 @@
-"""Accuracy by rounding (adaptive, block) and budget: ResNet-20 on CIFAR-10 and EfficientNet-Lite0 on ImageNet images, the widths
-of the default method and uniform ones with the same rounding beside. Every figure is kept in output/rounding_accuracy.jsonl as it
+"""Accuracy by rounding (adaptive, block) and budget: ResNet-20 on CIFAR-10 and EfficientNet-Lite0 on ImageNet images, widths of
+the default method with uniform ones of the same rounding beside. Every figure is kept in output/rounding_accuracy.jsonl as it
 comes, and a second call goes on from there; name a network or a rounding to measure that part alone.
 
     python benchmarks/rounding_accuracy.py [resnet20] [efficientnet_lite0] [adaptive] [block]
