@@ -13,7 +13,7 @@ from test_recurrent_quantized import network as recurrent
 from test_tied_weights import tied
 
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
-from mpq_onnx.documents.allocation import Settings, make_allocation
+from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import build_mirror, frozen_mirror
 from mpq_onnx.mirror.build import Mirror
@@ -23,7 +23,8 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.rounding import reconstruction
 from mpq_onnx.rounding.blocks import MERGED, MOST, Block, cut_into_blocks
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
-from mpq_onnx.runs.quantizing import round_network
+from mpq_onnx.runs.quantizing import round_network, write_graph
+from mpq_onnx.runtime.session import Runner
 
 RNG = np.random.default_rng(0)
 EXAMPLES = 96
@@ -135,7 +136,7 @@ class Rounded:
         self.data = TrainingData(dataset, self.mirror, torch.device("cpu"))
         self.bits, self.pruned = bits, pruned
 
-    def by(self, rounding: str) -> QuantizedNetwork:
+    def allocation(self, rounding: str) -> Allocation:
         widths = {
             site.tensor: tuple([0.0, 2.0, 4.0][i % 3] for i in range(site.channels))
             if self.pruned
@@ -145,9 +146,10 @@ class Rounded:
         }
         settings = Settings("uniform", "channel", "all", "mse", "mse", rounding, True, 0)
         activations = {site.tensor: 4.0 for site in self.sites.free_activations}
-        allocation = make_allocation(
-            self.float_model.fingerprint, settings, self.sites, widths, activations, {}
-        )
+        return make_allocation(self.float_model.fingerprint, settings, self.sites, widths, activations, {})
+
+    def by(self, rounding: str) -> QuantizedNetwork:
+        allocation = self.allocation(rounding)
         return round_network(self.mirror, self.sites, allocation, self.calibration, self.data, EXAMPLES)
 
     def error(self, network: QuantizedNetwork) -> float:
@@ -259,3 +261,18 @@ def test_eight_bits_are_left_as_they_are(tmp_path: Path) -> None:
             rounded.mirror, rounded.sites, allocation, rounded.calibration, rounded.data, EXAMPLES
         )
     assert settings["block"].activations == settings["adaptive"].activations
+
+
+def test_onnxruntime_computes_with_the_learned_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconstruction, "STEPS", 300)
+    rounded = Rounded(chain(2), tmp_path, bits=2.0)
+    network = rounded.by("block")
+    assert network.activations != rounded.by("adaptive").activations
+    graph = write_graph(rounded.float_model.model, rounded.allocation("block"), network, "int8")
+    batch = rounded.data.batch(range(8))
+    (found,) = Runner(graph, "cpu", False).run({"x": batch.inputs[0].numpy()})
+    with torch.no_grad():
+        (wanted,) = quantized_mirror(rounded.mirror, network).module.forward(*batch.inputs)
+    step = float(network.activations["y0"].scale)
+    assert np.abs(found - wanted.numpy()).max() <= step * 1.001
+    assert np.mean(np.abs(found - wanted.numpy()) > step / 2) < 0.01
