@@ -40,7 +40,8 @@ WIDTH_CHOICES: Registry = Registry(
 )
 """Which allowed width stands for a learned one in the forward pass."""
 ROUNDINGS: Registry = Registry(
-    "mpq_onnx.rounding", {"nearest": "nearest:NEAREST", "adaptive": "adaptive:ADAPTIVE"}
+    "mpq_onnx.rounding",
+    {"nearest": "nearest:NEAREST", "adaptive": "adaptive:ADAPTIVE", "block": "block:BLOCK"},
 )
 """How weights become integers on a given grid: a rounding.layer.RoundingMethod each."""
 EQUALIZATIONS: Registry = Registry(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mpq_onnx.arithmetic.quantization import quantize
-from mpq_onnx.rounding.layer import Layer, Moments
+from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 
 STEPS, LEARNING_RATE = 60, 0.2
 FEW_STEPS, FAST_LEARNING_RATE = 25, 0.3
@@ -27,7 +27,7 @@ FLIPS_PER_TAP = 4
 """Of an output channel, at most; all ended long before."""
 
 
-class AdaptiveRounding:
+class AdaptiveRounding(RoundingMethod):
     needs_moments = True
 
     def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:

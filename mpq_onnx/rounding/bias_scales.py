@@ -57,6 +57,16 @@ def with_scales_of_empty_inputs(
     return changed
 
 
+def with_steps(activations: Activations, steps: Mapping[str, np.float32]) -> Activations:
+    """`activations` with learned steps, by tensor."""
+    changed = dict(activations)
+    for tensor, step in steps.items():
+        quantizer = activations[tensor]
+        assert isinstance(quantizer, ActivationQuantizer)
+        changed[tensor] = dataclasses.replace(quantizer, scale=step)
+    return changed
+
+
 def with_raised_scales(
     grids: Mapping[str, WeightGrid],
     products: Sequence[BiasedProduct],

@@ -1,9 +1,15 @@
 """What a rounding method sees of one layer, in the matrix form of mirror.matrix_form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from mpq_onnx.graph.placement import WeightSite
+    from mpq_onnx.mirror.build import Mirror
+    from mpq_onnx.rounding.layerwise import RoundingResult
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,22 @@ class RoundingMethod(Protocol):
     """Chooses the integers of one layer."""
 
     needs_moments: bool
+    batch_size: int = 64
+    """Of the data that it is given."""
 
     def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:
         """The integers [g, o, k], 0 .. levels-1, as floats; `moments` is given when `needs_moments`."""
+
+    def refined(
+        self,
+        rounded: "RoundingResult",
+        quantized: "Mirror",
+        sites: Sequence["WeightSite"],
+        batches: Sequence[Sequence[Tensor]],
+    ) -> "RoundingResult":
+        """What becomes of the network when all of its layers are rounded; layer-wise methods leave it as it is.
+
+        Args:
+            quantized, sites, batches: as of layerwise.round_weights.
+        """
+        return rounded

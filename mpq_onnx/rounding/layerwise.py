@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,12 @@ class RoundingResult:
     """By node."""
     constants: dict[str, np.ndarray]
     """Of the Add behind a product that has no bias of its own, by tensor."""
+    steps: dict[str, np.float32] = field(default_factory=dict)
+    """Learned steps of activation quantizers, by tensor."""
+
+    def copy(self) -> "RoundingResult":
+        """The same numbers in dictionaries of their own."""
+        return RoundingResult(dict(self.weights), dict(self.biases), dict(self.constants), dict(self.steps))
 
 
 def round_weights(

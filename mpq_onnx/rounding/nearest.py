@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from mpq_onnx.arithmetic.quantization import quantize
-from mpq_onnx.rounding.layer import Layer, Moments
+from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 
 
-class NearestRounding:
+class NearestRounding(RoundingMethod):
     needs_moments = False
 
     def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:

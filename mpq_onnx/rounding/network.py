@@ -23,6 +23,7 @@ from mpq_onnx.rounding.bias_scales import (
     with_raised_scales,
     with_scales_of_empty_channels,
     with_scales_of_empty_inputs,
+    with_steps,
 )
 from mpq_onnx.rounding.grids import site_grid
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
@@ -62,14 +63,12 @@ def quantize_network(
         if (node.weight_scales or settings.weight_scales) == PER_TENSOR
     }
     grids = with_raised_scales(grids, products, activations, one_scale)
-    rounded = round_weights(
-        with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers),
-        sites.weights,
-        grids,
-        ROUNDINGS[settings.rounding],
-        batches,
-        Corrections(settings.bias_correction, settings.variance_correction),
-    )
+    quantized = with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers)
+    method = ROUNDINGS[settings.rounding]
+    corrections = Corrections(settings.bias_correction, settings.variance_correction)
+    rounded = round_weights(quantized, sites.weights, grids, method, batches, corrections)
+    rounded = method.refined(rounded, quantized, sites.weights, batches)
+    activations = with_steps(activations, rounded.steps)
     products = _biased_products(mirror, sites, allocation, activations, rounded.biases)
     weights = with_scales_of_empty_channels(rounded.weights, products, activations, one_scale)
     readers = {tensor: nodes for tensor, nodes in sites.readers.items() if tensor in activations}

@@ -26,7 +26,6 @@ KEPT_MEMORY = 3 * 2**29
 """Bytes of what all examples have at a layer: for large images fewer are taken."""
 BATCH_MEMORY = 2**27
 """Bytes of the largest tensor of a batch."""
-LARGEST_BATCH = 64
 STREAMS = 2
 """Float and quantized."""
 
@@ -55,11 +54,12 @@ def round_network(
     """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`."""
     settings = allocation.settings
     batches: list[tuple[Tensor, ...]] = []
-    if data is not None and (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
+    method = ROUNDINGS[settings.rounding]
+    if data is not None and (settings.bias_correction or method.needs_moments):
         elements = {tensor: math.prod(shape) for tensor, shape in calibration.shapes.items()}
         kept = most_alive(mirror, weight_readers(mirror, sites.weights), elements)
         count = examples_at_once(STREAMS * kept, min(examples, len(data)), KEPT_MEMORY)
-        size = examples_at_once(max(elements.values()), LARGEST_BATCH, BATCH_MEMORY)
+        size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
         batches = [batch.inputs for batch in data.batches(size, count)]
     return quantize_network(mirror, sites, allocation, calibration, batches)
 
