@@ -103,12 +103,11 @@ def test_allocate_writes_everything_and_tables_it(allocated: Path) -> None:
         "depthwise",
         "SQNR dB",
         "uniform",
-        "water-filling",
-        "refined",
         "kept:",
         "rounding adaptive",
     ):
         assert part in text
+    assert "water-filling" in text or "refined" in text
     assert "bytes" in text and "stored as int8" in text
     log = (allocated / "training.log").read_text()
     assert "weight bits" in log and "step 4" in log
@@ -120,7 +119,7 @@ def test_stages_are_named_on_stderr_where_it_is_no_terminal(allocated: Path) -> 
     stages = [line.partition(" ")[2] for line in lines]
     wanted = (
         "read ", "calibrate: 3 batches", "candidate uniform", "round weights: 4 layers", "evaluate: 1 batch",
-        "costs of widths", "learn widths: 4 steps", "candidate water-filling", "check: 2 sessions", "compare: 1 batch",
+        "costs of widths", "learn widths: 4 steps", "check: 2 sessions", "compare: 1 batch",
     )  # fmt: skip
     places = [next(i for i, stage in enumerate(stages) if stage.startswith(name)) for name in wanted]
     assert places[:2] == sorted(places[:2]) and places[-3:] == sorted(places[-3:])

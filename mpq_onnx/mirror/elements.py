@@ -1,29 +1,55 @@
 """How much a mirror makes of what it is given."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.mirror.build import Mirror
+
+FORWARD_MEMORY = 2**28
+"""Bytes that a forward pass may take."""
+VALUES_AT_ONCE = 4
+"""As large as the largest, in a forward pass: what a node reads and makes, what a sum waits for, and a quantizer's work."""
+
+
+@dataclass
+class Elements:
+    """Of what the nodes compute from given inputs."""
+
+    total: int = 0
+    largest: int = 0
+    """Of one node."""
+
+
+def forward_batch(largest: int, most: int) -> int:
+    """How many examples go through a network at once where no gradients are taken, its largest value having `largest`
+    elements an example."""
+    return examples_at_once(VALUES_AT_ONCE * largest, most, FORWARD_MEMORY)
 
 
 class _Counter(fx.Interpreter):
-    """Adds up the elements of what the nodes compute."""
+    """Counts the elements of what the nodes compute."""
 
-    elements = 0
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.elements = Elements()
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.op in ("call_function", "call_module"):
             made = result if isinstance(result, tuple) else (result,)
-            self.elements += sum(each.numel() for each in made if isinstance(each, Tensor))
+            count = sum(each.numel() for each in made if isinstance(each, Tensor))
+            self.elements.total += count
+            self.elements.largest = max(self.elements.largest, count)
         return result
 
 
 @torch.no_grad()
-def elements_made(mirror: Mirror, inputs: tuple[Tensor, ...]) -> int:
-    """Elements of all values that are computed from `inputs`."""
+def elements_made(mirror: Mirror, inputs: tuple[Tensor, ...]) -> Elements:
+    """See Elements."""
     counter = _Counter(mirror.module)
     counter.run(*inputs)
     return counter.elements

@@ -8,7 +8,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ from torch import Tensor, fx, nn
 
 from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.elements import elements_made
 from mpq_onnx.precision.items import Items, Levels
 from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.precision.shared_work import SharedWork
@@ -28,7 +26,7 @@ Precision = dict[str, np.ndarray]
 """By kind: the level of every item, float64 [items]."""
 Costs = dict[str, np.ndarray]
 """By kind: what the levels of every item cost, float64 [items, ...] (see each kind's CostMeter)."""
-PASS_MEMORY = 2**30
+PASS_MEMORY = 3 * 2**28
 """Bytes that a forward and backward pass may keep of activations."""
 KEPT_A_VALUE = 3
 """Tensors of its size that are kept of a value for the backward pass: itself, what a quantizer makes of it, and a gradient."""
@@ -196,12 +194,7 @@ class Problem(ABC):
 
     def examples_at_once(self, most: int) -> int:
         """Of a forward and backward pass: as many as fit into memory, at most `most`."""
-        return examples_at_once(self._elements * KEPT_A_VALUE, most, PASS_MEMORY)
-
-    @cached_property
-    def _elements(self) -> int:
-        """Of all values of one example."""
-        return elements_made(self.mirror, self.data.batch([0]).inputs)
+        return examples_at_once(self.data.elements.total * KEPT_A_VALUE, most, PASS_MEMORY)
 
     @property
     def allows_everything(self) -> bool:

@@ -16,7 +16,6 @@ from mpq_onnx.registries import TARGETS
 SEED_STRIDE = 2**32
 """Between what two seeds of the user's draw: more steps than anyone trains."""
 MEASURED_EXAMPLES = 512
-MEASURED_BATCH = 64
 MEASURING_SEED = 1
 """Of the noise; equal for all that is compared."""
 
@@ -64,5 +63,5 @@ def measured_distance(problem: Problem, learned: Learned) -> float:
     learner = problem.learner(learned.precision)
     learner.set_range_factors(learned.range_factors)
     learner.generator.manual_seed(MEASURING_SEED)
-    batches = problem.data.batches(MEASURED_BATCH, MEASURED_EXAMPLES)
+    batches = problem.data.batches(problem.data.forward_batch, MEASURED_EXAMPLES)
     return mean_distance(learner.mirror.module.forward, batches)

@@ -1,6 +1,7 @@
 """Calibration data for torch: batches on the device, with labels or the float model's outputs as target."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
+from mpq_onnx.mirror.elements import elements_made, forward_batch
 from mpq_onnx.progress import begin
 from mpq_onnx.tasks import Answer, OutputForm, answer_of, check_classes
 
@@ -22,9 +24,11 @@ SEEN_EXAMPLES = 64
 """That tell what the outputs mean."""
 
 
-def _forward(mirror: Mirror, inputs: tuple[Tensor, ...], examples: int) -> tuple[Tensor, ...]:
+@contextmanager
+def _running(examples: int) -> Iterator[None]:
+    """Raise ModelError for what torch raises of a batch of so many."""
     try:
-        return mirror.module.forward(*inputs)
+        yield
     except (RuntimeError, ValueError, IndexError) as error:  # what torch raises for shapes that do not fit
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
@@ -83,8 +87,11 @@ class TrainingData:
         for batch in dataset.batches(READ_BATCH):
             digest.update(batch)
         self.sha256 = digest.sha256
-        seen = range(min(SEEN_EXAMPLES, len(dataset)))
-        outputs = self._answers(seen, self._tensors(dataset.read(seen))[0])
+        with _running(1):
+            self.elements = elements_made(mirror, self._tensors(dataset.read(range(1)))[0])
+        self.forward_batch = forward_batch(self.elements.largest, READ_BATCH)
+        """So many examples go through the network at once, where no gradients are taken."""
+        outputs = self._seen_answers(range(min(SEEN_EXAMPLES, len(dataset))))
         self.parts = output_parts(mirror.outputs, [output.cpu().numpy() for output in outputs])
         form = OutputForm(
             tuple((len(dataset), *output.shape[1:]) for output in outputs),
@@ -103,7 +110,8 @@ class TrainingData:
 
         def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             inputs = tuple(torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names)
-            outputs = _forward(mirror, inputs, max((len(each) for each in inputs if each.dim()), default=1))
+            with _running(max((len(each) for each in inputs if each.dim()), default=1)):
+                outputs = mirror.module.forward(*inputs)
             return {str(index): output.cpu().numpy() for index, output in enumerate(outputs)}
 
         fixed = next((each.fixed_batch for each in self.dataset.inputs if each.fixed_batch), None)
@@ -153,6 +161,15 @@ class TrainingData:
             self.layouts,
         )
 
+    def _seen_answers(self, positions: range) -> tuple[Tensor, ...]:
+        """Of examples that are read for that alone."""
+        parts = (
+            positions[start : start + self.forward_batch]
+            for start in range(0, len(positions), self.forward_batch)
+        )
+        answers = [self._answers(part, self._tensors(self.dataset.read(part))[0]) for part in parts]
+        return tuple(map(torch.cat, zip(*answers, strict=True)))
+
     @torch.no_grad()
     def _answers(
         self, positions: Sequence[int] | np.ndarray, inputs: tuple[Tensor, ...]
@@ -160,7 +177,8 @@ class TrainingData:
         """The float model's outputs for the examples at `positions`, whose inputs are given."""
         wanted = [int(position) for position in positions]
         if not all(position in self.known for position in wanted):
-            outputs = _forward(self.mirror, inputs, len(wanted))
+            with _running(len(wanted)):
+                outputs = self.mirror.module.forward(*inputs)
             found = (
                 examples_first(output, layout, len(wanted))
                 for output, layout in zip(outputs, self.layouts, strict=True)

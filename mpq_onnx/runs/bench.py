@@ -17,7 +17,6 @@ from mpq_onnx.runs.keeping import best_of
 from mpq_onnx.runtime.evaluation import Evaluation
 
 UNIFORMS = (UNIFORM, WHOLE_UNIFORM)
-SCORE_BATCH = 64
 Document = TypeVar("Document")
 """Of the allocation: Allocation or EnergyAllocation."""
 

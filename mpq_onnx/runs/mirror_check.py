@@ -33,6 +33,7 @@ from mpq_onnx.graph.quantized_tensors import marked_tensor
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
+from mpq_onnx.mirror.elements import elements_made, forward_batch
 from mpq_onnx.mirror.quantized import FixedQuantizer, quantized_mirror
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.output_form import as_examples
@@ -42,6 +43,7 @@ from mpq_onnx.runtime.statistics import comparable, decibels
 from mpq_onnx.runtime.tensors import runner_with_outputs
 
 EXAMPLES = 64
+"""At most; as many as one pass takes."""
 NODE_EXAMPLES = 2
 """All tensors of them are held at once."""
 EDGE = 2e-3
@@ -235,7 +237,9 @@ def _is_tuple(node: fx.Node) -> bool:
 
 
 def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str) -> MirrorCheck:
-    examples = min(EXAMPLES, len(dataset))
+    one = tuple(torch.from_numpy(dataset.read(range(1)).inputs[name]) for name in simulated.inputs)
+    largest = elements_made(simulated, tuple(each.to(simulated.device) for each in one)).largest
+    examples = forward_batch(largest, min(EXAMPLES, len(dataset)))
     feeds = dataset.read(range(examples)).inputs
     where = simulated.device
     expected = _outputs(simulated, feeds, where, examples)

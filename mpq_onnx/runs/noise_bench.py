@@ -34,7 +34,7 @@ from mpq_onnx.precision.training import MEASURING_SEED
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import COMPAT_GARG2021, ENERGY_LEVELS
-from mpq_onnx.runs.bench import SCORE_BATCH, Bench, CandidateResult, Finished, choose
+from mpq_onnx.runs.bench import Bench, CandidateResult, Finished, choose
 from mpq_onnx.runs.energy_limits import energy_prices
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.noise_check import OutputNoise
@@ -192,7 +192,9 @@ class EnergyBench(Bench[EnergyAllocation]):
         evaluation = self.shared.evaluate(allocation, self.shared.validation_set, self.options.repeats)
         noisy = self.noisy_mirror(candidate)
         noisy.generator.manual_seed(MEASURING_SEED)
-        distance = mean_distance(noisy.mirror.module.forward, self.shared.validation.batches(SCORE_BATCH))
+        validation = self.shared.validation
+        batches = validation.batches(validation.forward_batch)
+        distance = mean_distance(noisy.mirror.module.forward, batches)
         spent = self.problem.spent(candidate.energies)
         return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation, spent))
 

@@ -22,7 +22,7 @@ from mpq_onnx.registries import ROUNDINGS, STORAGES
 from mpq_onnx.rounding.layerwise import weight_readers
 from mpq_onnx.rounding.network import quantize_network
 
-KEPT_MEMORY = 3 * 2**29
+KEPT_MEMORY = 3 * 2**28
 """Bytes of what all examples have at a layer: for large images fewer are taken."""
 BATCH_MEMORY = 2**27
 """Bytes of the largest tensor of a batch."""

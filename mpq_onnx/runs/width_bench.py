@@ -2,10 +2,12 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
+from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.precision.methods import refined
 from mpq_onnx.precision.problem import Candidate
-from mpq_onnx.precision.task_loss import Distances
+from mpq_onnx.precision.task_loss import Distances, mean_distance
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.weight_costs import NAME as SENSITIVITY
 from mpq_onnx.precision.widths import WidthProblem
@@ -49,13 +51,26 @@ class WidthBench(Bench[Allocation]):
             options.chosen_rounding_examples(problem.sites.macs),
         )
         graph = write_graph(self.model, allocation, network, options.storage)
-        distances = Distances(self.validation)
+        runner, validation = Runner(graph, options.device), self.validation
+        distances = Distances(validation)
+        trained_outputs = runner.outputs == problem.mirror.outputs
         evaluation = evaluate_runner(
-            Runner(graph, options.device), self.validation.dataset, self.baseline, watch=distances.update
+            runner,
+            validation.dataset,
+            self.baseline,
+            validation.forward_batch,
+            distances.update if trained_outputs else None,
         )
+        distance = distances.mean if trained_outputs else self._mirrored_distance(network)
         spent = problem.budgets.spent(allocation.widths())
-        result = CandidateResult(candidate.name, allocation, distances.mean, evaluation, spent)
+        result = CandidateResult(candidate.name, allocation, distance, evaluation, spent)
         return Finished(candidate, result, network)
+
+    def _mirrored_distance(self, network: QuantizedNetwork) -> float:
+        """Where the file's outputs are none that gradients reach (labels, say): of the trained outputs."""
+        simulated = quantized_mirror(self.problem.mirror, network)
+        batches = self.validation.batches(self.validation.forward_batch)
+        return mean_distance(simulated.module.forward, batches)
 
     def graph(self, finished: Finished[Allocation]) -> ir.Model:
         """The QDQ graph of a finished candidate."""
