@@ -5,7 +5,7 @@ correction) costs one forward pass, not one per layer. Between two stops one bat
 is still read at the next stop is kept of all of them.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,14 +15,29 @@ from torch import Tensor, fx
 from mpq_onnx.mirror.build import Mirror
 
 Values = dict[fx.Node, Any]
+LARGEST_HALF = 60000.0
+"""Larger numbers float16 does not hold."""
+
+
+class ByBatch(Sequence[Any]):
+    """Something of every batch, made when it is asked for."""
+
+    def __init__(self, batches: Sequence[Values], make: Callable[[Values], Any]) -> None:
+        self.batches, self.make = batches, make
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.make(self.batches[index])
 
 
 @dataclass
 class Streams:
-    """The inputs of one node, batch by batch, in float and in the quantized stream."""
+    """The inputs of one node, a tuple for every batch, in float and in the quantized stream."""
 
-    exact: list[tuple[Any, ...]]
-    quantized: list[tuple[Any, ...]]
+    exact: ByBatch
+    quantized: ByBatch
 
 
 class Visitor(Protocol):
@@ -38,9 +53,15 @@ class Visitor(Protocol):
 class Stepper:
     """Walks a quantized mirror; the float stream skips its quantizers and sees the original constants."""
 
-    def __init__(self, mirror: Mirror, batches: Sequence[Sequence[Tensor]]) -> None:
-        """Args: batches: the model's inputs in order, for every batch."""
+    def __init__(
+        self, mirror: Mirror, batches: Sequence[Sequence[Tensor]], kept_as: torch.dtype = torch.float32
+    ) -> None:
+        """Args:
+        batches: the model's inputs in order, for every batch.
+        kept_as: what values wait in for the next stop, float32 or float16.
+        """
         self.mirror = mirror
+        self.pack = _as_half if kept_as == torch.float16 else _as_it_is
         self.replaced: Values = {}
         graph = mirror.module.graph
         inputs = [node for node in graph.nodes if node.op == "placeholder"]
@@ -73,31 +94,43 @@ class Stepper:
                     exact[node] = self._run_exact(node, exact)
                     quantized[node] = self._run_quantized(node, quantized)
                     self._drop(node, exact, quantized)
+                self.pack(exact)
+                self.pack(quantized)
         return results
 
     def _stop(self, node: fx.Node, visitor: Visitor) -> None:
+        def arguments(resolve: Callable[[Any, Values], Any]) -> Callable[[Values], tuple[Any, ...]]:
+            return lambda values: tuple(resolve(each, values) for each in node.args)
+
         visitor.before(
             node,
             Streams(
-                [tuple(self._exact(each, values) for each in node.args) for values in self.exact],
-                [tuple(self._quantized(each, values) for each in node.args) for values in self.quantized],
+                ByBatch(self.exact, arguments(self._exact)),
+                ByBatch(self.quantized, arguments(self._quantized)),
             ),
         )
         for exact, quantized in zip(self.exact, self.quantized, strict=True):
             exact[node] = self._run_exact(node, exact)
             quantized[node] = self._run_quantized(node, quantized)
-        added = visitor.after(
-            node, [values[node] for values in self.exact], [values[node] for values in self.quantized]
+            self._drop(node, exact, quantized, but=node)
+            self.pack(exact)
+            self.pack(quantized)
+        outputs = (
+            ByBatch(batches, lambda values: self._exact(node, values))
+            for batches in (self.exact, self.quantized)
         )
+        added = visitor.after(node, *outputs)
         for exact, quantized in zip(self.exact, self.quantized, strict=True):
             if added is not None:
-                quantized[node] = quantized[node] + added
+                quantized[node] = self._exact(node, quantized) + added
+                self.pack(quantized)
             self._drop(node, exact, quantized)
 
-    def _drop(self, node: fx.Node, *streams: Values) -> None:
+    def _drop(self, node: fx.Node, *streams: Values, but: fx.Node | None = None) -> None:
         for done in self.last_uses.get(node, ()):
             for values in streams:
-                values.pop(done, None)
+                if done is not but:
+                    values.pop(done, None)
 
     def _run_exact(self, node: fx.Node, values: Values) -> Any:
         if node.op == "call_module":  # a quantizer
@@ -155,9 +188,33 @@ def _segments(graph: fx.Graph, stops: Collection[fx.Node]) -> Iterator[tuple[fx.
 
 def _resolve(argument: Any, *tables: Values) -> Any:
     def look_up(node: fx.Node) -> Any:
-        return next(table[node] for table in tables if node in table)
+        found = next(table[node] for table in tables if node in table)
+        return found.unpacked if isinstance(found, _Packed) else found
 
     return fx.map_arg(argument, look_up)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Numbers of a whole data set that wait for their next use, in half the memory."""
+
+    half: Tensor
+
+    @property
+    def unpacked(self) -> Tensor:
+        return self.half.float()
+
+
+def _as_half(values: Values) -> None:
+    """Pack what is float32, but for tensors with numbers that float16 does not hold."""
+    for node, value in values.items():
+        is_float = isinstance(value, Tensor) and value.dtype == torch.float32 and value.numel() > 0
+        if is_float and float(value.abs().amax()) < LARGEST_HALF:
+            values[node] = _Packed(value.half())
+
+
+def _as_it_is(values: Values) -> None:
+    """Leave all as it is."""
 
 
 def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:

@@ -32,11 +32,11 @@ Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are ca
 CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 """Ops with a bias input of their own."""
 
-SAMPLES_PER_TAP = 32
+SAMPLES_PER_TAP = 64
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
-MOST_SAMPLES = 8192
+MOST_SAMPLES = 16384
 """Of them all, where that leaves FEWEST_POSITIONS: the second moments of k taps cost k^2 a sample."""
-FEWEST_POSITIONS = 8
+FEWEST_POSITIONS = 16
 """Positions taken of every example, at least."""
 FINE_LEVELS = 256
 """A weight with as many levels everywhere is rounded to nearest: its error hardly counts, whatever it is."""
@@ -77,6 +77,7 @@ def round_weights(
     method: RoundingMethod,
     batches: Sequence[Sequence[Tensor]],
     corrections: Corrections,
+    kept_as: torch.dtype = torch.float32,
 ) -> RoundingResult:
     """Round every weight that has a grid.
 
@@ -86,8 +87,9 @@ def round_weights(
         quantized: a mirror whose activations have their final quantizers and whose weights are float.
         method: from ROUNDINGS.
         batches: the model's inputs in order, for every batch of calibration data.
+        kept_as: see Stepper.
     """
-    stepper = Stepper(quantized, batches)
+    stepper = Stepper(quantized, batches, kept_as)
     with counter("round weights", len(grids), "layer") as progress:
         visitor = _Rounder(quantized, sites, grids, method, corrections, stepper, progress.update)
         stepper.walk(visitor.readers, visitor)

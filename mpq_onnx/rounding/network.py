@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mpq_onnx.arithmetic.biases import bias_of_its_own_scale, quantize_bias
@@ -35,6 +36,7 @@ def quantize_network(
     allocation: Allocation,
     calibration: Calibration,
     batches: Sequence[Sequence[Tensor]],
+    kept_as: torch.dtype = torch.float32,
 ) -> QuantizedNetwork:
     """Round every weight as the allocation's settings say, fix every activation's quantizer, quantize the biases.
 
@@ -42,6 +44,7 @@ def quantize_network(
         mirror: of the float model.
         batches: the model's inputs in order, for every batch of calibration data; may be empty for rounding to nearest
             without bias correction.
+        kept_as: what values of all batches wait in for their next use, float32 or float16.
     """
     settings = allocation.settings
     activations = {
@@ -66,7 +69,7 @@ def quantize_network(
     quantized = with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers)
     method = ROUNDINGS[settings.rounding]
     corrections = Corrections(settings.bias_correction, settings.variance_correction)
-    rounded = round_weights(quantized, sites.weights, grids, method, batches, corrections)
+    rounded = round_weights(quantized, sites.weights, grids, method, batches, corrections, kept_as)
     rounded = method.refined(rounded, quantized, sites.weights, batches)
     activations = with_steps(activations, rounded.steps)
     products = _biased_products(mirror, sites, allocation, activations, rounded.biases)

@@ -10,7 +10,7 @@ from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.errors import UsageError
-from mpq_onnx.graph.batch_memory import examples_at_once
+from mpq_onnx.graph.batch_memory import FLOAT32_BYTES, examples_at_once
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror.build import Mirror
@@ -23,7 +23,7 @@ from mpq_onnx.rounding.layerwise import weight_readers
 from mpq_onnx.rounding.network import quantize_network
 
 KEPT_MEMORY = 3 * 2**28
-"""Bytes of what all examples have at a layer: for large images fewer are taken."""
+"""Bytes of what all examples have at a layer: large images are kept in half precision, and fewer are taken."""
 BATCH_MEMORY = 2**27
 """Bytes of the largest tensor of a batch."""
 STREAMS = 2
@@ -54,14 +54,18 @@ def round_network(
     """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`."""
     settings = allocation.settings
     batches: list[tuple[Tensor, ...]] = []
+    kept_as = torch.float32
     method = ROUNDINGS[settings.rounding]
     if data is not None and (settings.bias_correction or method.needs_moments):
         elements = {tensor: math.prod(shape) for tensor, shape in calibration.shapes.items()}
         kept = most_alive(mirror, weight_readers(mirror, sites.weights), elements)
-        count = examples_at_once(STREAMS * kept, min(examples, len(data)), KEPT_MEMORY)
+        wanted = min(examples, len(data))
+        if examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY) < wanted:
+            kept_as = torch.float16
+        count = examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY * FLOAT32_BYTES // kept_as.itemsize)
         size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
         batches = [batch.inputs for batch in data.batches(size, count)]
-    return quantize_network(mirror, sites, allocation, calibration, batches)
+    return quantize_network(mirror, sites, allocation, calibration, batches, kept_as)
 
 
 def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwork, storage: str) -> ir.Model:
