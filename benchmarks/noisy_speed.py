@@ -136,7 +136,7 @@ def trainer() -> None:
         )
         learned = learning(problem, problem.learner(problem.each_side(lambda kind, side: side.uniform())))
         optimizer = torch.optim.Adam(learned.parameters, lr=0.01)
-        return lambda: training_step(learned, optimizer, batch, 0)
+        return lambda: training_step(learned, optimizer, [batch], 0)
 
     steps = {draws: noisy_step(draws) for draws in NOISE_DRAWS}
     ratios: dict[str, list[float]] = {draws: [] for draws in steps}

@@ -75,7 +75,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             times[0].append(seconds(float_step))
             times[1].append(
-                seconds(training_step, learning(problem, learner), optimizer, data.batch(positions), 0)
+                seconds(training_step, learning(problem, learner), optimizer, [data.batch(positions)], 0)
             )
         float_time, learned_time = (statistics.median(each) for each in times)
         print(
