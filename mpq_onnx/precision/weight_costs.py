@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from mpq_onnx.arithmetic.weights import quantize_to_nearest
+from mpq_onnx.arithmetic.quantization import fake_quantize
+from mpq_onnx.arithmetic.weights import WeightGrid, along_axis
 from mpq_onnx.graph.placement import Shapes, WeightSite
 from mpq_onnx.graph.placement.sites import shape_of
 from mpq_onnx.mirror.build import Mirror
@@ -44,13 +45,26 @@ class _Weight:
     site: WeightSite
     constant: fx.Node
     value: Tensor
-    errors: Tensor
-    """[choices, *weight shape]."""
+    grids: tuple[WeightGrid, ...]
+    """One a choice."""
     uses: tuple[_Use, ...]
     """All of its uses, where each is a matrix product along the site's channels; empty where the gradient with respect to the
     weight itself is taken."""
     sums: Tensor
     """float64 [channels, choices]: what was added up."""
+
+    def errors(self) -> Tensor:
+        """Of rounding, [choices, *weight shape]; made anew each time, as those of all weights would take choices times
+        their memory."""
+        shape = along_axis(self.value.dim(), self.site.channel_axis)
+
+        def rounded(grid: WeightGrid) -> Tensor:
+            parts = (
+                torch.from_numpy(each).to(self.value) for each in (grid.scale, grid.zero_point, grid.levels)
+            )
+            return fake_quantize(self.value, *(each.reshape(shape) for each in parts))
+
+        return torch.stack([rounded(grid) - self.value for grid in self.grids])
 
 
 class WeightCosts:
@@ -85,20 +99,16 @@ class WeightCosts:
 
 
 def _weight(problem: "WidthProblem", site: WeightSite, mirror: Mirror) -> _Weight:
-    array = problem.weight_array(site)
-    errors = [
-        quantize_to_nearest(array, site.channel_axis, grid).dequantized() - array
-        for grid in problem.grids(site)
-    ]
+    grids = tuple(problem.grids(site))
     value = problem.mirror.parameter(site.tensor).detach()
     constant = mirror.values[site.tensor]
     return _Weight(
         site,
         constant,
         value,
-        torch.from_numpy(np.stack(errors)).to(value),
+        grids,
         _uses(site, constant, value, problem.calibration.shapes),
-        torch.zeros(site.channels, len(errors), dtype=torch.float64, device=value.device),
+        torch.zeros(site.channels, len(grids), dtype=torch.float64, device=value.device),
     )
 
 
@@ -117,7 +127,7 @@ def _uses(site: WeightSite, constant: fx.Node, value: Tensor, shapes: Shapes) ->
 
 def _channel_costs(weight: _Weight, recorder: Recorder, gradients: Mapping[fx.Node, Tensor | None]) -> Tensor:
     """sum over examples of (g . d)^2, [channels, choices]."""
-    channels, choices = weight.site.channels, len(weight.errors)
+    channels, choices = weight.site.channels, len(weight.grids)
     none = torch.zeros(channels, choices, dtype=torch.float64, device=weight.value.device)
     if not weight.uses:
         gradient = gradients[weight.constant]
@@ -138,7 +148,7 @@ def _projected(weight: _Weight, each: _Use, x: Tensor, gradient: Tensor) -> Tens
     form = each.form
     patches, slopes = form.patches(x, weight.value), form.outputs(gradient, weight.value)
     per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
-    errors = torch.stack([form.weight_matrix(error) for error in weight.errors])
+    errors = torch.stack([form.weight_matrix(error) for error in weight.errors()])
     projected = torch.einsum("ngok,bgok->ngob", per_example, errors)
     examples, groups, outputs, choices = projected.shape
     if groups * outputs == weight.site.channels:
@@ -150,5 +160,5 @@ def _batch_costs(weight: _Weight, gradient: Tensor) -> Tensor:
     """(g . d)^2 with g the gradient of a whole batch: on average the sum over its examples, which are independent."""
     axis = weight.site.channel_axis
     others = [place + 1 for place in range(weight.value.dim()) if place != axis]
-    product = (weight.errors * gradient).double()
+    product = (weight.errors() * gradient).double()
     return (product.sum(dim=others) if others else product).square().t()
