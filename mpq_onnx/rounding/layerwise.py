@@ -38,8 +38,9 @@ MOST_SAMPLES = 16384
 """Of them all, where that leaves FEWEST_POSITIONS: the second moments of k taps cost k^2 a sample."""
 FEWEST_POSITIONS = 16
 """Positions taken of every example, at least."""
-FINE_LEVELS = 256
-"""A weight with as many levels everywhere is rounded to nearest: its error hardly counts, whatever it is."""
+FINE_LEVELS = 512
+"""A weight of more than 8 bits everywhere is rounded to nearest: its error hardly counts, whatever it is. At 8 bits it does, where the
+scheme leaves levels unused so that integer kernels do not saturate."""
 
 
 @dataclass(frozen=True)
