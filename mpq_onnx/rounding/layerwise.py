@@ -39,8 +39,8 @@ MOST_SAMPLES = 16384
 FEWEST_POSITIONS = 16
 """Positions taken of every example, at least."""
 FINE_LEVELS = 512
-"""A weight of more than 8 bits everywhere is rounded to nearest: its error hardly counts, whatever it is. At 8 bits it does, where the
-scheme leaves levels unused so that integer kernels do not saturate."""
+"""A weight of more than 8 bits everywhere is rounded to nearest: its error hardly counts, whatever it is. At 8 bits it does
+where the scheme leaves levels unused, so that integer kernels do not saturate."""
 
 
 @dataclass(frozen=True)
