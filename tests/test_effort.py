@@ -186,3 +186,27 @@ def test_normal_looks_at_less_than_thorough() -> None:
     normal, thorough = EFFORTS[NORMAL], EFFORTS[THOROUGH]
     assert normal.steps * normal.batch_size < thorough.steps * thorough.batch_size
     assert normal.cost_examples < thorough.cost_examples and math.isinf(thorough.macs)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-12])
+def test_costs_are_the_same_whether_errors_are_kept_or_made_anew(
+    factor: float, image_file: Path, cnn_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of any size: a layer's are scaled, and what follows it scales back."""
+    model = ir.load(cnn_file)
+    fc = next(node for node in model.graph if node.op_type == "Gemm")
+    weight = model.graph.initializers[str(fc.inputs[1].name)]
+    weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(factor), name=weight.name)
+    ir.save(model, tmp_path / "scaled.onnx")
+    options = mpq_onnx.AllocateOptions(method="water-filling", rounding="nearest", bias_correction=False)
+    found = []
+    for memory in (2**40, 0):
+        monkeypatch.setattr("mpq_onnx.precision.weight_costs.ERRORS_MEMORY", memory)
+        result = mpq_onnx.allocate(
+            tmp_path / "scaled.onnx", f"npz:{image_file}", tmp_path / str(memory), weight_bits=4,
+            keep_candidates=True, options=options,
+        )  # fmt: skip
+        filled = next(each for each in result.candidates if each.name == "water-filling")
+        found.append([node.weight_bits for node in filled.allocation.nodes])
+    assert found[0] == found[1]
+    assert len(set(filter(None, found[0]))) > 1

@@ -13,6 +13,9 @@ from mpq_onnx.precision.problem import Costs, Problem
 from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.progress import begin
 
+KEPT_A_VALUE = 1
+"""Itself: nothing is quantized or noisy."""
+
 
 def measured_costs(problem: Problem) -> Costs:
     """Costs of every level of every item, on a sample of the training examples; measured once for all budgets."""
@@ -28,7 +31,7 @@ def _measure(problem: Problem) -> Costs:
     watched = list(dict.fromkeys(node for meter in meters for node in meter.watched))
     readers = {node for meter in meters for node in meter.readers}
     examples = min(problem.cost_examples, len(problem.data))
-    batch_size = problem.examples_at_once(min(meter.batch_size for meter in meters))
+    batch_size = problem.examples_at_once(min(meter.batch_size for meter in meters), KEPT_A_VALUE)
     for batch in problem.data.batches(batch_size, examples):
         recorder = Recorder(mirror, watched, readers)
         likelihood = sampled_likelihood(batch.by_example(recorder.run_batch(batch.inputs)), batch, generator)

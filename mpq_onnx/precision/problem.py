@@ -28,8 +28,6 @@ Costs = dict[str, np.ndarray]
 """By kind: what the levels of every item cost, float64 [items, ...] (see each kind's CostMeter)."""
 PASS_MEMORY = 3 * 2**28
 """Bytes that a forward and backward pass may keep of activations."""
-KEPT_A_VALUE = 3
-"""Tensors of its size that are kept of a value for the backward pass: itself, what a quantizer makes of it, and a gradient."""
 WEIGHTS, ACTIVATIONS, ENERGIES = "weights", "activations", "energies"
 
 
@@ -192,9 +190,13 @@ class Problem(ABC):
     def learner(self, start: Precision) -> Learner:
         """A mirror that begins with the levels `start`."""
 
-    def examples_at_once(self, most: int) -> int:
-        """Of a forward and backward pass: as many as fit into memory, at most `most`."""
-        return examples_at_once(self.data.elements.total * KEPT_A_VALUE, most, PASS_MEMORY)
+    def examples_at_once(self, most: int, kept_a_value: int) -> int:
+        """Of a forward and backward pass: as many as fit into memory, at most `most`.
+
+        Args:
+            kept_a_value: tensors of its size that are kept of a value for the backward pass.
+        """
+        return examples_at_once(self.data.elements.total * kept_a_value, most, PASS_MEMORY)
 
     @property
     def allows_everything(self) -> bool:

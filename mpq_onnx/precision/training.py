@@ -15,6 +15,8 @@ from mpq_onnx.registries import TARGETS
 
 SEED_STRIDE = 2**32
 """Between what two seeds of the user's draw: more steps than anyone trains."""
+KEPT_A_VALUE = 3
+"""Itself, what a quantizer or noise makes of it, and what that needs to go back."""
 MEASURED_EXAMPLES = 512
 MEASURING_SEED = 1
 """Of the noise; equal for all that is compared."""
@@ -37,7 +39,7 @@ def train_levels(problem: Problem, start: Precision) -> Learned:
         problem.training,
         problem.data,
         problem.log,
-        problem.examples_at_once(problem.training.batch_size),
+        problem.examples_at_once(problem.training.batch_size, KEPT_A_VALUE),
         problem.checkpoint,
     )
     train(learning(problem, learner), run)

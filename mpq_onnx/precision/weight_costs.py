@@ -4,7 +4,7 @@ Errors that cancel inside the channel are seen to cancel. A weight that nodes sh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 NAME = "fisher-projected"
 BATCH_SIZE = 32
+HALF_BYTES = 2
+ERRORS_MEMORY = 3 * 2**29
+"""Bytes of the errors of all weights at all of their choices."""
 SMALL_BATCH_SIZE = 8
 """Where a weight has no matrix form: each batch is one sample of its cost."""
 
@@ -36,6 +39,27 @@ class _Use:
 
     node: fx.Node
     form: MatrixForm
+
+
+@dataclass(frozen=True)
+class _Halved:
+    """A tensor in half the memory, each choice and channel in units of its largest number: the smallest weights keep theirs."""
+
+    shares: Tensor
+    """float16, of the largest."""
+    largest: Tensor
+
+    @staticmethod
+    def of(values: Tensor, channel_axis: int) -> "_Halved":
+        """Args: values: [choices, ...]."""
+        others = [axis for axis in range(1, values.dim()) if axis != channel_axis]
+        largest = values.abs().amax(others, keepdim=True) if others else values.abs()
+        return _Halved((values / largest.where(largest > 0, 1.0)).half(), largest)
+
+    @property
+    def whole(self) -> Tensor:
+        """The values again."""
+        return self.shares.to(self.largest) * self.largest
 
 
 @dataclass(frozen=True)
@@ -53,9 +77,15 @@ class _Weight:
     sums: Tensor
     """float64 [channels, choices]: what was added up."""
 
+    kept: "_Halved | None"
+    """The errors; None where those of all weights would take too much memory."""
+
+    @property
     def errors(self) -> Tensor:
-        """Of rounding, [choices, *weight shape]; made anew each time, as those of all weights would take choices times
-        their memory."""
+        """Of rounding, [choices, *weight shape]."""
+        return self._made_errors() if self.kept is None else self.kept.whole
+
+    def _made_errors(self) -> Tensor:
         shape = along_axis(self.value.dim(), self.site.channel_axis)
 
         def rounded(grid: WeightGrid) -> Tensor:
@@ -66,6 +96,10 @@ class _Weight:
 
         return torch.stack([rounded(grid) - self.value for grid in self.grids])
 
+    def with_errors(self) -> "_Weight":
+        """The same, its errors made once."""
+        return replace(self, kept=_Halved.of(self.errors, self.site.channel_axis + 1))
+
 
 class WeightCosts:
     """A CostMeter; costs are [items, choices]."""
@@ -75,7 +109,10 @@ class WeightCosts:
     def __init__(self, problem: "WidthProblem", mirror: Mirror) -> None:
         """Args: mirror: the one that is run."""
         self.items = problem.weights
-        self.weights = [_weight(problem, site, mirror) for site in problem.sites.free_weights]
+        weights = [_weight(problem, site, mirror) for site in problem.sites.free_weights]
+        numbers = sum(weight.value.numel() * len(weight.grids) for weight in weights)
+        fits = numbers * HALF_BYTES <= ERRORS_MEMORY
+        self.weights = [weight.with_errors() for weight in weights] if fits else weights
         constants = [weight.constant for weight in self.weights if not weight.uses]
         self.readers = dict.fromkeys(use.node for weight in self.weights for use in weight.uses)
         self.watched = [*self.readers, *constants]
@@ -109,6 +146,7 @@ def _weight(problem: "WidthProblem", site: WeightSite, mirror: Mirror) -> _Weigh
         grids,
         _uses(site, constant, value, problem.calibration.shapes),
         torch.zeros(site.channels, len(grids), dtype=torch.float64, device=value.device),
+        kept=None,
     )
 
 
@@ -148,7 +186,7 @@ def _projected(weight: _Weight, each: _Use, x: Tensor, gradient: Tensor) -> Tens
     form = each.form
     patches, slopes = form.patches(x, weight.value), form.outputs(gradient, weight.value)
     per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
-    errors = torch.stack([form.weight_matrix(error) for error in weight.errors()])
+    errors = torch.stack([form.weight_matrix(error) for error in weight.errors])
     projected = torch.einsum("ngok,bgok->ngob", per_example, errors)
     examples, groups, outputs, choices = projected.shape
     if groups * outputs == weight.site.channels:
@@ -160,5 +198,5 @@ def _batch_costs(weight: _Weight, gradient: Tensor) -> Tensor:
     """(g . d)^2 with g the gradient of a whole batch: on average the sum over its examples, which are independent."""
     axis = weight.site.channel_axis
     others = [place + 1 for place in range(weight.value.dim()) if place != axis]
-    product = (weight.errors() * gradient).double()
+    product = (weight.errors * gradient).double()
     return (product.sum(dim=others) if others else product).square().t()
