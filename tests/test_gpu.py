@@ -1,7 +1,6 @@
 """--device cuda, as far as it can be seen without a GPU; benchmarks/gpu_check.py is for machines with one."""
 
 import importlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +33,6 @@ TRIED = (
     "block rounding",
     "costs of noise",
     "energies, closed form",
-    "allocate, refined",
 )
 
 
@@ -164,25 +162,30 @@ def test_the_benchmark_says_what_disagrees_fails_and_is_missing(
     assert gpu_check.largest_difference([np.ones(2)], [np.ones(3)]) == np.inf
 
 
-def test_a_whole_energy_allocation_on_the_device(
+def test_whole_allocations_on_the_device(
     cnn_file: Path, tmp_path: Path, torch_alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training with noise drawn there; what was found on the CPU by the same draws is found."""
+    """Trained there, noise drawn there, the file checked: what is found on the CPU by the same draws."""
     for module in OPENERS[:2]:
         monkeypatch.setattr(
             f"{module}.torch_device", lambda device: PRETENDED if device == "cuda" else torch.device(device)
         )
-    mpq_onnx.export(cnn_file, tmp_path / "float.onnx")
-    found = {}
-    for device in ("cpu", "cuda"):
-        options = mpq_onnx.EnergyOptions(noise=("shot",), device=device, steps=3, batch_size=8, repeats=1)
+    model = tmp_path / "float.onnx"
+    mpq_onnx.export(cnn_file, model)
+
+    def widths(device: str) -> str:
+        options = mpq_onnx.AllocateOptions(device=device, steps=2, batch_size=8)
+        folder = tmp_path / f"widths-{device}"
+        mpq_onnx.allocate(model, "random?count=24", folder, weight_bits=3, activation_bits=5, options=options)
+        return (folder / "allocation.json").read_text()
+
+    def energies(device: str) -> str:
+        options = mpq_onnx.EnergyOptions(noise=("shot",), device=device, steps=2, batch_size=8, repeats=1)
+        folder = tmp_path / f"energies-{device}"
+        mpq_onnx.allocate_energy(model, "random?count=24", folder, energy_per_mac=5.0, options=options)
+        return (folder / "energy.json").read_text()
+
+    for made in (widths, energies):
+        expected = made("cpu")
         with pretended_gpu():
-            result = mpq_onnx.allocate_energy(
-                tmp_path / "float.onnx",
-                "random?count=24",
-                tmp_path / device,
-                energy_per_mac=5.0,
-                options=options,
-            )
-        found[device] = json.loads((Path(result.folder) / "energy.json").read_text())["nodes"]
-    assert found["cpu"] == found["cuda"]
+            assert made("cuda") == expected
