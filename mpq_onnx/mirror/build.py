@@ -1,6 +1,5 @@
 """ONNX -> torch.fx, node by node."""
 
-import itertools
 import operator
 import re
 from collections.abc import Mapping
@@ -23,6 +22,8 @@ SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK", "
 """Ops whose mirror function returns a tuple even where the node uses one output."""
 QUANTIZER = "quantizer"
 """Key in the meta of a DequantizeLinear: its graph.quantizers.Quantizer."""
+HOME = "home"
+"""Name of a buffer of no elements: it lies where the mirror does, also where that has no other tensors."""
 
 
 @dataclass
@@ -38,9 +39,8 @@ class Mirror:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are; the CPU where it has none, as a network of products of activations alone."""
-        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
-        return next((each.device for each in tensors), torch.device("cpu"))
+        """Where its tensors are, and its inputs have to be."""
+        return self.module.get_buffer(HOME).device
 
     def parameter(self, tensor: str) -> torch.nn.Parameter:
         """The Parameter that holds initializer `tensor`."""
@@ -125,6 +125,7 @@ class _Builder:
         outputs = tuple(str(value.name) for value in graph.outputs)
         self.graph.output(tuple(self.values[name] for name in outputs))
         module = fx.GraphModule(self.root, self.graph, "Mirror")
+        module.register_buffer(HOME, torch.zeros(0), persistent=False)
         module.eval()
         return Mirror(module, tuple(str(value.name) for value in inputs), outputs, self.values)
 

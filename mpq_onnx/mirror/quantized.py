@@ -221,14 +221,15 @@ def with_quantizers(
     Args:
         readers: names of the nodes that read the quantized tensor, where some others read it in float.
 
-    Weights and other constants are shared with `mirror`; quantizer modules are named `quantizer_<fx node>`.
+    Weights and other constants are shared with `mirror`; quantizer modules are named `quantizer_<fx node>`, and go to the
+    device of `mirror`.
     """
     changed = copy_mirror(mirror, "QuantizedMirror")
     module, values = changed.module, changed.values
     for tensor, quantizer in {**activations, **(weights or {})}.items():
         node = values[tensor]
         name = f"quantizer_{node.name}"
-        module.add_submodule(name, quantizer)
+        module.add_submodule(name, quantizer.to(changed.device))
         with module.graph.inserting_after(node):
             quantized = module.graph.call_module(name, (node,))
         quantized.meta["quantizer_of"] = tensor

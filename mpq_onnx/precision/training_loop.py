@@ -179,7 +179,8 @@ def _restore(
     """Go on from a checkpoint; returns the steps already done."""
     if path is None or not Path(path).is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    # Each number goes to the device of what it belongs to, wherever it was saved.
+    state = torch.load(path, map_location="cpu", weights_only=True)
     with torch.no_grad():
         for parameter, saved in zip(learning.parameters, state["parameters"], strict=True):
             parameter.copy_(saved)

@@ -114,12 +114,8 @@ def build_learner(
         training.learn_ranges,
     )
     build = {WEIGHTS: _weight_quantizers, ACTIVATIONS: _activation_quantizers}
-    device = problem.data.device
-    quantizers = {
-        kind: {tensor: each.to(device) for tensor, each in build[kind](problem, start[kind], rules).items()}
-        for kind in sides
-    }
-    everything = {**_fixed_quantizers(problem, device), **quantizers.get(ACTIVATIONS, {})}
+    quantizers = {kind: build[kind](problem, start[kind], rules) for kind in sides}
+    everything = {**_fixed_quantizers(problem), **quantizers.get(ACTIVATIONS, {})}
     mirror = with_quantizers(problem.mirror, everything, quantizers.get(WEIGHTS, {}), problem.sites.readers)
     return WidthLearner(mirror, sides, quantizers, rules.generator)
 
@@ -167,7 +163,7 @@ def _choices(choices: np.ndarray) -> Tensor:
     return torch.tensor(choices, dtype=torch.float32)
 
 
-def _fixed_quantizers(problem: "WidthProblem", device: torch.device) -> dict[str, nn.Module]:
+def _fixed_quantizers(problem: "WidthProblem") -> dict[str, nn.Module]:
     if problem.budget.activation_bits is None:
         return {}
     fixed = {
@@ -177,4 +173,4 @@ def _fixed_quantizers(problem: "WidthProblem", device: torch.device) -> dict[str
         for site in problem.sites.activations
         if site.fixed_bits is not None
     }
-    return {tensor: module.to(device) for tensor, module in activation_quantizers(fixed).items()}
+    return activation_quantizers(fixed)

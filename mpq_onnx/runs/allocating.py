@@ -181,6 +181,9 @@ class _Opened:
     model: FloatModel
     mirror: Mirror
     device: torch.device
+    """Of torch; that of onnxruntime may be another."""
+    runtime_device: str
+    """auto, cpu or cuda."""
     training: Dataset
     validation: Dataset
     contents: Mapping[str, str | None]
@@ -190,7 +193,7 @@ class _Opened:
     @property
     def facts(self) -> TensorFacts:
         """Of the model's tensors."""
-        device = str(self.device)
+        device = self.runtime_device
         return self.shared.once(
             ("facts", device), lambda: tensor_facts(self.model.model, self.training, device)
         )
@@ -211,7 +214,7 @@ def _open(asked: _Asked, shared: SharedWork) -> _Opened:
     part = shared.part((source, *contents.items(), asked.data, asked.validation))
     sets = part.once(("sets", options.seed), lambda: split_validation(dataset, held_out, options.seed))
     training = sets[0].first(options.chosen_training_examples)
-    return _Opened(model, mirror, device, training, sets[1], contents, part)
+    return _Opened(model, mirror, device, options.device, training, sets[1], contents, part)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,10 @@ class LearningOptions:
         None, MACHINE, "The device: a name that `mpq-onnx targets` lists, or a file (docs/targets.md).", metavar="NAME|FILE"
     )  # fmt: skip
     seed: int = option(0, MACHINE, "Of all that is drawn.", least=0, most=LARGEST_SEED)
-    device: str = option("auto", MACHINE, "Where torch and onnxruntime compute.", choices=DEVICES)
+    device: str = option(
+        "auto", MACHINE, "Where torch and onnxruntime compute: auto is the GPU where there is one, onnxruntime alone on the CPU"
+        " (a NOTE says so) where it has no CUDA provider.", choices=DEVICES,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         self.keep_to_target()

@@ -31,16 +31,29 @@ STREAMS = 2
 
 
 def torch_device(device: str) -> torch.device:
-    """auto, cpu or cuda as a torch device.
+    """auto, cpu or cuda as a torch device; where that is a GPU, torch is told to compute exactly on it from then on.
 
     Raises:
         UsageError: cuda, where torch finds none.
     """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
         raise UsageError("device cuda: torch finds no CUDA device on this machine; use --device cpu")
-    return torch.device(device)
+    chosen = ("cuda" if found else "cpu") if device == "auto" else device
+    if chosen == "cuda":
+        compute_exactly_on_cuda()
+    return torch.device(chosen)
+
+
+def compute_exactly_on_cuda() -> None:
+    """Convolutions and products in float32, and by algorithms that give the same in every run; for the whole process.
+
+    By default torch rounds what cuDNN's convolutions multiply to the 10 bits of TF32: the mirror would differ from onnxruntime
+    by more than many a rounding error, and rounding edges would be decided otherwise than in the file.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
 
 
 def round_network(

@@ -24,7 +24,7 @@ from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.part_figures import PartFigures
-from mpq_onnx.runtime.session import Runner, providers
+from mpq_onnx.runtime.session import CPU_PROVIDER, Runner, providers
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
 from mpq_onnx.runtime.tensors import output_layouts
@@ -71,7 +71,7 @@ def evaluate_noisy(
         ]
     shares = -(-FEWEST_STREAMS // repeats)
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
-    on_cpu = providers(device) == ["CPUExecutionProvider"]
+    on_cpu = providers(device) == [CPU_PROVIDER]
     workers = min(len(streams), _cores()) if on_cpu else 1
     noisy = Runner(model, device, where=where)
     layouts = output_layouts(noisy, dataset)

@@ -16,6 +16,7 @@ from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 from mpq_onnx.graph.model_inputs import example_axes
+from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICES
 
 QUIET = 4
@@ -25,6 +26,11 @@ MATMUL_ACCURACY, FLOAT32_COMPUTE = "session.qdq_matmulnbits_accuracy_level", "1"
 """By default onnxruntime quantizes the float input of a MatMul with quantized weights to 8 bits on the fly."""
 UNFAITHFUL_OPTIMIZERS = ["WeightBiasQuantization"]
 """It quantizes float weights to 8 bits wherever activations are quantized: the file would not run as it was allocated."""
+CUDA_PROVIDER, CPU_PROVIDER = "CUDAExecutionProvider", "CPUExecutionProvider"
+EXACT_CUDA = {"use_tf32": "0"}
+"""By default the CUDA provider rounds what it multiplies to the 10 bits of TF32."""
+Provider = str | tuple[str, dict[str, str]]
+"""An execution provider, with options where it has some."""
 
 
 class Runner:
@@ -74,6 +80,8 @@ class Runner:
                 )
         except Exception as error:  # onnxruntime raises a class of its own per status code
             raise ModelError(f"{self.where}: onnxruntime cannot load it: {first_line(error)}") from error
+        if len(chosen) > 1 and CUDA_PROVIDER not in self.session.get_providers():
+            _say_on_cpu("onnxruntime cannot load the libraries of its CUDA provider")
         self.inputs = tuple(entry.name for entry in self.session.get_inputs())
         self.outputs = tuple(entry.name for entry in self.session.get_outputs())
         shapes = {entry.name: entry.shape for entry in self.session.get_inputs()}
@@ -150,23 +158,32 @@ def _loadable(model: str | os.PathLike[str] | ir.Model) -> Iterator[str | bytes]
             yield str(path)
 
 
-def providers(device: str) -> list[str]:
+def providers(device: str) -> list[Provider]:
     """onnxruntime's execution providers for a device name.
+
+    Where there is a CUDA device and onnxruntime has no provider for it, that of the CPU, and one line that says so: torch has
+    its own way to the device (see runs.quantizing.torch_device).
 
     Raises:
         UsageError: an unknown device, or CUDA where there is none.
     """
     if device not in DEVICES:
         raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
-    usable = "CUDAExecutionProvider" in ort.get_available_providers() and cuda_present()
-    if device == "cuda" and not usable:
-        raise UsageError(
-            "device cuda: no CUDA device (or no onnxruntime-gpu) on this machine; use --device cpu"
-        )
-    if device == "cpu" or not usable:
-        return ["CPUExecutionProvider"]
+    if device == "cpu" or (device == "auto" and not cuda_present()):
+        return [CPU_PROVIDER]
+    if not cuda_present():
+        raise UsageError("device cuda: no CUDA device on this machine; use --device cpu")
+    if CUDA_PROVIDER not in ort.get_available_providers():
+        _say_on_cpu("this onnxruntime has no CUDA provider (onnxruntime-gpu has)")
+        return [CPU_PROVIDER]
     _preload_cuda()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return [(CUDA_PROVIDER, EXACT_CUDA), CPU_PROVIDER]
+
+
+@functools.cache
+def _say_on_cpu(reason: str) -> None:
+    """Say it once, however many sessions are opened."""
+    warn(f"NOTE: {reason}: it computes on the CPU, torch alone on the GPU")
 
 
 @functools.cache
