@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from conftest import make_model
 from onnx import TensorProto, helper
@@ -19,7 +20,8 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
-from mpq_onnx.report.card_text import UNKNOWN, differences
+from mpq_onnx.report.card import make_card
+from mpq_onnx.report.card_text import UNKNOWN, card_markdown, differences
 
 
 class Images(CalibrationDataReader):
@@ -237,3 +239,16 @@ def test_card_needs_no_torch(allocated: Path) -> None:
 
     code = f"import sys, mpq_onnx; mpq_onnx.card({str(allocated / 'model.onnx')!r}); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", [7.5, [1], "text", None, True])
+def test_metadata_of_another_kind_is_not_taken_for_where_a_file_comes_from(
+    value: object, cnn_file: Path
+) -> None:
+    names = ("training", "validation", "accuracy", "uniform", "uniform_whole", "versions", "scaled_tensors")
+    model = ir.load(cnn_file)
+    for document in (dict.fromkeys(names, value), value):
+        model.metadata_props["mpq_onnx.provenance"] = json.dumps(document)
+        card = make_card(model, 1)
+        assert card["versions"] == {"all": UNKNOWN} and card["data"]["training"] == UNKNOWN
+        assert "## Versions" in card_markdown(card)

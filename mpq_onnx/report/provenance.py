@@ -51,12 +51,14 @@ def embed_provenance(model: ir.Model, provenance: Provenance) -> None:
 
 
 def read_provenance(model: ir.Model) -> dict[str, Any]:
-    """What embed_provenance kept; empty where there is none, or none that can be read."""
+    """What embed_provenance kept, of its own kind: the metadata of a file from elsewhere may hold anything."""
     try:
         found = json.loads(model.metadata_props.get(METADATA_PROVENANCE, "{}"))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    kinds = {"scaled_tensors": int}
+    named = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in named if isinstance(value, kinds.get(name, dict))}
 
 
 def versions() -> dict[str, str]:
