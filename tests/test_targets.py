@@ -375,7 +375,7 @@ def test_one_weight_has_a_scheme_of_its_own(
         "apply", cnn_file, made / "allocation.json", "-o", again, "--data", data, "--target", other
     )
     assert_one_line(
-        refused, 3, "a weight of 8 bits at nodes stem, inner, depthwise, fc (", "other.yaml, line 5"
+        refused, 3, f"a weight of {SIX} bits at nodes stem, inner, depthwise, fc (", "other.yaml, line 5"
     )
 
 
