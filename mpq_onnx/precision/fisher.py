@@ -13,8 +13,8 @@ from mpq_onnx.precision.problem import Costs, Problem
 from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.progress import begin
 
-KEPT_A_VALUE = 1
-"""Itself: nothing is quantized or noisy."""
+KEPT_A_VALUE = 2
+"""Itself and its gradient: nothing is quantized or noisy."""
 
 
 def measured_costs(problem: Problem) -> Costs:
