@@ -11,6 +11,7 @@ from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_constant, is_standard
 from mpq_onnx.graph.quantized_tensors import METADATA_QUANTIZES
+from mpq_onnx.passes.fusing.reading import producer
 
 
 class DequantizeTablesPass(ir.passes.InPlacePass):
@@ -27,9 +28,9 @@ def _integers(node: ir.Node) -> ir.Node | None:
     """The Gather of integers that a DequantizeLinear reads back."""
     if node.op_type != "DequantizeLinear" or not is_standard(node):
         return None
-    found = _producer(node.inputs[0])
+    found = producer(node.inputs[0])
     if found is not None and found.op_type == "Clip":
-        found = _producer(found.inputs[0])
+        found = producer(found.inputs[0])
     return found if found is not None and _looks_up(found) else None
 
 
@@ -42,15 +43,11 @@ def _looks_up(node: ir.Node) -> bool:
     )
 
 
-def _producer(value: ir.Value | None) -> ir.Node | None:
-    return None if value is None else value.producer()
-
-
 def _dequantize_first(graph: ir.Graph, back: ir.Node, integers: ir.Node) -> None:
     operands: list[ir.Value | None] = [integers.inputs[0]]
     attributes = {}
     for value in back.inputs[1:]:
-        source = _producer(value)
+        source = producer(value)
         if source is None or not _looks_up(source):
             operands.append(value)
             continue

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NAME = "fisher-projected"
 BATCH_SIZE = 32
-HALF_BYTES = 2
 ERRORS_MEMORY = 3 * 2**29
 """Bytes of the errors of all weights at all of their choices."""
 SMALL_BATCH_SIZE = 8
@@ -111,7 +110,7 @@ class WeightCosts:
         self.items = problem.weights
         weights = [_weight(problem, site, mirror) for site in problem.sites.free_weights]
         numbers = sum(weight.value.numel() * len(weight.grids) for weight in weights)
-        fits = numbers * HALF_BYTES <= ERRORS_MEMORY
+        fits = numbers * torch.float16.itemsize <= ERRORS_MEMORY
         self.weights = [weight.with_errors() for weight in weights] if fits else weights
         constants = [weight.constant for weight in self.weights if not weight.uses]
         self.readers = dict.fromkeys(use.node for weight in self.weights for use in weight.uses)

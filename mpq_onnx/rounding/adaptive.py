@@ -10,14 +10,13 @@ from torch import Tensor
 
 from mpq_onnx.arithmetic.quantization import quantize
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
+from mpq_onnx.rounding.rectified_sigmoid import STRETCH_HIGH, STRETCH_LOW, logits_of, stretched
 
 STEPS, LEARNING_RATE = 60, 0.2
 FEW_STEPS, FAST_LEARNING_RATE = 25, 0.3
 MANY_TAPS = 1024
 """From there on few steps are taken: one costs taps^2."""
 REGULARISER = 0.06
-STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
-"""The rectified sigmoid's zeta and gamma (equation 23 of the paper)."""
 BETA_START, BETA_END = 20.0, 2.0
 WARM_UP = 0.2
 """Share of the steps before the regulariser sets in."""
@@ -69,8 +68,7 @@ class _Problem:
 def _relax(problem: _Problem, floor: Tensor, ceiling: Tensor, position: Tensor) -> Tensor:
     """The paper's relaxation: 0 or 1 for floor or ceiling."""
     share = (position - floor).clamp(0.01, 0.99)
-    stretched = (share - STRETCH_LOW) / (STRETCH_HIGH - STRETCH_LOW)
-    logits = torch.log(stretched / (1 - stretched)).requires_grad_()
+    logits = logits_of(share).requires_grad_()
     step = ceiling - floor
     # Errors are compared with what nearest rounding leaves at random: 1/12 of each tap's second moment.
     unit = problem.moment.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] / 12 + 1e-12
@@ -81,7 +79,7 @@ def _relax(problem: _Problem, floor: Tensor, ceiling: Tensor, position: Tensor) 
         progress = iteration / steps
         with torch.no_grad():
             sigmoid = torch.sigmoid(logits)
-            raw = sigmoid * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW
+            raw = stretched(sigmoid)
             h = raw.clamp(0, 1)
             open_ = ((raw > 0) & (raw < 1)).to(h.dtype)
             slope = problem.gradient(floor + step * h) * step * 2 * taps / unit

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mpq_onnx.arithmetic.quantization import dequantize, quantize
+from mpq_onnx.arithmetic.quantization import fake_quantize
 from mpq_onnx.mirror.quantized import HALF_STEP, FixedQuantizer
 
 
@@ -61,7 +61,7 @@ class DroppedSteps(torch.autograd.Function):
         dropped: Tensor,
     ) -> Tensor:
         scale = scale * log_factor.exp()
-        y = dequantize(quantize(x, scale, zero_point, levels), scale, zero_point)
+        y = fake_quantize(x, scale, zero_point, levels)
         torch.where(dropped, x, y, out=y)
         ctx.save_for_backward(x, y, scale)
         return y

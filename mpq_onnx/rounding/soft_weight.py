@@ -1,10 +1,10 @@
-"""A weight between floor and ceiling: the rectified sigmoid of AdaRound (arXiv 2004.10568, equation 23)."""
+"""A weight between floor and ceiling, by a rectified sigmoid of what is learned."""
 
 import torch
 from torch import Tensor, nn
 
 from mpq_onnx.arithmetic.weights import QuantizedWeight, along_axis
-from mpq_onnx.rounding.adaptive import STRETCH_HIGH, STRETCH_LOW
+from mpq_onnx.rounding.rectified_sigmoid import logits_of, stretched
 
 FIRST_ROUNDING = 0.9
 """Share of the first rounding in where a weight starts; the rest is its float position. Few steps do not find again what the
@@ -34,12 +34,11 @@ class SoftWeight(nn.Module):
         share = FIRST_ROUNDING * (integers - self.floor) + (1 - FIRST_ROUNDING) * (
             position - self.floor
         ).clamp(0, 1)
-        stretched = (share.clamp(OPEN, 1 - OPEN) - STRETCH_LOW) / (STRETCH_HIGH - STRETCH_LOW)
-        self.logits = nn.Parameter(torch.log(stretched / (1 - stretched)))
+        self.logits = nn.Parameter(logits_of(share.clamp(OPEN, 1 - OPEN)))
 
     def share(self) -> Tensor:
         """0 for floor to 1 for ceiling."""
-        return (torch.sigmoid(self.logits) * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW).clamp(0, 1)
+        return stretched(torch.sigmoid(self.logits)).clamp(0, 1)
 
     def values(self, share: Tensor) -> Tensor:
         """The weight for shares of the ceiling."""

@@ -1,7 +1,7 @@
 """Which of the measured results is kept: one rule for widths and for energies, for every method, search and sweep.
 
 Beside what the method asked for proposes, uniform at the same budget is always measured, on the same validation data. Kept is
-the result nearest to the float model (mean distance of the outputs in the mirror) among those that are no worse than uniform:
+the result nearest to the float model (mean distance of the outputs) among those that are no worse than uniform:
 not further away, and not worse by the SQNR of the worst output of the written file in onnxruntime. Networks that choose among
 classes are held to their distance, the divergence of their choices; their logits may have up to half of uniform's SQNR.
 Uniform itself is one of them wherever its levels can be stored, so that what is kept is never the worse of the two.
