@@ -5,6 +5,8 @@ import onnx_ir as ir
 import pytest
 import torch
 from conftest import make_cnn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.arithmetic.weights import WeightRules, channel_rows, weight_grid
@@ -17,6 +19,7 @@ from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layer import Layer, Moments
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
+from mpq_onnx.rounding.quadratic import QuadraticError
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 
@@ -52,26 +55,58 @@ def test_adaptive_rounding_lowers_the_output_error(bits: int) -> None:
     assert output_error(layer, adaptive, patches) < 0.5 * output_error(layer, nearest, patches)
 
 
-def test_adaptive_rounding_only_rounds_up_or_down() -> None:
+def test_adaptive_rounding_keeps_to_the_grid() -> None:
     layer, moments, _ = layer_problem()
     integers = ROUNDINGS["adaptive"](layer, moments)
     assert torch.equal(integers, integers.round())
     assert bool(((integers >= 0) & (integers <= layer.levels - 1)).all())
-    position = (layer.weight / layer.scale + layer.zero_point).clamp(min=torch.zeros(1), max=layer.levels - 1)
-    assert float((integers - position).abs().max()) <= 1.0
 
 
-def test_no_single_flip_helps_any_more() -> None:
+def test_no_single_step_helps_any_more() -> None:
     layer, moments, patches = layer_problem()
     integers = ROUNDINGS["adaptive"](layer, moments)
     reached = output_error(layer, integers, patches)
-    position = layer.weight / layer.scale + layer.zero_point
     for index in np.ndindex(*integers.shape):
-        other = integers.clone()
-        low, high = torch.floor(position[index]), torch.ceil(position[index])
-        other[index] = low if integers[index] == high else high
-        if 0 <= other[index] <= layer.levels[0, index[1], 0] - 1:
-            assert output_error(layer, other, patches) >= reached * (1 - 1e-4)
+        for step in (-1, 1):
+            other = integers.clone()
+            other[index] += step
+            if 0 <= other[index] <= layer.levels[0, index[1], 0] - 1:
+                assert output_error(layer, other, patches) >= reached * (1 - 1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10**6))
+def test_groups_are_rounded_as_layers_of_their_own(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    data = torch.randn(3, 40, 9, generator=generator) @ torch.randn(3, 9, 9, generator=generator)
+    moment = data.transpose(1, 2) @ data / 40
+    weight, levels = torch.randn(3, 2, 9, generator=generator), torch.full((3, 2, 1), 6.0)
+    layer = Layer(weight, torch.full((3, 2, 1), 0.5), torch.full((3, 2, 1), 3.0), levels)
+    together = ROUNDINGS["adaptive"](layer, Moments(moment, moment))
+    for group in range(3):
+        part = slice(group, group + 1)
+        alone = Layer(*(getattr(layer, name)[part] for name in ("weight", "scale", "zero_point", "levels")))
+        found = ROUNDINGS["adaptive"](alone, Moments(moment[part], moment[part]))
+        errors = [
+            QuadraticError(alone, Moments(moment[part], moment[part])).error(each)
+            for each in (found, together[part])
+        ]
+        torch.testing.assert_close(*errors, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["silent", "one tap alone", "not a second moment"])
+def test_moments_that_cannot_be_inverted_round_no_worse_than_nearest(kind: str) -> None:
+    layer, _, _ = layer_problem()
+    taps = layer.weight.shape[2]
+    moment = torch.zeros(1, taps, taps)
+    if kind == "one tap alone":
+        moment[0, 3, 3] = 2.0
+    elif kind == "not a second moment":
+        moment[0] = -torch.eye(taps)
+    nearest, adaptive = (ROUNDINGS[name](layer, Moments(moment, moment)) for name in ("nearest", "adaptive"))
+    assert bool(((adaptive >= 0) & (adaptive <= layer.levels - 1)).all())
+    problem = QuadraticError(layer, Moments(moment, moment))
+    assert bool((problem.error(adaptive) <= problem.error(nearest) + 1e-6).all())
 
 
 def test_bias_correction_keeps_every_channels_mean() -> None:

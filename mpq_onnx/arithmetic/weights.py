@@ -84,9 +84,15 @@ class QuantizedWeight:
     """One weight tensor on its grid."""
 
     integers: np.ndarray
-    """int32, in the weight's own shape: 0 .. levels-1."""
+    """In the weight's own shape, 0 .. levels-1, of the smallest unsigned type that holds them."""
     grid: WeightGrid
     channel_axis: int
+
+    @staticmethod
+    def of(integers: np.ndarray, grid: WeightGrid, channel_axis: int) -> "QuantizedWeight":
+        """Args: integers: of any type."""
+        smallest = np.min_scalar_type(int(grid.levels.max(initial=1)) - 1)
+        return QuantizedWeight(integers.astype(smallest), grid, channel_axis)
 
     def dequantized(self) -> np.ndarray:
         """float32 values, as DequantizeLinear computes them."""
@@ -135,7 +141,7 @@ def quantize_to_nearest(weight: np.ndarray, channel_axis: int, weight_grid: Weig
         weight_grid.zero_point.reshape(shape),
         weight_grid.levels.reshape(shape),
     )
-    return QuantizedWeight(integers.astype(np.int32), weight_grid, channel_axis)
+    return QuantizedWeight.of(integers, weight_grid, channel_axis)
 
 
 def channels_first(array: np.ndarray, channel_axis: int) -> np.ndarray:

@@ -1,5 +1,8 @@
 """How many examples are worked on at once: as many as fit into memory, whatever the size of their tensors."""
 
+import contextlib
+import ctypes
+import gc
 import math
 from collections.abc import Iterable
 
@@ -14,3 +17,10 @@ def examples_at_once(elements: int, most: int, memory: int) -> int:
 def elements_of(shapes: Iterable[tuple[int, ...]]) -> int:
     """Elements of tensors of the given shapes together."""
     return sum(map(math.prod, shapes))
+
+
+def give_back_memory() -> None:
+    """Let the system have what a finished stage has freed: glibc keeps large blocks for a process that freed such before."""
+    gc.collect()  # sessions and graphs lie in circles
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

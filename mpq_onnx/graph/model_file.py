@@ -20,6 +20,7 @@ from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.output_shapes import state_output_shapes
 from mpq_onnx.graph.quantized_tensors import mark_earlier_file
 from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
+from mpq_onnx.graph.weights_apart import hold_in_arrays, put_back, weights_apart
 from mpq_onnx.graph.zip_map import drop_zip_maps
 
 LARGEST_INLINE_BYTES = 1_900_000_000
@@ -87,7 +88,9 @@ def _read(path: Path) -> ir.Model:
     state_output_shapes(proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
-    return ir.external_data.load_to_model(model)
+    model = ir.external_data.load_to_model(model)
+    hold_in_arrays(model)
+    return model
 
 
 def save_model(model: ir.Model, path: str | os.PathLike[str]) -> int:
@@ -155,17 +158,20 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def clone(model: ir.Model) -> ir.Model:
-    """An independent copy that passes may change (tensors are shared, they are immutable).
+    """An independent copy that passes may change; large weights are shared, they are immutable.
 
     Raises:
         ModelError: the model holds what ONNX has no form for, such as text that is not UTF-8.
     """
     try:
-        return ir.from_proto(ir.to_proto(model))
+        with weights_apart(model, list(model.graphs())) as apart:
+            copy = ir.from_proto(ir.to_proto(model))
     except Exception as error:  # onnx_ir wraps whatever protobuf raises
         raise ModelError(
             f"the model cannot be written as ONNX: {deepest_line(error)}; export it again"
         ) from error
+    put_back(copy, apart)
+    return copy
 
 
 def constant_array(value: ir.Value) -> np.ndarray:

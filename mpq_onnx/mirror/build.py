@@ -31,7 +31,8 @@ class Mirror:
     """A mirrored graph and the way from ONNX names to fx nodes."""
 
     module: fx.GraphModule
-    """Takes the model's inputs in order, returns the tuple of its outputs. Float initializers are Parameters."""
+    """Takes the model's inputs in order, returns the tuple of its outputs. Float initializers are Parameters, which share the
+    model's memory where they can."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     values: dict[str, fx.Node]
@@ -207,12 +208,18 @@ class _Builder:
         if dtype is torch.bfloat16:
             array = torch.from_numpy(tensor.numpy().view(np.int16).copy()).view(torch.bfloat16)
         else:
-            array = torch.from_numpy(np.array(tensor.numpy(), copy=True))
+            array = torch.from_numpy(_writable(tensor.numpy()))
         if dtype.is_floating_point:
             self.root.register_parameter(attribute, torch.nn.Parameter(array))
         else:
             self.root.register_buffer(attribute, array)
         return self.graph.get_attr(attribute)
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """`array` itself where torch can read it as it lies, else a copy."""
+    flags = array.flags
+    return array if flags.writeable and flags.c_contiguous and flags.aligned else np.array(array, copy=True)
 
 
 def _cleaned(name: str) -> str:

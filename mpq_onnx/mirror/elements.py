@@ -20,6 +20,7 @@ class Elements:
     """Of what the nodes compute from given inputs."""
 
     total: int = 0
+    """Views of what there is already count nothing."""
     largest: int = 0
     """Of one node."""
 
@@ -40,11 +41,21 @@ class _Counter(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.op in ("call_function", "call_module"):
-            made = result if isinstance(result, tuple) else (result,)
-            count = sum(each.numel() for each in made if isinstance(each, Tensor))
-            self.elements.total += count
+            made = [
+                each
+                for each in (result if isinstance(result, tuple) else (result,))
+                if isinstance(each, Tensor)
+            ]
+            count = sum(each.numel() for each in made)
+            read = {place for each in n.all_input_nodes for place in _places(self.env[each])}
+            self.elements.total += sum(each.numel() for each in made if read.isdisjoint(_places(each)))
             self.elements.largest = max(self.elements.largest, count)
         return result
+
+
+def _places(value: Any) -> list[int]:
+    """Of a tensor in memory; of something else, none."""
+    return [value.untyped_storage().data_ptr()] if isinstance(value, Tensor) else []
 
 
 @torch.no_grad()

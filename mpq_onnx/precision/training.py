@@ -17,7 +17,6 @@ SEED_STRIDE = 2**32
 """Between what two seeds of the user's draw: more steps than anyone trains."""
 KEPT_A_VALUE = 3
 """Itself, what a quantizer or noise makes of it, and what that needs to go back."""
-MEASURED_EXAMPLES = 512
 MEASURING_SEED = 1
 """Of the noise; equal for all that is compared."""
 
@@ -65,5 +64,5 @@ def measured_distance(problem: Problem, learned: Learned) -> float:
     learner = problem.learner(learned.precision)
     learner.set_range_factors(learned.range_factors)
     learner.generator.manual_seed(MEASURING_SEED)
-    batches = problem.data.batches(problem.data.forward_batch, MEASURED_EXAMPLES)
+    batches = problem.data.batches(problem.data.forward_batch, problem.training.measured_examples)
     return mean_distance(learner.mirror.module.forward, batches)

@@ -21,5 +21,7 @@ class TrainingSettings:
     """A name in WIDTH_CHOICES."""
     measures_closed_form: bool = True
     """Method refined proposes the closed form too, where it is further from the float model on training data."""
+    measured_examples: int = 512
+    """Training examples that the shares of a correction are compared on (see methods.refined)."""
     learn_ranges: bool = False
     """Learn a factor on every range beside the widths."""

@@ -3,7 +3,7 @@
 Errors that cancel inside the channel are seen to cancel. A weight that nodes share gets the sum of what it does in each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -55,10 +55,10 @@ class _Halved:
         largest = values.abs().amax(others, keepdim=True) if others else values.abs()
         return _Halved((values / largest.where(largest > 0, 1.0)).half(), largest)
 
-    @property
-    def whole(self) -> Tensor:
-        """The values again."""
-        return self.shares.to(self.largest) * self.largest
+    def whole(self) -> Iterator[Tensor]:
+        """The values again, one choice after the other."""
+        for shares, largest in zip(self.shares, self.largest, strict=True):
+            yield shares.to(largest) * largest
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,22 @@ class _Weight:
     kept: "_Halved | None"
     """The errors; None where those of all weights would take too much memory."""
 
-    @property
-    def errors(self) -> Tensor:
-        """Of rounding, [choices, *weight shape]."""
-        return self._made_errors() if self.kept is None else self.kept.whole
+    def errors(self) -> Iterator[Tensor]:
+        """Of rounding, in the weight's shape, one choice after the other: those of all at once leave the processor's cache."""
+        yield from (self._made_errors() if self.kept is None else self.kept.whole())
 
-    def _made_errors(self) -> Tensor:
+    def _made_errors(self) -> Iterator[Tensor]:
         shape = along_axis(self.value.dim(), self.site.channel_axis)
-
-        def rounded(grid: WeightGrid) -> Tensor:
+        for grid in self.grids:
             parts = (
                 torch.from_numpy(each).to(self.value) for each in (grid.scale, grid.zero_point, grid.levels)
             )
-            return fake_quantize(self.value, *(each.reshape(shape) for each in parts))
-
-        return torch.stack([rounded(grid) - self.value for grid in self.grids])
+            yield fake_quantize(self.value, *(each.reshape(shape) for each in parts)) - self.value
 
     def with_errors(self) -> "_Weight":
         """The same, its errors made once."""
-        return replace(self, kept=_Halved.of(self.errors, self.site.channel_axis + 1))
+        errors = torch.stack(list(self._made_errors()))
+        return replace(self, kept=_Halved.of(errors, self.site.channel_axis + 1))
 
 
 class WeightCosts:
@@ -185,8 +182,10 @@ def _projected(weight: _Weight, each: _Use, x: Tensor, gradient: Tensor) -> Tens
     form = each.form
     patches, slopes = form.patches(x, weight.value), form.outputs(gradient, weight.value)
     per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
-    errors = torch.stack([form.weight_matrix(error) for error in weight.errors])
-    projected = torch.einsum("ngok,bgok->ngob", per_example, errors)
+    of_choices = [
+        torch.einsum("ngok,gok->ngo", per_example, form.weight_matrix(error)) for error in weight.errors()
+    ]
+    projected = torch.stack(of_choices, -1)
     examples, groups, outputs, choices = projected.shape
     if groups * outputs == weight.site.channels:
         return projected.reshape(examples, -1, choices)
@@ -197,5 +196,5 @@ def _batch_costs(weight: _Weight, gradient: Tensor) -> Tensor:
     """(g . d)^2 with g the gradient of a whole batch: on average the sum over its examples, which are independent."""
     axis = weight.site.channel_axis
     others = [place + 1 for place in range(weight.value.dim()) if place != axis]
-    product = (weight.errors * gradient).double()
+    product = torch.stack([error * gradient for error in weight.errors()]).double()
     return (product.sum(dim=others) if others else product).square().t()

@@ -5,13 +5,14 @@ floor or ceiling so that the outputs of a block, rather than of a layer, come ne
 error on held-out examples is not lowered stays as it was, and so does the network if its own error is not.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from mpq_onnx.arithmetic.weights import QuantizedWeight
 from mpq_onnx.graph.placement import WeightSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.quantized import FixedQuantizer
@@ -97,7 +98,7 @@ class _Network:
         return torch.from_numpy(array).to(self.quantized.device)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Learned:
     """What a block might change."""
 
@@ -184,8 +185,10 @@ class _Part:
         result = self.network.result
         for node, integers in zip(self.weights, learned.integers, strict=True):
             tensor = self.network.weights[node]
-            found = integers.cpu().numpy().astype(np.int32)
-            result.weights[tensor] = dataclasses.replace(result.weights[tensor], integers=found)
+            rounded = result.weights[tensor]
+            result.weights[tensor] = QuantizedWeight.of(
+                integers.cpu().numpy(), rounded.grid, rounded.channel_axis
+            )
         shifts = [each.cpu().numpy() for each in learned.shifts]
         for node, shift in zip(self.constants, shifts, strict=False):
             result.constants[self.network.constants[node]] = shift

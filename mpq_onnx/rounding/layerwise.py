@@ -219,7 +219,7 @@ def _round(
     chosen = NEAREST if fine else method
     moments = _moments(form, streams, weight, corrects) if chosen.needs_moments else None
     integers = form.weight_from_matrix(chosen(layer, moments), weight)
-    return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
+    return QuantizedWeight.of(integers.cpu().numpy(), grid, site.channel_axis)
 
 
 def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> QuantizedWeight:

@@ -15,6 +15,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
+from mpq_onnx.graph.batch_memory import give_back_memory
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.mirror import frozen_mirror
@@ -236,6 +237,7 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
         ("calibration", *calibration_choices(options)),
         lambda: _calibration(float_model, opened.training, options, asked.calibration, progress),
     )
+    give_back_memory()
     # Everything that the calibration, and with it the equalized network, depends on.
     factors = tuple(calibrated.channel_factors.items())
     shared = opened.shared.part((opened.device, factors, *drawn(options)))

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
+from mpq_onnx.graph.batch_memory import give_back_memory
 from mpq_onnx.precision.methods.uniform import NAME as UNIFORM
 from mpq_onnx.precision.methods.uniform import WHOLE_NAME as WHOLE_UNIFORM
 from mpq_onnx.precision.problem import Candidate, Problem
@@ -70,6 +71,7 @@ class Bench(ABC, Generic[Document]):
             for candidate in METHODS[name](self.problem):
                 if not any(known.name == candidate.name and known.same_levels(candidate) for known in found):
                     found.append(candidate)
+        give_back_memory()
         return found
 
     def measure_all(self, candidates: Sequence[Candidate]) -> list[Finished[Document]]:
@@ -78,6 +80,7 @@ class Bench(ABC, Generic[Document]):
         for candidate in candidates:
             same = next((each for each in done if each.candidate.same_levels(candidate)), None)
             done.append(self.measure(candidate) if same is None else self._renamed(same, candidate))
+            give_back_memory()
         return done
 
     def _renamed(self, finished: Finished[Document], candidate: Candidate) -> Finished[Document]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 FEWEST_EXAMPLES = 32
 """However large the network is."""
+MEASURED_EXAMPLES, MEASURED_NETWORKS = 512, 5
 QUICK, NORMAL, THOROUGH = "quick", "normal", "thorough"
 
 
@@ -34,10 +35,14 @@ class Effort:
         """How many examples of `macs` multiply-accumulates each are looked at, where `wanted` are of small networks."""
         return int(min(wanted, max(self.macs // max(macs, 1), FEWEST_EXAMPLES)))
 
+    def measured_examples(self, macs: int) -> int:
+        """How many training examples tell which of several networks, each of `macs`, comes closest to the float one."""
+        return self.examples(MEASURED_EXAMPLES, macs * MEASURED_NETWORKS)
+
 
 EFFORTS = {
-    QUICK: Effort("water-filling", "nearest", 32, 16, 0.03, 128, 128, 512, 1e12, False),
-    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None, 1.5e12, False),
+    QUICK: Effort("water-filling", "nearest", 32, 16, 0.03, 128, 128, 512, 5e11, False),
+    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None, 1e12, False),
     THOROUGH: Effort("refined", "adaptive", 150, 32, 0.01, 512, 1024, None, math.inf, True),
 }
 """Quick is the closed form, in seconds; thorough trains and looks at as much as the papers do."""

@@ -113,6 +113,7 @@ class LearningOptions:
             self.seed,
             self.labels,
             measures_closed_form=default.measures_closed_form,
+            measured_examples=default.measured_examples(macs),
         )
 
     def cost_examples(self, macs: int) -> int:

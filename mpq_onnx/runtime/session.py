@@ -16,6 +16,7 @@ from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 from mpq_onnx.graph.model_inputs import example_axes
+from mpq_onnx.graph.weights_apart import weights_apart
 from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICES
 
@@ -74,7 +75,7 @@ class Runner:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         chosen = providers(device)
         try:
-            with _loadable(model) as source:
+            with _loadable(model, options) as (source, self.weights):
                 self.session = ort.InferenceSession(
                     source, options, providers=chosen, disabled_optimizers=UNFAITHFUL_OPTIMIZERS
                 )
@@ -145,17 +146,26 @@ def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _loadable(model: str | os.PathLike[str] | ir.Model) -> Iterator[str | bytes]:
-    """What onnxruntime opens: a path, or a serialized model; one that protobuf cannot hold lies in a file for the moment."""
+def _loadable(
+    model: str | os.PathLike[str] | ir.Model, options: ort.SessionOptions
+) -> Iterator[tuple[str | bytes, list[ort.OrtValue]]]:
+    """What onnxruntime opens: a path, or a serialized model; one that protobuf cannot hold lies in a file for the moment.
+
+    Large weights of a model in memory are not copied: `options` gets them, and they have to live as long as the session.
+    """
     if not isinstance(model, ir.Model):
-        yield str(Path(model))
-    elif weight_bytes(model) <= LARGEST_INLINE_BYTES:
-        yield model_bytes(model)
-    else:
-        with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as folder:
-            path = Path(folder) / "model.onnx"
-            save_model(model, path)
-            yield str(path)
+        yield str(Path(model)), []
+        return
+    with weights_apart(model, [model.graph]) as apart:
+        if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:
+            weights = [ort.OrtValue.ortvalue_from_numpy(each.tensor.numpy()) for each in apart]
+            options.add_external_initializers([each.name for each in apart], weights)
+            yield model_bytes(model), weights
+            return
+    with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as folder:
+        path = Path(folder) / "model.onnx"
+        save_model(model, path)
+        yield str(path), []
 
 
 def providers(device: str) -> list[Provider]:

@@ -1,0 +1,66 @@
+"""Tap by tap: each is rounded to nearest, and those that follow make up for its error (GPTQ, arXiv 2210.17323).
+
+A pass costs about as much as one gradient step of the relaxation in adaptive. Unlike there, a weight may end further than one
+step from its float value.
+"""
+
+import torch
+from torch import Tensor
+
+from mpq_onnx.arithmetic.quantization import quantize
+from mpq_onnx.rounding.layer import Layer
+from mpq_onnx.rounding.quadratic import QuadraticError
+
+DAMPING = 0.01
+"""Of a tap's mean second moment: by so much a weight is held to its float value."""
+TAPS_AT_ONCE = 128
+"""What follows learns of their errors together."""
+
+
+def round_sequentially(layer: Layer, problem: QuadraticError) -> Tensor:
+    """The integers [g, o, k] of a layer; NaN in a group whose moments no arithmetic of ours inverts."""
+    diagonal = problem.diagonal
+    order = diagonal.argsort(-1, descending=True)
+    held = (DAMPING * diagonal.mean(-1) + torch.finfo(diagonal.dtype).tiny)[:, None, None]
+    wanted = problem.target + layer.weight / layer.scale * held
+    moment = _ordered(_ordered(problem.moment, order, 2), order, 1)
+    factor = _cholesky(moment + held * torch.eye(moment.shape[1]).to(moment))
+    best = torch.cholesky_solve(_ordered(wanted, order, 2).transpose(1, 2), factor).transpose(1, 2)
+    spread = _cholesky(torch.cholesky_inverse(factor)).transpose(1, 2)
+    integers = _rounded(best.contiguous(), spread, layer)
+    return torch.empty_like(integers).scatter_(2, order[:, None].expand_as(integers), integers)
+
+
+def _cholesky(matrices: Tensor) -> Tensor:
+    """The lower factor of each; NaN where there is none."""
+    factor, failed = torch.linalg.cholesky_ex(matrices)
+    return factor.where(failed[:, None, None] == 0, torch.nan)
+
+
+def _ordered(values: Tensor, order: Tensor, axis: int) -> Tensor:
+    index = order[:, :, None] if axis == 1 else order[:, None]
+    return values.gather(axis, index.expand_as(values))
+
+
+def _rounded(best: Tensor, spread: Tensor, layer: Layer) -> Tensor:
+    """The integers of ordered taps.
+
+    Args:
+        best: [g, o, k] what has the least error, in units of the scale; used up.
+        spread: [g, k, k] the upper triangle of the inverse moment: how an error is made up for by the taps behind.
+    """
+    taps = best.shape[2]
+    integers = torch.empty_like(best)
+    for start in range(0, taps, TAPS_AT_ONCE):
+        stop = min(start + TAPS_AT_ONCE, taps)
+        errors = torch.empty_like(best[..., start:stop])
+        for tap in range(start, stop):
+            value = best[..., tap : tap + 1]
+            chosen = quantize(value, 1.0, layer.zero_point, layer.levels)
+            integers[..., tap : tap + 1] = chosen
+            row = spread[:, tap : tap + 1, tap:stop]
+            error = (value - (chosen - layer.zero_point)) / row[..., :1]
+            errors[..., tap - start : tap - start + 1] = error
+            best[..., tap:stop] -= error * row
+        best[..., stop:] -= errors @ spread[:, start:stop, stop:]
+    return integers
