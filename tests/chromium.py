@@ -10,8 +10,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -24,8 +26,9 @@ PATIENCE = 120
 """Seconds."""
 VIRTUAL_MILLISECONDS = 8000
 """The page's clock runs so far: its script is done by then."""
-FRAME = """<!DOCTYPE html><body style="margin:0">
-<iframe src="{page}" style="border:0;width:{width}px;height:{height}px"></iframe>"""
+FRAME = '<iframe src="{page}" style="border:0;width:{width}px;height:{height}px"></iframe>'
+BARE = "<!DOCTYPE html><meta charset='utf-8'><meta name='color-scheme' content='light dark'>"
+"""Before a picture that is looked at by itself."""
 WATCH = """<script>window.troubles = [];
 addEventListener("error", event => troubles.push(String(event.message)), true);
 addEventListener("unhandledrejection", event => troubles.push(String(event.reason)));
@@ -34,22 +37,35 @@ TELL = """<script>setTimeout(() => {{ {before} }}, 1500); setTimeout(() => {{
   const box = element => element.getBoundingClientRect(), width = document.documentElement.clientWidth;
   const shown = element => box(element).width > 0 && !element.closest(".all");
   parent.postMessage({{
-    troubles, width, scroll: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight,
+    view: {view}, troubles, width, scroll: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight,
     past: [...document.querySelectorAll("body *")].filter(element => shown(element) && box(element).right > width + 1)
       .map(element => element.tagName + "." + (element.getAttribute("class") ?? "") + " " + element.textContent.slice(0, 40)),
     answer: (() => {{ {ask} }})() ?? null,
   }}, "*");
 }}, 3000);</script>"""
-LISTEN = """<script>addEventListener("message", event => {
+LISTEN = """<!DOCTYPE html><body style="margin:0"><script>addEventListener("message", event => {
   const told = document.createElement("pre");
-  told.id = "told", told.textContent = JSON.stringify(event.data);
+  told.className = "told", told.textContent = JSON.stringify(event.data);
   document.body.append(told);
 });</script>"""
 
 
 @dataclass(frozen=True)
+class View:
+    """A page, or an SVG file, in a window of so many pixels."""
+
+    page: Path
+    width: int
+    before: str = ""
+    """JavaScript that is run in it, such as a click."""
+    ask: str = ""
+    """The body of a JavaScript function, whose result is the answer."""
+    height: int = 1000
+
+
+@dataclass(frozen=True)
 class Seen:
-    """What a page was like."""
+    """What a view was like."""
 
     troubles: list[str]
     """Errors, and what it wrote to the console."""
@@ -59,8 +75,7 @@ class Seen:
     height: int
     past: list[str]
     """Elements that end right of the window."""
-    answer: object
-    """Of the question that was asked."""
+    answer: Any
 
 
 def find_chromium() -> str | None:
@@ -68,48 +83,47 @@ def find_chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-def look_at(page: Path, width: int, scheme: str = "light", before: str = "", ask: str = "") -> Seen:
-    """Open `page` in a window of `width` pixels.
-
-    Args:
-        scheme: light or dark.
-        before: JavaScript that is run in the page, such as a click.
-        ask: the body of a JavaScript function, whose result is the answer.
-    """
-    with _framed(page, width, 1000, TELL.format(before=before, ask=ask)) as frame:
-        found = _run(frame, scheme, "--dump-dom", f"--window-size={max(width, 500)},1000")
-    told = re.search(r'<pre id="told">(.*?)</pre>', found, re.DOTALL)
-    assert told is not None, f"{page} said nothing: {found[-2000:]}"
-    return Seen(**json.loads(html.unescape(told[1])))
+def look_at(views: Sequence[View], scheme: str = "light") -> list[Seen]:
+    """What each of `views` is like; `scheme`: light or dark."""
+    with _framed(views) as frame:
+        found = _run(frame, scheme, "--dump-dom", "--window-size=1600,1000")
+    told = [
+        json.loads(html.unescape(each))
+        for each in re.findall(r'<pre class="told">(.*?)</pre>', found, re.DOTALL)
+    ]
+    by_view = {each.pop("view"): Seen(**each) for each in told}
+    assert len(by_view) == len(views), f"{len(by_view)} of {len(views)} pages said something: {found[-2000:]}"
+    return [by_view[number] for number in range(len(views))]
 
 
-def picture_of(
-    page: Path, target: Path, width: int, height: int, scheme: str = "light", before: str = ""
-) -> None:
-    """Write a PNG of the upper `height` pixels of `page`, cut to `width`."""
+def picture_of(view: View, target: Path, scheme: str = "light") -> None:
+    """Write a PNG of the upper part of a view."""
     from PIL import Image
 
-    with _framed(page, width, height, TELL.format(before=before, ask="")) as frame:
-        _run(frame, scheme, f"--screenshot={target}", f"--window-size={max(width, 500)},{height}")
+    with _framed([view]) as frame:
+        _run(frame, scheme, f"--screenshot={target}", f"--window-size={max(view.width, 500)},{view.height}")
     with Image.open(target) as found:
-        cut = found.convert("RGB").crop((0, 0, width, height)).quantize(128)
+        cut = found.convert("RGB").crop((0, 0, view.width, view.height)).quantize(128)
     cut.save(target, optimize=True)
 
 
 @contextlib.contextmanager
-def _framed(page: Path, width: int, height: int, script: str):
-    """A file that shows a copy of `page` with `script` in a frame."""
+def _framed(views: Sequence[View]) -> Iterator[Path]:
+    """A file that shows copies of the pages, each with its script, in frames."""
     with tempfile.TemporaryDirectory() as folder:
-        text = page.read_text(encoding="utf-8")
-        copy = Path(folder) / "page.html"
-        if text.lstrip().startswith("<!DOCTYPE"):
-            text = text.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"{script}</body>")
-        else:
-            text = f"<!DOCTYPE html><meta name='color-scheme' content='light dark'>{WATCH}<body style='margin:0'>{text}{script}"
-        copy.write_text(text, encoding="utf-8")
-        frame = Path(folder) / "frame.html"
-        frame.write_text(LISTEN + FRAME.format(page=copy.name, width=width, height=height), encoding="utf-8")
-        yield frame
+        frames = []
+        for number, view in enumerate(views):
+            text = view.page.read_text(encoding="utf-8")
+            script = TELL.format(view=number, before=view.before, ask=view.ask)
+            if text.lstrip().startswith("<!DOCTYPE"):
+                text = text.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"{script}</body>")
+            else:
+                text = f"{BARE}{WATCH}<body style='margin:0'>{text}{script}"
+            (Path(folder) / f"{number}.html").write_text(text, encoding="utf-8")
+            frames.append(FRAME.format(page=f"{number}.html", width=view.width, height=view.height))
+        shown = Path(folder) / "frames.html"
+        shown.write_text(LISTEN + "".join(frames), encoding="utf-8")
+        yield shown
 
 
 def _run(page: Path, scheme: str, *flags: str) -> str:
