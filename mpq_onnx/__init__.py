@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.carding import card
     from mpq_onnx.runs.comparing import compare
     from mpq_onnx.runs.converting import noise_to_bits
+    from mpq_onnx.runs.drawing import DrawGraphResult, draw_graph
     from mpq_onnx.runs.energy_options import EnergyOptions
     from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
     from mpq_onnx.runs.exporting import ExportResult, export
@@ -79,6 +80,8 @@ _HOMES = {
     "profile": "runs.profiling",
     "ReportResult": "runs.reporting",
     "report_folder": "runs.reporting",
+    "DrawGraphResult": "runs.drawing",
+    "draw_graph": "runs.drawing",
     "SweepResult": "runs.sweeping",
     "sweep": "runs.sweeping",
     "compare": "runs.comparing",
@@ -101,6 +104,7 @@ __all__ = [
     "Allocation",
     "ApplyEnergyResult",
     "ApplyResult",
+    "DrawGraphResult",
     "Drop",
     "EnergyAllocation",
     "EnergyOptions",
@@ -125,6 +129,7 @@ __all__ = [
     "calibrate",
     "card",
     "compare",
+    "draw_graph",
     "evaluate",
     "export",
     "handoff",

@@ -1,4 +1,4 @@
-"""Write a page of what allocate or sweep left."""
+"""Write a page of what allocate or sweep left, or a picture of a file's graph."""
 
 from typing import Any
 
@@ -7,18 +7,26 @@ import click
 import mpq_onnx
 from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import json_option
+from mpq_onnx.errors import UsageError
 
 
 @click.command()
-@click.argument("folder")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the HTML page goes.")
+@click.argument("folder", required=False)
+@click.option("--graph", metavar="FILE", help="Draw an ONNX file instead, coloured by its bits or energies.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the HTML page, or the SVG, goes.")
 @click.option("--figures", metavar="DIR", help="Write every figure as a file, too.")
-@click.option("--figure-format", default="svg", show_default=True, help="svg or png.")
-@click.option("--title", help="Of the page.  [default: the folder's name]")
+@click.option("--figure-format", help="svg or png.  [default: svg]")
+@click.option("--title", help="Of the page or picture.  [default: what was run, the file's name]")
 @json_option
-def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
-    """Write one self-contained HTML page of what allocate or sweep left in FOLDER."""
-    result = mpq_onnx.report_folder(folder, output, **options)
+def report(folder: str | None, graph: str | None, output: str, as_json: bool, **options: Any) -> None:
+    """Write one self-contained HTML page of what allocate or sweep left in FOLDER; or a picture of a file's graph."""
+    if (folder is None) == (graph is None):
+        raise UsageError("report: give the folder that allocate or sweep filled, or --graph FILE.onnx")
+    given = {name: value for name, value in options.items() if value is not None}
+    if graph is not None:
+        _draw_graph(graph, output, as_json, given)
+        return
+    result = mpq_onnx.report_folder(str(folder), output, **given)
     if as_json:
         print_json(result)
         return
@@ -27,3 +35,16 @@ def report(folder: str, output: str, as_json: bool, **options: Any) -> None:
     )
     for path in result.figures:
         click.echo(path)
+
+
+def _draw_graph(graph: str, output: str, as_json: bool, options: dict[str, Any]) -> None:
+    for name in ("figures", "figure_format"):
+        if name in options:
+            raise UsageError(f"--{name.replace('_', '-')}: goes with a folder's page, not with --graph")
+    result = mpq_onnx.draw_graph(graph, output, **options)
+    if as_json:
+        print_json(result)
+        return
+    click.echo(
+        f"{result.path}: {result.boxes} {'box' if result.boxes == 1 else 'boxes'}, coloured by {result.coloured_by}"
+    )

@@ -19,6 +19,8 @@ MODEL_FACTS = (
 )
 """What a source says about its model; it goes with the model through every command."""
 METADATA_SOURCE = "mpq_onnx.source"
+METADATA_SOURCE_PRODUCER = "mpq_onnx.source_producer"
+"""Who wrote the model before this project quantized it or made it noisy."""
 METADATA_ALLOCATION = "mpq_onnx.allocation"
 """The allocation (JSON) that a quantized file was made by."""
 METADATA_PROVENANCE = "mpq_onnx.provenance"

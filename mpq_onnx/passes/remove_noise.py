@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.descriptions import ENERGY_PER_MAC, MODEL_NOISE, take_back
 from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.ops.noisy_function import DOMAIN, NOISE_ATTRIBUTES, function_name
@@ -17,10 +18,12 @@ class RemoveNoisePass(ir.passes.InPlacePass):
             node.domain, node.op_type = "", plain_op_type(node)
             for name in NOISE_ATTRIBUTES:
                 node.attributes.pop(name, None)
+            take_back(node, ENERGY_PER_MAC)
         for identifier in [each for each in model.functions if each[0] == DOMAIN]:
             del model.functions[identifier]
         model.graph.opset_imports.pop(DOMAIN, None)
         model.metadata_props.pop(METADATA_ENERGY, None)
+        take_back(model, MODEL_NOISE)
         return ir.passes.PassResult(model, modified=bool(nodes))
 
 

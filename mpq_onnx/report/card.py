@@ -15,8 +15,9 @@ from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.documents.precision_document import EDITED
 from mpq_onnx.documents.target_record import TargetRecord
-from mpq_onnx.graph.metadata import METADATA_SOURCE, METADATA_TASK
+from mpq_onnx.graph.metadata import METADATA_SOURCE, METADATA_SOURCE_PRODUCER, METADATA_TASK
 from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.passes.describe_precision import producer_of
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.card_text import NONE, UNKNOWN, Card
@@ -59,7 +60,10 @@ def make_card(model: ir.Model, size: int) -> Card:
 def _model(model: ir.Model, size: int, facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     properties = model.metadata_props
     return {
-        "producer": " ".join(filter(None, (model.producer_name, model.producer_version))) or UNKNOWN,
+        "producer": ", from ".join(
+            filter(None, (producer_of(model), properties.get(METADATA_SOURCE_PRODUCER)))
+        )
+        or UNKNOWN,
         "opset": model.opset_imports.get("", UNKNOWN),
         "bytes": size,
         "format": format_name(facts),

@@ -1,18 +1,22 @@
 """What allocate and sweep left in a folder, read back for a report."""
 
+import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import DataError
 from mpq_onnx.report.pareto import RESOURCES
 
-SPENT = ("mean_weight_bits", "mean_activation_bits", "bit_operations", "mean_energy_per_mac")
+SPENT = ("mean_weight_bits", "mean_activation_bits", "weight_bytes", "bit_operations", "mean_energy_per_mac")
 """Of an allocation in result.json."""
+CONFIGURATION_FILE = "config.yaml"
 BIT_OPERATIONS = "bops"
 """The resource whose column is bit_operations."""
 
@@ -36,6 +40,9 @@ class FolderResults:
     rows: tuple[Mapping[str, Any], ...]
     """One a run; of a single run, one a candidate."""
     runs: tuple[RunResults, ...]
+    facts: Mapping[str, str]
+    """What all of it was made of, for the top of the page: model, data, date."""
+    swept: bool
 
 
 def read_folder(folder: Path) -> FolderResults:
@@ -51,13 +58,13 @@ def read_folder(folder: Path) -> FolderResults:
             rows = [json.loads(line) for line in sweep.read_text(encoding="utf-8").splitlines()]
             folders = [folder / "runs" / str(row["run"]) for row in rows]
             runs = [_read_run(each) for each in folders if (each / "result.json").is_file()]
-            return FolderResults(tuple(rows), tuple(runs))
+            facts = _facts(folders, sweep) | _measured_on(rows)
+            return FolderResults(tuple(rows), tuple(runs), facts, swept=True)
         if single.is_file():
-            run = _read_run(folder)
-            return FolderResults(
-                tuple(_candidate_rows(json.loads(single.read_text(encoding="utf-8")))), (run,)
-            )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            run, rows = _read_run(folder), _candidate_rows(json.loads(single.read_text(encoding="utf-8")))
+            facts = _facts([folder], single) | _measured_on(rows)
+            return FolderResults(tuple(rows), (run,), facts, swept=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise DataError(f"{folder}: its results cannot be read: {error}; run the command again") from error
     raise DataError(f"{folder}: holds no results.jsonl of a sweep and no result.json of allocate")
 
@@ -74,14 +81,47 @@ def _read_run(folder: Path) -> RunResults:
     )
 
 
+def _facts(folders: Sequence[Path], results: Path) -> dict[str, str]:
+    """Model and data, as the runs' configurations have them, and when the results were written."""
+    found: dict[str, dict[str, None]] = {}
+    for path in (folder / CONFIGURATION_FILE for folder in folders):
+        options = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for name in ("model", "data", "validation"):
+            if options.get(name) is not None:
+                found.setdefault(name, {})[str(options[name])] = None
+    written = datetime.datetime.fromtimestamp(results.stat().st_mtime, datetime.timezone.utc)
+    return {name: " and ".join(texts) for name, texts in found.items()} | {
+        "date": f"{written:%Y-%m-%d %H:%M} UTC"
+    }
+
+
+def _measured_on(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The test data, and how many examples of whatever the results were measured on."""
+    tests = dict.fromkeys(str(row["test"]) for row in rows if row.get("test"))
+    counts = dict.fromkeys(row["examples"] for row in rows if row.get("examples"))
+    found = {"test": " and ".join(tests)} if tests else {}
+    if counts:
+        found["measured on"] = f"{' or '.join(f'{count:,}' for count in counts)} examples of " + (
+            "the test data" if tests else "the validation data"
+        )
+    return found
+
+
 def _candidate_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row a candidate, in the columns of a sweep; * is what was kept."""
     rows = {}
     for candidate in (result["uniform"], *result["candidates"]):
         allocation, evaluation = candidate["allocation"], candidate["evaluation"]
+        settings, budget = allocation["settings"], allocation["budget"]
         row: dict[str, Any] = {
             "run": candidate["name"],
+            "method": candidate["name"],
+            "granularity": settings.get("granularity"),
+            "noise": settings.get("noise"),
+            "unit": allocation.get("unit"),
+            **(budget if isinstance(budget, dict) else {"energy_per_mac": budget}),
             "pareto": candidate["name"] == result["chosen"]["name"],
+            "examples": evaluation["examples"],
         }
         for name in SPENT:
             if allocation.get(name) is not None:

@@ -25,6 +25,7 @@ from mpq_onnx.mirror.noisy_mac import NoisyMirror, check_ranges, with_noise
 from mpq_onnx.mirror.straight_through import straight_through
 from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.describe_precision import DescribePrecisionPass
 from mpq_onnx.passes.insert_noise import InsertNoisePass, NodeNoise
 from mpq_onnx.precision.energies import EnergyProblem
 from mpq_onnx.precision.problem import Candidate
@@ -239,6 +240,7 @@ def write_noisy_graph(model: ir.Model, sites: tuple[MacSite, ...], allocation: E
     settings = allocation.settings
     InsertNoisePass(nodes, settings.noise, settings.seed, settings.noise_draws)(graph)
     allocation.embed(graph.metadata_props)
+    DescribePrecisionPass(allocation)(graph)
     return graph
 
 

@@ -15,6 +15,7 @@ from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.stepwise import most_alive
+from mpq_onnx.passes.describe_precision import DescribePrecisionPass
 from mpq_onnx.passes.for_integer_kernels import for_integer_kernels
 from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.precision.training_data import TrainingData
@@ -88,4 +89,5 @@ def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwo
     if allocation.settings.integer_kernels:
         for_integer_kernels(graph)
     allocation.embed(graph.metadata_props)
+    DescribePrecisionPass(allocation)(graph)
     return graph

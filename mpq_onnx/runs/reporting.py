@@ -1,13 +1,13 @@
 """report: one HTML page of what allocate or sweep found, and its figures as files. No torch here."""
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpq_onnx.errors import check_choice
 from mpq_onnx.files import replacing, write_text
-from mpq_onnx.report.page import draw, make_page
+from mpq_onnx.report.charts import Chart
+from mpq_onnx.report.page import Drawing, draw, make_page
 from mpq_onnx.report.run_results import read_folder
 
 FIGURE_FORMATS = ("svg", "png")
@@ -45,17 +45,22 @@ def report_folder(
     check_choice("figure-format", figure_format, FIGURE_FORMATS)
     results = read_folder(Path(folder))
     drawing = draw(results)
-    page = make_page(results, drawing, title or f"mpq-onnx: {Path(folder).resolve().name}")
+    page = make_page(results, drawing, title)
     write_text(output, page)
+    written = () if figures is None else _write_figures(drawing, Path(figures), figure_format)
+    return ReportResult(str(output), len(page.encode()), len(results.runs), written)
+
+
+def _write_figures(drawing: Drawing, folder: Path, form: str) -> tuple[str, ...]:
+    from mpq_onnx.report.chart_files import chart_files  # matplotlib draws files alone
+
+    charts: list[tuple[str, Chart]] = [("", front) for front in drawing.fronts]
+    charts += [(f"{run.name}-", chart) for run in drawing.runs for chart in run.charts]
     written = []
-    if figures is not None:
-        drawn = [("", picture) for picture in drawing.fronts]
-        drawn += [(f"{run.name}-", picture) for run in drawing.runs for picture in run.pictures]
-        for prefix, picture in drawn:
-            content = io.BytesIO()
-            picture.write(content, figure_format)
-            path = Path(figures) / f"{prefix}{picture.name}.{figure_format}"
+    for prefix, chart in charts:
+        for name, content in chart_files(chart, form):
+            path = folder / f"{prefix}{name}.{form}"
             with replacing(path) as temporary:
-                temporary.write_bytes(content.getvalue())
+                temporary.write_bytes(content)
             written.append(str(path))
-    return ReportResult(str(output), len(page.encode()), len(results.runs), tuple(written))
+    return tuple(written)
