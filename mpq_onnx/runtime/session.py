@@ -13,6 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
+from mpq_onnx.files import here
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 from mpq_onnx.graph.model_inputs import example_axes
@@ -148,7 +149,7 @@ def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
 def _loadable(model: str | os.PathLike[str] | ir.Model) -> Iterator[str | bytes]:
     """What onnxruntime opens: a path, or a serialized model; one that protobuf cannot hold lies in a file for the moment."""
     if not isinstance(model, ir.Model):
-        yield str(Path(model))
+        yield str(here(model))
     elif weight_bytes(model) <= LARGEST_INLINE_BYTES:
         yield model_bytes(model)
     else:
