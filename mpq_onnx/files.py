@@ -1,4 +1,4 @@
-"""Writing results so that an interrupted or failed run never leaves a half-written file; files that lie elsewhere than named."""
+"""Results written so that an interrupted or failed run leaves no half-written file; files that lie elsewhere than named."""
 
 import contextlib
 import os

@@ -4,6 +4,7 @@ dask places nothing here but carries what is submitted, tells who is there, and 
 looked at, and may need files, before it gets its first job.
 """
 
+import asyncio
 import contextlib
 import functools
 import statistics
@@ -45,7 +46,7 @@ class LostError(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            f"its worker was lost {LOSSES} times: killed, out of memory, or gone; give workers more memory, or the run less to do"
+            f"its worker was lost {LOSSES} times: killed, out of memory, or gone; give workers more memory, or the run less"
         )
 
 
@@ -184,7 +185,7 @@ class Crew:
         if not running:
             time.sleep(LOOK_SECONDS)
             return []
-        with contextlib.suppress(TimeoutError):
+        with self.client.as_current(), contextlib.suppress(TimeoutError, asyncio.TimeoutError):
             wait([each.future for each in running], timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
         return [each for each in running if each.future.status != "pending"]
 

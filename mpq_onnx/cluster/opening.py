@@ -1,6 +1,7 @@
 """A cluster to work on: worker processes of this machine, or a scheduler that runs somewhere."""
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -98,7 +99,6 @@ def _local(jobs: int) -> Iterator[Opened]:
         "distributed.worker.memory.target": False,
         "distributed.admin.low-level-log-length": 0,
     }
-    dashboard = None if importlib.util.find_spec("bokeh") is None else "127.0.0.1:0"
     with (
         tempfile.TemporaryDirectory(prefix="mpq-onnx-", ignore_cleanup_errors=True) as scratch,
         dask.config.set(settings),
@@ -106,11 +106,11 @@ def _local(jobs: int) -> Iterator[Opened]:
         try:
             cluster = LocalCluster(
                 n_workers=jobs, threads_per_worker=1, processes=True, host="127.0.0.1", local_directory=scratch,
-                memory_limit=MEMORY_LIMIT, dashboard_address=dashboard, silence_logs=logging.CRITICAL + 1,
+                memory_limit=MEMORY_LIMIT, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL + 1,
             )  # fmt: skip
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(f"--jobs {jobs}: the workers do not start: {first_line(error)}") from error
-        with cluster, Client(cluster, timeout=START_SECONDS) as client:
+        with cluster, Client(cluster, timeout=START_SECONDS, set_as_default=False) as client:
             yield Opened(client, f"of {jobs} processes", True)
 
 
@@ -151,6 +151,10 @@ def _address(given: str) -> str:
 
 
 def _dashboard(found: Opened) -> str | None:
-    """Where there is one."""
+    """Where there is one: without bokeh the scheduler serves a page that says so."""
+    try:
+        found.client.run_on_scheduler(importlib.metadata.version, "bokeh")
+    except Exception:
+        return None
     services = found.client.scheduler_info().get("services", {})
     return found.client.dashboard_link if "dashboard" in services else None
