@@ -46,7 +46,7 @@ def cluster() -> Iterator[LocalCluster]:
 def options(image_file: Path) -> dict:
     data = f"npz:{image_file}?count=64"
     cases = [
-        {"weight_bits": [3, 4, 5], "activation_bits": 6},
+        {"weight_bits": [3, 5], "activation_bits": 6},
         {"weight_bits": 3, "data": MADE},
         {"noise": "shot", "energy_per_mac": 5, "repeats": 1},
         {"noise": "thermal", "energy_per_mac": 5},  # fails: it needs a quantized model
@@ -64,11 +64,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cnn_file: Path, options: dic
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files, without what tells of times and places."""
-    told = rb'"(folder|model_path)": "[^"]*"|"examples_per_second": [0-9.e+-]+|"[^"]*onnxruntime[^"]*times[^"]*"'
+    told = rb'"(folder|model_path)": "[^"]*"|"examples_per_second": [0-9.e+-]+|,?\s*"the file runs slower than float [^"]*"'
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): re.sub(told, b"", path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file()
+        path.relative_to(folder).as_posix(): b"".join(re.sub(told, b"", text).split())
+        if path.name == "result.json"
+        else text
+        for path, text in found.items()
     }
 
 
@@ -102,6 +104,7 @@ def test_a_sweep_is_that_of_one_process_though_files_travel_and_a_worker_is_kill
     assert contents(tmp_path) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_its_workers_is_a_failed_row(
     cluster: LocalCluster, cnn_file: Path, options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +118,7 @@ def test_a_run_that_kills_its_workers_is_a_failed_row(
     assert all(row["mean_weight_bits"] == row["weight_bits"] for row in result.rows[1:])
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(
     cluster: LocalCluster, whole: Path, cnn_file: Path, options: dict, tmp_path: Path
 ) -> None:
@@ -140,7 +144,7 @@ def test_an_interrupted_sweep_goes_on(
 def test_a_search_on_workers_keeps_its_contract(
     cluster: LocalCluster, cnn_file: Path, image_file: Path, tmp_path: Path
 ) -> None:
-    interval = Interval(2, 8, 0.1)
+    interval = Interval(2, 8, 0.5)
 
     def search(**workers: object) -> mpq_onnx.SearchResult:
         return mpq_onnx.search_bits(
