@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -22,7 +23,9 @@ import mpq_onnx
 from mpq_onnx.cluster import crew, opening, parcels
 from mpq_onnx.datasets.source_files import source_files
 from mpq_onnx.errors import UsageError
-from mpq_onnx.runs import sweep_run, travel
+from mpq_onnx.precision import fisher, widths
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.runs import allocating, sweep_run, travel
 from mpq_onnx.runs.probing import Figures, Goal, Interval, find_smallest, probe_folder
 from mpq_onnx.runs.sweeping import RUN_FILE
 
@@ -216,6 +219,30 @@ def test_an_unforeseen_error_is_the_run_s_own(
         "unforeseen ZeroDivisionError: in two lines; error.txt has more",
     ]
     assert "Traceback" in (tmp_path / "runs" / "0002" / "error.txt").read_text()
+
+
+def test_what_one_process_made_another_does_not_make_again(
+    cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibration, grids and costs, by content: the model lies elsewhere."""
+    data = f"npz:{image_file}?count=64"
+    options = mpq_onnx.AllocateOptions(**{**QUICK, "method": "water-filling"})
+
+    def allocate(model: Path, folder: Path, shared: SharedWork) -> bytes:
+        found = mpq_onnx.allocate(
+            model, data, folder, weight_bits=3, activation_bits=6, options=options, shared=shared
+        )
+        return Path(found.model_path).read_bytes()
+
+    first, second = SharedWork(), SharedWork()
+    made = allocate(cnn_file, tmp_path / "first", first)
+    second.learn(first.tell())
+    assert not first.tell()
+    copied = tmp_path / "copy.onnx"
+    shutil.copyfile(cnn_file, copied)
+    for module, name in ((allocating, "measure_calibration"), (widths, "site_grid"), (fisher, "_measure")):
+        monkeypatch.setattr(module, name, None)
+    assert allocate(copied, tmp_path / "second", second) == made
 
 
 @dataclasses.dataclass

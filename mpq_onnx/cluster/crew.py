@@ -59,6 +59,8 @@ class Job:
     folder: str
     """What it calls the folder that it writes into."""
     arguments: tuple[Any, ...]
+    like: str = ""
+    """The same for jobs that make the same things first, which one of them can do for all."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ class Crew:
         self._looked_at: dict[str, Pending[str | None]] = {}
         self._seen = time.monotonic()
         self._seconds: list[float] = []
+        self._told: dict[str, bytes] = {}
+        self._made: set[str] = set()
+        """What jobs have in common (Job.like) and one of them has done."""
 
     @property
     def size(self) -> int:
@@ -156,7 +161,7 @@ class Crew:
     def _hand_out(self, waiting: deque[Job], running: list[_Running]) -> None:
         """A job for every worker that has none; where none waits, a second try at the slowest."""
         for worker in sorted(self._fit - {each.worker for each in running}):
-            job = waiting.popleft() if waiting else self._slow_one(running)
+            job = self._next(waiting, running) if waiting else self._slow_one(running)
             if job is None:
                 return
             from mpq_onnx.cluster import workshop
@@ -166,6 +171,13 @@ class Crew:
                 workers=[worker], allow_other_workers=False, pure=False, key=f"{job.name}-{uuid.uuid4().hex}",
             )  # fmt: skip
             running.append(_Running(job, worker, future, time.monotonic()))
+
+    def _next(self, waiting: deque[Job], running: list[_Running]) -> Job:
+        """The first that does not begin with what another is just making, or else the first."""
+        making = {each.job.like for each in running} - self._made
+        job = next((each for each in waiting if each.like not in making), waiting[0])
+        waiting.remove(job)
+        return job
 
     def _slow_one(self, running: list[_Running]) -> Job | None:
         if len(self._seconds) < COMPARED:
@@ -203,6 +215,8 @@ class Crew:
                 return None
             assert isinstance(done, Done)
             self._seconds.append(time.monotonic() - ended.since)
+            self._made.add(ended.job.like)
+            self._tell(done.told, ended.worker)
             return Outcome(ended.job, done.value, done.files)
         if status != "error":
             return None
@@ -213,6 +227,15 @@ class Crew:
         if isinstance(error, KilledWorker):
             error = LostError()
         return Outcome(ended.job, error=error if isinstance(error, Exception) else ClusterError(repr(error)))
+
+    def _tell(self, told: dict[str, bytes], maker: str) -> None:
+        """The other workers, now and those who join later."""
+        self._told.update(told)
+        others = sorted(self._fit - {maker})
+        if told and others:
+            from mpq_onnx.cluster import workshop
+
+            self.client.run(workshop.learn, self.session, told, workers=others, on_error="ignore")
 
     def _drop(self, running: list[_Running], each: _Running) -> None:
         """Let go of what is running, wherever it is."""
@@ -287,6 +310,7 @@ class Crew:
             for number, piece in enumerate(parcel.pieces()):
                 ask(workshop.take, self.session, parcel.digest, piece, not number)
             ask(workshop.complete, self.session, parcel.digest)
+        ask(workshop.learn, self.session, dict(self._told))
         return ask(workshop.check, self.session, self.kit.check)  # type: ignore[no-any-return]
 
     def _ask(self, worker: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,10 +6,10 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from distributed import Worker, WorkerPlugin, get_worker
 
@@ -26,6 +26,16 @@ Check = Callable[[], str | None]
 """Says what keeps this worker from doing the work; None where nothing does."""
 
 
+class Memory(Protocol):
+    """What tasks of one worker keep for those that come after them."""
+
+    def tell(self) -> dict[str, bytes]:
+        """What other workers can use of it, and have not been told."""
+
+    def learn(self, told: Mapping[str, bytes]) -> None:
+        """Take what other workers told."""
+
+
 class NotReadyError(Exception):
     """The worker has started anew, and knows nothing of the session."""
 
@@ -37,14 +47,16 @@ class Done:
     value: Any
     files: dict[str, bytes]
     """By their paths in the job's folder."""
+    told: dict[str, bytes]
+    """What it made that other workers can use."""
 
 
 class Workshop(WorkerPlugin):
     """One session's state on one worker process."""
 
-    def __init__(self, parcels: Sequence[Parcel], remember: Callable[[], Any], quiet: bool) -> None:
+    def __init__(self, parcels: Sequence[Parcel], remember: Callable[[], Memory], quiet: bool) -> None:
         """Args:
-        remember: makes what tasks keep for those that come after them.
+        remember: makes the memory.
         quiet: the process is ours alone and shares the caller's terminal, where the caller shows what happens.
         """
         self.parcels = {parcel.digest: parcel for parcel in parcels}
@@ -110,7 +122,8 @@ class Workshop(WorkerPlugin):
         ):
             value = task(self.memory, *arguments)
             written = sorted(path for path in Path(scratch).rglob("*") if path.is_file())
-            return Done(value, {path.relative_to(scratch).as_posix(): path.read_bytes() for path in written})
+            files = {path.relative_to(scratch).as_posix(): path.read_bytes() for path in written}
+            return Done(value, files, self.memory.tell())
 
 
 async def enter(session: str, workshop: Workshop, dask_worker: Worker) -> list[str]:
@@ -135,6 +148,11 @@ async def complete(session: str, digest: str, dask_worker: Worker) -> None:
 async def check(session: str, check: Check, dask_worker: Worker) -> str | None:
     """See Workshop.check."""
     return await asyncio.to_thread(_of(session, dask_worker).check, check)
+
+
+async def learn(session: str, told: Mapping[str, bytes], dask_worker: Worker) -> None:
+    """See Memory.learn."""
+    await asyncio.to_thread(_of(session, dask_worker).memory.learn, told)
 
 
 async def leave(session: str, dask_worker: Worker) -> None:

@@ -100,7 +100,7 @@ class EnergyProbe:
 
     def __call__(self, shared: SharedWork, budget: float, place: str) -> Figures:
         """See Probing."""
-        bench = shared.once("bench", self._bench)
+        bench = shared.once("bench", lambda: self._bench(shared.part("noisy")))
         test_set = shared.once("test", lambda: bench.base.open_data(self.test))
         folder = here(place)
         at_budget = bench.at(budget, self.options, folder)
@@ -109,10 +109,10 @@ class EnergyProbe:
         save_model(bench.graph(allocation), folder / MODEL_FILE)
         return figures(bench.evaluate(allocation, test_set, self.options.repeats), self.goals)
 
-    def _bench(self) -> NoiseBench:
+    def _bench(self, shared: SharedWork) -> NoiseBench:
         base = load_noise_free(self.model)
         held_out = base.open_data(self.validation) if self.validation is not None else None
-        return NoiseBench(base, base.open_data(self.data), held_out, self.options)
+        return NoiseBench(base, base.open_data(self.data), held_out, self.options, shared)
 
 
 @contextlib.contextmanager

@@ -137,6 +137,7 @@ def _spread(runs: Sequence[Run], asked: _Asked, workers: Workers) -> Iterator[di
             f"run {run.name}",
             place := str(asked.place(run.name)),
             (asked.needs.model, run, place, asked.threads),
+            run.likeness,
         )
         for run in runs
     ]
