@@ -151,7 +151,7 @@ def test_a_search_on_workers_keeps_its_contract(
 
     def search(**workers: object) -> mpq_onnx.SearchResult:
         return mpq_onnx.search_bits(
-            cnn_file, f"npz:{image_file}?count=64", f"npz:{image_file}", tmp_path, goals=(Goal("agreement", 0.8),),
+            cnn_file, f"npz:{image_file}?count=64", f"npz:{image_file}", tmp_path, goals=(Goal("agreement", 0.95),),
             interval=interval, options=mpq_onnx.AllocateOptions(**QUICK), **workers,
         )  # fmt: skip
 

@@ -12,8 +12,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Pending
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,10 @@ class Outcome:
     error: Exception | None = None
 
 
+def _nothing_wrong() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Kit:
     """What a worker needs before it can do a job."""
@@ -82,7 +86,7 @@ class Kit:
     remember: Callable[[], Any]
     """Makes the memory, what jobs of one worker share."""
     parcels: tuple[Parcel, ...] = ()
-    check: Callable[[], str | None] = field(default=lambda: None)
+    check: Callable[[], str | None] = _nothing_wrong
     """Says what keeps a worker that has the files from doing the work."""
 
 
@@ -130,8 +134,8 @@ class Crew:
         losses = dict.fromkeys((job.name for job in jobs), 0)
         try:
             while waiting or running:
-                present = self._look()
-                for each in [each for each in running if each.worker not in present]:
+                fit = self._look()
+                for each in [each for each in running if each.worker not in fit]:
                     self._drop(running, each)
                     if any(other.job is each.job for other in running):
                         continue
@@ -197,7 +201,9 @@ class Crew:
         if not running:
             time.sleep(LOOK_SECONDS)
             return []
-        with self.client.as_current(), contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+        # Cancelled are they where the scheduler is gone: the next look says so.
+        over = (TimeoutError, asyncio.TimeoutError, CancelledError)
+        with self.client.as_current(), contextlib.suppress(*over):
             wait([each.future for each in running], timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
         return [each for each in running if each.future.status != "pending"]
 
@@ -235,7 +241,8 @@ class Crew:
         if told and others:
             from mpq_onnx.cluster import workshop
 
-            self.client.run(workshop.learn, self.session, told, workers=others, on_error="ignore")
+            with contextlib.suppress(Exception):  # of one that leaves; it would have made it again
+                self.client.run(workshop.learn, self.session, told, workers=others, on_error="ignore")
 
     def _drop(self, running: list[_Running], each: _Running) -> None:
         """Let go of what is running, wherever it is."""
