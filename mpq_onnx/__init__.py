@@ -28,18 +28,11 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
     from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
+    from mpq_onnx.runs.probing import Drop, Goal, Interval, SearchResult
     from mpq_onnx.runs.profile_options import ProfileOptions
     from mpq_onnx.runs.profiling import ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
-    from mpq_onnx.runs.searching import (
-        Drop,
-        Goal,
-        Interval,
-        SearchResult,
-        resource_interval,
-        search_bits,
-        search_energy,
-    )
+    from mpq_onnx.runs.searching import resource_interval, search_bits, search_energy
     from mpq_onnx.runs.sweeping import SweepResult, sweep
     from mpq_onnx.targets.description import Target
     from mpq_onnx.targets.loading import load_target
@@ -61,10 +54,10 @@ _HOMES = {
     "apply_energy": "runs.applying_energy",
     "EnergyOptions": "runs.energy_options",
     "noise_to_bits": "runs.converting",
-    "Drop": "runs.searching",
-    "Goal": "runs.searching",
-    "Interval": "runs.searching",
-    "SearchResult": "runs.searching",
+    "Drop": "runs.probing",
+    "Goal": "runs.probing",
+    "Interval": "runs.probing",
+    "SearchResult": "runs.probing",
     "resource_interval": "runs.searching",
     "search_bits": "runs.searching",
     "search_energy": "runs.searching",

@@ -31,6 +31,10 @@ COMMANDS = (
     report, targets,
 )  # fmt: skip
 
+AGAIN = "; the same goes on"
+GOES_ON = {"allocate": "; the same with --resume goes on", "profile": AGAIN, "sweep": AGAIN, "search": AGAIN}
+"""What is said of interrupted commands."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error of the user's ends in one line on stderr."""
@@ -53,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         given = sys.argv[1:] if arguments is None else arguments
-        goes_on = {"allocate": "; the same with --resume goes on", "profile": "; the same goes on"}.get(
-            given[0] if given else "", ""
-        )
+        goes_on = GOES_ON.get(given[0] if given else "", "")
         click.echo(f"mpq-onnx: interrupted; nothing that existed was changed{goes_on}", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)

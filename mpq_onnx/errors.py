@@ -40,6 +40,10 @@ class OutputError(MpqOnnxError):
     """A result cannot be written."""
 
 
+class ClusterError(MpqOnnxError):
+    """The workers cannot be reached, or cannot do the work."""
+
+
 def check_choice(name: str, value: str, choices: object) -> None:
     """Raise UsageError unless `value` is one of `choices`."""
     names = list(choices)  # type: ignore[call-overload]

@@ -1,12 +1,35 @@
-"""Writing results so that an interrupted or failed run never leaves a half-written file."""
+"""Results written so that an interrupted or failed run leaves no half-written file; files that lie elsewhere than named."""
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 from mpq_onnx.errors import OutputError
+
+_PLACES: ContextVar[Mapping[Path, Path]] = ContextVar("places")
+"""Set on a worker of a cluster, for the time of a run: what is recorded of files is what the caller calls them."""
+
+
+@contextlib.contextmanager
+def placed(places: Mapping[Path, Path]) -> Iterator[None]:
+    """While the block runs, `here` answers with these places, in this thread alone."""
+    token = _PLACES.set(places)
+    try:
+        yield
+    finally:
+        _PLACES.reset(token)
+
+
+def here(path: str | os.PathLike[str]) -> Path:
+    """Where the file or folder that a request calls `path` lies on this machine: at `path`, unless `placed` says otherwise."""
+    named, places = Path(path), _PLACES.get({})
+    for known in (named, *named.parents) if places else ():
+        if known in places:
+            return places[known] / named.relative_to(known)
+    return named
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import sys
 import traceback
 
 OTHERS = (
-    "click", "jinja2", "jsonschema", "matplotlib.figure", "numpy", "onnx", "onnx_ir", "onnx_ir.passes.common", "onnxruntime",
+    "click", "distributed", "jinja2",
+    "jsonschema", "matplotlib.figure", "numpy", "onnx", "onnx_ir", "onnx_ir.passes.common", "onnxruntime",
     "onnxscript", "onnxscript.optimizer", "onnxscript.rewriter.rules.common", "onnxscript.version_converter", "PIL.Image",
     "pydantic",
     "scipy.optimize", "scipy.special", "scipy.stats", "sklearn.metrics", "tabulate", "torch", "torch.fx", "torchvision",

@@ -9,7 +9,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "mpq_onnx"
 ROOMS = (
     "arithmetic", "graph", "documents", "targets", "ops", "passes", "datasets", "runtime", "zoo", "equalization", "mirror",
-    "rounding", "precision", "report", "handoff_targets", "simulators", "runs", "commands",
+    "rounding", "precision", "report", "handoff_targets", "simulators", "cluster", "runs",
+    "commands",
 )  # fmt: skip
 """Each imports from those before it alone; what stands beside them (errors, files, registries, ...) is below all."""
 TORCH = frozenset({"mirror", "rounding", "precision", "runs", "zoo"})
@@ -107,6 +108,18 @@ def loaded_first(path: Path) -> set[str]:
                     found.add(name)
                 name = name.rpartition(".")[0]
     return found
+
+
+def test_dask_is_loaded_where_a_cluster_is_opened() -> None:
+    """By functions, or by what they load."""
+    for path in PACKAGE.rglob("*.py"):
+        if path != PACKAGE / "cluster" / "workshop.py":
+            statements = [each for each in ast.parse(path.read_text()).body if not isinstance(each, ast.If)]
+            names = [
+                alias.name for each in statements if isinstance(each, ast.Import) for alias in each.names
+            ]
+            names += [str(each.module) for each in statements if isinstance(each, ast.ImportFrom)]
+            assert not {"dask", "distributed", "mpq_onnx.cluster.workshop"} & set(names), path
 
 
 def test_no_import_runs_in_a_circle() -> None:

@@ -17,6 +17,7 @@ from mpq_onnx.commands.shared_options import (
     config_option,
     data_option,
     json_option,
+    workers_options,
 )
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
@@ -73,6 +74,7 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
     metavar="MEAN",
     help="Fixed, while weight bits are searched; with --noise: quantizes a float MODEL first.",
 )
+@workers_options
 @allocation_options
 @json_option
 def search(
@@ -90,7 +92,7 @@ def search(
     """Find the smallest budget at which MODEL still reaches a metric: of weight bits or another resource, or with --noise of
     energy per MAC.
 
-    Probes are kept in DIR; the same command goes on from them.
+    Probes are kept in DIR; the same command goes on from them. Several workers do as many probes at once.
     """
     from mpq_onnx.report.tables import probe_table
 
@@ -99,7 +101,7 @@ def search(
     else:
         widths = bits_request({**arguments, "per_channel": per_channel})
     weight_bits, calibration = arguments.pop("weight_bits"), arguments.pop("calibration")
-    named = ("model", "data", "test", "output", "activation_bits", "validation")
+    named = ("model", "data", "test", "output", "activation_bits", "validation", "jobs", "cluster")
     request = {
         **{name: arguments.pop(name) for name in named},
         "goals": (

@@ -207,6 +207,17 @@ validation_option = click.option(
 )
 
 
+def workers_options(command: Command) -> Command:
+    """Who does the work, where there are several pieces of it."""
+    jobs = click.option("--jobs", default=1, show_default=True, help="Processes of this machine.")
+    cluster = click.option(
+        "--cluster",
+        metavar="ADDRESS|FILE",
+        help="A dask cluster that runs: tcp://HOST:PORT, or its scheduler file (docs/cluster.md).",
+    )
+    return jobs(cluster(command))
+
+
 def allocation_options(command: Command) -> Command:
     """All that can be said of an allocation, of bits or of energies, beside its budgets and where it goes."""
     for each in reversed(option_values.allocation_options().values()):

@@ -7,16 +7,24 @@ import click
 import mpq_onnx
 from mpq_onnx.commands.exit_codes import GATE_FAILED
 from mpq_onnx.commands.printing import print_json
-from mpq_onnx.commands.shared_options import json_option
+from mpq_onnx.commands.shared_options import json_option, workers_options
 
 
 @click.command()
 @click.argument("model")
 @click.option("--config", required=True, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md).")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for all runs.")
-@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@workers_options
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    help="Of torch in every run; another number, other last digits of what is trained.",
+)
 @json_option
-def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> None:
+def sweep(
+    model: str, config: str, output: str, jobs: int, cluster: str | None, threads: int, as_json: bool
+) -> None:
     """Allocate MODEL for every combination of lists of options, budgets, noise models and seeds.
 
     Finished runs are kept in DIR; the same command goes on from them.
@@ -28,7 +36,7 @@ def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> Non
     configuration = read_configuration(config)
     for _ in runs_of(configuration):  # refused before anything heavy is loaded
         pass
-    result = mpq_onnx.sweep(model, configuration, output, jobs=jobs)
+    result = mpq_onnx.sweep(model, configuration, output, jobs=jobs, cluster=cluster, threads=threads)
     if as_json:
         print_json(result)
     else:

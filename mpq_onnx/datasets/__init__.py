@@ -21,7 +21,7 @@ from mpq_onnx.datasets import (
 )
 from mpq_onnx.datasets.base import Batch, Dataset, Examples, Facts
 from mpq_onnx.datasets.sampling import drawn
-from mpq_onnx.datasets.spec import DataSpec, parse_spec
+from mpq_onnx.datasets.spec import DataSpec, lying_here, parse_spec
 from mpq_onnx.errors import DataError
 from mpq_onnx.graph.metadata import METADATA_TASK
 from mpq_onnx.graph.model_inputs import ModelInput
@@ -55,7 +55,7 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
         UsageError: a negative start, or no examples asked for.
         DataError: an unknown kind or option, or a file that cannot be read.
     """
-    spec = parse_spec(text)
+    spec = lying_here(parse_spec(text))
     opener = KINDS.get(spec.kind)
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")

@@ -24,19 +24,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     preprocessing = Preprocessing.of_model(facts, spec)
     list_file = Path(spec.path)
     root = Path(spec.option("root", str(list_file.parent)) or ".")
-    try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{spec.text}: no such file {list_file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{spec.text}: {list_file} cannot be read as text: {error}") from error
-    rows = [
-        _parts(line, f"{spec.text}: line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.startswith(COMMENT)
-    ]
-    if not rows:
-        raise DataError(f"{spec.text}: {list_file} has no lines; a path and a label a line are expected")
+    rows = read_list(list_file, spec.text)
     for name, _ in rows:
         if not (root / name).is_file():
             raise DataError(
@@ -45,6 +33,28 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     labels = _labels([label for _, label in rows], spec, facts)
     files = [ImageFile(root / name, name, label) for (name, _), label in zip(rows, labels, strict=True)]
     return image_examples(files, preprocessing, inputs[0], spec.text)
+
+
+def read_list(list_file: Path, where: str) -> list[tuple[str, str]]:
+    """(path, label) of every line; `where` names the data in errors.
+
+    Raises:
+        DataError: it cannot be read, or has no lines.
+    """
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{where}: no such file {list_file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: {list_file} cannot be read as text: {error}") from error
+    rows = [
+        _parts(line, f"{where}: line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith(COMMENT)
+    ]
+    if not rows:
+        raise DataError(f"{where}: {list_file} has no lines; a path and a label a line are expected")
+    return rows
 
 
 def _parts(line: str, where: str) -> tuple[str, str]:

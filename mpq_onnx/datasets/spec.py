@@ -1,11 +1,17 @@
 """The text form of a data source: kind:path?key=value&key=value."""
 
+import dataclasses
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import overload
 
 from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.files import here
+
+PATH_OPTIONS = ("classes", "columns", "root")
+"""Options that name files, where a kind has them; a list of columns' names stays what it is."""
 
 
 @dataclass
@@ -76,6 +82,20 @@ def parse_spec(text: str) -> DataSpec:
         rest = f"?{query}"
     path, _, query = rest.partition("?")
     return DataSpec(text, kind, path, parse_options(query, text))
+
+
+def lying_here(spec: DataSpec) -> DataSpec:
+    """The same data set, read from where its files lie on this machine (see files.here); its text stays the caller's."""
+    options = {
+        name: _lying_here(value) if name in PATH_OPTIONS else value for name, value in spec.options.items()
+    }
+    return dataclasses.replace(spec, path=_lying_here(spec.path), options=options, taken=set())
+
+
+def _lying_here(text: str) -> str:
+    """A path; whatever is none stays as it is written."""
+    found = here(text)
+    return text if found == Path(text) else str(found)
 
 
 def parse_options(query: str, where: str) -> dict[str, str]:

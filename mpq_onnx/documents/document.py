@@ -7,12 +7,11 @@ import math
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mpq_onnx.documents.constraints import Part, Schema
 from mpq_onnx.errors import AllocationError, MpqOnnxError
-from mpq_onnx.files import write_text
+from mpq_onnx.files import here, write_text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -133,7 +132,7 @@ class Document(Part):
 def read_json(path: str | os.PathLike[str], refusal: type[MpqOnnxError]) -> Any:
     """What the JSON file holds; raises `refusal` where it is missing or not JSON."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = here(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise refusal(f"{path}: cannot be read: {error}") from error
     return parse_json(text, str(path), refusal)

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, deepest_line, first_line
-from mpq_onnx.files import replacing, set_usual_mode
+from mpq_onnx.files import here, replacing, set_usual_mode
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
 from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.model_checks import check_loaded
@@ -41,12 +41,12 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
     Raises:
         ModelError: the file is missing, not ONNX, cut short, or breaks ONNX's rules.
     """
-    path = Path(path)
-    if not path.is_file():
+    path, file = Path(path), here(path)
+    if not file.is_file():
         raise ModelError(f"{path}: no such file; give the path of an ONNX file")
     try:
-        _check_rules(path)
-        model = _read(path)
+        _check_rules(file)
+        model = _read(file)
         open_unknown_lengths(model)
         check_loaded(model)
         complete_names(model)
@@ -135,7 +135,7 @@ def remove_stale_data(path: Path, kept: Collection[str]) -> None:
 
 def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """The files beside an ONNX file that hold weights of it, in alphabetical order."""
-    model = ir.load(path)
+    model = ir.load(here(path))
     tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     tensors += [
         attribute.value
@@ -144,7 +144,7 @@ def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
         if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref()
     ]
     names = {str(tensor.location) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
-    return tuple(Path(path).parent / name for name in sorted(names))
+    return tuple(here(path).parent / name for name in sorted(names))
 
 
 def model_bytes(model: ir.Model) -> bytes:

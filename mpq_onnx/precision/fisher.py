@@ -19,7 +19,7 @@ KEPT_A_VALUE = 2
 
 def measured_costs(problem: Problem) -> Costs:
     """Costs of every level of every item, on a sample of the training examples; measured once for all budgets."""
-    return problem.shared.once(("costs", *problem.sides), lambda: _measure(problem))
+    return problem.shared.once_anywhere(("costs", *problem.sides), lambda: _measure(problem))
 
 
 def _measure(problem: Problem) -> Costs:

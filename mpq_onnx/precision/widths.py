@@ -110,7 +110,7 @@ class WidthProblem(Problem):
                 for width in self.weights.choices
             ]
 
-        return self.shared.once(("grids", site.tensor), search)
+        return self.shared.once_anywhere(("grids", site.tensor), search)
 
     def cost_meters(self) -> tuple[Mirror, Sequence[CostMeter]]:
         """Of rounding the weights, and of rounding the activations."""

@@ -212,7 +212,7 @@ def _open(asked: _Asked, shared: SharedWork) -> _Opened:
     contents = contents_of(
         model, {"calibration": asked.calibration, "costs": options.costs}, data=dataset, validation=held_out
     )
-    part = shared.part((source, *contents.items(), asked.data, asked.validation))
+    part = shared.part((*contents.items(), asked.data, asked.validation))
     sets = part.once(("sets", options.seed), lambda: split_validation(dataset, held_out, options.seed))
     training = sets[0].first(options.chosen_training_examples)
     return _Opened(model, mirror, device, options.device, training, sets[1], contents, part)
@@ -233,7 +233,7 @@ class _Ground:
 
 def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     options, float_model = asked.options, opened.model
-    calibrated = opened.shared.once(
+    calibrated = opened.shared.once_anywhere(
         ("calibration", *calibration_choices(options)),
         lambda: _calibration(float_model, opened.training, options, asked.calibration, progress),
     )

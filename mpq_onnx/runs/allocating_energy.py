@@ -114,7 +114,10 @@ def allocate_energy(
     )
     with progress_folder(folder, request, resume) as progress:
         common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
-        noisy = shared.once(("noise", common), lambda: NoiseBench(base, dataset, held_out, options))
+        noisy = shared.once(
+            ("noise", common),
+            lambda: NoiseBench(base, dataset, held_out, options, shared.part(("noisy", common))),
+        )
         bench = noisy.at(energy_per_mac, options, progress)
         choice = choose(bench.measure_all(bench.propose(options.chosen_method)))
         kept = choice.kept.result

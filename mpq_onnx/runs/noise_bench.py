@@ -111,11 +111,17 @@ class NoiseBench:
     """What all allocations of one model, data set and noise have in common: mirror, sites, data, costs."""
 
     def __init__(
-        self, base: FloatModel, dataset: Dataset, validation: Dataset | None, options: EnergyOptions
+        self,
+        base: FloatModel,
+        dataset: Dataset,
+        validation: Dataset | None,
+        options: EnergyOptions,
+        shared: SharedWork | None = None,
     ) -> None:
         """Args:
         validation: see run_folder.split_validation.
         options: of which COMMON_OPTIONS are read.
+        shared: what benches of the same contents have in common.
         """
         self.base, self.seed, self.device = base, options.seed, options.device
         training_set, self.validation_set = split_validation(dataset, validation, options.seed)
@@ -126,7 +132,7 @@ class NoiseBench:
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
         self.baseline = Runner(base.model, options.device)
-        self.shared = SharedWork()
+        self.shared = shared or SharedWork()
 
     def at(self, energy_per_mac: float | None, options: EnergyOptions, progress: Path) -> "EnergyBench":
         """The bench of one budget; `progress` is the folder for log and checkpoint.

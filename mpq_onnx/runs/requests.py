@@ -12,7 +12,7 @@ import mpq_onnx
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
-from mpq_onnx.files import write_text
+from mpq_onnx.files import here, write_text
 from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.runs.preparation import FloatModel
 
@@ -75,7 +75,7 @@ def state_request(path: Path, request: str, complaint: str) -> None:
 def file_state(path: str | os.PathLike[str]) -> tuple[object, ...]:
     """Name, size and time of change of a model file and of the files of its weights: quick to have, for this process alone."""
     try:
-        files = (Path(path), *external_files(path))
+        files = (here(path), *external_files(path))
         states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except Exception:  # whatever is wrong with it is said where it is read
         return (str(path),)
@@ -101,6 +101,6 @@ def _differing(stated: str, request: str) -> list[str]:
 
 def _file_digest(path: str | os.PathLike[str]) -> str:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return hashlib.sha256(here(path).read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error

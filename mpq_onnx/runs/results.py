@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 import onnx_ir as ir
 
-from mpq_onnx.files import write_text
+from mpq_onnx.files import here, write_text
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.report.as_json import to_json
@@ -115,13 +115,14 @@ class ResultFolder:
 
     def _remove_earlier(self, written: set[Path]) -> None:
         """Take away what an earlier result left that this one has not: a reader would mix the two."""
-        candidates = self.folder / CANDIDATES_FOLDER
+        folder = here(self.folder)
+        candidates = folder / CANDIDATES_FOLDER
         earlier = [
             *(Path(name) for name in OF_ONE_RESULT),
             *(Path(CANDIDATES_FOLDER, path.name) for path in candidates.glob("*")),
         ]
         for path in earlier:
             if path not in written:
-                (self.folder / path).unlink(missing_ok=True)
+                (folder / path).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             candidates.rmdir()  # only if it is empty

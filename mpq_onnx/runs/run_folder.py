@@ -3,13 +3,13 @@
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.sampling import drawn, split
 from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
-from mpq_onnx.files import write_text
+from mpq_onnx.files import here, write_text
 from mpq_onnx.graph.model_file import DATA_SUFFIX, remove_stale_data
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.requests import state_request
@@ -45,22 +45,23 @@ def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
     Args:
         request: everything that the result depends on; a run can only be resumed for the same request.
     """
+    folder, named = here(folder), folder
     progress = folder / PROGRESS_FOLDER
     stated = progress / "request.json"
     if resume and not stated.is_file():
-        begin(f"nothing to go on with in {folder}: starting anew")
+        begin(f"nothing to go on with in {named}: starting anew")
     if resume:
         state_request(
             stated,
             request,
-            f"--resume: {folder} holds an interrupted run of another request (other: {{differs}}); leave out --resume",
+            f"--resume: {named} holds an interrupted run of another request (other: {{differs}}); leave out --resume",
         )
     try:
         if not resume and progress.exists():
             shutil.rmtree(progress)
         progress.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+        raise OutputError(f"cannot write into {named}: {error.strerror}; choose another folder") from error
     write_text(stated, request)
     try:
         yield progress
@@ -75,6 +76,7 @@ def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
 
 def publish(results: Path, folder: Path) -> None:
     """Move finished files into place: all are whole before the first one moves."""
+    folder, named = here(folder), folder
     try:
         files = [path for path in sorted(results.rglob("*")) if path.is_file()]
         # Weights before the models that name them.
@@ -85,7 +87,26 @@ def publish(results: Path, folder: Path) -> None:
         for path in files:
             remove_stale_data(folder / path.relative_to(results), {file.name for file in files})
     except OSError as error:
+        raise OutputError(f"cannot write into {named}: {error.strerror}; choose another folder") from error
+
+
+def receive(files: Mapping[str, bytes], folder: Path) -> None:
+    """Put what was made elsewhere into place, in the stead of what an interrupted run has left there.
+
+    Args:
+        files: contents by their paths in the folder.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    arrived = folder / PROGRESS_FOLDER
+    try:
+        for name, content in files.items():
+            path = arrived / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+    publish(arrived, folder)
+    shutil.rmtree(arrived, ignore_errors=True)
 
 
 def training_log(path: Path) -> logging.Logger:

@@ -1,121 +1,47 @@
 """search: the smallest budget, of energy or of bits, at which a metric still reaches a value.
 
-Bisection on the logarithm of the budget. Every probe is an allocation of its own, evaluated on test data and kept as
-probes/BUDGET.json; a search that is started again goes on from the probes that it finds.
+Bisection on the logarithm of the budget, or several probes at once that part the interval. Every probe is an allocation of its
+own, evaluated on test data and kept in probes/BUDGET; a search that is started again goes on from the probes that it finds.
 """
 
 import dataclasses
-import json
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.cluster.opening import Workers
+from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
-from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.precision.limits import not_below
-from mpq_onnx.precision.shared_work import SharedWork
-from mpq_onnx.progress import begin
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, digital_options
 from mpq_onnx.runs.configuration import configuration_text
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
-from mpq_onnx.runs.evaluating import evaluate
-from mpq_onnx.runs.gates import SHARES, check_goal
-from mpq_onnx.runs.gates import reached as figures_of
-from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.runs.noise_bench import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
-from mpq_onnx.runs.options import AllocateOptions, check_budgets
+from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.requests import contents_of, plain_options, request_text, state_request
+from mpq_onnx.runs.probes import WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized, prober
+from mpq_onnx.runs.probing import (
+    PROBES_FOLDER,
+    TOLERANCE,
+    Drop,
+    Goal,
+    Interval,
+    SearchResult,
+    check_goals,
+    find_smallest,
+    probe_folder,
+)
+from mpq_onnx.runs.requests import CONTENT, contents_of, plain_options, request_text, state_request
 from mpq_onnx.runs.resource_limits import width_budgets
-from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, ENERGY_FILE, MODEL_FILE
-from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, MODEL_FILE
+from mpq_onnx.runs.travel import Needs
 from mpq_onnx.runtime.tensors import tensor_facts
 
-WEIGHT_BITS = "weight_bits"
-TOLERANCE = 0.02
 LARGEST_AMOUNT = 1e300
-PROBES_FOLDER = "probes"
 REQUEST_FILE = "request.json"
-SEARCH_FILE = "search.json"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A metric and the least value that it must reach."""
-
-    metric: str
-    least: float
-
-    def __post_init__(self) -> None:
-        check_goal(self.metric, self.least)
-
-    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-        """Is the value reached?"""
-        return metrics[self.metric] >= self.least
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A metric of which at most so much may be lost, against the baseline: the float model, or the noise-free one."""
-
-    metric: str
-    most: float
-
-    def __post_init__(self) -> None:
-        if self.metric not in SHARES or not 0 <= self.most <= 1:
-            raise UsageError(
-                f"--max-drop {self.metric}={self.most:.12g}: write a share from 0 to 1 of {', '.join(sorted(SHARES))}"
-            )
-
-    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-        """Is no more lost?"""
-        if self.metric not in baseline:
-            raise DataError(f"--max-drop {self.metric}: the baseline has no such metric here; give --min")
-        return metrics[self.metric] >= baseline[self.metric] - self.most
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One budget that was tried."""
-
-    budget: float
-    metrics: dict[str, float]
-    """Means over the repeats, on the test data."""
-    reached: bool
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search ended with."""
-
-    folder: str
-    best: Probe | None
-    """The smallest budget that reached the goal; None where even the largest did not."""
-    probes: tuple[Probe, ...]
-    """In the order of the budgets."""
-    model_path: str | None
-    """The file of the best probe."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Budgets to search between, and how close to come."""
-
-    low: float
-    high: float
-    tolerance: float = TOLERANCE
-    """Relative: the search ends when the budgets that reach and miss the goal are this close."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise UsageError(f"budgets from {self.low:g} to {self.high:g}: give 0 < low < high")
-        if not 0 < self.tolerance < 1:
-            raise UsageError(f"tolerance {self.tolerance:g}: give a number between 0 and 1")
 
 
 def search_energy(
@@ -131,6 +57,8 @@ def search_energy(
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
     validation: str | None = None,
+    jobs: int = 1,
+    cluster: str | None = None,
 ) -> SearchResult:
     """The smallest mean energy per MAC that reaches `goals` on `test`.
 
@@ -140,11 +68,14 @@ def search_energy(
         test: data spec that the goals are judged on, options.repeats times.
         output: folder; made when missing.
         weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
+        jobs: processes of this machine; several do as many probes at once.
+        cluster: a dask scheduler's address or file, whose workers do the probes.
 
     Raises:
         MpqOnnxError: see its subclasses.
     """
-    _check_goals(goals)
+    workers = Workers(jobs, cluster)
+    check_goals(goals)
     check_energy_budget(interval.low, options)
     digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
@@ -173,16 +104,10 @@ def search_energy(
                 options=digital,
             )
         base = load_noise_free(path)
-    bench = NoiseBench(base, training_set, held_out, options)
-
-    def probe(budget: float, place: Path) -> Evaluation:
-        at_budget = bench.at(budget, options, place)
-        allocation = at_budget.allocation(at_budget.best())
-        allocation.save(place / ENERGY_FILE)
-        save_model(bench.graph(allocation), place / MODEL_FILE)
-        return bench.evaluate(allocation, test_set, options.repeats)
-
-    return _bisect(folder, probe, goals, interval)
+    probe = EnergyProbe(base.path, data, test, validation, goals, options)
+    needs = _needs(base.path, contents, specs, options.costs, target=options.target)
+    with prober(workers, folder, probe, needs) as found:
+        return find_smallest(folder, found, goals, interval)
 
 
 def search_bits(
@@ -199,6 +124,8 @@ def search_bits(
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     validation: str | None = None,
+    jobs: int = 1,
+    cluster: str | None = None,
 ) -> SearchResult:
     """The smallest budget of widths that reaches `goals` on `test`; arguments as for search_energy and allocate.
 
@@ -208,8 +135,9 @@ def search_bits(
         minimize: "weight_bits", their mean, or a resource (see registries.RESOURCES and options.costs).
         weight_bits: bounds the mean where a resource is minimized.
     """
-    _check_goals(goals)
-    spent = _Minimized(minimize, weight_bits, activation_bits, options)
+    workers = Workers(jobs, cluster)
+    check_goals(goals)
+    spent = Minimized(minimize, weight_bits, activation_bits, options)
     for end in (interval.low, interval.high):
         spent.check(end)
     float_model = load_float_model(model)
@@ -223,52 +151,16 @@ def search_bits(
     if calibration is not None:
         request["calibration"] = str(calibration)
     _write_configuration(folder, goals, interval, {**request, **dataclasses.asdict(options)})
-    shared = SharedWork()
-    measured = folder / CALIBRATION_FILE
-
-    def probe(budget: float, place: Path) -> Evaluation:
-        result = allocate(
-            float_model.path,
-            data,
-            place,
-            **spent.at(budget),
-            calibration=calibration,
-            validation=validation,
-            shared=shared,
-        )
-        if not measured.is_file():
-            write_text(measured, (place / CALIBRATION_FILE).read_text(encoding="utf-8"))
-        return evaluate(result.model_path, test, baseline=model, device=options.device).evaluation
-
-    return _bisect(folder, probe, goals, interval)
-
-
-@dataclass(frozen=True)
-class _Minimized:
-    """What of an allocation of widths is as small as can be."""
-
-    what: str
-    weight_bits: float | None
-    activation_bits: float | None
-    options: AllocateOptions
-
-    def check(self, budget: float) -> None:
-        """Raise UsageError for a budget that no choice of widths keeps."""
-        if self.what == WEIGHT_BITS and self.weight_bits is not None:
-            raise UsageError(
-                "--weight-bits is what such a search finds; give --from and --to, or --minimize another"
-            )
-        if self.what in self.options.limits:
-            raise UsageError(f"--max {self.what}: is what the search finds; give --from and --to")
-        asked = self.at(budget)
-        check_budgets(asked["weight_bits"], asked["activation_bits"], asked["options"])
-
-    def at(self, budget: float) -> dict[str, Any]:
-        """The arguments of allocate that say what may be spent."""
-        if self.what == WEIGHT_BITS:
-            return {"weight_bits": budget, "activation_bits": self.activation_bits, "options": self.options}
-        limited = dataclasses.replace(self.options, max=(*self.options.max, f"{self.what}={budget!r}"))
-        return {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits, "options": limited}
+    probe = BitsProbe(
+        str(model), data, test, validation, None if calibration is None else str(calibration), goals, spent
+    )
+    needs = _needs(str(model), contents, specs, options.costs, calibration, target=options.target)
+    with prober(workers, folder, probe, needs) as found:
+        result = find_smallest(folder, found, goals, interval)
+    if result.probes and not (folder / CALIBRATION_FILE).is_file():  # the same for all of them
+        measured = probe_folder(folder, result.probes[0].budget) / CALIBRATION_FILE
+        write_text(folder / CALIBRATION_FILE, measured.read_text(encoding="utf-8"))
+    return result
 
 
 def resource_interval(
@@ -286,7 +178,7 @@ def resource_interval(
     Raises:
         UsageError: no such resource, or other budgets that cannot be kept.
     """
-    spent = _Minimized(resource, weight_bits, activation_bits, options)
+    spent = Minimized(resource, weight_bits, activation_bits, options)
     spent.check(LARGEST_AMOUNT)
     float_model = load_float_model(model)
     facts = tensor_facts(float_model.model, float_model.open_data(data), options.device)
@@ -299,11 +191,16 @@ def resource_interval(
     return Interval(low, high, tolerance)
 
 
-def _check_goals(goals: tuple[Goal | Drop, ...]) -> None:
-    if not goals:
-        raise UsageError(
-            "give --min METRIC=VALUE, such as top1=0.90, or --max-drop top1=0.01: what the search is to keep"
-        )
+def _needs(
+    model: str,
+    contents: Mapping[str, str | None],
+    specs: Mapping[str, str | None],
+    *files: str | os.PathLike[str] | None,
+    target: str | None,
+) -> Needs:
+    """What a worker has to have for the probes."""
+    data = {spec: contents[name + CONTENT] for name, spec in specs.items() if spec is not None}
+    return Needs(model, data, [str(path) for path in files if path is not None], [target] if target else [])
 
 
 def _prepare(folder: Path, request: str) -> None:
@@ -325,48 +222,3 @@ def _write_configuration(
     }
     ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
     write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
-
-
-def _bisect(
-    folder: Path,
-    probe: Callable[[float, Path], Evaluation],
-    goals: tuple[Goal | Drop, ...],
-    interval: Interval,
-) -> SearchResult:
-    probes: dict[float, Probe] = {}
-
-    def reaches(budget: float) -> bool:
-        place = folder / PROBES_FOLDER / f"{budget:.6g}"
-        kept = place / "probe.json"
-        if kept.is_file():
-            found = json.loads(kept.read_text(encoding="utf-8"))
-            metrics, baseline = found["metrics"], found.get("baseline", {})
-        else:
-            begin(f"probe at a budget of {budget:g}")
-            place.mkdir(parents=True, exist_ok=True)
-            measured = probe(budget, place)
-            wanted = {*measured.metrics, *(goal.metric for goal in goals)}
-            metrics = {name: each.value for name, each in figures_of(measured).items() if name in wanted}
-            compared = measured.comparison.metrics if measured.comparison is not None else {}
-            baseline = {name: each.value for name, each in compared.items()}
-            write_text(kept, json.dumps({"budget": budget, "metrics": metrics, "baseline": baseline}) + "\n")
-        for goal in goals:
-            if goal.metric not in metrics:
-                raise DataError(f"{goal.metric}: not measured here; there is {', '.join(metrics)}")
-        reached = all(goal.is_reached(metrics, baseline) for goal in goals)
-        probes[budget] = Probe(budget, metrics, reached)
-        return reached
-
-    low, high = interval.low, interval.high
-    if reaches(high):
-        if reaches(low):
-            high = low
-        while high / low > 1 + interval.tolerance:
-            middle = float(f"{math.sqrt(low * high):.6g}")
-            low, high = (low, middle) if reaches(middle) else (middle, high)
-    ordered = tuple(probes[budget] for budget in sorted(probes))
-    best = next((each for each in ordered if each.budget == high and each.reached), None)
-    path = str(folder / PROBES_FOLDER / f"{best.budget:.6g}" / MODEL_FILE) if best is not None else None
-    result = SearchResult(str(folder), best, ordered, path)
-    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(result), indent=1) + "\n")
-    return result

@@ -12,6 +12,7 @@ from mpq_onnx.runs.configuration import check_names
 from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
+from mpq_onnx.runs.shared_keys import calibration_choices, problem_key
 from mpq_onnx.runs.target_options import noise_of_target
 
 CASES = "cases"
@@ -29,6 +30,18 @@ class Run:
     name: str
     options: Mapping[str, Any]
     """All that the configuration says, one value an option."""
+
+    @property
+    def likeness(self) -> str:
+        """The same for runs that calibrate and measure costs alike."""
+        own: tuple[object, ...] = ()
+        if self.options.get("noise"):
+            energies, widths = noisy_requests(self.options)
+            own = (energies.noises, energies.granularity, energies.compat, self.options.get("weight_bits"))
+        else:
+            widths = bits_request(bits_options(self.options))
+        data = tuple(self.options.get(name) for name in DATA_OPTIONS)
+        return repr((data, own, calibration_choices(widths), problem_key(widths)))
 
 
 def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:

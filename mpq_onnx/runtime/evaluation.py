@@ -4,11 +4,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mpq_onnx.datasets import Batch, Dataset
+from mpq_onnx.files import here
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.progress import watched
@@ -93,4 +93,4 @@ def by_example(
 
 def file_bytes(path: str | os.PathLike[str]) -> int:
     """Size of a model file with its external data."""
-    return sum(file.stat().st_size for file in (Path(path), *external_files(path)))
+    return sum(file.stat().st_size for file in (here(path), *external_files(path)))

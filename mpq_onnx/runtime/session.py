@@ -13,6 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
+from mpq_onnx.files import here
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 from mpq_onnx.graph.model_inputs import example_axes
@@ -154,7 +155,7 @@ def _loadable(
     Large weights of a model in memory are not copied: `options` gets them, and they have to live as long as the session.
     """
     if not isinstance(model, ir.Model):
-        yield str(Path(model)), []
+        yield str(here(model)), []
         return
     with weights_apart(model, [model.graph]) as apart:
         if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:

@@ -13,13 +13,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS, counted_bits
 from mpq_onnx.errors import AllocationError, UsageError
-from mpq_onnx.files import write_text
+from mpq_onnx.files import here, write_text
 
 NODE, WEIGHT_BITS, ACTIVATION_BITS, ENERGY_PER_MAC = (
     "node", "weight_bits", "activation_bits", "energy_per_mac",
@@ -136,7 +135,7 @@ def load_cost_table(path: str | os.PathLike[str]) -> CostTable:
         AllocationError: missing, or not such a table; the message names line and column.
     """
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        with here(path).open(encoding="utf-8-sig", newline="") as file:
             return _read(file.read(), str(path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AllocationError(f"{path}: cannot be read as a cost table: {error}") from error

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS
 from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.errors import TargetError, UsageError
+from mpq_onnx.files import here
 from mpq_onnx.targets.description import FLOAT_WIDTH, PAIR, Target, read_pair
 from mpq_onnx.targets.yaml_lines import Lined, read_lined
 
@@ -39,7 +39,7 @@ def load_target(name: str) -> Target:
     shipped = shipped_texts()
     if name in shipped:
         return parse_target(shipped[name], f"{name}.yaml")
-    path = Path(name)
+    path = here(name)
     if path.suffix.lower() not in SUFFIXES and not path.is_file():
         raise UsageError(f"target {name}: choose one of {', '.join(shipped)}, or give a file.yaml")
     try:

@@ -1,0 +1,191 @@
+"""The probes of a search, one after the other in this process or side by side on workers."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpq_onnx.cluster.crew import Crew, Job, LostError, crew
+from mpq_onnx.cluster.opening import Workers
+from mpq_onnx.errors import ClusterError, MpqOnnxError, UsageError, one_line
+from mpq_onnx.files import here
+from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.progress import begin
+from mpq_onnx.runs.allocating import allocate
+from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.evaluating import evaluate
+from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.runs.options import AllocateOptions, check_budgets
+from mpq_onnx.runs.probing import Drop, Figures, Goal, Prober, figures, probe_folder
+from mpq_onnx.runs.results import ENERGY_FILE, MODEL_FILE
+from mpq_onnx.runs.run_folder import receive
+from mpq_onnx.runs.travel import Needs, kit_for
+
+WEIGHT_BITS = "weight_bits"
+
+Probing = Callable[[SharedWork, float, str], Figures]
+"""probe(shared, budget, place): allocate at a budget, into the folder `place`, and measure on the test data."""
+
+
+@dataclass(frozen=True)
+class Minimized:
+    """What of an allocation of widths is as small as can be."""
+
+    what: str
+    weight_bits: float | None
+    activation_bits: float | None
+    options: AllocateOptions
+
+    def check(self, budget: float) -> None:
+        """Raise UsageError for a budget that no choice of widths keeps."""
+        if self.what == WEIGHT_BITS and self.weight_bits is not None:
+            raise UsageError(
+                "--weight-bits is what such a search finds; give --from and --to, or --minimize another"
+            )
+        if self.what in self.options.limits:
+            raise UsageError(f"--max {self.what}: is what the search finds; give --from and --to")
+        asked = self.at(budget)
+        check_budgets(asked["weight_bits"], asked["activation_bits"], asked["options"])
+
+    def at(self, budget: float) -> dict[str, Any]:
+        """The arguments of allocate that say what may be spent."""
+        if self.what == WEIGHT_BITS:
+            return {"weight_bits": budget, "activation_bits": self.activation_bits, "options": self.options}
+        limited = dataclasses.replace(self.options, max=(*self.options.max, f"{self.what}={budget!r}"))
+        return {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits, "options": limited}
+
+
+@dataclass(frozen=True)
+class BitsProbe:
+    """An allocation of widths; see search_bits for the fields."""
+
+    model: str
+    data: str
+    test: str
+    validation: str | None
+    calibration: str | None
+    goals: tuple[Goal | Drop, ...]
+    spent: Minimized
+
+    def __call__(self, shared: SharedWork, budget: float, place: str) -> Figures:
+        """See Probing."""
+        result = allocate(
+            self.model,
+            self.data,
+            place,
+            **self.spent.at(budget),
+            calibration=self.calibration,
+            validation=self.validation,
+            shared=shared,
+        )
+        device = self.spent.options.device
+        found = evaluate(result.model_path, self.test, baseline=self.model, device=device).evaluation
+        return figures(found, self.goals)
+
+
+@dataclass(frozen=True)
+class EnergyProbe:
+    """An allocation of energies, on one bench a process; see search_energy for the fields."""
+
+    model: str
+    """Noise-free."""
+    data: str
+    test: str
+    validation: str | None
+    goals: tuple[Goal | Drop, ...]
+    options: EnergyOptions
+
+    def __call__(self, shared: SharedWork, budget: float, place: str) -> Figures:
+        """See Probing."""
+        bench = shared.once("bench", lambda: self._bench(shared.part("noisy")))
+        test_set = shared.once("test", lambda: bench.base.open_data(self.test))
+        folder = here(place)
+        at_budget = bench.at(budget, self.options, folder)
+        allocation = at_budget.allocation(at_budget.best())
+        allocation.save(folder / ENERGY_FILE)
+        save_model(bench.graph(allocation), folder / MODEL_FILE)
+        return figures(bench.evaluate(allocation, test_set, self.options.repeats), self.goals)
+
+    def _bench(self, shared: SharedWork) -> NoiseBench:
+        base = load_noise_free(self.model)
+        held_out = base.open_data(self.validation) if self.validation is not None else None
+        return NoiseBench(base, base.open_data(self.data), held_out, self.options, shared)
+
+
+@contextlib.contextmanager
+def prober(workers: Workers, folder: Path, probe: Probing, needs: Needs) -> Iterator[Prober]:
+    """Who does the probes of a search.
+
+    Args:
+        needs: what workers have to have for them.
+
+    Raises:
+        UsageError, ClusterError: no workers can be had.
+    """
+    if workers.here_alone:
+        yield _InTurn(folder, probe)
+        return
+    with crew(workers, lambda is_local: kit_for(probe, needs, is_local)) as found:
+        yield _Spread(folder, found)
+
+
+class _InTurn:
+    """In this process."""
+
+    at_once = 1
+
+    def __init__(self, folder: Path, probe: Probing) -> None:
+        self.folder, self.probe, self.shared = folder, probe, SharedWork()
+
+    def measure(self, budgets: Sequence[float]) -> Iterator[tuple[float, Figures]]:
+        """See Prober."""
+        for budget in budgets:
+            begin(f"probe at a budget of {budget:g}")
+            place = probe_folder(self.folder, budget)
+            place.mkdir(parents=True, exist_ok=True)
+            yield budget, self.probe(self.shared, budget, str(place))
+
+
+class _Spread:
+    """On workers."""
+
+    def __init__(self, folder: Path, found: Crew) -> None:
+        self.folder, self.crew = folder, found
+
+    @property
+    def at_once(self) -> int:
+        """See Prober."""
+        return self.crew.size
+
+    def measure(self, budgets: Sequence[float]) -> Iterator[tuple[float, Figures]]:
+        """See Prober.
+
+        Raises:
+            MpqOnnxError: a probe's, when the others of the same round have ended.
+        """
+        jobs = {}
+        for budget in budgets:
+            begin(f"probe at a budget of {budget:g}")
+            place = str(probe_folder(self.folder, budget))
+            jobs[Job(f"probe {budget:g}", place, (budget, place))] = budget
+        failed: dict[str, Exception] = {}
+        for outcome in self.crew.do(list(jobs)):
+            if outcome.error is not None:
+                failed[outcome.job.name] = outcome.error
+                continue
+            receive(outcome.files, Path(outcome.job.folder))
+            yield jobs[outcome.job], outcome.value
+        for name, error in failed.items():
+            raise _said(name, error)
+
+
+def _said(name: str, error: Exception) -> Exception:
+    """A probe's error as the search ends with it."""
+    if isinstance(error, MpqOnnxError):
+        return error
+    if isinstance(error, LostError):
+        return ClusterError(f"{name}: {error}")
+    return ClusterError(f"{name}: unforeseen {type(error).__name__}: {one_line(error)}")
