@@ -12,10 +12,10 @@ from resnet20 import OUTPUT, TEST, TRAIN, exported
 
 import mpq_onnx
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from chromium import View, find_chromium, picture_of
 
+ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 CONFIGURATION = {
     "data": f"{TRAIN}?count=256", "validation": f"{TRAIN}?count=512", "test": f"{TEST}?count=1000", "effort": "quick",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mpq_onnx"
-HEAVY = ("torch", "onnxscript", "scipy", "sklearn", "matplotlib", "transformers", "torchvision")
+HEAVY = ("torch", "onnxscript", "scipy", "sklearn", "matplotlib", "plotly", "transformers", "torchvision")
 LOADED = """
 import contextlib, io, sys
 from mpq_onnx.cli import main

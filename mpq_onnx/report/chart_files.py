@@ -15,7 +15,6 @@ from mpq_onnx.report.charts import Axis, Chart, LayerChart, Scatter, Values
 COLOURS = ("#3b8bc4", "#e07b39", "#35b779")
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "mpq-onnx", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
-    "legend.frameon": False,
 }  # fmt: skip
 INCHES_A_LAYER = 0.22
 HIGHEST_TICKED = 12
@@ -53,9 +52,11 @@ def _layer_figure(chart: LayerChart) -> Figure:
         values, colour = _array(series.values), COLOURS[index % len(COLOURS)]
         places = np.arange(len(values)) + (index - (len(chart.series) - 1) / 2) * width
         spread = _spread(series.values, series.low, series.high)
-        axes.bar(
-            places, values, width, color=colour, label=series.label, yerr=spread, ecolor="#555", capsize=2
-        )
+        look: Any = {"color": colour, "label": series.label, "capsize": 2}
+        if chart.log:  # a bar has no end there
+            axes.errorbar(places, values, yerr=spread, fmt="o", markersize=5, elinewidth=1, **look)
+        else:
+            axes.bar(places, values, width, yerr=spread, ecolor="#555", **look)
         if series.mean is not None:
             axes.axhline(series.mean, color="#333", linewidth=1, linestyle="--")
             axes.set_title(f"{series.mean_label} {series.mean:.4g}", fontsize=9, loc="right")
@@ -67,7 +68,7 @@ def _layer_figure(chart: LayerChart) -> Figure:
     axes.set_xlim(-0.8, len(chart.layers) - 0.2)
     axes.set_xticks(range(len(chart.layers)), list(chart.layers), rotation=90, fontsize=7)
     if len(chart.series) > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(chart.series))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(chart.series), frameon=False)
     return figure
 
 
@@ -94,7 +95,7 @@ def _scatter_figure(chart: Scatter, axis: Axis) -> Figure:
     axes.set_xlabel(axis.label)
     axes.set_ylabel(chart.label)
     if axis.best or chart.reference:
-        axes.legend()
+        axes.legend(frameon=False)
     return figure
 
 

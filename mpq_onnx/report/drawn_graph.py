@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, SHAPE_READERS, is_constant, is_pass_through
 from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS, FUSING_PRODUCERS
 from mpq_onnx.graph.quantized_already import QDQ_OPS
@@ -57,7 +58,7 @@ def drawn_graph(model: ir.Model) -> DrawnGraph:
     """The boxes of a model.
 
     Raises:
-        ModelError: quantizers or noise that cannot be read.
+        ModelError: quantizers or noise that cannot be read, or nothing to draw.
         AllocationError: an allocation in the metadata that cannot be read.
     """
     noisy = noisy_nodes(model)
@@ -67,6 +68,8 @@ def drawn_graph(model: ir.Model) -> DrawnGraph:
     units = [node.attributes.get("energy_unit") for node in noisy]
     unit = next((each.as_string() for each in units if each is not None), "") if noisy else None
     builder = _Builder(without_noise(model), energies)
+    if not builder.boxes:
+        raise ModelError("nothing in it depends on an input: there is nothing to draw")
     return DrawnGraph(tuple(builder.boxes), tuple(dict.fromkeys(builder.edges)), unit)
 
 

@@ -76,9 +76,14 @@ class _BitScale:
 
     def __init__(self, graph: DrawnGraph) -> None:
         self.note = "colour: bits of the weights, or of the output where a box has no weights"
-        found = sorted({self._step(each) for box in graph.boxes if (each := self._bits(box)) is not None})
-        last, bits = len(COLOURS) - 1, [self._bits(box) or 0 for box in graph.boxes]
-        names = {last: f"{FEWEST_BITS + last} and more"} if max(bits) > FEWEST_BITS + last else {}
+        widths = [bits for box in graph.boxes if (bits := self._bits(box)) is not None]
+        found = sorted({self._step(each) for each in widths})
+        last = len(COLOURS) - 1
+        names = (
+            {last: f"{FEWEST_BITS + last} and more"} if max(widths, default=0) > FEWEST_BITS + last else {}
+        )
+        if min(widths, default=FEWEST_BITS) < FEWEST_BITS:
+            names[0] = f"{FEWEST_BITS} and fewer"
         self.swatches = [(COLOURS[step], f"{names.get(step, FEWEST_BITS + step)} bits") for step in found]
 
     @staticmethod
@@ -102,7 +107,7 @@ class _EnergyScale:
     def __init__(self, graph: DrawnGraph) -> None:
         unit = "" if graph.energy_unit in (None, "", "relative") else f" {graph.energy_unit}"
         self.note = f"colour: energy per MAC{f', in{unit}' if unit else ''}, mean over channels"
-        energies = [box.energy for box in graph.boxes if box.energy]
+        energies = [box.energy for box in graph.boxes if box.energy] or [1.0]
         self.least, self.most = min(energies), max(energies)
         ends = [
             self.least * (self.most / self.least) ** (step / len(COLOURS)) for step in range(len(COLOURS) + 1)

@@ -55,7 +55,8 @@ function sideBySide(values, ends, log) {  // points of equal cost move apart, so
 }
 
 function ticks(axis, ends, log) {
-  if (!log || ends[1] - ends[0] > 2.5) return;
+  if (!log) return;
+  if (ends[1] - ends[0] > 2.5) { axis.dtick = 1; return; }
   const found = [];
   for (let power = Math.floor(ends[0]); power <= ends[1]; power++)
     for (const digit of ends[1] - ends[0] < .8 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9] : [1, 2, 5]) {
@@ -70,7 +71,7 @@ function scatter(chart, key) {
     const axis = chart.axes.find(each => each.key === key), titles = data.layers[chart.titles];
     const how = layout(width < 560 ? 320 : 400), ends = span(axis.values, axis.log);
     const all = [...chart.values, ...(chart.low ?? []), ...(chart.high ?? []), ...Object.values(chart.reference)];
-    const x = sideBySide(axis.values, ends, axis.log), best = new Set(axis.best);
+    const x = chart.low ? sideBySide(axis.values, ends, axis.log) : axis.values, best = new Set(axis.best);
     Object.assign(how.xaxis, {title: {text: plain(axis.label)}, type: axis.log ? "log" : "linear", range: ends});
     Object.assign(how.yaxis, {title: {text: plain(chart.label)}, type: chart.log ? "log" : "linear", range: span(all, chart.log)});
     ticks(how.xaxis, ends, axis.log);
@@ -116,19 +117,22 @@ function byLayer(entries) {  // [chart, title of its run] of one or two runs
     const several = entries.length > 1, how = layout(width < 560 ? 320 : 360), chart = entries[0][0];
     const names = [...new Set(entries.flatMap(([each]) => data.layers[each.layers]))];
     const place = new Map(names.map((name, index) => [name, index])), traces = [];
-    const means = [];
+    const means = [], count = entries.reduce((sum, [each]) => sum + each.series.length, 0);
     for (const [each, title] of entries)
       for (const series of each.series) {
         const own = data.layers[each.layers], colour = colours[traces.length % colours.length];
         const name = !several ? series.label : each.series.length > 1 ? `${title}: ${series.label}` : title;
+        // A bar has no end on an axis of powers of ten: dots there.
+        const mark = chart.log ? {type: "scatter", mode: "markers", marker: {color: colour, size: 8}} : {type: "bar", marker: {color: colour}};
+        const moved = chart.log ? (traces.length - (count - 1) / 2) * .22 : 0;
         traces.push({
-          type: "bar", name: plain(short(name, Math.max(24, Math.floor(width / 8)))), x: own.map(layer => place.get(layer)), y: series.values, marker: {color: colour},
-          text: own.map(plain), textposition: "none",
+          ...mark, name: plain(short(name, Math.max(24, Math.floor(width / 8)))), x: own.map(layer => place.get(layer) + moved), y: series.values,
+          text: own.map(plain), ...(chart.log ? {} : {textposition: "none"}),
           hovertemplate: `<b>%{text}</b><br>%{y:.4~g}${series.low ? " (%{customdata})" : ""}<extra>${plain(name)}</extra>`,
           customdata: series.low ? series.low.map((low, index) => `${digits(low)} to ${digits(series.high[index])}`) : undefined,
           error_y: series.low ? {
             type: "data", symmetric: false, array: series.high.map((high, index) => high - series.values[index]),
-            arrayminus: series.low.map((low, index) => series.values[index] - low), thickness: 1, width: 2, color: how.font.color,
+            arrayminus: series.low.map((low, index) => series.values[index] - low), thickness: 1, width: 2, color: chart.log ? colour : how.font.color,
           } : undefined,
         });
         if (series.mean != null) means.push(across(series.meanLabel, series.mean, [-.7, names.length - .3], several ? colour : how.font.color));
@@ -179,7 +183,7 @@ function showLayers() {
   for (const name of names) {
     const entries = runs.map(run => [run.charts.find(chart => chart.name === name), run.title]).filter(([chart]) => chart);
     if (entries[0][0].series) {
-      const [, plot] = picture(parent, entries[0][0].caption);
+      const [, plot] = picture(parent, entries.map(([chart]) => chart.caption).sort((a, b) => b.length - a.length)[0]);
       show(plot, byLayer(entries));
       continue;
     }
