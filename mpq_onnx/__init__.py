@@ -1,8 +1,8 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
-The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff,
-profile, sweep, report (report_folder), models, targets (shipped_targets). Each is imported when it is first used, so that
-evaluate, compare, card and handoff never load torch.
+The verbs are those of the command line: export, inspect, calibrate, allocate, apply, evaluate, compare, search, convert, card,
+handoff, profile, sweep, report (report_folder), models, targets (shipped_targets). Each is imported when it is first used, so
+that inspect, evaluate, compare, card and handoff never load torch.
 """
 
 import importlib
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
     from mpq_onnx.runs.exporting import ExportResult, export
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
+    from mpq_onnx.runs.inspecting import InspectResult, inspect
     from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
     from mpq_onnx.runs.profile_options import ProfileOptions
@@ -88,6 +89,8 @@ _HOMES = {
     "export": "runs.exporting",
     "HandoffResult": "runs.handing_off",
     "handoff": "runs.handing_off",
+    "InspectResult": "runs.inspecting",
+    "inspect": "runs.inspecting",
     "models": "runs.listing",
     "shipped_targets": "runs.listing",
     "Target": "targets.description",
@@ -108,6 +111,7 @@ __all__ = [
     "ExportResult",
     "Goal",
     "HandoffResult",
+    "InspectResult",
     "Interval",
     "MpqOnnxError",
     "NodeEnergy",
@@ -128,6 +132,7 @@ __all__ = [
     "evaluate",
     "export",
     "handoff",
+    "inspect",
     "load_allocation",
     "load_document",
     "load_energy_allocation",
@@ -148,3 +153,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mpq_onnx' has no attribute {name!r}")
     return getattr(importlib.import_module(f"mpq_onnx.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

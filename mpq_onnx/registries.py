@@ -99,6 +99,22 @@ ENERGY_LEVELS: Registry = Registry(
     "mpq_onnx.arithmetic.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"}
 )
 """Which energies an accelerator can give a MAC."""
+HAND_OFFS: Registry = Registry(
+    "mpq_onnx.handoff_targets",
+    {
+        "qonnx": "qonnx:TARGET",
+        "qcdq": "qcdq:TARGET",
+        "zigzag": "zigzag:TARGET",
+        "timeloop": "timeloop:TARGET",
+        "accelforge": "accelforge:TARGET",
+        "scalesim": "scalesim:TARGET",
+        "csv": "csv_table:TARGET",
+        "json": "json_table:TARGET",
+        "tensorrt": "tensorrt:TARGET",
+        "ort": "onnxruntime:TARGET",
+    },
+)
+"""Forms of files for other tools: a handoff_targets.target.Target each."""
 SIMULATORS: Registry = Registry(
     "mpq_onnx.simulators",
     {
@@ -112,6 +128,8 @@ SIMULATORS: Registry = Registry(
 
 SMALLEST_ENERGY, LARGEST_ENERGY = 1e-30, 1e30
 """Per MAC: files hold energies as float32."""
+FIGURE_FORMATS = ("svg", "png")
+"""Of the figures of a report as files."""
 DEVICES = ("auto", "cpu", "cuda")
 """Where networks are computed."""
 LAYER, CHANNEL = "layer", "channel"

@@ -6,17 +6,21 @@ import click
 
 import mpq_onnx
 from mpq_onnx.commands.exit_codes import GATE_FAILED
+from mpq_onnx.commands.option_types import FILE, FOLDER
 from mpq_onnx.commands.printing import print_json
-from mpq_onnx.commands.shared_options import json_option
+from mpq_onnx.commands.shared_options import json_option, overwrite_option
 
 
 @click.command()
-@click.argument("model")
-@click.option("--config", required=True, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md).")
-@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for all runs.")
+@click.argument("model", type=FILE)
+@click.option(
+    "--config", required=True, type=FILE, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md)."
+)
+@click.option("-o", "--output", required=True, type=FOLDER, metavar="DIR", help="Folder for all runs.")
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
+@overwrite_option
 @json_option
-def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> None:
+def sweep(model: str, config: str, output: str, jobs: int, overwrite: bool, as_json: bool) -> None:
     """Allocate MODEL for every combination of lists of options, budgets, noise models and seeds.
 
     Finished runs are kept in DIR; the same command goes on from them.
@@ -28,7 +32,7 @@ def sweep(model: str, config: str, output: str, jobs: int, as_json: bool) -> Non
     configuration = read_configuration(config)
     for _ in runs_of(configuration):  # refused before anything heavy is loaded
         pass
-    result = mpq_onnx.sweep(model, configuration, output, jobs=jobs)
+    result = mpq_onnx.sweep(model, configuration, output, jobs=jobs, overwrite=overwrite)
     if as_json:
         print_json(result)
     else:

@@ -144,6 +144,11 @@ def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     return tuple(Path(path).parent / name for name in sorted(names))
 
 
+def file_bytes(path: str | os.PathLike[str]) -> int:
+    """Size of a model file with its external data."""
+    return sum(file.stat().st_size for file in (Path(path), *external_files(path)))
+
+
 def model_bytes(model: ir.Model) -> bytes:
     """The serialized ModelProto."""
     return ir.serde.serialize_model(model).SerializeToString()

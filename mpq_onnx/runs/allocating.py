@@ -24,10 +24,12 @@ from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.width_budgets import WidthBudgets
 from mpq_onnx.precision.widths import WidthProblem
+from mpq_onnx.progress import note
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
 from mpq_onnx.runs.allocation_notes import allocation_notes, target_faults
 from mpq_onnx.runs.bench import CandidateResult, Choice, choose
+from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
 from mpq_onnx.runs.keeping import is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
@@ -35,6 +37,7 @@ from mpq_onnx.runs.options import (
     AllocateOptions,
     as_float,
     asked_budgets,
+    beyond_choices,
     check_budgets,
 )
 from mpq_onnx.runs.output_notes import output_notes
@@ -58,12 +61,15 @@ from mpq_onnx.runs.results import (
     AllocationResult,
     ResultFolder,
     Sources,
+    check_folder,
+    folder_configuration,
 )
 from mpq_onnx.runs.run_folder import LOG_FILE, progress_folder, split_validation, training_log
 from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_notes import target_notes
 from mpq_onnx.runs.target_rules import TargetRules, rules_for
+from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
@@ -97,6 +103,7 @@ def allocate(
     validation: str | None = None,
     keep_candidates: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     options: AllocateOptions | None = None,
     shared: SharedWork | None = None,
 ) -> AllocateResult:
@@ -112,6 +119,7 @@ def allocate(
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         keep_candidates: write every measured candidate, uniform included, as candidates/NAME.onnx too.
         resume: go on with an interrupted run of the same request in the same folder.
+        overwrite: replace what another request has left in the folder; refused otherwise.
         shared: what earlier allocations of the same model have made already, in this process.
 
     Raises:
@@ -125,8 +133,12 @@ def allocate(
         str(model), data, validation, None if calibration is None else str(calibration), as_float(weight_bits),
         as_float(activation_bits), options,
     )  # fmt: skip
-    opened = _open(asked, shared or SharedWork())
     folder = Path(output)
+    configuration = folder_configuration(asked.configuration(), folder)
+    check_folder(folder, configuration, overwrite, resume)
+    for line in beyond_choices(weight_bits, activation_bits, options):
+        note(line)
+    opened = _open(asked, shared or SharedWork())
     with progress_folder(folder, asked.request(opened.contents), resume) as progress:
         if (
             options.override or options.max or options.target
@@ -137,6 +149,8 @@ def allocate(
         held_out = ground.shared.once(
             "validation", lambda: TrainingData(opened.validation, problem.mirror, opened.device)
         )
+        ground.shared.once("chance", lambda: say_if_by_chance(held_out))
+        say_what_is_to_come(options.chosen_method, problem.data, problem.cost_examples, problem.training)
         bench = WidthBench(ground.model, problem, options, held_out)
         rules = _rules(asked, ground)
         choice = choose(
@@ -147,6 +161,7 @@ def allocate(
         written = ResultFolder(progress, folder)
         for each in choice.measured if keep_candidates else ():
             save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
+        written.write_configuration(configuration)
         return _write(asked, opened, ground, bench, choice, written)
 
 
@@ -301,7 +316,6 @@ def _write(
     card = written.write_model(graph, choice, sources, ground.calibration.scaled_tensors)
     kept.allocation.save(written.results / ALLOCATION_FILE)
     ground.calibration.save(written.results / CALIBRATION_FILE)
-    written.write_configuration(asked.configuration())
     budgets = asked.weight_bits, asked.activation_bits
     result = AllocateResult(
         **written.found(choice),
@@ -330,6 +344,7 @@ def _write(
             *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             *check_notes(check),
+            *chance_notes(kept.evaluation),
             *output_notes(kept.evaluation),
             *speed_notes(bench.baseline, Runner(graph, options.device), opened.validation),
         ),

@@ -14,6 +14,7 @@ from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.bench import Choice, choose, kept_note
+from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
@@ -21,12 +22,20 @@ from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.requests import contents_of, file_state, request_text
-from mpq_onnx.runs.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
+from mpq_onnx.runs.results import (
+    DIGITAL_FOLDER,
+    ENERGY_FILE,
+    AllocationResult,
+    ResultFolder,
+    Sources,
+    check_folder,
+    folder_configuration,
+)
 from mpq_onnx.runs.run_folder import progress_folder
 from mpq_onnx.runs.target_rules import check_takes_float
+from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 
-DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
 TRAINABLE_STORAGES = ("int8", "signed")
 """Forms of stored weights that noise can be allocated on."""
@@ -54,6 +63,7 @@ def allocate_energy(
     digital: AllocateOptions | None = None,
     validation: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     shared: SharedWork | None = None,
 ) -> AllocateEnergyResult:
     """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
@@ -67,6 +77,7 @@ def allocate_energy(
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
+        overwrite: replace what another request has left in the folder; refused otherwise.
         shared: what earlier allocations of the same model have made already, in this process.
 
     Raises:
@@ -83,6 +94,8 @@ def allocate_energy(
         "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
     }  # fmt: skip
     folder, shared = Path(output), shared or SharedWork()
+    configuration = folder_configuration(asked, folder)
+    check_folder(folder, configuration, overwrite, resume)
     quantizing: tuple[str, ...] = ()
     if digital is not None:
         quantized = allocate(
@@ -93,6 +106,7 @@ def allocate_energy(
             activation_bits=activation_bits,
             validation=validation,
             resume=resume,
+            overwrite=overwrite,
             options=digital,
             shared=shared,
         )
@@ -116,6 +130,9 @@ def allocate_energy(
         common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
         noisy = shared.once(("noise", common), lambda: NoiseBench(base, dataset, held_out, options))
         bench = noisy.at(energy_per_mac, options, progress)
+        noisy.shared.once("chance", lambda: say_if_by_chance(noisy.validation))
+        problem = bench.problem
+        say_what_is_to_come(options.chosen_method, problem.data, problem.cost_examples, problem.training)
         choice = choose(bench.measure_all(bench.propose(options.chosen_method)))
         kept = choice.kept.result
         graph = bench.graph(choice.kept)
@@ -130,15 +147,19 @@ def allocate_energy(
         sources = Sources(data, noisy.training, validation, noisy.validation)
         written.write_model(graph, choice, sources, read_provenance(base.model).get("scaled_tensors"))
         kept.allocation.save(written.results / ENERGY_FILE)
-        written.write_configuration(asked)
-        notes = (*_notes(energy_per_mac, options, choice), *output_notes(kept.evaluation))
+        written.write_configuration(configuration)
+        notes = (
+            *_notes(energy_per_mac, options, choice),
+            *chance_notes(kept.evaluation),
+            *output_notes(kept.evaluation),
+        )
         result = AllocateEnergyResult(
             **written.found(choice),
             noise_check=check,
             nodes=ratios.nodes,
             notes=(*(f"quantizing: {note}" for note in quantizing if note not in notes), *notes),
         )
-        written.finish(result)
+        written.finish(result, kept=() if digital is None else (DIGITAL_FOLDER,))
     return result
 
 

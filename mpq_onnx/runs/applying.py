@@ -33,6 +33,7 @@ from mpq_onnx.runs.quantizing import (
     torch_device,
     write_graph,
 )
+from mpq_onnx.runs.recorded_paths import spec_by_name
 from mpq_onnx.runs.results import CALIBRATION_FILE
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_options import check_settings, storage_for
@@ -140,7 +141,9 @@ def apply(
     graph = write_graph(scaled, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
     seen = (
-        DataFacts(data, len(training), training.sha256) if data is not None and training is not None else None
+        DataFacts(spec_by_name(data), len(training), training.sha256)
+        if data is not None and training is not None
+        else None
     )
     embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
     size = save_model(graph, output)

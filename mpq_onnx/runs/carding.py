@@ -2,10 +2,9 @@
 
 import os
 
-from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_file import file_bytes, load_model
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import Card
-from mpq_onnx.runtime.evaluation import file_bytes
 
 
 def card(path: str | os.PathLike[str]) -> Card:

@@ -13,7 +13,7 @@ from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError, check_choice
 from mpq_onnx.graph.metadata import METADATA_TASK
-from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_file import file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.passes.redraw_noise import RedrawNoisePass
 from mpq_onnx.passes.remove_noise import without_noise
@@ -22,10 +22,11 @@ from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
+from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.file_resources import file_resources
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.speed_note import speed_notes
-from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
+from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
@@ -142,6 +143,7 @@ def evaluate(
         baseline=None if compared is None else _described(str(baseline), compared),
         resources=resources,
         notes=(
+            *chance_notes(found),
             *label_notes(dataset, loaded),
             *output_notes(found),
             *_unmeasured(found, dataset),

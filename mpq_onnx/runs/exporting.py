@@ -25,7 +25,7 @@ from mpq_onnx.runs.source_notes import source_notes
 from mpq_onnx.runtime.agreement import Agreement, agreement
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
-from mpq_onnx.zoo import SourceOptions, open_source
+from mpq_onnx.zoo import SourceOptions, open_source, source_name
 from mpq_onnx.zoo.source import SEQUENCE_LENGTH, SourceModel
 
 CHECK = "random?count=2&size=32"
@@ -113,7 +113,7 @@ def export(
     if task is not None:
         facts[METADATA_TASK] = task
     model.metadata_props.update(facts)
-    model.metadata_props[METADATA_SOURCE] = source
+    model.metadata_props[METADATA_SOURCE] = source_name(source)
     size = save_model(model, output)
     return ExportResult(
         path=str(output),

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from mpq_onnx.errors import check_choice
 from mpq_onnx.files import replacing, write_text
+from mpq_onnx.registries import FIGURE_FORMATS
 from mpq_onnx.report.page import draw, make_page
 from mpq_onnx.report.run_results import read_folder
-
-FIGURE_FORMATS = ("svg", "png")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What every allocation leaves in its folder: the file with where it comes from, its card, the document, the configuration."""
 
-import contextlib
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -17,7 +17,9 @@ from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runs.bench import CandidateResult, Choice, Document
 from mpq_onnx.runs.configuration import configuration_text
-from mpq_onnx.runs.run_folder import LOG_FILE, publish
+from mpq_onnx.runs.earlier_results import ALLOCATE, check_free, left_by_earlier, remove
+from mpq_onnx.runs.recorded_paths import recorded, spec_by_name
+from mpq_onnx.runs.run_folder import LOG_FILE, PROGRESS_FOLDER, publish
 
 ALLOCATION_FILE = "allocation.json"
 ENERGY_FILE = "energy.json"
@@ -26,8 +28,8 @@ RESULT_FILE = "result.json"
 CONFIGURATION_FILE = "config.yaml"
 CALIBRATION_FILE = "calibration.json"
 CANDIDATES_FOLDER = "candidates"
-OF_ONE_RESULT = (ALLOCATION_FILE, ENERGY_FILE, CALIBRATION_FILE, LOG_FILE)
-"""Files that not every result has."""
+DIGITAL_FOLDER = "digital"
+"""Of an energy allocation that quantized a float model first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +74,11 @@ class ResultFolder:
         """The file and its card; `scaled_tensors`: how many had their channels scaled by equalization."""
         whole = choice.uniform_whole
         provenance = Provenance(
-            training=DataFacts(sources.data, len(sources.training), sources.training.sha256),
+            training=DataFacts(spec_by_name(sources.data), len(sources.training), sources.training.sha256),
             validation=DataFacts(
-                sources.validation_spec or sources.data, len(sources.validation), sources.validation.sha256
+                spec_by_name(sources.validation_spec or sources.data),
+                len(sources.validation),
+                sources.validation.sha256,
             ),
             accuracy=choice.kept.result.evaluation,
             uniform=choice.uniform.evaluation,
@@ -87,9 +91,9 @@ class ResultFolder:
         write_card(card, self.results)
         return card
 
-    def write_configuration(self, options: Mapping[str, Any]) -> None:
-        """What --config of another run takes."""
-        write_text(self.results / CONFIGURATION_FILE, configuration_text(options))
+    def write_configuration(self, text: str) -> None:
+        """What --config of another run takes (see folder_configuration)."""
+        write_text(self.results / CONFIGURATION_FILE, text)
 
     def found(self, choice: Choice[Any]) -> dict[str, Any]:
         """The fields that every AllocationResult has, but for the notes."""
@@ -103,25 +107,50 @@ class ResultFolder:
             "loses_to_uniform": choice.loses_to_uniform,
         }
 
-    def finish(self, result: AllocationResult[Any]) -> None:
-        """Write the result, take the log along, and move everything into place."""
+    def finish(self, result: AllocationResult[Any], kept: tuple[str, ...] = ()) -> None:
+        """Write the result, take the log along, and move everything into place.
+
+        Args:
+            kept: folders of this result that are in place already.
+        """
         log = self.progress / LOG_FILE
         if log.is_file():
             log.replace(self.results / LOG_FILE)
-        write_text(self.results / RESULT_FILE, to_json(result) + "\n")
+        in_file = dataclasses.replace(result, folder=".", model_path=MODEL_FILE)
+        write_text(self.results / RESULT_FILE, to_json(in_file) + "\n")
         written = {path.relative_to(self.results) for path in self.results.rglob("*") if path.is_file()}
+        earlier = left_by_earlier(self.folder)
         publish(self.results, self.folder)
-        self._remove_earlier(written)
+        self._remove_earlier(earlier - {*kept}, written)
 
-    def _remove_earlier(self, written: set[Path]) -> None:
+    def _remove_earlier(self, earlier: Set[str], written: set[Path]) -> None:
         """Take away what an earlier result left that this one has not: a reader would mix the two."""
-        candidates = self.folder / CANDIDATES_FOLDER
-        earlier = [
-            *(Path(name) for name in OF_ONE_RESULT),
-            *(Path(CANDIDATES_FOLDER, path.name) for path in candidates.glob("*")),
-        ]
-        for path in earlier:
-            if path not in written:
-                (self.folder / path).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            candidates.rmdir()  # only if it is empty
+        remove(self.folder, earlier - {path.parts[0] for path in written})
+        if CANDIDATES_FOLDER in earlier:
+            stale = (path for path in (self.folder / CANDIDATES_FOLDER).glob("*"))
+            remove(
+                self.folder,
+                {str(each) for path in stale if (each := path.relative_to(self.folder)) not in written},
+            )
+
+
+def folder_configuration(options: Mapping[str, Any], folder: Path) -> str:
+    """config.yaml of a result in `folder`."""
+    return configuration_text(recorded(options, folder))
+
+
+def check_folder(folder: Path, configuration: str, overwrite: bool, resume: bool) -> None:
+    """Raise UsageError where `folder` holds another result than one of this configuration, unless it is to be overwritten.
+
+    Args:
+        resume: an interrupted run there was allowed to begin, and goes on.
+    """
+    if not (resume and (folder / PROGRESS_FOLDER).is_dir()):
+        check_free(folder, ALLOCATE, lambda: _holds(folder / CONFIGURATION_FILE, configuration), overwrite)
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -20,8 +20,9 @@ from mpq_onnx.precision.limits import not_below
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.allocating import allocate
-from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, digital_options
+from mpq_onnx.runs.allocating_energy import digital_options
 from mpq_onnx.runs.configuration import configuration_text
+from mpq_onnx.runs.earlier_results import SEARCH, make_room
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.gates import SHARES, check_goal
@@ -30,9 +31,16 @@ from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
+from mpq_onnx.runs.recorded_paths import recorded
 from mpq_onnx.runs.requests import contents_of, plain_options, request_text, state_request
 from mpq_onnx.runs.resource_limits import width_budgets
-from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, ENERGY_FILE, MODEL_FILE
+from mpq_onnx.runs.results import (
+    CALIBRATION_FILE,
+    CONFIGURATION_FILE,
+    DIGITAL_FOLDER,
+    ENERGY_FILE,
+    MODEL_FILE,
+)
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.tensors import tensor_facts
 
@@ -131,6 +139,7 @@ def search_energy(
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
     validation: str | None = None,
+    overwrite: bool = False,
 ) -> SearchResult:
     """The smallest mean energy per MAC that reaches `goals` on `test`.
 
@@ -140,6 +149,7 @@ def search_energy(
         test: data spec that the goals are judged on, options.repeats times.
         output: folder; made when missing.
         weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
+        overwrite: begin anew, and replace what is in the folder; another result there is refused otherwise.
 
     Raises:
         MpqOnnxError: see its subclasses.
@@ -157,9 +167,15 @@ def search_energy(
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**plain_options(digital), **budgets}
-    _prepare(folder, request_text(contents, options, **specs, digital=widths))
-    request = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
-    _write_configuration(folder, goals, interval, request)
+    request = request_text(
+        contents,
+        recorded(plain_options(options), folder),
+        **recorded(specs, folder),
+        digital=recorded(widths, folder),
+    )
+    _prepare(folder, request, overwrite)
+    asked = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
+    _write_configuration(folder, goals, interval, asked)
     if digital is not None:
         path = folder / DIGITAL_FOLDER / MODEL_FILE
         if not path.is_file():
@@ -199,6 +215,7 @@ def search_bits(
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     validation: str | None = None,
+    overwrite: bool = False,
 ) -> SearchResult:
     """The smallest budget of widths that reaches `goals` on `test`; arguments as for search_energy and allocate.
 
@@ -218,7 +235,10 @@ def search_bits(
     opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
     contents = contents_of(float_model, {"calibration": calibration, "costs": options.costs}, **opened)
     budgets = {"minimize": minimize, "weight_bits": weight_bits, "activation_bits": activation_bits}
-    _prepare(folder, request_text(contents, options, **budgets, **specs))
+    text = request_text(
+        contents, recorded(plain_options(options), folder), **budgets, **recorded(specs, folder)
+    )
+    _prepare(folder, text, overwrite)
     request = {"model": str(model), **specs, **budgets}
     if calibration is not None:
         request["calibration"] = str(calibration)
@@ -306,12 +326,13 @@ def _check_goals(goals: tuple[Goal | Drop, ...]) -> None:
         )
 
 
-def _prepare(folder: Path, request: str) -> None:
-    """Refuse to go on from another search's probes."""
+def _prepare(folder: Path, request: str, overwrite: bool) -> None:
+    """Refuse to go on from another search's probes, or to write among other results."""
+    make_room(folder, SEARCH, overwrite)
     state_request(
         folder / PROBES_FOLDER / REQUEST_FILE,
         request,
-        f"{folder} holds the probes of another search (other: {{differs}}); choose another folder",
+        f"{folder} holds the probes of another search (other: {{differs}}); choose another folder, or --overwrite it",
     )
 
 
@@ -324,7 +345,9 @@ def _write_configuration(
         "max-drop": [f"{goal.metric}={goal.most!r}" for goal in goals if isinstance(goal, Drop)],
     }
     ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
-    write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
+    write_text(
+        folder / CONFIGURATION_FILE, configuration_text({**recorded(options, folder), **asked, **ends})
+    )
 
 
 def _bisect(
@@ -368,5 +391,8 @@ def _bisect(
     best = next((each for each in ordered if each.budget == high and each.reached), None)
     path = str(folder / PROBES_FOLDER / f"{best.budget:.6g}" / MODEL_FILE) if best is not None else None
     result = SearchResult(str(folder), best, ordered, path)
-    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    in_file = dataclasses.replace(
+        result, folder=".", model_path=None if path is None else Path(path).relative_to(folder).as_posix()
+    )
+    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(in_file), indent=1) + "\n")
     return result

@@ -28,13 +28,15 @@ from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import BIT_OPERATIONS, metric_columns, resource_columns
 from mpq_onnx.runs.allocating import allocate
-from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, allocate_energy
+from mpq_onnx.runs.allocating_energy import allocate_energy
 from mpq_onnx.runs.bench import CandidateResult
+from mpq_onnx.runs.earlier_results import SWEEP, make_room
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
 from mpq_onnx.runs.preparation import load_float_model
+from mpq_onnx.runs.recorded_paths import name_alone, recorded
 from mpq_onnx.runs.requests import CONTENT, contents_of, request_text, state_request
-from mpq_onnx.runs.results import ALLOCATION_FILE
+from mpq_onnx.runs.results import ALLOCATION_FILE, DIGITAL_FOLDER
 from mpq_onnx.runs.sweep_plan import DATA_OPTIONS, Run, runs_of
 from mpq_onnx.targets.loading import load_target
 
@@ -61,6 +63,7 @@ def sweep(
     output: str | os.PathLike[str],
     *,
     jobs: int = 1,
+    overwrite: bool = False,
 ) -> SweepResult:
     """Allocate for every combination of the lists in `configuration`; write results.jsonl and results.csv.
 
@@ -70,6 +73,7 @@ def sweep(
             over the others, where not every combination is wanted; data, validation; test, which results are measured on.
         output: the folder; every run gets a folder in it.
         jobs: processes.
+        overwrite: begin anew, and replace what is in the folder; another result there is refused otherwise.
 
     Raises:
         UsageError: an unknown option, a value that is none, or an output of another sweep (all found before any work starts).
@@ -83,15 +87,16 @@ def sweep(
     tables = sorted({str(run.options["costs"]) for run in runs if run.options.get("costs") is not None})
     contents = contents_of(
         float_model,
-        {f"costs {path}": path for path in tables},
-        **{spec: float_model.open_data(spec) for spec in sorted(specs)},
+        {f"costs {name_alone(path)}": path for path in tables},
+        **{recorded({"data": spec}, folder)["data"]: float_model.open_data(spec) for spec in sorted(specs)},
     )
     targets = sorted({run.options["target"] for run in runs if run.options.get("target") is not None})
-    contents |= {f"{target}{CONTENT}": load_target(target).digest for target in targets}
+    contents |= {f"{name_alone(target)}{CONTENT}": load_target(target).digest for target in targets}
+    make_room(folder, SWEEP, overwrite)
     state_request(
         folder / REQUEST_FILE,
-        request_text(contents, {}, configuration=dict(configuration)),
-        f"{folder}: holds another sweep (other: {{differs}}); choose another folder, or delete it",
+        request_text(contents, {}, configuration=recorded(configuration, folder)),
+        f"{folder}: holds another sweep (other: {{differs}}); choose another folder, or --overwrite it",
     )
     waiting = [run for run in runs if not (folder / RUNS_FOLDER / run.name / RUN_FILE).is_file()]
     for done in _work(str(model), waiting, folder, min(jobs, max(len(waiting), 1))):
@@ -145,7 +150,7 @@ def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, An
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted run has left
     options = run.options
     begin(f"run {run.name}")
-    row: dict[str, Any] = {"run": run.name, **options}
+    row: dict[str, Any] = {"run": run.name, **recorded(options, folder)}
     try:
         if options.get("noise"):
             row |= _energy_row(model, options, place, shared)

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from pathlib import Path
 from types import ModuleType
 
 from mpq_onnx.errors import UsageError
@@ -33,9 +34,8 @@ def open_source(text: str, options: SourceOptions) -> SourceModel:
         ModelError: no such file or model, or one that cannot be exported.
         UsageError: options that do not go with the source.
     """
-    kind = re.split("[:?]", text, maxsplit=1)[0]
-    name = text[len(kind) + 1 :]
-    if kind in KINDS and (name or kind == "dlrm"):
+    kind, name = _parts(text)
+    if kind is not None:
         source: SourceModel = _module(kind).open_source(name, options)
         return source
     for option, given in (
@@ -49,8 +49,23 @@ def open_source(text: str, options: SourceOptions) -> SourceModel:
     return onnx_file.open_source(text)
 
 
+def source_name(text: str) -> str:
+    """What a file remembers of its source: no folders, which are somebody's own."""
+    kind, name = _parts(text)
+    if kind is None:
+        return Path(text).name
+    return f"{kind}:{Path(name).name}" if Path(name).is_absolute() else text
+
+
+def _parts(text: str) -> tuple[str | None, str]:
+    """(kind, what it takes); no kind for a path."""
+    kind = re.split("[:?]", text, maxsplit=1)[0]
+    name = text[len(kind) + 1 :]
+    return (kind, name) if kind in KINDS and (name or kind == "dlrm") else (None, text)
+
+
 def _module(kind: str) -> ModuleType:
     return importlib.import_module(f"mpq_onnx.zoo.{KINDS[kind]}")
 
 
-__all__ = ["KINDS", "SourceModel", "SourceOptions", "named_models", "open_source"]
+__all__ = ["KINDS", "SourceModel", "SourceOptions", "named_models", "open_source", "source_name"]
