@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.energy_options import EnergyOptions
     from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
     from mpq_onnx.runs.exporting import ExportResult, export
+    from mpq_onnx.runs.goals import Drop, Goal
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
     from mpq_onnx.runs.inspecting import InspectResult, inspect
     from mpq_onnx.runs.listing import models, shipped_targets
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.profiling import ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
     from mpq_onnx.runs.searching import (
-        Drop,
-        Goal,
         Interval,
         SearchResult,
         resource_interval,
@@ -61,8 +60,8 @@ _HOMES = {
     "apply_energy": "runs.applying_energy",
     "EnergyOptions": "runs.energy_options",
     "noise_to_bits": "runs.converting",
-    "Drop": "runs.searching",
-    "Goal": "runs.searching",
+    "Drop": "runs.goals",
+    "Goal": "runs.goals",
     "Interval": "runs.searching",
     "SearchResult": "runs.searching",
     "resource_interval": "runs.searching",

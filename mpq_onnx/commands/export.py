@@ -45,7 +45,7 @@ LONGEST_FACT = 200
 def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write SOURCE as canonical float ONNX.
 
-    SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
+    SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, timm:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
     python:package.module:factory. `mpq-onnx models` lists the names.
     """
     from mpq_onnx.runs.fixed_values import split_settings

@@ -11,11 +11,12 @@ import onnx_ir as ir
 import torch
 
 from mpq_onnx.arithmetic.weights import WeightRules
-from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets import Dataset, DataSource, InMemory, data_source, optional_source
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
@@ -27,12 +28,15 @@ from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.progress import note
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
+from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.allocation_notes import allocation_notes, target_faults
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import CandidateResult, Choice, choose
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
 from mpq_onnx.runs.keeping import is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
+from mpq_onnx.runs.node_rows import width_rows
 from mpq_onnx.runs.options import (
     AllocateOptions,
     as_float,
@@ -90,17 +94,32 @@ class AllocateResult(AllocationResult[Allocation]):
     nodes: tuple[NodeNoise, ...]
     """SQNR of every node's output."""
 
+    DRAWN = "node", "weight_bits"
 
+    @property
+    def title(self) -> str:
+        """What was kept, and its means."""
+        allocation = self.chosen.allocation
+        means = bits_text(allocation.mean_weight_bits), bits_text(allocation.mean_activation_bits)
+        return f"{self.chosen.name}: mean weight bits {means[0]}, mean activation bits {means[1]}"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a node."""
+        return width_rows(self.chosen.allocation, self.nodes)
+
+
+@checked_arguments
 @torch.enable_grad()
 def allocate(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     output: str | os.PathLike[str],
     *,
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     keep_candidates: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -110,8 +129,8 @@ def allocate(
     """Allocate bit widths under budgets; write allocation.json, model.onnx, its card and what was measured.
 
     Args:
-        model: the float ONNX file.
-        data: data spec for calibration and training.
+        model: the float ONNX file, or a model in memory.
+        data: data spec, or arrays or a DataLoader (see datasets.in_memory), for calibration and training.
         output: the folder to write into; made when missing.
         weight_bits: budget for the mean width of the weights; None leaves them float.
         activation_bits: the same for the activations.
@@ -130,8 +149,8 @@ def allocate(
     weight_bits, activation_bits = asked_budgets(weight_bits, activation_bits, options)
     check_budgets(weight_bits, activation_bits, options)
     asked = _Asked(
-        str(model), data, validation, None if calibration is None else str(calibration), as_float(weight_bits),
-        as_float(activation_bits), options,
+        model_source(model), data_source(data), optional_source(validation),
+        None if calibration is None else str(calibration), as_float(weight_bits), as_float(activation_bits), options,
     )  # fmt: skip
     folder = Path(output)
     configuration = folder_configuration(asked.configuration(), folder)
@@ -157,7 +176,7 @@ def allocate(
             bench.measure_all(bench.propose(options.chosen_method)),
             lambda each: is_storable(each, options) and not rules.faults(problem.sites, each),
         )
-        rules.check(problem.sites, choice.kept.result.allocation, asked.model)
+        rules.check(problem.sites, choice.kept.result.allocation, str(asked.model))
         written = ResultFolder(progress, folder)
         for each in choice.measured if keep_candidates else ():
             save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
@@ -169,9 +188,9 @@ def allocate(
 class _Asked:
     """The request."""
 
-    model: str
-    data: str
-    validation: str | None
+    model: str | GivenModel
+    data: str | InMemory
+    validation: str | InMemory | None
     calibration: str | None
     weight_bits: float | None
     activation_bits: float | None
@@ -265,7 +284,9 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
 
 
 def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets:
-    return width_budgets(model, facts, (asked.weight_bits, asked.activation_bits), asked.options, asked.model)
+    return width_budgets(
+        model, facts, (asked.weight_bits, asked.activation_bits), asked.options, str(asked.model)
+    )
 
 
 def _rules(asked: _Asked, ground: _Ground) -> TargetRules:
@@ -281,7 +302,7 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
     options, calibrated = asked.options, ground.calibration
     trained = with_outputs(ground.mirror, differentiable_outputs(ground.model))
     budgets = _budgets(asked, ground.model, ground.facts)
-    check_covers(calibrated, budgets.sites, asked.calibration or asked.data)
+    check_covers(calibrated, budgets.sites, str(asked.calibration or asked.data))
     return WidthProblem(
         mirror=trained,
         budgets=budgets,
@@ -330,7 +351,7 @@ def _write(
                 problem.sites,
                 problem.budget.weight_bits if asked.weight_bits is None else asked.weight_bits,
                 problem.budget.activation_bits,
-                asked.model,
+                str(asked.model),
             ),
             *allocation_notes(
                 *budgets,

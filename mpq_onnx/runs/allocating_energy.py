@@ -3,19 +3,25 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from mpq_onnx.datasets import DataSource, data_source, optional_source
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
+from mpq_onnx.report.tables import energy_text
 from mpq_onnx.runs.allocating import allocate
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import Choice, choose, kept_note
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.runs.node_rows import energy_rows
 from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.runs.option_values import energy_options_by_name
@@ -49,11 +55,24 @@ class AllocateEnergyResult(AllocationResult[EnergyAllocation]):
     nodes: tuple[NodeSignalToNoise, ...]
     """Signal to noise of every noisy node."""
 
+    DRAWN = "node", "energy_per_mac"
 
+    @property
+    def title(self) -> str:
+        """What was kept, and its energy."""
+        return f"{self.chosen.name}: {energy_text(self.chosen.allocation)}"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a node."""
+        return energy_rows(self.chosen.allocation, self.nodes)
+
+
+@checked_arguments
 @torch.enable_grad()
 def allocate_energy(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     output: str | os.PathLike[str],
     *,
     energy_per_mac: float | None = None,
@@ -61,7 +80,7 @@ def allocate_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     resume: bool = False,
     overwrite: bool = False,
     shared: SharedWork | None = None,
@@ -69,8 +88,8 @@ def allocate_energy(
     """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
 
     Args:
-        model: the float ONNX file, or a quantized one.
-        data: data spec for sensitivities and training.
+        model: the float ONNX file, or a quantized one, or such a model in memory.
+        data: data spec, or arrays or a DataLoader (see datasets.in_memory), for sensitivities and training.
         output: the folder to write into; made when missing.
         energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); None where
             options.max bounds a column of options.costs in its place.
@@ -85,12 +104,14 @@ def allocate_energy(
         MpqOnnxError: see its other subclasses.
     """
     check_energy_budget(energy_per_mac, options)
+    model, data = model_source(model), data_source(data)
+    validation = optional_source(validation)
     energy_per_mac, weight_bits, activation_bits = map(
         as_float, (energy_per_mac, weight_bits, activation_bits)
     )
     digital = digital_options(weight_bits, activation_bits, digital, options)
     asked = {
-        "model": str(model), "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
+        "model": model, "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
         "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
     }  # fmt: skip
     folder, shared = Path(output), shared or SharedWork()

@@ -1,25 +1,26 @@
 """handoff: a file in the format of another tool, with golden tensors and its card. No torch here."""
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 import mpq_onnx
-from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.datasets import Dataset, DataSource, data_source, open_dataset
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import ModelError, OutputError, TargetError, UsageError, check_choice
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.given_model import ModelSource, model_source, source_digest
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.node_names import complete_names
@@ -39,7 +40,9 @@ from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import HANDOFF, check_free, left_by_earlier, remove
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import publish
 from mpq_onnx.runs.target_check import check_file
 from mpq_onnx.runtime.noise_ratios import measure_ratios
@@ -58,7 +61,7 @@ RANDOM_DATA = f"random?count={GOLDEN_EXAMPLES}"
 
 
 @dataclass(frozen=True)
-class HandoffResult:
+class HandoffResult(Result):
     """What was written."""
 
     folder: str
@@ -74,14 +77,22 @@ class HandoffResult:
     device: str | None = None
     """Name of the target file that the model was held against."""
 
+    DRAWN = "file", "bytes"
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a file."""
+        return [{"file": path, "bytes": size} for path, size in self.files.items()]
+
+
+@checked_arguments
 def handoff(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     output: str | os.PathLike[str],
     *,
     to: str | None = None,
     target: str | None = None,
-    data: str | None = None,
+    data: DataSource | None = None,
     examples: int = GOLDEN_EXAMPLES,
     device: str = "auto",
     overwrite: bool = False,
@@ -107,13 +118,16 @@ def handoff(
         check_choice("to", to, TARGETS)
     if examples < 1:
         raise UsageError(f"--examples {examples}: must be at least 1")
+    model = model_source(model)
     loaded = load_model(model)
     held_against = given or (_made_for(loaded, str(model)) if to is None else None)
     to = _form(to, held_against, str(model))
     folder = Path(output)
-    digest = hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    digest = source_digest(model)
     check_free(folder, HANDOFF, lambda: _is_same(folder / MANIFEST_FILE, digest, to), overwrite)
-    everything = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
+    everything = open_dataset(
+        RANDOM_DATA if data is None else data_source(data), model_inputs(loaded), loaded.metadata_props
+    )
     dataset = drawn(everything, SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
     if held_against is not None:
@@ -151,7 +165,8 @@ def handoff(
             None if held_against is None else held_against.name,
         )
         write_text(
-            work / MANIFEST_FILE, json.dumps(_manifest(result, Path(model).name, digest), indent=1) + "\n"
+            work / MANIFEST_FILE,
+            json.dumps(_manifest(result, Path(str(model)).name, digest), indent=1) + "\n",
         )
         earlier = left_by_earlier(folder)
         publish(work, folder)

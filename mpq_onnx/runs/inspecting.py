@@ -1,14 +1,15 @@
 """inspect: what a model is, and what of it can be quantized, before any data and before anything is run. No torch here."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.errors import ModelError, MpqOnnxError, first_line
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.inferred_shapes import inferred_shapes
 from mpq_onnx.graph.metadata import METADATA_SOURCE, MODEL_FACTS
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
@@ -23,8 +24,10 @@ from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import format_text, stored_bits_of, type_bits
 from mpq_onnx.report.graph_facts import GraphFacts, graph_facts
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.float_notes import float_weights
 from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.source_notes import source_notes
 
 FLOAT_BITS, BYTE = 32, 8
@@ -64,7 +67,7 @@ class InspectedLayer:
 
 
 @dataclass(frozen=True)
-class InspectResult:
+class InspectResult(Result):
     """What is to be known of a file."""
 
     path: str
@@ -100,6 +103,19 @@ class InspectResult:
     """What the file says of itself: preprocessing, task, where it comes from."""
     notes: tuple[str, ...] = ()
 
+    DRAWN = "node", "macs"
+
+    @property
+    def title(self) -> str:
+        """The file and its size."""
+        macs = "MACs unknown" if self.macs is None else f"{self.macs:,} MACs an example"
+        return f"{self.path}: {self.format}, {self.weights:,} weights, {macs}"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a layer."""
+        return [dataclasses.asdict(each) for each in self.layers]
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -116,12 +132,14 @@ class _Found:
     notes: tuple[str, ...] = ()
 
 
-def inspect(model: str | os.PathLike[str]) -> InspectResult:
+@checked_arguments
+def inspect(model: ModelSource) -> InspectResult:
     """Say what an ONNX file is, float or quantized by whomever, from its graph alone.
 
     Raises:
         ModelError: the file cannot be read.
     """
+    model = model_source(model)
     loaded = load_model(model)
     facts = graph_facts(without_noise(loaded))
     roles: Mapping[str, str] = {}

@@ -8,7 +8,9 @@ from typing import Any, Generic
 
 import onnx_ir as ir
 
+from mpq_onnx.datasets import InMemory
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.report.as_json import to_json
@@ -19,6 +21,7 @@ from mpq_onnx.runs.bench import CandidateResult, Choice, Document
 from mpq_onnx.runs.configuration import configuration_text
 from mpq_onnx.runs.earlier_results import ALLOCATE, check_free, left_by_earlier, remove
 from mpq_onnx.runs.recorded_paths import recorded, spec_by_name
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import LOG_FILE, PROGRESS_FOLDER, publish
 
 ALLOCATION_FILE = "allocation.json"
@@ -33,7 +36,7 @@ DIGITAL_FOLDER = "digital"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllocationResult(Generic[Document]):
+class AllocationResult(Result, Generic[Document]):
     """What was found and written."""
 
     folder: str
@@ -54,10 +57,10 @@ class AllocationResult(Generic[Document]):
 class Sources:
     """The data behind a result."""
 
-    data: str
-    """Data spec."""
+    data: str | InMemory
+    """Data spec, or what a caller held."""
     training: TrainingData
-    validation_spec: str | None
+    validation_spec: str | InMemory | None
     """None where some of `data` was held out."""
     validation: TrainingData
 
@@ -74,9 +77,11 @@ class ResultFolder:
         """The file and its card; `scaled_tensors`: how many had their channels scaled by equalization."""
         whole = choice.uniform_whole
         provenance = Provenance(
-            training=DataFacts(spec_by_name(sources.data), len(sources.training), sources.training.sha256),
+            training=DataFacts(
+                spec_by_name(str(sources.data)), len(sources.training), sources.training.sha256
+            ),
             validation=DataFacts(
-                spec_by_name(sources.validation_spec or sources.data),
+                spec_by_name(str(sources.validation_spec or sources.data)),
                 len(sources.validation),
                 sources.validation.sha256,
             ),
@@ -135,8 +140,9 @@ class ResultFolder:
 
 
 def folder_configuration(options: Mapping[str, Any], folder: Path) -> str:
-    """config.yaml of a result in `folder`."""
-    return configuration_text(recorded(options, folder))
+    """config.yaml of a result in `folder`; models and data in memory, which nothing can be read from, are left out."""
+    files = {name: value for name, value in options.items() if not isinstance(value, InMemory | GivenModel)}
+    return configuration_text(recorded(files, folder))
 
 
 def check_folder(folder: Path, configuration: str, overwrite: bool, resume: bool) -> None:

@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpq_onnx.datasets import DataSource, data_source, optional_source
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.precision.limits import not_below
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import digital_options
-from mpq_onnx.runs.configuration import configuration_text
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.declared import check_is_number
 from mpq_onnx.runs.earlier_results import SEARCH, make_room
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.evaluating import evaluate
-from mpq_onnx.runs.gates import SHARES, check_goal
 from mpq_onnx.runs.gates import reached as figures_of
+from mpq_onnx.runs.goals import Drop, Goal, check_goals
 from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
@@ -34,12 +37,14 @@ from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.recorded_paths import recorded
 from mpq_onnx.runs.requests import contents_of, plain_options, request_text, state_request
 from mpq_onnx.runs.resource_limits import width_budgets
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.results import (
     CALIBRATION_FILE,
     CONFIGURATION_FILE,
     DIGITAL_FOLDER,
     ENERGY_FILE,
     MODEL_FILE,
+    folder_configuration,
 )
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.tensors import tensor_facts
@@ -53,41 +58,6 @@ SEARCH_FILE = "search.json"
 
 
 @dataclass(frozen=True)
-class Goal:
-    """A metric and the least value that it must reach."""
-
-    metric: str
-    least: float
-
-    def __post_init__(self) -> None:
-        check_goal(self.metric, self.least)
-
-    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-        """Is the value reached?"""
-        return metrics[self.metric] >= self.least
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A metric of which at most so much may be lost, against the baseline: the float model, or the noise-free one."""
-
-    metric: str
-    most: float
-
-    def __post_init__(self) -> None:
-        if self.metric not in SHARES or not 0 <= self.most <= 1:
-            raise UsageError(
-                f"--max-drop {self.metric}={self.most:.12g}: write a share from 0 to 1 of {', '.join(sorted(SHARES))}"
-            )
-
-    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-        """Is no more lost?"""
-        if self.metric not in baseline:
-            raise DataError(f"--max-drop {self.metric}: the baseline has no such metric here; give --min")
-        return metrics[self.metric] >= baseline[self.metric] - self.most
-
-
-@dataclass(frozen=True)
 class Probe:
     """One budget that was tried."""
 
@@ -98,7 +68,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Result):
     """What a search ended with."""
 
     folder: str
@@ -108,6 +78,30 @@ class SearchResult:
     """In the order of the budgets."""
     model_path: str | None
     """The file of the best probe."""
+
+    DRAWN = "budget", "value"
+
+    @property
+    def title(self) -> str:
+        """The smallest budget, where one was found."""
+        return (
+            "goal not reached"
+            if self.best is None
+            else f"smallest budget that reaches the goal: {self.best.budget:g}"
+        )
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a probe; `value` is that of its first metric."""
+        return [
+            {
+                "budget": each.budget,
+                "reached": each.reached,
+                "value": next(iter(each.metrics.values()), None),
+                **each.metrics,
+            }
+            for each in self.probes
+        ]
 
 
 @dataclass(frozen=True)
@@ -120,16 +114,19 @@ class Interval:
     """Relative: the search ends when the budgets that reach and miss the goal are this close."""
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "tolerance"):
+            check_is_number(name, getattr(self, name))
         if not 0 < self.low < self.high < math.inf:
             raise UsageError(f"budgets from {self.low:g} to {self.high:g}: give 0 < low < high")
         if not 0 < self.tolerance < 1:
             raise UsageError(f"tolerance {self.tolerance:g}: give a number between 0 and 1")
 
 
+@checked_arguments
 def search_energy(
-    model: str | os.PathLike[str],
-    data: str,
-    test: str,
+    model: ModelSource,
+    data: DataSource,
+    test: DataSource,
     output: str | os.PathLike[str],
     *,
     goals: tuple[Goal | Drop, ...],
@@ -138,7 +135,7 @@ def search_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     overwrite: bool = False,
 ) -> SearchResult:
     """The smallest mean energy per MAC that reaches `goals` on `test`.
@@ -154,7 +151,9 @@ def search_energy(
     Raises:
         MpqOnnxError: see its subclasses.
     """
-    _check_goals(goals)
+    check_goals(goals)
+    model, data, test = model_source(model), data_source(data), data_source(test)
+    validation = optional_source(validation)
     check_energy_budget(interval.low, options)
     digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
@@ -174,7 +173,7 @@ def search_energy(
         digital=recorded(widths, folder),
     )
     _prepare(folder, request, overwrite)
-    asked = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
+    asked = {"model": model, **specs, **budgets, **energy_options_by_name(options, digital)}
     _write_configuration(folder, goals, interval, asked)
     if digital is not None:
         path = folder / DIGITAL_FOLDER / MODEL_FILE
@@ -201,10 +200,11 @@ def search_energy(
     return _bisect(folder, probe, goals, interval)
 
 
+@checked_arguments
 def search_bits(
-    model: str | os.PathLike[str],
-    data: str,
-    test: str,
+    model: ModelSource,
+    data: DataSource,
+    test: DataSource,
     output: str | os.PathLike[str],
     *,
     goals: tuple[Goal | Drop, ...],
@@ -214,7 +214,7 @@ def search_bits(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     overwrite: bool = False,
 ) -> SearchResult:
     """The smallest budget of widths that reaches `goals` on `test`; arguments as for search_energy and allocate.
@@ -225,7 +225,9 @@ def search_bits(
         minimize: "weight_bits", their mean, or a resource (see registries.RESOURCES and options.costs).
         weight_bits: bounds the mean where a resource is minimized.
     """
-    _check_goals(goals)
+    check_goals(goals)
+    model, data, test = model_source(model), data_source(data), data_source(test)
+    validation = optional_source(validation)
     spent = _Minimized(minimize, weight_bits, activation_bits, options)
     for end in (interval.low, interval.high):
         spent.check(end)
@@ -239,7 +241,7 @@ def search_bits(
         contents, recorded(plain_options(options), folder), **budgets, **recorded(specs, folder)
     )
     _prepare(folder, text, overwrite)
-    request = {"model": str(model), **specs, **budgets}
+    request = {"model": model, **specs, **budgets}
     if calibration is not None:
         request["calibration"] = str(calibration)
     _write_configuration(folder, goals, interval, {**request, **dataclasses.asdict(options)})
@@ -248,7 +250,7 @@ def search_bits(
 
     def probe(budget: float, place: Path) -> Evaluation:
         result = allocate(
-            float_model.path,
+            model,
             data,
             place,
             **spent.at(budget),
@@ -291,9 +293,10 @@ class _Minimized:
         return {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits, "options": limited}
 
 
+@checked_arguments
 def resource_interval(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     resource: str,
     options: AllocateOptions,
     *,
@@ -309,7 +312,7 @@ def resource_interval(
     spent = _Minimized(resource, weight_bits, activation_bits, options)
     spent.check(LARGEST_AMOUNT)
     float_model = load_float_model(model)
-    facts = tensor_facts(float_model.model, float_model.open_data(data), options.device)
+    facts = tensor_facts(float_model.model, float_model.open_data(data_source(data)), options.device)
     unlimited, means = spent.at(LARGEST_AMOUNT)["options"], (weight_bits, activation_bits)
     joint = width_budgets(float_model.model, facts, means, unlimited, float_model.path).joint
     if joint is None:
@@ -317,13 +320,6 @@ def resource_interval(
     least, most = joint.range_of(resource)
     low, high = (float(not_below(end)) for end in (least, most))
     return Interval(low, high, tolerance)
-
-
-def _check_goals(goals: tuple[Goal | Drop, ...]) -> None:
-    if not goals:
-        raise UsageError(
-            "give --min METRIC=VALUE, such as top1=0.90, or --max-drop top1=0.01: what the search is to keep"
-        )
 
 
 def _prepare(folder: Path, request: str, overwrite: bool) -> None:
@@ -345,9 +341,7 @@ def _write_configuration(
         "max-drop": [f"{goal.metric}={goal.most!r}" for goal in goals if isinstance(goal, Drop)],
     }
     ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
-    write_text(
-        folder / CONFIGURATION_FILE, configuration_text({**recorded(options, folder), **asked, **ends})
-    )
+    write_text(folder / CONFIGURATION_FILE, folder_configuration({**options, **asked, **ends}, folder))
 
 
 def _bisect(

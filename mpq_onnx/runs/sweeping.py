@@ -22,6 +22,7 @@ from typing import Any
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.as_json import to_json
@@ -29,6 +30,7 @@ from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.report.run_results import BIT_OPERATIONS, metric_columns, resource_columns
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import allocate_energy
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import CandidateResult
 from mpq_onnx.runs.earlier_results import SWEEP, make_room
 from mpq_onnx.runs.evaluating import evaluate
@@ -36,6 +38,7 @@ from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_reques
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.recorded_paths import name_alone, recorded
 from mpq_onnx.runs.requests import CONTENT, contents_of, request_text, state_request
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.results import ALLOCATION_FILE, DIGITAL_FOLDER
 from mpq_onnx.runs.sweep_plan import DATA_OPTIONS, Run, runs_of
 from mpq_onnx.targets.loading import load_target
@@ -48,7 +51,7 @@ SPENT = ("mean_weight_bits", "mean_activation_bits", "mean_energy_per_mac")
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Result):
     """What a sweep found."""
 
     folder: str
@@ -56,9 +59,22 @@ class SweepResult:
     """One a run, in the configuration's order."""
     failed: int
 
+    DRAWN = "run", "bit_operations"
 
+    @property
+    def title(self) -> str:
+        """How many runs there are, and failed."""
+        return f"{len(self.rows)} runs, {self.failed} failed"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """The rows."""
+        return [*self.rows]
+
+
+@checked_arguments
 def sweep(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     configuration: Mapping[str, Any],
     output: str | os.PathLike[str],
     *,
@@ -80,6 +96,7 @@ def sweep(
     """
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
+    model = model_source(model)
     runs = list(runs_of(configuration))
     float_model = load_float_model(model)
     folder = Path(output)
@@ -99,7 +116,7 @@ def sweep(
         f"{folder}: holds another sweep (other: {{differs}}); choose another folder, or --overwrite it",
     )
     waiting = [run for run in runs if not (folder / RUNS_FOLDER / run.name / RUN_FILE).is_file()]
-    for done in _work(str(model), waiting, folder, min(jobs, max(len(waiting), 1))):
+    for done in _work(model, waiting, folder, min(jobs, max(len(waiting), 1))):
         if done.get("error"):
             warn(f"{done['run']}: {done['error']}")
         _write_results(runs, folder)
@@ -107,7 +124,7 @@ def sweep(
     return SweepResult(str(folder), tuple(rows), sum("error" in row for row in rows))
 
 
-def _work(model: str, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[dict[str, Any]]:
+def _work(model: str | GivenModel, runs: Sequence[Run], folder: Path, jobs: int) -> Iterator[dict[str, Any]]:
     """Do `runs`, a share a process; yields the row of each as it is finished."""
     with counter("sweep", len(runs), "run") as progress:
         if jobs == 1:
@@ -140,11 +157,11 @@ def _of_this_process() -> SharedWork:
     return SharedWork()
 
 
-def _run_in_worker(model: str, run: Run, folder: Path) -> dict[str, Any]:
+def _run_in_worker(model: str | GivenModel, run: Run, folder: Path) -> dict[str, Any]:
     return _run(model, run, folder, _of_this_process())
 
 
-def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, Any]:
+def _run(model: str | GivenModel, run: Run, folder: Path, shared: SharedWork) -> dict[str, Any]:
     """Allocate, evaluate, and keep the row."""
     place = folder / RUNS_FOLDER / run.name
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted run has left
@@ -165,7 +182,9 @@ def _run(model: str, run: Run, folder: Path, shared: SharedWork) -> dict[str, An
     return row
 
 
-def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
+def _bits_row(
+    model: str | GivenModel, options: Mapping[str, Any], place: Path, shared: SharedWork
+) -> dict[str, Any]:
     result = allocate(
         model,
         options["data"],
@@ -192,7 +211,9 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
     }
 
 
-def _energy_row(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
+def _energy_row(
+    model: str | GivenModel, options: Mapping[str, Any], place: Path, shared: SharedWork
+) -> dict[str, Any]:
     energies, widths = noisy_requests(options)
     result = allocate_energy(
         model,

@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.graph.example_layout import fixed_layout
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.progress import warn
@@ -38,7 +39,7 @@ class Runner:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | ir.Model,
+        model: str | os.PathLike[str] | ir.Model | GivenModel,
         device: str = "auto",
         optimize: bool = True,
         where: str | None = None,
@@ -145,9 +146,11 @@ def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _loadable(model: str | os.PathLike[str] | ir.Model) -> Iterator[str | bytes]:
+def _loadable(model: str | os.PathLike[str] | ir.Model | GivenModel) -> Iterator[str | bytes]:
     """What onnxruntime opens: a path, or a serialized model; one that protobuf cannot hold lies in a file for the moment."""
-    if not isinstance(model, ir.Model):
+    if isinstance(model, GivenModel):
+        yield model.content
+    elif not isinstance(model, ir.Model):
         yield str(Path(model))
     elif weight_bytes(model) <= LARGEST_INLINE_BYTES:
         yield model_bytes(model)

@@ -6,11 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
 
 KINDS: dict[str, str] = {
     "torchvision": "torchvision_models",
     "pytorchcv": "pytorchcv_models",
+    "timm": "timm_models",
     "transformers": "transformers_models",
     "dlrm": "dlrm",
     "python": "python_factory",
@@ -27,14 +29,14 @@ def named_models() -> dict[str, list[str]]:
     return {kind: module.names() for kind, module in modules.items() if hasattr(module, "names")}
 
 
-def open_source(text: str, options: SourceOptions) -> SourceModel:
-    """The model that `text` names: a path, or a kind in KINDS with what it takes.
+def open_source(text: str | GivenModel, options: SourceOptions) -> SourceModel:
+    """The model that `text` names: a path, or a kind in KINDS with what it takes; or one in memory.
 
     Raises:
         ModelError: no such file or model, or one that cannot be exported.
         UsageError: options that do not go with the source.
     """
-    kind, name = _parts(text)
+    kind, name = _parts(text) if isinstance(text, str) else (None, "")
     if kind is not None:
         source: SourceModel = _module(kind).open_source(name, options)
         return source
