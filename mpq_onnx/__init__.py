@@ -1,8 +1,8 @@
 """mpq-onnx: finds the precision that every node of an ONNX network needs, and writes an ONNX file that runs.
 
-The verbs are those of the command line: export, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff,
-profile, sweep, report (report_folder), models, targets (shipped_targets). Each is imported when it is first used, so that
-evaluate, compare, card and handoff never load torch.
+The verbs are those of the command line: export, inspect, calibrate, allocate, apply, evaluate, compare, search, convert, card,
+handoff, profile, sweep, report (report_folder), models, targets (shipped_targets). Each is imported when it is first used, so
+that inspect, evaluate, compare, card and handoff never load torch.
 """
 
 import importlib
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.energy_options import EnergyOptions
     from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
     from mpq_onnx.runs.exporting import ExportResult, export
+    from mpq_onnx.runs.goals import Drop, Goal
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
+    from mpq_onnx.runs.inspecting import InspectResult, inspect
     from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
-    from mpq_onnx.runs.probing import Drop, Goal, Interval, SearchResult
+    from mpq_onnx.runs.probing import Interval, SearchResult
     from mpq_onnx.runs.profile_options import ProfileOptions
     from mpq_onnx.runs.profiling import ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
@@ -54,8 +56,8 @@ _HOMES = {
     "apply_energy": "runs.applying_energy",
     "EnergyOptions": "runs.energy_options",
     "noise_to_bits": "runs.converting",
-    "Drop": "runs.probing",
-    "Goal": "runs.probing",
+    "Drop": "runs.goals",
+    "Goal": "runs.goals",
     "Interval": "runs.probing",
     "SearchResult": "runs.probing",
     "resource_interval": "runs.searching",
@@ -84,6 +86,8 @@ _HOMES = {
     "export": "runs.exporting",
     "HandoffResult": "runs.handing_off",
     "handoff": "runs.handing_off",
+    "InspectResult": "runs.inspecting",
+    "inspect": "runs.inspecting",
     "models": "runs.listing",
     "shipped_targets": "runs.listing",
     "Target": "targets.description",
@@ -105,6 +109,7 @@ __all__ = [
     "ExportResult",
     "Goal",
     "HandoffResult",
+    "InspectResult",
     "Interval",
     "MpqOnnxError",
     "NodeEnergy",
@@ -126,6 +131,7 @@ __all__ = [
     "evaluate",
     "export",
     "handoff",
+    "inspect",
     "load_allocation",
     "load_document",
     "load_energy_allocation",
@@ -146,3 +152,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mpq_onnx' has no attribute {name!r}")
     return getattr(importlib.import_module(f"mpq_onnx.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

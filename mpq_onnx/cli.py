@@ -7,33 +7,19 @@ from collections.abc import Sequence
 import click
 
 import mpq_onnx
-from mpq_onnx.commands.allocate import allocate
-from mpq_onnx.commands.apply import apply
-from mpq_onnx.commands.calibrate import calibrate
-from mpq_onnx.commands.card import card
-from mpq_onnx.commands.compare import compare
-from mpq_onnx.commands.convert import convert
-from mpq_onnx.commands.evaluate import evaluate
 from mpq_onnx.commands.exit_codes import INTERRUPTED
-from mpq_onnx.commands.export import export
-from mpq_onnx.commands.handoff import handoff
-from mpq_onnx.commands.models import models
-from mpq_onnx.commands.profile import profile
-from mpq_onnx.commands.report import report
-from mpq_onnx.commands.search import search
-from mpq_onnx.commands.sweep import sweep
-from mpq_onnx.commands.targets import targets
+from mpq_onnx.commands.groups import Commands
+from mpq_onnx.commands.verbosity import verbosity_options
 from mpq_onnx.errors import MpqOnnxError
 from mpq_onnx.progress import stage_lines
 
-COMMANDS = (
-    export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, profile, sweep,
-    report, targets,
-)  # fmt: skip
-
-AGAIN = "; the same goes on"
-GOES_ON = {"allocate": "; the same with --resume goes on", "profile": AGAIN, "sweep": AGAIN, "search": AGAIN}
-"""What is said of interrupted commands."""
+GOES_ON = {
+    "allocate": "; the same command with --resume goes on",
+    "search": "; the same command goes on",
+    "sweep": "; the same command goes on",
+    "profile": "; the same command goes on",
+}
+"""What to do with an interrupted command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,20 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         given = sys.argv[1:] if arguments is None else arguments
-        goes_on = GOES_ON.get(given[0] if given else "", "")
-        click.echo(f"mpq-onnx: interrupted; nothing that existed was changed{goes_on}", err=True)
+        command = next((each for each in given if not each.startswith("-")), "")
+        click.echo(
+            f"mpq-onnx: interrupted; nothing that existed was changed{GOES_ON.get(command, '')}", err=True
+        )
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(mpq_onnx.__version__, prog_name="mpq-onnx")
 def cli() -> None:
-    """Mixed precision for ONNX: find the precision every node needs, and write an ONNX file that runs."""
+    """Mixed precision for ONNX: find the precision every node needs, and write an ONNX file that runs.
+
+    Exit codes: 0 fine, 1 a gate failed or nothing was found, 2 wrong usage, 3 unusable model, data or allocation, 130
+    interrupted.
+    """
 
 
-for command in COMMANDS:
-    cli.add_command(command)
+verbosity_options(cli)
 
 if __name__ == "__main__":
     main()

@@ -44,6 +44,14 @@ class ClusterError(MpqOnnxError):
     """The workers cannot be reached, or cannot do the work."""
 
 
+class MissingError(UsageError):
+    """A package that is no part of this one's requirements is not installed."""
+
+
+class PluginError(UsageError):
+    """What another package has added to a registry cannot be used."""
+
+
 def check_choice(name: str, value: str, choices: object) -> None:
     """Raise UsageError unless `value` is one of `choices`."""
     names = list(choices)  # type: ignore[call-overload]

@@ -1,6 +1,7 @@
 """Everything that has a name and can be added to: one file, and one line here.
 
-A table's entries are imported when they are first used, so that names can be listed, checked and completed at once.
+A table's entries are imported when they are first used, so that names can be listed, checked and completed at once. Most tables
+have a group of entry points, by which other packages add to them (docs/plugins.md).
 """
 
 from mpq_onnx.registry import Registry
@@ -14,6 +15,7 @@ METHODS: Registry = Registry(
         "gradient": "gradient:propose",
         "refined": "refined:propose",
     },
+    "mpq_onnx.methods",
 )
 """How levels are chosen: Problem -> Candidates that keep the budgets. Water-filling is the closed form's name for bits; both
 names mean it, whatever is allocated."""
@@ -42,6 +44,8 @@ WIDTH_CHOICES: Registry = Registry(
 ROUNDINGS: Registry = Registry(
     "mpq_onnx.rounding",
     {"nearest": "nearest:NEAREST", "adaptive": "adaptive:ADAPTIVE", "block": "block:BLOCK"},
+    "mpq_onnx.roundings",
+    ("needs_moments",),
 )
 """How weights become integers on a given grid: a rounding.layer.RoundingMethod each."""
 EQUALIZATIONS: Registry = Registry(
@@ -52,6 +56,7 @@ EQUALIZATIONS: Registry = Registry(
         "cross-layer": "cross_layer:factors",
         "activation-channels": "activation_channels:factors",
     },
+    "mpq_onnx.equalizations",
 )
 """(canonical float model, shapes, calibration data, device) -> factors of channels."""
 OBSERVERS: Registry = Registry(
@@ -66,10 +71,13 @@ OBSERVERS: Registry = Registry(
         "aciq-gauss": "aciq:GaussAciqObserver",
         "entropy": "entropy:EntropyObserver",
     },
+    "mpq_onnx.observers",
 )
 """How the range of an activation is found: () -> observers.Observer."""
 WEIGHT_OBSERVERS: Registry = Registry(
-    "mpq_onnx.arithmetic.weights", {"mse": ":least_error_range", "minmax": ":min_max_range"}
+    "mpq_onnx.arithmetic.weights",
+    {"mse": ":least_error_range", "minmax": ":min_max_range"},
+    "mpq_onnx.weight_observers",
 )
 """The same for the rows of a weight: (rows, levels, scheme) -> (low, high) of each."""
 PLACEMENTS: Registry = Registry(
@@ -80,6 +88,7 @@ PLACEMENTS: Registry = Registry(
         "gemm": "mac_inputs:activation_sites",
         "relu": "activation_functions:activation_sites",
     },
+    "mpq_onnx.placements",
 )
 """Which tensors get a quantizer: (model, shapes, roles) -> activation sites."""
 STORAGES: Registry = Registry(
@@ -90,6 +99,8 @@ STORAGES: Registry = Registry(
 NOISE_MODELS: Registry = Registry(
     "mpq_onnx.arithmetic.noise",
     {"thermal": "thermal:THERMAL", "shot": "shot:SHOT", "weight": "weight:WEIGHT"},
+    "mpq_onnx.noise_models",
+    ("unit", "output_variance", "weight_variance"),
 )
 """Physical noise of multiply-accumulates: a noise.model.NoiseModel each."""
 NOISE_DRAWS: Registry = Registry("mpq_onnx.ops.draws", {"bank": "bank:BANK_DRAWS", "exact": "exact:EXACT"})
@@ -99,6 +110,24 @@ ENERGY_LEVELS: Registry = Registry(
     "mpq_onnx.arithmetic.noise.energy_levels", {"any": ":ANY", "repeats": ":REPEATS"}
 )
 """Which energies an accelerator can give a MAC."""
+HAND_OFFS: Registry = Registry(
+    "mpq_onnx.handoff_targets",
+    {
+        "qonnx": "qonnx:TARGET",
+        "qcdq": "qcdq:TARGET",
+        "zigzag": "zigzag:TARGET",
+        "timeloop": "timeloop:TARGET",
+        "accelforge": "accelforge:TARGET",
+        "scalesim": "scalesim:TARGET",
+        "csv": "csv_table:TARGET",
+        "json": "json_table:TARGET",
+        "tensorrt": "tensorrt:TARGET",
+        "ort": "onnxruntime:TARGET",
+    },
+    "mpq_onnx.hand_offs",
+    ("write", "runs_in_onnxruntime"),
+)
+"""Forms of files for other tools: a handoff_targets.target.Target each."""
 SIMULATORS: Registry = Registry(
     "mpq_onnx.simulators",
     {
@@ -107,11 +136,17 @@ SIMULATORS: Registry = Registry(
         "scalesim": "scalesim:SCALESIM",
         "accelforge": "accelforge:ACCELFORGE",
     },
+    "mpq_onnx.simulators",
+    ("resources", "check", "profile"),
 )
 """What fills cost tables: a simulators.job.Profiler each."""
+DEVICE_TARGETS: Registry = Registry("mpq_onnx.targets", {}, "mpq_onnx.targets", ())
+"""Devices that other packages describe, beside targets/shipped/: the text of a target file, or its path, each."""
 
 SMALLEST_ENERGY, LARGEST_ENERGY = 1e-30, 1e30
 """Per MAC: files hold energies as float32."""
+FIGURE_FORMATS = ("svg", "png")
+"""Of the figures of a report as files."""
 DEVICES = ("auto", "cpu", "cuda")
 """Where networks are computed."""
 LAYER, CHANNEL = "layer", "channel"

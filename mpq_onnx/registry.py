@@ -1,8 +1,16 @@
-"""Tables of what has a name: methods, roundings, ... An entry is one line, and its module is imported when it is first used."""
+"""Tables of what has a name: methods, roundings, ... An entry is one line, and its module is imported when it is first used.
+
+Other packages add entries by entry points: one of the group `mpq_onnx.methods` and the name `mine` is the method `mine`.
+"""
 
 import importlib
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mpq_onnx.errors import PluginError, first_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -10,15 +18,33 @@ T = TypeVar("T")
 class Registry(MutableMapping[str, T]):
     """By name; so that the names can be listed without what heavy modules need."""
 
-    def __init__(self, home: str, places: Mapping[str, str]) -> None:
-        """Args: places: `module:attribute` in package `home` by name, or `:attribute` of the module `home`."""
+    def __init__(
+        self,
+        home: str,
+        places: Mapping[str, str],
+        group: str | None = None,
+        wanted: Sequence[str] = ("__call__",),
+    ) -> None:
+        """Args:
+        places: `module:attribute` in package `home` by name, or `:attribute` of the module `home`.
+        group: of the entry points that add to it.
+        wanted: attributes that another package's object must have; by default it is called.
+        """
         self._entries: dict[str, Any] = {
             name: f"{home}{'' if place.startswith(':') else '.'}{place}" for name, place in places.items()
         }
         self._waiting = set(places)
+        self._group, self._wanted = group, wanted
+        self._plugins: dict[str, EntryPoint] | None = None if group else {}
 
     def __getitem__(self, name: str) -> T:
-        """The object; imported the first time."""
+        """The object; imported the first time.
+
+        Raises:
+            PluginError: it is another package's, and cannot be imported.
+        """
+        if name not in self._entries and name in self._found():
+            self._entries[name] = _loaded(self._found()[name], self._wanted)
         if name in self._waiting:
             module, _, attribute = self._entries[name].partition(":")
             self._entries[name] = getattr(importlib.import_module(module), attribute)
@@ -34,8 +60,37 @@ class Registry(MutableMapping[str, T]):
         del self._entries[name]
         self._waiting.discard(name)
 
+    def __contains__(self, name: object) -> bool:
+        """Without importing anything."""
+        return name in self._entries or name in self._found()
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        """The names here, then those of other packages, which replace none of ours."""
+        return iter({**self._entries, **dict.fromkeys(self._found())})
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len({*self._entries, *self._found()})
+
+    def _found(self) -> "dict[str, EntryPoint]":
+        """The entry points of other packages, looked for once."""
+        if self._plugins is None:
+            from importlib.metadata import entry_points  # slow
+
+            self._plugins = {each.name: each for each in entry_points(group=str(self._group))}
+        return self._plugins
+
+
+def _loaded(entry: "EntryPoint", wanted: Sequence[str]) -> Any:
+    package = "" if entry.dist is None else f" of package {entry.dist.name}"
+    named = f"plug-in {entry.name}{package} ({entry.group} = {entry.value})"
+    try:
+        found = entry.load()
+    except Exception as error:  # another package's own code runs
+        raise PluginError(
+            f"{named} cannot be loaded: {first_line(error)}; mend or uninstall that package"
+        ) from error
+    missing = [name for name in wanted if not hasattr(found, name)]
+    if missing:
+        what = "cannot be called" if missing == ["__call__"] else f"has no {', '.join(missing)}"
+        raise PluginError(f"{named} is none: it {what}; docs/plugins.md says what it must be")
+    return found

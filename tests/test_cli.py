@@ -489,7 +489,7 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     def arguments(folder: Path) -> list[str]:
         return [
             "allocate", str(exported), "--data", f"npz:{image_file}", "--weight-bits", "3", "--activation-bits", "5",
-            "-o", str(folder), "--steps", "100", "--rounding", "nearest",
+            "-o", str(folder), "--steps", "100", "--rounding", "nearest", "--overwrite",
         ]  # fmt: skip
 
     folder, whole = tmp_path / "interrupted", tmp_path / "whole"
@@ -513,7 +513,7 @@ def test_ctrl_c_leaves_what_was_there_and_resume_ends_the_same(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     said = without_stages(stderr)
-    assert len(said.strip().splitlines()) == 1 and "interrupted" in said
+    assert len(said.strip().splitlines()) == 1 and "interrupted" in said and "--resume goes on" in said
     assert (folder / "allocation.json").read_text() == "what stood here before"
     assert not (folder / "model.onnx").exists()
 

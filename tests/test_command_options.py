@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
 import mpq_onnx
 from mpq_onnx.arithmetic.quantization import WEIGHT_SCHEMES
 from mpq_onnx.cli import cli, main
+from mpq_onnx.commands.groups import HEADINGS
 from mpq_onnx.registries import (
     ENERGY_LEVELS,
     EQUALIZATIONS,
@@ -64,3 +67,57 @@ def test_help_lists_the_options_under_headings(capsys: pytest.CaptureFixture[str
         ]
         assert places == sorted(places)
         assert text.index("--observer") > text.index("\nQuantizers:") > text.index("--granularity")
+
+
+def test_every_command_speaks_json_and_takes_v_and_q() -> None:
+    for name in cli.commands:
+        flags = {flag for each in cli.get_command(None, name).params for flag in each.opts}
+        assert {"--json", "-v", "-q"} <= flags, name
+
+
+def test_the_list_of_commands_is_grouped_and_says_what_each_says_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert [text.index(f"\n{heading}:") for heading in HEADINGS] == sorted(
+        text.index(f"\n{heading}:") for heading in HEADINGS
+    )
+    for commands in HEADINGS.values():
+        for name, line in commands.items():
+            own = (cli.get_command(None, name).help or "").partition("\n\n")[0]
+            assert " ".join(own.split()) == line, name
+            assert f"\n  {name} " in text
+
+
+def completed(*words: str, incomplete: str = "") -> list[tuple[str, str]]:
+    """(type, value) of what bash is offered."""
+    items = BashComplete(cli, {}, "mpq-onnx", "_MPQ_ONNX_COMPLETE").get_completions([*words], incomplete)
+    return [(each.type, each.value) for each in items]
+
+
+def test_shells_complete_commands_options_choices_kinds_and_files() -> None:
+    assert completed(incomplete="ev") == [("plain", "evaluate")]
+    assert ("plain", "--observer") in completed("allocate", incomplete="--obs")
+    assert completed("allocate", "m.onnx", "--method", incomplete="wat") == [("plain", "water-filling")]
+    assert completed("handoff", "m.onnx", "--to", incomplete="qc") == [("plain", "qcdq")]
+    assert completed("card", incomplete="mod") == [("file", "mod")]
+    assert completed("allocate", "m.onnx", "-o", incomplete="ou") == [("dir", "ou")]
+    assert completed("evaluate", "m.onnx", "--data", incomplete="imagef") == [
+        ("plain", "imagefolder:"),
+        ("file", "imagef"),
+    ]
+    assert completed("evaluate", "m.onnx", "--data", incomplete="dig")[0] == ("plain", "digits")
+
+
+def test_the_documented_line_sets_completion_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "commands.md").read_text()
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_MPQ_ONNX_COMPLETE={shell}_source mpq-onnx" in page
+    monkeypatch.setenv("_MPQ_ONNX_COMPLETE", "zsh_source")
+    with pytest.raises(SystemExit) as leaving:
+        main([])
+    assert leaving.value.code == 0 and "compdef" in capsys.readouterr().out

@@ -111,6 +111,7 @@ def test_python_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("spec", "complaint"),
     [
         ("video:x", "unknown kind 'video'"),
+        ("video.mp4", "no such file or folder; write kind:path"),
         ("npz:absent.npz", "no such file"),
         ("digits?colour=red", "unknown option colour"),
         ("digits?count=many", "not a whole number"),

@@ -37,7 +37,7 @@ def test_a_calibration_that_was_measured_otherwise_is_refused(
     assert not (tmp_path / "no").exists()
     run(*command, "--observer", "minmax", "-o", tmp_path / "out")
     # The configuration does the same again, on the same calibration.
-    assert str(given) in (tmp_path / "out" / "config.yaml").read_text()
+    assert "calibration: ../c.json" in (tmp_path / "out" / "config.yaml").read_text()
     run("allocate", "--config", tmp_path / "out" / "config.yaml", cnn_file, "-o", tmp_path / "again")
     for name in ("model.onnx", "allocation.json", "calibration.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
@@ -53,10 +53,14 @@ def test_a_folder_holds_one_result(cnn_file: Path, data: str, tmp_path: Path) ->
     run("allocate", cnn_file, "--data", data, *BITS, *FAST, "--keep-candidates", "-o", out)
     assert (out / "candidates").is_dir() and (out / "allocation.json").is_file()
     (out / "notes.txt").write_text("mine")
-    run(
+    noisy = (
         "allocate", cnn_file, "--data", data, "--noise", "shot", "--energy-per-mac", 50, "--method", "uniform", "--repeats", 1,
         "-o", out,
     )  # fmt: skip
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert_one_line(run_inside(*noisy), 2, "holds another result", "--overwrite")
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    run(*noisy, "--overwrite")
     left = {path.name for path in out.iterdir()}
     assert left == {
         "config.yaml",
@@ -67,7 +71,7 @@ def test_a_folder_holds_one_result(cnn_file: Path, data: str, tmp_path: Path) ->
         "result.json",
         "notes.txt",
     }
-    run("allocate", cnn_file, "--data", data, *BITS, *FAST, "-o", out)
+    run("allocate", cnn_file, "--data", data, *BITS, *FAST, "-o", out, "--overwrite")
     assert not (out / "energy.json").exists() and (out / "notes.txt").read_text() == "mine"
 
 
@@ -76,7 +80,10 @@ def test_a_hand_off_replaces_an_earlier_one(cnn_file: Path, data: str, tmp_path:
     model, folder = tmp_path / "out" / "model.onnx", tmp_path / "handed"
     run("handoff", model, "--to", "qcdq", "--examples", 3, "-o", folder)
     (folder / "mine.txt").write_text("mine")
-    run("handoff", model, "--to", "json", "--examples", 1, "-o", folder)
+    other = ("handoff", model, "--to", "json", "--examples", 1, "-o", folder)
+    assert_one_line(run_inside(*other), 2, "holds a hand-off", "--overwrite")
+    assert_one_line(run_inside(*other[:-1], tmp_path / "out"), 2, "holds another result")
+    run(*other, "--overwrite")
     manifest = json.loads((folder / "handoff.json").read_text())
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found == {*manifest["files"], "handoff.json", "mine.txt"}
@@ -220,5 +227,5 @@ def test_a_whole_budget_is_the_same_budget_everywhere(cnn_file: Path, data: str,
     for name, files in (("0001", ["energy.json", "model.onnx"]), ("0002", ["allocation.json", "model.onnx"])):
         swept = tmp_path / "sweep" / "runs" / name
         run("allocate", cnn_file, "--config", swept / "config.yaml", "-o", tmp_path / name)
-        for file in [*files, "config.yaml", "card.json"]:
+        for file in [*files, "card.json"]:
             assert (tmp_path / name / file).read_bytes() == (swept / file).read_bytes(), (name, file)

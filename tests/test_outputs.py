@@ -204,8 +204,8 @@ def test_a_gate_is_shown_with_its_limit_to_the_last_digit(tmp_path: Path) -> Non
     assert shown.returncode == 0
     assert ">= 0.123456789" in shown.stdout and "<= 1234567" in shown.stdout
     assert "gate passed: cosine" in shown.stdout and str(dead.stat().st_size) in shown.stdout
-    gates = json.loads(run_inside(*command, "--min", "cosine=2", "--json").stdout)["gates"]
-    assert [(gate["metric"], gate["passed"]) for gate in gates] == [("cosine", False), ("bytes", True)]
+    gates = json.loads(run_inside(*command, "--min", "sqnr=300", "--json").stdout)["gates"]
+    assert [(gate["metric"], gate["passed"]) for gate in gates] == [("sqnr", False), ("bytes", True)]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,9 @@ def test_a_share_in_percent_gets_a_hint(tmp_path: Path) -> None:
     path = detector(tmp_path / "exact.onnx")
     command = ("--data", "random?count=9")
     missed = run_inside("evaluate", path, *command, "--baseline", path, "--min", "cosine=90")
-    assert missed.returncode == 1 and "write cosine=0.9 for 90 %" in missed.stderr
+    assert missed.returncode == 2 and "write cosine=0.9 for 90 %" in missed.stderr
+    above = run_inside("evaluate", path, *command, "--baseline", path, "--max", "cosine=90")
+    assert above.returncode == 2 and "--max cosine=90: is no limit" in above.stderr
     search = ("search", path, "--data", "npz:absent", "--test", "npz:absent", "-o", tmp_path / "out")
     refused = run_inside(*search, "--min", "top1=90")
     assert refused.returncode == 2 and "shares go from 0 to 1: write top1=0.9" in refused.stderr

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -92,14 +93,16 @@ def test_all_other_functions_say_that_they_take_paths() -> None:
                     assert "PathLike" in str(parameter.annotation), (name, parameter)
 
 
-def gate(session: Path, output: Path, *folders: Path, **limits: str) -> subprocess.CompletedProcess:
+def gate(
+    session: Path, output: Path, *folders: Path, test: str = "digits?start=1700", **limits: str
+) -> subprocess.CompletedProcess:
     """Run the script, with the commands of `folders` before ours."""
     path = [*map(str, folders), str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {
         **os.environ, "PATH": os.pathsep.join(path), "ALLOCATE": "--method uniform --rounding nearest", **limits,
     }  # fmt: skip
     return subprocess.run(
-        ["sh", GATE, session / "digits.onnx", "digits?count=64", "digits?start=1700", output],
+        ["sh", GATE, session / "digits.onnx", "digits?count=64", test, output],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -135,7 +138,11 @@ def test_the_ci_example_fails_on_accuracy_and_on_size(session: Path, passed: Pat
         f'exec "{Path(sys.executable).parent}/mpq-onnx" "$@"\n'
     )
     command.chmod(0o755)
-    result = gate(session, output, tmp_path, MIN_TOP1="1.01", MIN_AGREEMENT="0", MAX_BYTES="1000")
+    one = np.full((2, 1, 8, 8), 0.5, np.float32)
+    contradicting = tmp_path / "contradicting.npz"
+    np.savez(contradicting, images=one, labels=[0, 1])
+    limits = {"MIN_TOP1": "1", "MIN_AGREEMENT": "0", "MAX_BYTES": "1000"}
+    result = gate(session, output, tmp_path, test=f"npz:{contradicting}", **limits)
     assert result.returncode == 1
     assert "gate failed: top1" in result.stderr and "gate failed: bytes" in result.stderr
     assert not (output / "card.md").exists()

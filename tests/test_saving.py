@@ -10,9 +10,8 @@ import pytest
 from mpq_onnx.errors import OutputError
 from mpq_onnx.graph import model_file
 from mpq_onnx.graph.fingerprint import fingerprint
-from mpq_onnx.graph.model_file import external_files, load_model, save_model
+from mpq_onnx.graph.model_file import external_files, file_bytes, load_model, save_model
 from mpq_onnx.runs.run_folder import publish
-from mpq_onnx.runtime.evaluation import file_bytes
 from mpq_onnx.runtime.session import Runner
 from tests.conftest import make_cnn
 

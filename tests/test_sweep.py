@@ -14,6 +14,7 @@ from test_cli import COMMAND, FAST, assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.report.pareto import mark_pareto
+from mpq_onnx.runs.recorded_paths import found_from, recorded
 from mpq_onnx.runs.sweep_plan import runs_of
 from mpq_onnx.runs.sweeping import RUN_FILE
 
@@ -70,8 +71,9 @@ def test_a_sweep_is_the_single_commands(whole: Path, cnn_file: Path, tmp_path: P
     with (whole / "out" / "results.csv").open() as file:
         assert [row["top1"] for row in csv.DictReader(file)] == [str(line["top1"]) for line in lines]
     for line in lines:
+        data = found_from(line, whole / "out")["data"]
         single = mpq_onnx.allocate(
-            cnn_file, line["data"], tmp_path / "single", weight_bits=line["weight_bits"], activation_bits=6,
+            cnn_file, data, tmp_path / "single", overwrite=True, weight_bits=line["weight_bits"], activation_bits=6,
             options=mpq_onnx.AllocateOptions(method=line["method"], rounding="nearest"),
         )  # fmt: skip
         folder = whole / "out" / "runs" / line["run"]
@@ -192,7 +194,8 @@ def test_a_configuration_file_sets_options_and_the_command_line_overrides(
     assert result.returncode == 0, result.stderr
     written = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
     assert (written["weight-bits"], written["activation-bits"], written["method"]) == (3, 3, "uniform")
-    assert written["bit-choices"] == [3, 5] and written["steps"] == 4 and written["data"] == data
+    assert written["bit-choices"] == [3, 5] and written["steps"] == 4
+    assert written["data"] == recorded({"data": data}, tmp_path / "out")["data"]
     if suffix == "yaml":  # what was written runs again, to the same file
         again = run_inside(
             "allocate", cnn_file, "--config", tmp_path / "out" / "config.yaml", "-o", tmp_path / "again"

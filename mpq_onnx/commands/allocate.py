@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE, FOLDER
 from mpq_onnx.commands.printing import (
     print_check,
     print_json,
@@ -19,6 +20,7 @@ from mpq_onnx.commands.shared_options import (
     config_option,
     data_option,
     json_option,
+    overwrite_option,
 )
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.energy_options import check_energy_budget
@@ -26,16 +28,16 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
 from mpq_onnx.runs.target_options import noise_of_target
 
-NAMED = ("model", "data", "output", "weight_bits", "activation_bits", "validation", "resume")
+NAMED = ("model", "data", "output", "weight_bits", "activation_bits", "validation", "resume", "overwrite")
 """Arguments of mpq_onnx.allocate and allocate_energy alike, beside the options."""
 OF_BITS = ("calibration", "keep_candidates")
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("model")
+@click.argument("model", type=FILE)
 @config_option
 @data_option
-@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
+@click.option("-o", "--output", required=True, type=FOLDER, metavar="DIR", help="Folder for the results.")
 @click.option(
     "--weight-bits",
     type=float,
@@ -59,6 +61,7 @@ OF_BITS = ("calibration", "keep_candidates")
     "--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates."
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@overwrite_option
 @json_option
 def allocate(noise: tuple[str, ...], energy_per_mac: float | None, **arguments: Any) -> None:
     """Spend a budget where MODEL needs it: bits of weights and activations, or energy per MAC under physical noise.

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE, SPEC
 from mpq_onnx.commands.printing import print_check, print_edited, print_json, print_notes, stored_text
 from mpq_onnx.commands.shared_options import json_option, options_from
 from mpq_onnx.errors import UsageError
@@ -13,13 +14,20 @@ from mpq_onnx.runs.options import AllocateOptions
 
 
 @click.command()
-@click.argument("model")
-@click.argument("allocation")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the quantized ONNX file goes.")
+@click.argument("model", type=FILE)
+@click.argument("allocation", type=FILE)
 @click.option(
-    "--data", metavar="SPEC", help="Needed for adaptive rounding, bias correction, and calibration."
+    "-o", "--output", required=True, type=FILE, metavar="FILE", help="Where the quantized ONNX file goes."
 )
-@click.option("--calibration", metavar="FILE", help="Default: calibration.json beside the allocation.")
+@click.option(
+    "--data",
+    type=SPEC,
+    metavar="SPEC",
+    help="Needed for adaptive rounding, bias correction, and calibration.",
+)
+@click.option(
+    "--calibration", type=FILE, metavar="FILE", help="Default: calibration.json beside the allocation."
+)
 @options_from(AllocateOptions, "target", "storage", "rounding_examples", "device", with_defaults=False)
 @options_from(EnergyOptions, "noise_draws", with_defaults=False)
 @json_option

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE
 from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import json_option
 
 
 @click.command()
-@click.argument("model")
-@click.argument("other", required=False)
+@click.argument("model", type=FILE)
+@click.argument("other", type=FILE, required=False)
 @json_option
 def card(model: str, other: str | None, as_json: bool) -> None:
     """Print the quantization card of MODEL, whoever made it; with OTHER, what the two do not share."""

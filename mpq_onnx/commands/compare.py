@@ -3,6 +3,7 @@
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE
 from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
 from mpq_onnx.runs.learning_options import LearningOptions
@@ -12,8 +13,8 @@ SHOWN_TENSORS = 20
 
 
 @click.command()
-@click.argument("exact")
-@click.argument("changed")
+@click.argument("exact", type=FILE)
+@click.argument("changed", type=FILE)
 @data_option
 @click.option("--all", "everything", is_flag=True, help=f"Show every tensor, not the {SHOWN_TENSORS} worst.")
 @options_from(LearningOptions, "device")

@@ -3,15 +3,16 @@
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE
 from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
 from mpq_onnx.runs.learning_options import LearningOptions
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=FILE)
 @data_option
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where allocation.json goes.")
+@click.option("-o", "--output", required=True, type=FILE, metavar="FILE", help="Where allocation.json goes.")
 @click.option(
     "--noise-to-bits", is_flag=True, required=True, help="Activations get their noise-equivalent bits."
 )

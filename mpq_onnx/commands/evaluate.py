@@ -8,18 +8,21 @@ import click
 
 import mpq_onnx
 from mpq_onnx.commands.exit_codes import GATE_FAILED
-from mpq_onnx.commands.option_types import GATED_METRICS, Gate
+from mpq_onnx.commands.option_types import FILE, GATED_METRICS, Gate
 from mpq_onnx.commands.printing import fields, print_json, print_notes, print_parts
-from mpq_onnx.commands.shared_options import data_option, json_option, options_from
+from mpq_onnx.commands.shared_options import Choice, data_option, json_option, options_from
 from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.learning_options import LearningOptions
+from mpq_onnx.tasks import TASKS
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=FILE)
 @data_option
-@click.option("--baseline", metavar="FILE", help="Compare with this file, usually the float model.")
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="Compare with this file, usually the float model."
+)
 @click.option("--batch-size", default=64, show_default=True, help="Examples a run.")
 @click.option(
     "--min",
@@ -36,10 +39,16 @@ from mpq_onnx.runs.learning_options import LearningOptions
     help="Exit with 1 above this, such as log_loss=0.4, bytes=200000 or bops=6e8. Repeatable.",
 )
 @click.option(
-    "--costs", metavar="FILE", is_eager=True, help="Cost table: count its columns too (docs/budgets.md)."
+    "--costs",
+    type=FILE,
+    metavar="FILE",
+    is_eager=True,
+    help="Cost table: count its columns too (docs/budgets.md).",
 )
 @click.option("--repeats", type=int, help="Passes with independent noise, for noisy files.  [default: 5]")
-@click.option("--task", help="Metrics of this task, not of the file's own (docs/models.md).")
+@click.option(
+    "--task", type=Choice(TASKS), help="Metrics of this task, not of the file's own (docs/models.md)."
+)
 @click.option("--snr", is_flag=True, help="Signal to noise and noise-equivalent bits of every noisy node.")
 @options_from(EnergyOptions, "noise_draws", with_defaults=False)
 @options_from(LearningOptions, "seed", "device")
@@ -54,6 +63,11 @@ def evaluate(
     **options: Any,
 ) -> None:
     """Measure MODEL, float, quantized or noisy, on data."""
+    from mpq_onnx.runs.gates import check_limit, judged
+
+    for option, limits in (("--min", gates), ("--max", ceilings)):
+        for metric, limit in limits:  # refused before anything heavy is loaded
+            check_limit(option, metric, limit)
     from mpq_onnx.report.tables import (
         FLOAT_BASELINE,
         bits_text,
@@ -62,7 +76,6 @@ def evaluate(
         result_table,
         spread_text,
     )
-    from mpq_onnx.runs.gates import judged
 
     result = mpq_onnx.evaluate(model, data, signal_to_noise=snr, **options)
     verdicts = judged(result.evaluation, {"bytes": result.bytes, **result.resources}, gates, ceilings)

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE, SPEC
 from mpq_onnx.commands.printing import print_json, print_notes
 from mpq_onnx.commands.shared_options import json_option
 
@@ -13,9 +14,13 @@ LONGEST_FACT = 200
 
 
 @click.command()
-@click.argument("source")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the canonical ONNX file goes.")
-@click.option("--weights", metavar="FILE", help="A state dict (torch or safetensors) for a named model.")
+@click.argument("source", type=FILE)
+@click.option(
+    "-o", "--output", required=True, type=FILE, metavar="FILE", help="Where the canonical ONNX file goes."
+)
+@click.option(
+    "--weights", type=FILE, metavar="FILE", help="A state dict (torch or safetensors) for a named model."
+)
 @click.option("--pretrained", is_flag=True, help="The library's own weights, downloaded; else random ones.")
 @click.option("--task", help="Of a transformer: sequence-classification, ...; of others: what outputs mean.")
 @click.option("--sequence-length", default=128, show_default=True, help="Tokens of a transformer's input.")
@@ -25,6 +30,7 @@ LONGEST_FACT = 200
 )
 @click.option(
     "--check",
+    type=SPEC,
     metavar="SPEC",
     help="Data for the numeric check.  [default: random, open axes of length 32, or more where that is too short]",
 )
@@ -39,7 +45,7 @@ LONGEST_FACT = 200
 def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write SOURCE as canonical float ONNX.
 
-    SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
+    SOURCE: an ONNX file, torchvision:NAME, pytorchcv:NAME, timm:NAME, transformers:DIR_OR_NAME, dlrm?numeric=13&..., or
     python:package.module:factory. `mpq-onnx models` lists the names.
     """
     from mpq_onnx.runs.fixed_values import split_settings

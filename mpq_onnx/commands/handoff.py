@@ -5,23 +5,26 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE, FOLDER, SPEC
 from mpq_onnx.commands.printing import print_json, print_notes
-from mpq_onnx.commands.shared_options import json_option, options_from
+from mpq_onnx.commands.shared_options import Choice, json_option, options_from, overwrite_option
+from mpq_onnx.registries import HAND_OFFS
 from mpq_onnx.runs.learning_options import LearningOptions
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=FILE)
+@click.option("--to", type=Choice(HAND_OFFS), help="The form.  [default: that of the target]")
+@click.option("-o", "--output", required=True, type=FOLDER, metavar="DIR", help="Folder to write into.")
 @click.option(
-    "--to",
-    help="qonnx, qcdq, zigzag, timeloop, accelforge, scalesim, csv, json, tensorrt or ort; default: that of the target.",
-)
-@click.option("-o", "--output", required=True, metavar="DIR", help="Folder to write into.")
-@click.option(
-    "--data", metavar="SPEC", help="For golden tensors, histograms, measured noise; else random inputs."
+    "--data",
+    type=SPEC,
+    metavar="SPEC",
+    help="For golden tensors, histograms, measured noise; else random inputs.",
 )
 @click.option("--examples", default=4, show_default=True, help="Golden examples.")
 @options_from(LearningOptions, "target", "device")
+@overwrite_option
 @json_option
 def handoff(model: str, output: str, as_json: bool, **options: Any) -> None:
     """Write MODEL in the format of another tool (docs/handoff.md), with golden tensors and the card.

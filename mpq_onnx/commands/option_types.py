@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runs.limit_texts import amount_of
@@ -21,6 +22,49 @@ GATED_METRICS = (
     "bytes",
 )
 """The first part of a name such as accuracy-matched."""
+
+
+class FileName(click.ParamType):
+    """A file, as a text; shells complete it."""
+
+    name = "file"
+    completed = "file"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Left to the shell."""
+        return [CompletionItem(incomplete, type=self.completed)]
+
+
+class FolderName(FileName):
+    """The same for a folder."""
+
+    name = completed = "dir"
+
+
+class SpecText(FileName):
+    """A data spec, kind:path?key=value; kinds and files are completed."""
+
+    name = "spec"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The kinds that begin so, and files."""
+        from mpq_onnx.datasets import KINDS
+
+        kinds = [f"{kind}:" for kind in KINDS if kind.startswith(incomplete) and kind not in ALONE]
+        kinds += [kind for kind in ALONE if kind.startswith(incomplete)]
+        return [
+            *(CompletionItem(kind) for kind in kinds if incomplete),
+            *super().shell_complete(ctx, param, incomplete),
+        ]
+
+
+FILE, FOLDER, SPEC = FileName(), FolderName(), SpecText()
+ALONE = ("digits", "random")
+"""Kinds of data without a path."""
 
 
 class NumberList(click.ParamType):

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE, SPEC
 from mpq_onnx.commands.printing import print_json, print_notes
 from mpq_onnx.commands.shared_options import Choice, HeadedCommand, json_option, options_from
 from mpq_onnx.errors import UsageError
@@ -14,12 +15,14 @@ from mpq_onnx.runs.profile_options import ProfileOptions
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("model", required=False)
+@click.argument("model", type=FILE, required=False)
 @click.option(
     "--with", "simulator", type=Choice(SIMULATORS), help="What finds the costs (docs/simulators.md)."
 )
-@click.option("-o", "--output", metavar="FILE", help="The table, a CSV file.")
-@click.option("--data", metavar="SPEC", help="Examples that tell shapes and ranges; else random inputs.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="The table, a CSV file.")
+@click.option(
+    "--data", type=SPEC, metavar="SPEC", help="Examples that tell shapes and ranges; else random inputs."
+)
 @click.option(
     "--install", metavar="NAME", help="Instead: make the environment of a simulator, of --python if given."
 )

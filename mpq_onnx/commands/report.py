@@ -5,17 +5,23 @@ from typing import Any
 import click
 
 import mpq_onnx
+from mpq_onnx.commands.option_types import FILE, FOLDER
 from mpq_onnx.commands.printing import print_json
-from mpq_onnx.commands.shared_options import json_option
+from mpq_onnx.commands.shared_options import Choice, json_option
 from mpq_onnx.errors import UsageError
+from mpq_onnx.registries import FIGURE_FORMATS
 
 
 @click.command()
-@click.argument("folder", required=False)
-@click.option("--graph", metavar="FILE", help="Draw an ONNX file instead, coloured by its bits or energies.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the HTML page, or the SVG, goes.")
-@click.option("--figures", metavar="DIR", help="Write every figure as a file, too.")
-@click.option("--figure-format", help="svg or png.  [default: svg]")
+@click.argument("folder", type=FOLDER, required=False)
+@click.option(
+    "--graph", type=FILE, metavar="FILE", help="Draw an ONNX file instead, coloured by its bits or energies."
+)
+@click.option(
+    "-o", "--output", required=True, type=FILE, metavar="FILE", help="Where the HTML page, or the SVG, goes."
+)
+@click.option("--figures", type=FOLDER, metavar="DIR", help="Write every figure as a file, too.")
+@click.option("--figure-format", type=Choice(FIGURE_FORMATS), help="Of those files.  [default: svg]")
 @click.option("--title", help="Of the page or picture.  [default: what was run, the file's name]")
 @json_option
 def report(folder: str | None, graph: str | None, output: str, as_json: bool, **options: Any) -> None:

@@ -9,7 +9,7 @@ import click
 import mpq_onnx
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.commands.exit_codes import GATE_FAILED
-from mpq_onnx.commands.option_types import Gate
+from mpq_onnx.commands.option_types import FILE, FOLDER, SPEC, Gate
 from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import (
     HeadedCommand,
@@ -17,6 +17,7 @@ from mpq_onnx.commands.shared_options import (
     config_option,
     data_option,
     json_option,
+    overwrite_option,
     workers_options,
 )
 from mpq_onnx.errors import UsageError
@@ -24,11 +25,11 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("model")
+@click.argument("model", type=FILE)
 @config_option
 @data_option
-@click.option("--test", required=True, metavar="SPEC", help="Data that the goal is judged on.")
-@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the probes.")
+@click.option("--test", required=True, type=SPEC, metavar="SPEC", help="Data that the goal is judged on.")
+@click.option("-o", "--output", required=True, type=FOLDER, metavar="DIR", help="Folder for the probes.")
 @click.option(
     "--min",
     "goals",
@@ -76,6 +77,7 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
 )
 @workers_options
 @allocation_options
+@overwrite_option
 @json_option
 def search(
     goals: tuple[tuple[str, float], ...],
@@ -101,7 +103,9 @@ def search(
     else:
         widths = bits_request({**arguments, "per_channel": per_channel})
     weight_bits, calibration = arguments.pop("weight_bits"), arguments.pop("calibration")
-    named = ("model", "data", "test", "output", "activation_bits", "validation", "jobs", "cluster")
+    named = (
+        "model", "data", "test", "output", "activation_bits", "validation", "jobs", "cluster", "overwrite"
+    )  # fmt: skip
     request = {
         **{name: arguments.pop(name) for name in named},
         "goals": (

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mpq_onnx.commands.option_types import NumberList
+from mpq_onnx.commands.option_types import FILE, SPEC, NumberList
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs import option_values
 from mpq_onnx.runs.declared import HEADINGS, MACHINE, NOISE, Option, options_of
@@ -91,6 +91,7 @@ def _number(where: str, value: Any) -> float:
 
 config_option = click.option(
     "--config",
+    type=FILE,
     metavar="FILE",
     is_eager=True,
     expose_value=False,
@@ -181,8 +182,13 @@ def options_from(request: type, *names: str, with_defaults: bool = True) -> Call
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
+overwrite_option = click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace what is in DIR; results of another request are refused otherwise.",
+)
 data_option = click.option(
-    "--data", required=True, metavar="SPEC", help="Data, kind:path?key=value (docs/data.md)."
+    "--data", required=True, type=SPEC, metavar="SPEC", help="Data, kind:path?key=value (docs/data.md)."
 )
 per_channel_option = click.option(
     "--per-channel",
@@ -193,6 +199,7 @@ per_channel_option = click.option(
 )
 calibration_option = click.option(
     "--calibration",
+    type=FILE,
     metavar="FILE",
     cls=HeadedOption,
     heading=MACHINE,
@@ -200,6 +207,7 @@ calibration_option = click.option(
 )
 validation_option = click.option(
     "--validation",
+    type=SPEC,
     metavar="SPEC",
     cls=HeadedOption,
     heading=MACHINE,

@@ -1,19 +1,23 @@
 """Allocate for every combination of lists of options."""
 
 import sys
+from typing import Any
 
 import click
 
 import mpq_onnx
 from mpq_onnx.commands.exit_codes import GATE_FAILED
+from mpq_onnx.commands.option_types import FILE, FOLDER
 from mpq_onnx.commands.printing import print_json
-from mpq_onnx.commands.shared_options import json_option, workers_options
+from mpq_onnx.commands.shared_options import json_option, overwrite_option, workers_options
 
 
 @click.command()
-@click.argument("model")
-@click.option("--config", required=True, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md).")
-@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for all runs.")
+@click.argument("model", type=FILE)
+@click.option(
+    "--config", required=True, type=FILE, metavar="FILE", help="YAML, TOML or JSON (docs/sweep.md)."
+)
+@click.option("-o", "--output", required=True, type=FOLDER, metavar="DIR", help="Folder for all runs.")
 @workers_options
 @click.option(
     "--threads",
@@ -21,10 +25,9 @@ from mpq_onnx.commands.shared_options import json_option, workers_options
     show_default=True,
     help="Of torch in every run; another number, other last digits of what is trained.",
 )
+@overwrite_option
 @json_option
-def sweep(
-    model: str, config: str, output: str, jobs: int, cluster: str | None, threads: int, as_json: bool
-) -> None:
+def sweep(model: str, config: str, output: str, as_json: bool, **options: Any) -> None:
     """Allocate MODEL for every combination of lists of options, budgets, noise models and seeds.
 
     Finished runs are kept in DIR; the same command goes on from them.
@@ -36,7 +39,7 @@ def sweep(
     configuration = read_configuration(config)
     for _ in runs_of(configuration):  # refused before anything heavy is loaded
         pass
-    result = mpq_onnx.sweep(model, configuration, output, jobs=jobs, cluster=cluster, threads=threads)
+    result = mpq_onnx.sweep(model, configuration, output, **options)
     if as_json:
         print_json(result)
     else:

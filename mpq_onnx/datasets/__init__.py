@@ -20,6 +20,7 @@ from mpq_onnx.datasets import (
     text_file,
 )
 from mpq_onnx.datasets.base import Batch, Dataset, Examples, Facts
+from mpq_onnx.datasets.in_memory import DataSource, InMemory, data_source, optional_source
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.datasets.spec import DataSpec, lying_here, parse_spec
 from mpq_onnx.errors import DataError
@@ -43,8 +44,8 @@ KINDS: dict[str, Opener] = {
 }
 
 
-def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None = None) -> Dataset:
-    """Open the data set that a spec names, for a model with `inputs`.
+def open_dataset(text: str | InMemory, inputs: tuple[ModelInput, ...], facts: Facts | None = None) -> Dataset:
+    """Open the data set that a spec names, or that a caller holds, for a model with `inputs`.
 
     Args:
         text: such as `npz:train.npz?layout=nhwc&start=0&count=1024`; `start` and `count` choose a part of any
@@ -55,13 +56,16 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
         UsageError: a negative start, or no examples asked for.
         DataError: an unknown kind or option, or a file that cannot be read.
     """
+    known = facts or {}
+    if isinstance(text, InMemory):
+        held = text.open_examples(inputs, known)
+        return Dataset(text.name, held, inputs, range(held.length), known.get(METADATA_TASK, ""))
     spec = lying_here(parse_spec(text))
     opener = KINDS.get(spec.kind)
     if opener is None:
         raise DataError(f"data spec {text}: unknown kind {spec.kind!r}; choose one of {', '.join(KINDS)}")
     start, count = spec.integer("start", 0, least=0), spec.integer("count", None, least=1)
     seed = spec.integer("shuffle", None, least=0)
-    known = facts or {}
     examples = opener(spec, inputs, known)
     spec.refuse_unused()
     stop = examples.length if count is None or spec.kind == "random" else min(start + count, examples.length)
@@ -72,4 +76,16 @@ def open_dataset(text: str, inputs: tuple[ModelInput, ...], facts: Facts | None 
     return dataclasses.replace(ordered, indices=ordered.indices[start:stop])
 
 
-__all__ = ["KINDS", "Batch", "DataSpec", "Dataset", "Examples", "open_dataset", "parse_spec"]
+__all__ = [
+    "KINDS",
+    "Batch",
+    "DataSource",
+    "DataSpec",
+    "Dataset",
+    "Examples",
+    "InMemory",
+    "data_source",
+    "open_dataset",
+    "optional_source",
+    "parse_spec",
+]

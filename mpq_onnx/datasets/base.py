@@ -94,7 +94,8 @@ class Dataset:
             array = batch.inputs[wanted.name]
             if array.dtype.kind not in "fiub":
                 raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
-            typed = np.ascontiguousarray(array, dtype=wanted.dtype)
+            with np.errstate(over="ignore"):  # what becomes infinite is refused below
+                typed = np.ascontiguousarray(array, dtype=wanted.dtype)
             wanted.check(typed, self.name, self.examples.image_files)
             arrays[wanted.name] = wanted.place(typed, self.name)
         return Batch(arrays, batch.labels, batch.groups, len(positions))

@@ -1,17 +1,24 @@
-"""The text form of a data source: kind:path?key=value&key=value."""
+"""The text form of a data source: kind:path?key=value&key=value, or the path alone where it tells the kind."""
 
 import dataclasses
+import os
+import re
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
+from mpq_onnx.datasets.kinds import kind_of
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import here
 
 PATH_OPTIONS = ("classes", "columns", "root")
 """Options that name files, where a kind has them; a list of columns' names stays what it is."""
+
+KIND = re.compile("[a-z][a-z0-9-]*")
+ALONE = ("digits", "random", "dlrm")
+"""Kinds that need no path."""
 
 
 @dataclass
@@ -70,18 +77,25 @@ class DataSpec:
             )
 
 
+def spec_parts(text: str) -> tuple[str, str, str]:
+    """(kind, path, query) of a data spec; the kind is empty where a path stands alone (see kinds.py)."""
+    where, _, query = text.partition("?")
+    kind, colon, path = where.partition(":")
+    is_file = os.path.exists(where) and not os.path.exists(path)  # noqa: PTH110 - any text, however long
+    if KIND.fullmatch(kind) and (kind in ALONE or (colon and not is_file)):
+        return kind, path, query
+    return "", where, query
+
+
 def parse_spec(text: str) -> DataSpec:
-    """Split a data spec into kind, path and options.
+    """Split a data spec into kind, path and options; a path alone has the kind that it is plainly of.
 
     Raises:
-        DataError: an option without a value.
+        DataError: an option without a value, or a path of no kind.
     """
-    kind, _, rest = text.partition(":")
-    if "?" in kind:  # a kind without a path, such as random?count=64
-        kind, _, query = kind.partition("?")
-        rest = f"?{query}"
-    path, _, query = rest.partition("?")
-    return DataSpec(text, kind, path, parse_options(query, text))
+    kind, path, query = spec_parts(text)
+    options = parse_options(query, text)
+    return DataSpec(text, kind or kind_of(path, frozenset(options), text), path, options)
 
 
 def lying_here(spec: DataSpec) -> DataSpec:

@@ -133,7 +133,7 @@ def read_json(path: str | os.PathLike[str], refusal: type[MpqOnnxError]) -> Any:
     """What the JSON file holds; raises `refusal` where it is missing or not JSON."""
     try:
         text = here(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, TypeError, ValueError) as error:  # not text, no path, a name that no file can have
         raise refusal(f"{path}: cannot be read: {error}") from error
     return parse_json(text, str(path), refusal)
 

@@ -15,6 +15,7 @@ from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import here, replacing, set_usual_mode
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
 from mpq_onnx.graph.fresh_names import fresh_name
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_checks import check_loaded
 from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.output_shapes import state_output_shapes
@@ -33,16 +34,17 @@ REPLACED = "mpq_onnx.replaced"
 """A domain that the checker does not know, and so lets pass."""
 
 
-def load_model(path: str | os.PathLike[str]) -> ir.Model:
-    """Read an ONNX file, external data included, after ONNX's own checker accepted it.
+def load_model(model: ModelSource) -> ir.Model:
+    """Read an ONNX file, external data included, or a model in memory, after ONNX's own checker accepted it.
 
     Every node has a name of its own then, and an axis of unknown length is open, however the exporter wrote that.
 
     Raises:
         ModelError: the file is missing, not ONNX, cut short, or breaks ONNX's rules.
     """
-    path, file = Path(path), here(path)
-    if not file.is_file():
+    path = model_source(model)
+    file = path if isinstance(path, GivenModel) else str(here(path))
+    if isinstance(file, str) and not os.path.isfile(file):  # noqa: PTH113 - any text, however long
         raise ModelError(f"{path}: no such file; give the path of an ONNX file")
     try:
         _check_rules(file)
@@ -62,15 +64,22 @@ def load_model(path: str | os.PathLike[str]) -> ir.Model:
         ) from error
 
 
-def _check_rules(path: Path) -> None:
+def _proto(path: str | GivenModel) -> onnx.ModelProto:
+    """A copy of its own, weights in other files left there."""
+    if isinstance(path, GivenModel):
+        return onnx.load_model_from_string(path.content)
+    return onnx.load(path, load_external_data=False)
+
+
+def _check_rules(path: str | GivenModel) -> None:
     """ONNX's checker, with outputs that state no shape given theirs.
 
     It also refuses GroupNormalization of opsets 18 to 20: that was replaced, but means what it meant.
     """
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(path if isinstance(path, str) else path.proto)
     except onnx.checker.ValidationError as error:
-        proto = onnx.load(path, load_external_data=False)
+        proto = _proto(path)
         stated = state_output_shapes(proto)
         replaced = [node for node in proto.graph.node if node.op_type == "GroupNormalization"]
         if not stated and not (replaced and "is deprecated" in str(error)):
@@ -81,14 +90,15 @@ def _check_rules(path: Path) -> None:
         onnx.checker.check_model(proto)
 
 
-def _read(path: Path) -> ir.Model:
+def _read(path: str | GivenModel) -> ir.Model:
     """The model of a file, weights in memory."""
-    proto = onnx.load(path, load_external_data=False)
+    proto = _proto(path)
     drop_zip_maps(proto)
     state_output_shapes(proto)
     model = ir.from_proto(proto)
-    ir.external_data.set_base_dir(model.graph, path.parent)
-    model = ir.external_data.load_to_model(model)
+    if not isinstance(path, GivenModel):
+        ir.external_data.set_base_dir(model.graph, Path(path).parent)
+        model = ir.external_data.load_to_model(model)
     hold_in_arrays(model)
     return model
 
@@ -145,6 +155,13 @@ def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     ]
     names = {str(tensor.location) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
     return tuple(here(path).parent / name for name in sorted(names))
+
+
+def file_bytes(path: str | os.PathLike[str] | GivenModel) -> int:
+    """Size of a model file with its external data, or of what one in memory takes as a file."""
+    if isinstance(path, GivenModel):
+        return len(path.content)
+    return sum(file.stat().st_size for file in (Path(path), *external_files(path)))
 
 
 def model_bytes(model: ir.Model) -> bytes:

@@ -14,6 +14,7 @@ from mpq_onnx.files import write_text
 from mpq_onnx.handoff_targets import csv_table
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.handoff_targets.loops import Loops, loops_of
+from mpq_onnx.handoff_targets.target import Target
 
 FLOAT_BITS = 32
 
@@ -76,3 +77,6 @@ def _mean(bits: float | tuple[float, ...] | None) -> float:
     if bits is None:
         return FLOAT_BITS
     return sum(bits) / len(bits) if isinstance(bits, tuple) else bits
+
+
+TARGET = Target(write)

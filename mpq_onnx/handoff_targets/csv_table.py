@@ -9,6 +9,7 @@ from pathlib import Path
 from mpq_onnx.files import write_text
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.handoff_targets.layers import LayerRow
+from mpq_onnx.handoff_targets.target import Target
 
 TABLE_FILE = "layers.csv"
 
@@ -29,3 +30,6 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
         )
     write_text(folder / TABLE_FILE, table.getvalue())
     return []
+
+
+TARGET = Target(write)

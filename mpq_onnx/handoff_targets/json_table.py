@@ -5,6 +5,7 @@ from pathlib import Path
 import mpq_onnx
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.handoff_targets.layers import LayerTable
+from mpq_onnx.handoff_targets.target import Target
 
 TABLE_FILE = "layers.json"
 
@@ -19,3 +20,6 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     )
     table.save(folder / TABLE_FILE)
     return []
+
+
+TARGET = Target(write)

@@ -11,6 +11,7 @@ from mpq_onnx.graph.quantizers import integer_limits
 from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle, Problem, foreign_quantizers, noise, refuse
 from mpq_onnx.handoff_targets.qdq_nodes import stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, replace_chain
+from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.store_integers import remove_unused
 
 KERNEL_BITS = 8
@@ -63,3 +64,6 @@ def _wide(bundle: Bundle) -> list[Problem]:
         for chain in bundle.chains.weights
         if not chain.is_bias and chain.dtype.bitwidth > KERNEL_BITS
     ]
+
+
+TARGET = Target(write, runs_in_onnxruntime=True)

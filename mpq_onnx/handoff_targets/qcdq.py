@@ -21,6 +21,7 @@ from mpq_onnx.handoff_targets.bundle import (
 from mpq_onnx.handoff_targets.integer_range import exported_activation
 from mpq_onnx.handoff_targets.qdq_nodes import CLIPPED_BITS, WIDEST_BITS, quantizer_nodes
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain
+from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 
@@ -97,3 +98,6 @@ def _write_zero_point(model: ir.Model, dequantize: ir.Node, zero_point: np.ndarr
     )
     dequantize.resize_inputs(3)
     dequantize.replace_input_with(2, zero)
+
+
+TARGET = Target(write, runs_in_onnxruntime=True)

@@ -28,6 +28,7 @@ from mpq_onnx.handoff_targets.replacing import (
     replace_chain,
     store_float,
 )
+from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 
@@ -108,3 +109,6 @@ def _quant(
     return ir.node(
         "Quant", inputs, attributes, domain=DOMAIN, name=fresh_node_name(model.graph, f"{name}_quant")
     )
+
+
+TARGET = Target(write)

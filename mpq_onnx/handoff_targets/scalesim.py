@@ -12,6 +12,7 @@ from mpq_onnx.files import write_text
 from mpq_onnx.handoff_targets import csv_table
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, refuse
 from mpq_onnx.handoff_targets.loops import Loops, loops_of
+from mpq_onnx.handoff_targets.target import Target
 
 TOPOLOGY_FILE = "topology.csv"
 HEADER = (
@@ -70,3 +71,6 @@ def _names(nodes: Sequence[str]) -> list[str]:
 
 def _name(node: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", node).replace(DEPTHWISE, "Dp")
+
+
+TARGET = Target(write)

@@ -19,6 +19,7 @@ from mpq_onnx.handoff_targets.bundle import (
 from mpq_onnx.handoff_targets.integer_range import ExportedActivation, exported_activation, integer_range
 from mpq_onnx.handoff_targets.qdq_nodes import quantizer_nodes, stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain, store_float
+from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.store_integers import remove_unused
 
 ACTIVATION_BITS = 8
@@ -92,3 +93,6 @@ def _inexpressible(bundle: Bundle) -> list[Problem]:
         elif stored.zero_point.any():
             problems.append(Problem(weight.node, "a weight with a zero point"))
     return problems
+
+
+TARGET = Target(write, runs_in_onnxruntime=True)

@@ -16,6 +16,7 @@ from mpq_onnx.handoff_targets.bundle import Bundle, Problem, refuse
 from mpq_onnx.handoff_targets.histograms import ValueHistogram, layer_histograms
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.handoff_targets.loops import SPATIAL_AXES, loops_of
+from mpq_onnx.handoff_targets.target import Target
 
 VERSION = "0.4"
 FLOAT_BITS = 32
@@ -116,3 +117,6 @@ def _bits(bits: float | tuple[float, ...] | None) -> float | list[float]:
 
 def _plain(value: float | tuple[float, ...]) -> float | list[float]:
     return list(value) if isinstance(value, tuple) else value
+
+
+TARGET = Target(write)

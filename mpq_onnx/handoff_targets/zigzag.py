@@ -14,6 +14,7 @@ from mpq_onnx.graph.operators import DYNAMIC_DOMAIN
 from mpq_onnx.handoff_targets.bundle import Bundle, Problem, mixed_channel_widths, refuse
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.handoff_targets.replacing import bypass, copied, fix_shapes, inline_composites, store_float
+from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
 from mpq_onnx.passes.store_integers import remove_unused
 
@@ -92,3 +93,6 @@ def _whole(bits: float | tuple[float, ...] | None) -> int:
     """A width; what is always zero still passes through memories of one bit."""
     assert not isinstance(bits, tuple)
     return FLOAT_BITS if bits is None else max(int(bits), 1)
+
+
+TARGET = Target(write)

@@ -1,5 +1,6 @@
 """Calibration data for torch: batches on the device, with labels or the float model's outputs as target."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +92,11 @@ class TrainingData:
             self.elements = elements_made(mirror, self._tensors(dataset.read(range(1)))[0])
         self.forward_batch = forward_batch(self.elements.largest, READ_BATCH)
         """So many examples go through the network at once, where no gradients are taken."""
-        outputs = self._seen_answers(range(min(SEEN_EXAMPLES, len(dataset))))
+        self.seen = range(min(SEEN_EXAMPLES, len(dataset)))
+        start = time.perf_counter()
+        outputs = self._seen_answers(self.seen)
+        self.example_seconds = (time.perf_counter() - start) / len(self.seen)
+        """What one example takes, read and through the float network once, on this machine."""
         self.parts = output_parts(mirror.outputs, [output.cpu().numpy() for output in outputs])
         form = OutputForm(
             tuple((len(dataset), *output.shape[1:]) for output in outputs),

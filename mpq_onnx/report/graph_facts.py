@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from mpq_onnx.arithmetic.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
+from mpq_onnx.graph.inferred_shapes import inferred_shapes
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
-from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, DYNAMIC_SYMMETRIC, is_pass_through
 from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS
 from mpq_onnx.graph.placement.mac_sites import mac_sites
@@ -294,15 +293,9 @@ def _leaves_float(node: ir.Node) -> bool:
 
 def _macs(model: ir.Model) -> dict[tuple[str, str], int]:
     """Multiply-accumulates of one example by node and held operand, where the file's shapes allow to tell."""
-    shaped = clone(model)
     try:
-        common.ShapeInferencePass()(shaped)
-        shapes = {}
-        values = [*shaped.graph.inputs, *(value for node in shaped.graph for value in node.outputs)]
-        for value in values:
-            if value.shape is not None:
-                shapes[str(value.name)] = tuple(each if isinstance(each, int) else 1 for each in value.shape)
-        return {(site.node, site.weight): site.macs for site in mac_sites(shaped, shapes, {})}
+        shapes = inferred_shapes(model)
+        return {(site.node, site.weight): site.macs for site in mac_sites(model, shapes, {})}
     except (ModelError, ValueError, IndexError, RuntimeError):  # shapes that cannot be inferred
         return {}
 

@@ -4,13 +4,15 @@ import importlib.metadata
 import json
 import platform
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from mpq_onnx.graph.metadata import METADATA_PROVENANCE
 from mpq_onnx.report.as_json import to_json
-from mpq_onnx.runtime.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from mpq_onnx.runtime.evaluation import Evaluation
 
 VERSIONED = ("mpq-onnx", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "numpy")
 
@@ -33,10 +35,10 @@ class Provenance:
     """What calibration and training saw."""
     validation: DataFacts | None
     """What the candidates were chosen by, and the accuracy measured on."""
-    accuracy: Evaluation | None
-    uniform: Evaluation | None = None
+    accuracy: "Evaluation | None"
+    uniform: "Evaluation | None" = None
     """Of the uniform allocation at the same budget."""
-    uniform_whole: Evaluation | None = None
+    uniform_whole: "Evaluation | None" = None
     """Of the whole width below it, where that allocation has a fractional one."""
     scaled_tensors: int | None = None
     """How many tensors had their channels scaled by equalization."""

@@ -11,12 +11,13 @@ import onnx_ir as ir
 import torch
 
 from mpq_onnx.arithmetic.weights import WeightRules
-from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets import Dataset, DataSource, InMemory, data_source, optional_source
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.batch_memory import give_back_memory
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.build import Mirror
@@ -25,17 +26,23 @@ from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.width_budgets import WidthBudgets
 from mpq_onnx.precision.widths import WidthProblem
+from mpq_onnx.progress import note
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
+from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.allocation_notes import allocation_notes, target_faults
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import CandidateResult, Choice, choose
+from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
 from mpq_onnx.runs.keeping import is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
+from mpq_onnx.runs.node_rows import width_rows
 from mpq_onnx.runs.options import (
     AllocateOptions,
     as_float,
     asked_budgets,
+    beyond_choices,
     check_budgets,
 )
 from mpq_onnx.runs.output_notes import output_notes
@@ -59,12 +66,15 @@ from mpq_onnx.runs.results import (
     AllocationResult,
     ResultFolder,
     Sources,
+    check_folder,
+    folder_configuration,
 )
 from mpq_onnx.runs.run_folder import LOG_FILE, progress_folder, split_validation, training_log
 from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_notes import target_notes
 from mpq_onnx.runs.target_rules import TargetRules, rules_for
+from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
@@ -85,27 +95,43 @@ class AllocateResult(AllocationResult[Allocation]):
     nodes: tuple[NodeNoise, ...]
     """SQNR of every node's output."""
 
+    DRAWN = "node", "weight_bits"
 
+    @property
+    def title(self) -> str:
+        """What was kept, and its means."""
+        allocation = self.chosen.allocation
+        means = bits_text(allocation.mean_weight_bits), bits_text(allocation.mean_activation_bits)
+        return f"{self.chosen.name}: mean weight bits {means[0]}, mean activation bits {means[1]}"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a node."""
+        return width_rows(self.chosen.allocation, self.nodes)
+
+
+@checked_arguments
 @torch.enable_grad()
 def allocate(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     output: str | os.PathLike[str],
     *,
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     keep_candidates: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     options: AllocateOptions | None = None,
     shared: SharedWork | None = None,
 ) -> AllocateResult:
     """Allocate bit widths under budgets; write allocation.json, model.onnx, its card and what was measured.
 
     Args:
-        model: the float ONNX file.
-        data: data spec for calibration and training.
+        model: the float ONNX file, or a model in memory.
+        data: data spec, or arrays or a DataLoader (see datasets.in_memory), for calibration and training.
         output: the folder to write into; made when missing.
         weight_bits: budget for the mean width of the weights; None leaves them float.
         activation_bits: the same for the activations.
@@ -113,6 +139,7 @@ def allocate(
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         keep_candidates: write every measured candidate, uniform included, as candidates/NAME.onnx too.
         resume: go on with an interrupted run of the same request in the same folder.
+        overwrite: replace what another request has left in the folder; refused otherwise.
         shared: what earlier allocations of the same model have made already, in this process.
 
     Raises:
@@ -123,11 +150,15 @@ def allocate(
     weight_bits, activation_bits = asked_budgets(weight_bits, activation_bits, options)
     check_budgets(weight_bits, activation_bits, options)
     asked = _Asked(
-        str(model), data, validation, None if calibration is None else str(calibration), as_float(weight_bits),
-        as_float(activation_bits), options,
+        model_source(model), data_source(data), optional_source(validation),
+        None if calibration is None else str(calibration), as_float(weight_bits), as_float(activation_bits), options,
     )  # fmt: skip
-    opened = _open(asked, shared or SharedWork())
     folder = Path(output)
+    configuration = folder_configuration(asked.configuration(), folder)
+    check_folder(folder, configuration, overwrite, resume)
+    for line in beyond_choices(weight_bits, activation_bits, options):
+        note(line)
+    opened = _open(asked, shared or SharedWork())
     with progress_folder(folder, asked.request(opened.contents), resume) as progress:
         if (
             options.override or options.max or options.target
@@ -138,16 +169,19 @@ def allocate(
         held_out = ground.shared.once(
             "validation", lambda: TrainingData(opened.validation, problem.mirror, opened.device)
         )
+        ground.shared.once("chance", lambda: say_if_by_chance(held_out))
+        say_what_is_to_come(options.chosen_method, problem.data, problem.cost_examples, problem.training)
         bench = WidthBench(ground.model, problem, options, held_out)
         rules = _rules(asked, ground)
         choice = choose(
             bench.measure_all(bench.propose(options.chosen_method)),
             lambda each: is_storable(each, options) and not rules.faults(problem.sites, each),
         )
-        rules.check(problem.sites, choice.kept.result.allocation, asked.model)
+        rules.check(problem.sites, choice.kept.result.allocation, str(asked.model))
         written = ResultFolder(progress, folder)
         for each in choice.measured if keep_candidates else ():
             save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
+        written.write_configuration(configuration)
         return _write(asked, opened, ground, bench, choice, written)
 
 
@@ -155,9 +189,9 @@ def allocate(
 class _Asked:
     """The request."""
 
-    model: str
-    data: str
-    validation: str | None
+    model: str | GivenModel
+    data: str | InMemory
+    validation: str | InMemory | None
     calibration: str | None
     weight_bits: float | None
     activation_bits: float | None
@@ -252,7 +286,9 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
 
 
 def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets:
-    return width_budgets(model, facts, (asked.weight_bits, asked.activation_bits), asked.options, asked.model)
+    return width_budgets(
+        model, facts, (asked.weight_bits, asked.activation_bits), asked.options, str(asked.model)
+    )
 
 
 def _rules(asked: _Asked, ground: _Ground) -> TargetRules:
@@ -268,7 +304,7 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
     options, calibrated = asked.options, ground.calibration
     trained = with_outputs(ground.mirror, differentiable_outputs(ground.model))
     budgets = _budgets(asked, ground.model, ground.facts)
-    check_covers(calibrated, budgets.sites, asked.calibration or asked.data)
+    check_covers(calibrated, budgets.sites, str(asked.calibration or asked.data))
     return WidthProblem(
         mirror=trained,
         budgets=budgets,
@@ -303,7 +339,6 @@ def _write(
     card = written.write_model(graph, choice, sources, ground.calibration.scaled_tensors)
     kept.allocation.save(written.results / ALLOCATION_FILE)
     ground.calibration.save(written.results / CALIBRATION_FILE)
-    written.write_configuration(asked.configuration())
     budgets = asked.weight_bits, asked.activation_bits
     result = AllocateResult(
         **written.found(choice),
@@ -318,7 +353,7 @@ def _write(
                 problem.sites,
                 problem.budget.weight_bits if asked.weight_bits is None else asked.weight_bits,
                 problem.budget.activation_bits,
-                asked.model,
+                str(asked.model),
             ),
             *allocation_notes(
                 *budgets,
@@ -332,6 +367,7 @@ def _write(
             *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             *check_notes(check),
+            *chance_notes(kept.evaluation),
             *output_notes(kept.evaluation),
             *speed_notes(bench.baseline, Runner(graph, options.device), opened.validation),
         ),

@@ -3,30 +3,45 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from mpq_onnx.datasets import DataSource, data_source, optional_source
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
+from mpq_onnx.report.tables import energy_text
 from mpq_onnx.runs.allocating import allocate
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import Choice, choose, kept_note
+from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.runs.node_rows import energy_rows
 from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.requests import contents_of, file_state, request_text
-from mpq_onnx.runs.results import ENERGY_FILE, AllocationResult, ResultFolder, Sources
+from mpq_onnx.runs.results import (
+    DIGITAL_FOLDER,
+    ENERGY_FILE,
+    AllocationResult,
+    ResultFolder,
+    Sources,
+    check_folder,
+    folder_configuration,
+)
 from mpq_onnx.runs.run_folder import progress_folder
 from mpq_onnx.runs.target_rules import check_takes_float
+from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 
-DIGITAL_FOLDER = "digital"
 CHECKED_EXAMPLES = 256
 TRAINABLE_STORAGES = ("int8", "signed")
 """Forms of stored weights that noise can be allocated on."""
@@ -40,11 +55,24 @@ class AllocateEnergyResult(AllocationResult[EnergyAllocation]):
     nodes: tuple[NodeSignalToNoise, ...]
     """Signal to noise of every noisy node."""
 
+    DRAWN = "node", "energy_per_mac"
 
+    @property
+    def title(self) -> str:
+        """What was kept, and its energy."""
+        return f"{self.chosen.name}: {energy_text(self.chosen.allocation)}"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a node."""
+        return energy_rows(self.chosen.allocation, self.nodes)
+
+
+@checked_arguments
 @torch.enable_grad()
 def allocate_energy(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     output: str | os.PathLike[str],
     *,
     energy_per_mac: float | None = None,
@@ -52,21 +80,23 @@ def allocate_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     shared: SharedWork | None = None,
 ) -> AllocateEnergyResult:
     """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
 
     Args:
-        model: the float ONNX file, or a quantized one.
-        data: data spec for sensitivities and training.
+        model: the float ONNX file, or a quantized one, or such a model in memory.
+        data: data spec, or arrays or a DataLoader (see datasets.in_memory), for sensitivities and training.
         output: the folder to write into; made when missing.
         energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); None where
             options.max bounds a column of options.costs in its place.
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
+        overwrite: replace what another request has left in the folder; refused otherwise.
         shared: what earlier allocations of the same model have made already, in this process.
 
     Raises:
@@ -74,15 +104,19 @@ def allocate_energy(
         MpqOnnxError: see its other subclasses.
     """
     check_energy_budget(energy_per_mac, options)
+    model, data = model_source(model), data_source(data)
+    validation = optional_source(validation)
     energy_per_mac, weight_bits, activation_bits = map(
         as_float, (energy_per_mac, weight_bits, activation_bits)
     )
     digital = digital_options(weight_bits, activation_bits, digital, options)
     asked = {
-        "model": str(model), "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
+        "model": model, "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
         "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
     }  # fmt: skip
     folder, shared = Path(output), shared or SharedWork()
+    configuration = folder_configuration(asked, folder)
+    check_folder(folder, configuration, overwrite, resume)
     quantizing: tuple[str, ...] = ()
     if digital is not None:
         quantized = allocate(
@@ -93,6 +127,7 @@ def allocate_energy(
             activation_bits=activation_bits,
             validation=validation,
             resume=resume,
+            overwrite=overwrite,
             options=digital,
             shared=shared,
         )
@@ -119,6 +154,9 @@ def allocate_energy(
             lambda: NoiseBench(base, dataset, held_out, options, shared.part(("noisy", common))),
         )
         bench = noisy.at(energy_per_mac, options, progress)
+        noisy.shared.once("chance", lambda: say_if_by_chance(noisy.validation))
+        problem = bench.problem
+        say_what_is_to_come(options.chosen_method, problem.data, problem.cost_examples, problem.training)
         choice = choose(bench.measure_all(bench.propose(options.chosen_method)))
         kept = choice.kept.result
         graph = bench.graph(choice.kept)
@@ -133,15 +171,19 @@ def allocate_energy(
         sources = Sources(data, noisy.training, validation, noisy.validation)
         written.write_model(graph, choice, sources, read_provenance(base.model).get("scaled_tensors"))
         kept.allocation.save(written.results / ENERGY_FILE)
-        written.write_configuration(asked)
-        notes = (*_notes(energy_per_mac, options, choice), *output_notes(kept.evaluation))
+        written.write_configuration(configuration)
+        notes = (
+            *_notes(energy_per_mac, options, choice),
+            *chance_notes(kept.evaluation),
+            *output_notes(kept.evaluation),
+        )
         result = AllocateEnergyResult(
             **written.found(choice),
             noise_check=check,
             nodes=ratios.nodes,
             notes=(*(f"quantizing: {note}" for note in quantizing if note not in notes), *notes),
         )
-        written.finish(result)
+        written.finish(result, kept=() if digital is None else (DIGITAL_FOLDER,))
     return result
 
 

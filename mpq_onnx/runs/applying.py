@@ -3,12 +3,15 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mpq_onnx.arithmetic.overrides import read_overrides
+from mpq_onnx.datasets import DataSource, optional_source
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
+from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.mirror import frozen_mirror
@@ -17,7 +20,9 @@ from mpq_onnx.registries import PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVER
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
+from mpq_onnx.runs.node_rows import width_rows
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
     check_covers,
@@ -33,6 +38,8 @@ from mpq_onnx.runs.quantizing import (
     torch_device,
     write_graph,
 )
+from mpq_onnx.runs.recorded_paths import spec_by_name
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.results import CALIBRATION_FILE
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_options import check_settings, storage_for
@@ -48,7 +55,7 @@ ONE_EXAMPLE = "random?count=1"
 
 
 @dataclass(frozen=True)
-class ApplyResult:
+class ApplyResult(Result):
     """What was written."""
 
     path: str
@@ -60,13 +67,21 @@ class ApplyResult:
     notes: tuple[str, ...] = ()
     """What a user of the file should know, one line each."""
 
+    DRAWN = "node", "weight_bits"
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a node."""
+        return width_rows(self.allocation)
+
+
+@checked_arguments
 def apply(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     allocation: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    data: str | None = None,
+    data: DataSource | None = None,
     calibration: str | os.PathLike[str] | None = None,
     storage: str | None = None,
     target: str | None = None,
@@ -93,6 +108,7 @@ def apply(
     _check_settings(wanted, str(allocation))
     made_for = recorded_target(wanted.settings.target)
     storage = storage_for(given or made_for, storage)
+    data = optional_source(data)
     float_model = load_float_model(model)
     check_fingerprint(wanted.model, float_model, str(allocation))
     settings = wanted.settings
@@ -140,7 +156,9 @@ def apply(
     graph = write_graph(scaled, wanted, network, storage)
     check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
     seen = (
-        DataFacts(data, len(training), training.sha256) if data is not None and training is not None else None
+        DataFacts(spec_by_name(str(data)), len(training), training.sha256)
+        if data is not None and training is not None
+        else None
     )
     embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
     size = save_model(graph, output)

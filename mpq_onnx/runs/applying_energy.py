@@ -4,16 +4,22 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mpq_onnx.datasets import DataSource, data_source
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import AllocationError, check_choice
+from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.energy_options import EnergyOptions
+from mpq_onnx.runs.node_rows import energy_rows
 from mpq_onnx.runs.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
 from mpq_onnx.runs.preparation import check_fingerprint
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.target_options import check_energy_settings
 from mpq_onnx.targets.loading import load_target, recorded_target
 
@@ -21,20 +27,28 @@ SHAPES_FROM = "random?count=1"
 
 
 @dataclass(frozen=True)
-class ApplyEnergyResult:
+class ApplyEnergyResult(Result):
     """What was written."""
 
     path: str
     bytes: int
     allocation: EnergyAllocation
 
+    DRAWN = "node", "energy_per_mac"
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a node."""
+        return energy_rows(self.allocation)
+
+
+@checked_arguments
 def apply_energy(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     allocation: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    data: str | None = None,
+    data: DataSource | None = None,
     target: str | None = None,
     device: str = "auto",
     noise_draws: str | None = None,
@@ -67,7 +81,7 @@ def apply_energy(
     for device_target in (recorded_target(settings.target), None if target is None else load_target(target)):
         check_energy_settings(device_target, settings, str(allocation))
     options = EnergyOptions(settings.noise, compat=settings.compat, device=device)
-    sites = find_mac_sites(base, base.open_data(data or SHAPES_FROM), options)
+    sites = find_mac_sites(base, base.open_data(SHAPES_FROM if data is None else data_source(data)), options)
     wanted.check_against(sites, str(allocation))
     graph = write_noisy_graph(base.model, sites, wanted)
     size = save_model(graph, output)

@@ -1,16 +1,32 @@
 """compare: two files of one network, node by node on the same data. No torch here."""
 
-import os
+import dataclasses
+from typing import Any
 
-from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets import DataSource, data_source, open_dataset
+from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
 
 
+class NodeNoises(list[NodeNoise], Result):
+    """One NodeNoise a tensor, in graph order."""
+
+    DRAWN = "node", "sqnr"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a tensor."""
+        return [dataclasses.asdict(each) for each in self]
+
+
+@checked_arguments
 def compare(
-    exact: str | os.PathLike[str], changed: str | os.PathLike[str], data: str, *, device: str = "auto"
-) -> list[NodeNoise]:
+    exact: ModelSource, changed: ModelSource, data: DataSource, *, device: str = "auto"
+) -> NodeNoises:
     """SQNR of every tensor that both files have.
 
     Args:
@@ -22,5 +38,5 @@ def compare(
         MpqOnnxError: see its subclasses.
     """
     first, second = load_model(exact), load_model(changed)
-    dataset = open_dataset(data, model_inputs(first), first.metadata_props)
-    return compare_tensors(first, second, dataset, device)
+    dataset = open_dataset(data_source(data), model_inputs(first), first.metadata_props)
+    return NodeNoises(compare_tensors(first, second, dataset, device))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from mpq_onnx.errors import UsageError, one_line
+from mpq_onnx.runs.recorded_paths import found_from
 
 if sys.version_info >= (3, 11):
     TOML_MODULE = "tomllib"
@@ -32,7 +33,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options in a file, by name with underscores.
+    """The options in a file, by name with underscores; paths that begin with ./ or ../ are taken from its folder.
 
     Raises:
         UsageError: missing, of another format, or not a table of options.
@@ -49,7 +50,7 @@ def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UsageError(f"--config {path}: {one_line(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UsageError(f"--config {path}: write one option a line, such as weight-bits: 4")
-    return {key.replace("-", "_"): value for key, value in found.items()}
+    return {key.replace("-", "_"): value for key, value in found_from(found, path.parent).items()}
 
 
 def check_names(given: Collection[str], known: Collection[str], where: str) -> None:

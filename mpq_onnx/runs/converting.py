@@ -5,11 +5,12 @@ import math
 import os
 
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS
-from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets import DataSource, data_source, open_dataset
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
 from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.model_file import clone, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -17,15 +18,17 @@ from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.graph.placement.graph_roles import fused_into
 from mpq_onnx.graph.placement.quantizer_ranges import output_quantizer
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 PLACEMENT, OBSERVER = "all", "mse"
 
 
+@checked_arguments
 def noise_to_bits(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     output: str | os.PathLike[str],
     *,
     device: str = "auto",
@@ -43,10 +46,11 @@ def noise_to_bits(
         UsageError: the file is not noisy.
         MpqOnnxError: see its other subclasses.
     """
+    model = model_source(model)
     noisy = load_model(model)
     if METADATA_ENERGY not in noisy.metadata_props:
         raise UsageError(f"{model}: has no noise to convert; give a file that allocate --noise wrote")
-    dataset = open_dataset(data, model_inputs(noisy), noisy.metadata_props)
+    dataset = open_dataset(data_source(data), model_inputs(noisy), noisy.metadata_props)
     bits = {
         node.node: min(max(node.noise_equivalent_bits, 1.0), float(MAXIMUM_BITS))
         for node in measure_ratios(noisy, dataset, device).nodes

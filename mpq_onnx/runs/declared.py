@@ -62,11 +62,27 @@ class Option:
         declared = self.declared
         if value is None and self.default is None:
             return
+        self._check_kind(value)
         if declared.choices:
             for each in value if self.kind is tuple else (value,):
                 check_choice(self.spelled, each, declared.choices)
         elif self.kind in (int, float):
             self._check_number(value)
+
+    def _check_kind(self, value: Any) -> None:
+        """Raise UsageError for a value of another kind; numbers are looked at where their limits are."""
+        if self.kind is tuple:
+            if not isinstance(value, tuple | list):
+                raise UsageError(f"{self.spelled} {value!r}: give several, in a tuple")
+            for each in value:
+                if self.item is str and not isinstance(each, str):
+                    raise UsageError(f"{self.spelled}: {each!r} is no text")
+                if self.item is float:
+                    check_is_number(self.spelled, each)
+        elif self.kind in (str, bool) and not isinstance(value, self.kind):
+            raise UsageError(
+                f"{self.spelled} {value!r}: give {'True or False' if self.kind is bool else 'a text'}"
+            )
 
     def _check_number(self, value: Any) -> None:
         check_is_number(self.spelled, value)

@@ -1,19 +1,22 @@
 """evaluate: metrics of any of these files on data, in onnxruntime. No torch here."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
-from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.datasets import Dataset, DataSource, data_source, open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError, check_choice
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_TASK
-from mpq_onnx.graph.model_file import load_model
+from mpq_onnx.graph.model_file import file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.passes.redraw_noise import RedrawNoisePass
 from mpq_onnx.passes.remove_noise import without_noise
@@ -22,10 +25,14 @@ from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.file_resources import file_resources
+from mpq_onnx.runs.gates import reached
 from mpq_onnx.runs.output_notes import output_notes
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.speed_note import speed_notes
-from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner, file_bytes
+from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
@@ -36,7 +43,7 @@ DEFAULT_REPEATS = 5
 
 
 @dataclass(frozen=True)
-class EvaluateResult:
+class EvaluateResult(Result):
     """An evaluation with what is known of the file."""
 
     path: str
@@ -61,12 +68,40 @@ class EvaluateResult:
     notes: tuple[str, ...] = ()
     """What a reader of the figures should know."""
 
+    DRAWN = "metric", "value"
 
+    @property
+    def title(self) -> str:
+        """The file, its form and how many examples it was measured on."""
+        return f"{Path(self.path).name}: {self.format}, {self.bytes:,} bytes, {self.evaluation.examples} examples"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a metric, with its interval, the baseline's beside it."""
+        comparison = self.evaluation.comparison
+        theirs = {} if comparison is None else comparison.metrics
+        found = [
+            {
+                "metric": name,
+                **dataclasses.asdict(each),
+                **({"baseline": theirs[name].value} if name in theirs else {}),
+            }
+            for name, each in self.evaluation.metrics.items()
+        ]
+        figures = reached(self.evaluation).items()
+        return found + [
+            {"metric": name, "value": each.value}
+            for name, each in figures
+            if name not in self.evaluation.metrics
+        ]
+
+
+@checked_arguments
 def evaluate(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     *,
-    baseline: str | os.PathLike[str] | None = None,
+    baseline: ModelSource | None = None,
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
     repeats: int | None = None,
@@ -79,8 +114,8 @@ def evaluate(
     """Run `data` through `model`, and through `baseline` beside it.
 
     Args:
-        model: an ONNX file, float or quantized.
-        data: data spec.
+        model: an ONNX file, float or quantized, or a model in memory.
+        data: data spec, or arrays or a DataLoader (see datasets.in_memory).
         baseline: a file to compare with, usually the float model; the target where the data has no labels.
         repeats: passes over the data with independent noise, for noisy files; 5 when omitted.
         seed: of the noise; the same seed gives the same figures.
@@ -92,6 +127,10 @@ def evaluate(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
+    model, data = model_source(model), data_source(data)
+    baseline = None if baseline is None else model_source(baseline)
     loaded = load_model(model)
     facts = dict(loaded.metadata_props)
     if task is not None:
@@ -142,6 +181,7 @@ def evaluate(
         baseline=None if compared is None else _described(str(baseline), compared),
         resources=resources,
         notes=(
+            *chance_notes(found),
             *label_notes(dataset, loaded),
             *output_notes(found),
             *_unmeasured(found, dataset),

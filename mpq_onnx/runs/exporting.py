@@ -11,6 +11,7 @@ from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.graph.model_file import clone, save_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -20,12 +21,14 @@ from mpq_onnx.passes.batch_in_reshapes import READINGS
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
 from mpq_onnx.progress import begin
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.fixed_values import fixed_values
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.source_notes import source_notes
 from mpq_onnx.runtime.agreement import Agreement, agreement
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import TASKS
-from mpq_onnx.zoo import SourceOptions, open_source
+from mpq_onnx.zoo import SourceOptions, open_source, source_name
 from mpq_onnx.zoo.source import SEQUENCE_LENGTH, SourceModel
 
 CHECK = "random?count=2&size=32"
@@ -41,7 +44,7 @@ ROUNDINGS = 32
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(Result):
     """What was written."""
 
     path: str
@@ -57,9 +60,16 @@ class ExportResult:
     notes: tuple[str, ...] = ()
     """What is no longer as the source has it, one line each."""
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a fact."""
+        facts = {name: each for name, each in self.to_dict().items() if name not in ("metadata", "notes")}
+        return [{"fact": name, "value": each} for name, each in {**facts, **self.metadata}.items()]
 
+
+@checked_arguments
 def export(
-    source: str | os.PathLike[str],
+    source: ModelSource,
     output: str | os.PathLike[str],
     *,
     weights: str | os.PathLike[str] | None = None,
@@ -74,8 +84,8 @@ def export(
     """Write the canonical form of `source` to `output`.
 
     Args:
-        source: an ONNX file, torchvision:NAME, pytorchcv:NAME, transformers:DIR_OR_NAME, dlrm?..., or
-            python:package.module:factory.
+        source: an ONNX file, a model in memory, torchvision:NAME, pytorchcv:NAME, timm:NAME, transformers:DIR_OR_NAME,
+            dlrm?..., or python:package.module:factory.
         weights: a state dict file for a torch source.
         pretrained: take the library's own weights, which it downloads.
         seed: of random weights.
@@ -91,7 +101,8 @@ def export(
     Raises:
         MpqOnnxError: see its subclasses.
     """
-    source, weights = os.fspath(source), None if weights is None else os.fspath(weights)
+    given, weights = model_source(source), None if weights is None else os.fspath(weights)
+    source = str(given)
     if preprocess is not None:
         parse_preprocessing(parse_options(preprocess, "--preprocess"), "--preprocess")
     if task is not None:
@@ -99,7 +110,7 @@ def export(
     if sequence_length < 1:
         raise UsageError(f"--sequence-length {sequence_length}: must be at least 1")
     begin(f"read {source}")
-    opened = open_source(source, SourceOptions(weights, pretrained, seed, task, sequence_length))
+    opened = open_source(given, SourceOptions(weights, pretrained, seed, task, sequence_length))
     check_not_quantized(opened.model, source)
     if values:
         opened = opened.with_values(fixed_values(values))
@@ -113,7 +124,7 @@ def export(
     if task is not None:
         facts[METADATA_TASK] = task
     model.metadata_props.update(facts)
-    model.metadata_props[METADATA_SOURCE] = source
+    model.metadata_props[METADATA_SOURCE] = source_name(source)
     size = save_model(model, output)
     return ExportResult(
         path=str(output),

@@ -62,15 +62,14 @@ class Verdict:
     """NaN passes no limit."""
 
     def __str__(self) -> str:
-        """`top1 0.873 < 0.9`, in as many digits as tell the two apart; a share with a limit above 1 gets a hint."""
+        """`top1 0.873 < 0.9`, in as many digits as tell the two apart."""
         limit = self.least if self.least is not None else self.most
         assert limit is not None
         where = f" ({self.part})" if self.part is not None else ""
-        hint = _share_hint(self.metric, limit)
         if math.isnan(self.value):
-            return f"{self.metric}{where} is NaN; wanted {limit:.12g}{hint}"
+            return f"{self.metric}{where} is NaN; wanted {limit:.12g}"
         sign = SIGNS[self.least is not None, self.passed]
-        return f"{self.metric} {_digits(self.value, limit)} {sign} {limit:.12g}{where}{hint}"
+        return f"{self.metric} {_digits(self.value, limit)} {sign} {limit:.12g}{where}"
 
 
 def judged(
@@ -89,7 +88,8 @@ def judged(
     """
     figures = {**reached(evaluation), **{name: Reached(float(amount)) for name, amount in amounts.items()}}
     for option, limits in (("--min", minima), ("--max", maxima)):
-        for metric, _ in limits:
+        for metric, limit in limits:
+            check_limit(option, metric, limit)
             if metric not in figures:
                 hint = "" if "sqnr" in figures else "; --baseline adds sqnr, cosine and agreement"
                 raise UsageError(f"{option} {metric}: not measured here; there is {', '.join(figures)}{hint}")
@@ -108,9 +108,16 @@ def judged(
 
 def check_goal(metric: str, least: float) -> None:
     """Raise UsageError for a value that no network reaches: a share above 1."""
-    hint = _share_hint(metric, least)
+    check_limit("--min", metric, least)
+
+
+def check_limit(option: str, metric: str, limit: float) -> None:
+    """Raise UsageError for a share above 1, which --min or --max, `option`, cannot mean."""
+    hint = _share_hint(metric, limit)
     if hint:
-        raise UsageError(f"--min {metric}={least:.12g}: cannot be reached{hint}")
+        raise UsageError(
+            f"{option} {metric}={limit:.12g}: {'cannot be reached' if option == '--min' else 'is no limit'}{hint}"
+        )
 
 
 def _share_hint(metric: str, limit: float) -> str:

@@ -1,26 +1,27 @@
 """handoff: a file in the format of another tool, with golden tensors and its card. No torch here."""
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 import mpq_onnx
-from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.datasets import Dataset, DataSource, data_source, open_dataset
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import ModelError, OutputError, TargetError, UsageError, check_choice
 from mpq_onnx.files import write_text
-from mpq_onnx.graph.model_file import clone, load_model
+from mpq_onnx.graph.given_model import ModelSource, model_source, source_digest
+from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.operators import OWN_DOMAINS
@@ -39,9 +40,11 @@ from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.earlier_results import HANDOFF, check_free, left_by_earlier, remove
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import publish
 from mpq_onnx.runs.target_check import check_file
-from mpq_onnx.runtime.evaluation import file_bytes
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.stored_values import stored_values
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -58,7 +61,7 @@ RANDOM_DATA = f"random?count={GOLDEN_EXAMPLES}"
 
 
 @dataclass(frozen=True)
-class HandoffResult:
+class HandoffResult(Result):
     """What was written."""
 
     folder: str
@@ -74,16 +77,25 @@ class HandoffResult:
     device: str | None = None
     """Name of the target file that the model was held against."""
 
+    DRAWN = "file", "bytes"
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a file."""
+        return [{"file": path, "bytes": size} for path, size in self.files.items()]
+
+
+@checked_arguments
 def handoff(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     output: str | os.PathLike[str],
     *,
     to: str | None = None,
     target: str | None = None,
-    data: str | None = None,
+    data: DataSource | None = None,
     examples: int = GOLDEN_EXAMPLES,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> HandoffResult:
     """Write `model` in the format of another tool.
 
@@ -95,6 +107,7 @@ def handoff(
             made for.
         data: data spec for the golden tensors, histograms and measured noise; seeded random inputs when omitted.
         examples: how many golden examples.
+        overwrite: replace what is in the folder; results there, but for the same hand-off, are refused otherwise.
 
     Raises:
         UsageError: the format cannot express the file, or the device does not take it; the message lists the nodes.
@@ -105,10 +118,16 @@ def handoff(
         check_choice("to", to, TARGETS)
     if examples < 1:
         raise UsageError(f"--examples {examples}: must be at least 1")
+    model = model_source(model)
     loaded = load_model(model)
     held_against = given or (_made_for(loaded, str(model)) if to is None else None)
     to = _form(to, held_against, str(model))
-    everything = open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props)
+    folder = Path(output)
+    digest = source_digest(model)
+    check_free(folder, HANDOFF, lambda: _is_same(folder / MANIFEST_FILE, digest, to), overwrite)
+    everything = open_dataset(
+        RANDOM_DATA if data is None else data_source(data), model_inputs(loaded), loaded.metadata_props
+    )
     dataset = drawn(everything, SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=data is not None, device=device)
     if held_against is not None:
@@ -116,7 +135,6 @@ def handoff(
     form = TARGETS[to]
     begin("golden tensors")
     golden = golden_tensors(bundle.model, dataset, examples)
-    folder = Path(output)
     with _workplace(folder) as work:
         notes = form.write(bundle, work)
         if data is None:
@@ -146,11 +164,14 @@ def handoff(
             tuple(notes),
             None if held_against is None else held_against.name,
         )
-        write_text(work / MANIFEST_FILE, json.dumps(_manifest(result, Path(model)), indent=1) + "\n")
-        earlier = _files_of(folder / MANIFEST_FILE)
+        write_text(
+            work / MANIFEST_FILE,
+            json.dumps(_manifest(result, Path(str(model)).name, digest), indent=1) + "\n",
+        )
+        earlier = left_by_earlier(folder)
         publish(work, folder)
-        for name in earlier - files.keys():
-            (folder / name).unlink(missing_ok=True)
+        written = {*files, MANIFEST_FILE, *(Path(name).parts[0] for name in files)}
+        remove(folder, earlier - written)
     return result
 
 
@@ -185,13 +206,13 @@ def _form(to: str | None, target: Target | None, path: str) -> str:
     return str(said.values[0])
 
 
-def _files_of(manifest: Path) -> set[str]:
-    """What an earlier hand-off into the folder wrote, which a reader would take for a part of this one."""
+def _is_same(manifest: Path, digest: str, to: str) -> bool:
+    """An earlier hand-off there is of the same model, in the same form."""
     try:
-        names = {str(name) for name in json.loads(manifest.read_text(encoding="utf-8"))["files"]}
+        earlier = json.loads(manifest.read_text(encoding="utf-8"))
+        return (earlier["model_sha256"], earlier["target"]) == (digest, to)
     except (OSError, ValueError, TypeError, KeyError):
-        return set()
-    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+        return False
 
 
 def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:
@@ -243,14 +264,14 @@ def _type_levels(chains: Chains) -> dict[str, np.ndarray]:
     }
 
 
-def _manifest(result: HandoffResult, model: Path) -> dict[str, object]:
+def _manifest(result: HandoffResult, model: str, digest: str) -> dict[str, object]:
     """What handoff.json holds."""
     return {
         "format": FORMAT,
         "version": VERSION,
         "writer": f"mpq-onnx {mpq_onnx.__version__}",
-        "model": model.name,
-        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "model": model,
+        "model_sha256": digest,
         **{name: value for name, value in asdict(result).items() if name != "folder"},
     }
 

@@ -1,10 +1,13 @@
 """models and targets: what export and --target know by name."""
 
+from mpq_onnx.registries import DEVICE_TARGETS
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.targets.description import Target
 from mpq_onnx.targets.loading import load_target, shipped_texts
 from mpq_onnx.zoo import named_models
 
 
+@checked_arguments
 def models(pattern: str = "") -> dict[str, list[str]]:
     """Names of models by kind, as in kind:name.
 
@@ -18,5 +21,5 @@ def models(pattern: str = "") -> dict[str, list[str]]:
 
 
 def shipped_targets() -> dict[str, Target]:
-    """The devices whose descriptions come with the package, by name; `load_target` reads one, or a file of one's own."""
-    return {name: load_target(name) for name in shipped_texts()}
+    """The devices whose descriptions come with this package or another, by name; `load_target` reads one, or a file."""
+    return {name: load_target(name) for name in (*shipped_texts(), *DEVICE_TARGETS)}

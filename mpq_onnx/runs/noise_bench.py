@@ -1,6 +1,5 @@
 """Everything that a noise-free model needs to be made noisy: its mirror, sites and data; candidates written and measured."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
 from mpq_onnx.errors import ModelError, UsageError
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION, METADATA_ENERGY
 from mpq_onnx.graph.model_file import clone, load_model
 from mpq_onnx.graph.operators import RECURRENT_OPS
@@ -50,13 +50,14 @@ from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 
-def load_noise_free(path: str | os.PathLike[str]) -> FloatModel:
+def load_noise_free(path: ModelSource) -> FloatModel:
     """A float model in canonical form, or a quantized one as it stands.
 
     Raises:
         UsageError: noisy already, or packed weights, which the mirror cannot read.
         ModelError: operators that hold integers themselves.
     """
+    path = model_source(path)
     begin(f"read {path}")
     model = load_model(path)
     if METADATA_ENERGY in model.metadata_props:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
-from mpq_onnx.datasets import Dataset, open_dataset
+from mpq_onnx.datasets import Dataset, InMemory, open_dataset
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.equalization import DEPTHWISE, Factors
 from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
 from mpq_onnx.graph.fingerprint import fingerprint
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.model_file import clone, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.placement import Shapes, Sites, find_sites
@@ -40,17 +41,18 @@ class FloatModel:
         """See fingerprint.fingerprint."""
         return fingerprint(self.model)
 
-    def open_data(self, spec: str) -> Dataset:
+    def open_data(self, spec: str | InMemory) -> Dataset:
         """The data set `spec`, read as the model's metadata says."""
         return open_dataset(spec, model_inputs(self.model), self.model.metadata_props)
 
 
-def load_float_model(path: str | os.PathLike[str]) -> FloatModel:
+def load_float_model(path: ModelSource) -> FloatModel:
     """Read a model and bring it into canonical form (a file that export wrote stays as it is).
 
     Raises:
         ModelError: not a model, or one that is quantized already.
     """
+    path = model_source(path)
     begin(f"read {path}")
     model = load_model(path)
     check_not_quantized(model, str(path))

@@ -9,17 +9,20 @@ from typing import Any
 
 from mpq_onnx.cluster.crew import Crew, Job, LostError, crew
 from mpq_onnx.cluster.opening import Workers
+from mpq_onnx.datasets import InMemory
 from mpq_onnx.errors import ClusterError, MpqOnnxError, UsageError, one_line
 from mpq_onnx.files import here
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.evaluating import evaluate
+from mpq_onnx.runs.goals import Drop, Goal
 from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
-from mpq_onnx.runs.probing import Drop, Figures, Goal, Prober, figures, probe_folder
+from mpq_onnx.runs.probing import Figures, Prober, figures, probe_folder
 from mpq_onnx.runs.results import ENERGY_FILE, MODEL_FILE
 from mpq_onnx.runs.run_folder import receive
 from mpq_onnx.runs.travel import Needs, kit_for
@@ -62,10 +65,10 @@ class Minimized:
 class BitsProbe:
     """An allocation of widths; see search_bits for the fields."""
 
-    model: str
-    data: str
-    test: str
-    validation: str | None
+    model: str | GivenModel
+    data: str | InMemory
+    test: str | InMemory
+    validation: str | InMemory | None
     calibration: str | None
     goals: tuple[Goal | Drop, ...]
     spent: Minimized
@@ -90,11 +93,11 @@ class BitsProbe:
 class EnergyProbe:
     """An allocation of energies, on one bench a process; see search_energy for the fields."""
 
-    model: str
+    model: str | GivenModel
     """Noise-free."""
-    data: str
-    test: str
-    validation: str | None
+    data: str | InMemory
+    test: str | InMemory
+    validation: str | InMemory | None
     goals: tuple[Goal | Drop, ...]
     options: EnergyOptions
 

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
-from mpq_onnx.runs.gates import SHARES, check_goal
+from mpq_onnx.runs.declared import check_is_number
 from mpq_onnx.runs.gates import reached as figures_of
+from mpq_onnx.runs.goals import Drop, Goal
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.results import MODEL_FILE
 from mpq_onnx.runtime.evaluation import Evaluation
 
@@ -19,41 +21,6 @@ TOLERANCE = 0.02
 PROBES_FOLDER = "probes"
 PROBE_FILE = "probe.json"
 SEARCH_FILE = "search.json"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A metric and the least value that it must reach."""
-
-    metric: str
-    least: float
-
-    def __post_init__(self) -> None:
-        check_goal(self.metric, self.least)
-
-    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-        """Is the value reached?"""
-        return metrics[self.metric] >= self.least
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A metric of which at most so much may be lost, against the baseline: the float model, or the noise-free one."""
-
-    metric: str
-    most: float
-
-    def __post_init__(self) -> None:
-        if self.metric not in SHARES or not 0 <= self.most <= 1:
-            raise UsageError(
-                f"--max-drop {self.metric}={self.most:.12g}: write a share from 0 to 1 of {', '.join(sorted(SHARES))}"
-            )
-
-    def is_reached(self, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-        """Is no more lost?"""
-        if self.metric not in baseline:
-            raise DataError(f"--max-drop {self.metric}: the baseline has no such metric here; give --min")
-        return metrics[self.metric] >= baseline[self.metric] - self.most
 
 
 @dataclass(frozen=True)
@@ -67,7 +34,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Result):
     """What a search ended with."""
 
     folder: str
@@ -77,6 +44,30 @@ class SearchResult:
     """In the order of the budgets."""
     model_path: str | None
     """The file of the best probe."""
+
+    DRAWN = "budget", "value"
+
+    @property
+    def title(self) -> str:
+        """The smallest budget, where one was found."""
+        return (
+            "goal not reached"
+            if self.best is None
+            else f"smallest budget that reaches the goal: {self.best.budget:g}"
+        )
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a probe; `value` is that of its first metric."""
+        return [
+            {
+                "budget": each.budget,
+                "reached": each.reached,
+                "value": next(iter(each.metrics.values()), None),
+                **each.metrics,
+            }
+            for each in self.probes
+        ]
 
 
 @dataclass(frozen=True)
@@ -89,6 +80,8 @@ class Interval:
     """Relative: the search ends when the budgets that reach and miss the goal are this close."""
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "tolerance"):
+            check_is_number(name, getattr(self, name))
         if not 0 < self.low < self.high < math.inf:
             raise UsageError(f"budgets from {self.low:g} to {self.high:g}: give 0 < low < high")
         if not 0 < self.tolerance < 1:
@@ -108,14 +101,6 @@ class Prober(Protocol):
 
     def measure(self, budgets: Sequence[float]) -> Iterator[tuple[float, Figures]]:
         """What each budget reaches, as it is known; the probe's files are in its folder then."""
-
-
-def check_goals(goals: tuple[Goal | Drop, ...]) -> None:
-    """Raise UsageError where nothing is to be kept."""
-    if not goals:
-        raise UsageError(
-            "give --min METRIC=VALUE, such as top1=0.90, or --max-drop top1=0.01: what the search is to keep"
-        )
 
 
 def probe_folder(folder: Path, budget: float) -> Path:
@@ -157,7 +142,10 @@ def find_smallest(
     best = next((each for each in ordered if each.budget == high and each.reached), None)
     path = str(probe_folder(folder, best.budget) / MODEL_FILE) if best is not None else None
     result = SearchResult(str(folder), best, ordered, path)
-    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    in_file = dataclasses.replace(
+        result, folder=".", model_path=None if path is None else Path(path).relative_to(folder).as_posix()
+    )
+    write_text(folder / SEARCH_FILE, json.dumps(dataclasses.asdict(in_file), indent=1) + "\n")
     return result
 
 

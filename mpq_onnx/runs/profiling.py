@@ -6,19 +6,23 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import mpq_onnx
-from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets import DataSource, open_dataset, optional_source
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.errors import check_choice
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.registries import SIMULATORS
+from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.handing_off import RANDOM_DATA, SEED, make_bundle
 from mpq_onnx.runs.profile_options import ProfileOptions
+from mpq_onnx.runs.result import Result
 from mpq_onnx.simulators.environments import Installation, install
 from mpq_onnx.simulators.job import FileCheck, Findings, Job, Precision, Profiler, Settings
 from mpq_onnx.simulators.partial_results import SUFFIX
@@ -32,7 +36,7 @@ UNIFORM_DATA = "random?count=16"
 
 
 @dataclass(frozen=True)
-class ProfileResult:
+class ProfileResult(Result):
     """What was written."""
 
     path: str
@@ -50,13 +54,21 @@ class ProfileResult:
     """Whole files that were run (onnxruntime)."""
     notes: tuple[str, ...]
 
+    DRAWN = "resource", "most"
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a resource."""
+        return [{"resource": name, "least": low, "most": high} for name, (low, high) in self.totals.items()]
+
+
+@checked_arguments
 def profile(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     output: str | os.PathLike[str],
     *,
     simulator: str,
-    data: str | None = None,
+    data: DataSource | None = None,
     options: ProfileOptions | None = None,
     device: str = "auto",
 ) -> ProfileResult:
@@ -79,6 +91,7 @@ def profile(
     profiler: Profiler = SIMULATORS[simulator]
     settings = Settings(**{field.name: getattr(chosen, field.name) for field in fields(Settings)})
     profiler.check(settings, energies=chosen.energies is not None)
+    model, data = model_source(model), optional_source(data)
     loaded = load_model(model)
     dataset = drawn(open_dataset(data or RANDOM_DATA, model_inputs(loaded), loaded.metadata_props), SEED)
     bundle = make_bundle(str(model), loaded, dataset, measure=False, device=device)
@@ -91,7 +104,7 @@ def profile(
     with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as work:
         findings = profiler.profile(
             Job(
-                path=str(model),
+                path=_path_of(model, Path(work)),
                 layers=bundle.layers,
                 precisions=precisions,
                 has_own=has_own,
@@ -104,15 +117,24 @@ def profile(
     table = CostTable(
         findings.rows,
         profiler.resources,
-        f"mpq-onnx {mpq_onnx.__version__}: {findings.made_by}; model {Path(model).name}",
+        f"mpq-onnx {mpq_onnx.__version__}: {findings.made_by}; model {Path(str(model)).name}",
     )
     table.save(path)
     partial.unlink(missing_ok=True)
     return _result(str(path), table, findings)
 
 
+def _path_of(model: str | GivenModel, work: Path) -> str:
+    """Of a file that holds the model."""
+    if isinstance(model, str):
+        return model
+    path = work / "model.onnx"
+    path.write_bytes(model.content)
+    return str(path)
+
+
 def _uniform_file(
-    model: str | os.PathLike[str], data: str | None, bits: tuple[int, int], work: Path, device: str
+    model: ModelSource, data: DataSource | None, bits: tuple[int, int], work: Path, device: str
 ) -> Path:
     """A file of these weight and activation bits, its weights as onnxruntime's fast kernels take them."""
     from mpq_onnx.runs.allocating import allocate

@@ -3,18 +3,20 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mpq_onnx.errors import check_choice
 from mpq_onnx.files import replacing, write_text
+from mpq_onnx.registries import FIGURE_FORMATS
 from mpq_onnx.report.charts import Chart
 from mpq_onnx.report.page import Drawing, draw, make_page
 from mpq_onnx.report.run_results import read_folder
-
-FIGURE_FORMATS = ("svg", "png")
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.result import Result
 
 
 @dataclass(frozen=True)
-class ReportResult:
+class ReportResult(Result):
     """What was written."""
 
     path: str
@@ -22,7 +24,13 @@ class ReportResult:
     runs: int
     figures: tuple[str, ...]
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a file."""
+        return [{"file": self.path, "bytes": self.bytes}, *({"file": path} for path in self.figures)]
 
+
+@checked_arguments
 def report_folder(
     folder: str | os.PathLike[str],
     output: str | os.PathLike[str],

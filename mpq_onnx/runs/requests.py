@@ -13,6 +13,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import here, write_text
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.runs.preparation import FloatModel
 
@@ -72,8 +73,10 @@ def state_request(path: Path, request: str, complaint: str) -> None:
     write_text(path, request)
 
 
-def file_state(path: str | os.PathLike[str]) -> tuple[object, ...]:
+def file_state(path: str | os.PathLike[str] | GivenModel) -> tuple[object, ...]:
     """Name, size and time of change of a model file and of the files of its weights: quick to have, for this process alone."""
+    if isinstance(path, GivenModel):
+        return (path,)
     try:
         files = (here(path), *external_files(path))
         states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -1,14 +1,16 @@
 """What every allocation leaves in its folder: the file with where it comes from, its card, the document, the configuration."""
 
-import contextlib
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
 import onnx_ir as ir
 
+from mpq_onnx.datasets import InMemory
 from mpq_onnx.files import here, write_text
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.report.as_json import to_json
@@ -17,7 +19,10 @@ from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runs.bench import CandidateResult, Choice, Document
 from mpq_onnx.runs.configuration import configuration_text
-from mpq_onnx.runs.run_folder import LOG_FILE, publish
+from mpq_onnx.runs.earlier_results import ALLOCATE, check_free, left_by_earlier, remove
+from mpq_onnx.runs.recorded_paths import recorded, spec_by_name
+from mpq_onnx.runs.result import Result
+from mpq_onnx.runs.run_folder import LOG_FILE, PROGRESS_FOLDER, publish
 
 ALLOCATION_FILE = "allocation.json"
 ENERGY_FILE = "energy.json"
@@ -26,12 +31,12 @@ RESULT_FILE = "result.json"
 CONFIGURATION_FILE = "config.yaml"
 CALIBRATION_FILE = "calibration.json"
 CANDIDATES_FOLDER = "candidates"
-OF_ONE_RESULT = (ALLOCATION_FILE, ENERGY_FILE, CALIBRATION_FILE, LOG_FILE)
-"""Files that not every result has."""
+DIGITAL_FOLDER = "digital"
+"""Of an energy allocation that quantized a float model first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllocationResult(Generic[Document]):
+class AllocationResult(Result, Generic[Document]):
     """What was found and written."""
 
     folder: str
@@ -52,10 +57,10 @@ class AllocationResult(Generic[Document]):
 class Sources:
     """The data behind a result."""
 
-    data: str
-    """Data spec."""
+    data: str | InMemory
+    """Data spec, or what a caller held."""
     training: TrainingData
-    validation_spec: str | None
+    validation_spec: str | InMemory | None
     """None where some of `data` was held out."""
     validation: TrainingData
 
@@ -72,9 +77,13 @@ class ResultFolder:
         """The file and its card; `scaled_tensors`: how many had their channels scaled by equalization."""
         whole = choice.uniform_whole
         provenance = Provenance(
-            training=DataFacts(sources.data, len(sources.training), sources.training.sha256),
+            training=DataFacts(
+                spec_by_name(str(sources.data)), len(sources.training), sources.training.sha256
+            ),
             validation=DataFacts(
-                sources.validation_spec or sources.data, len(sources.validation), sources.validation.sha256
+                spec_by_name(str(sources.validation_spec or sources.data)),
+                len(sources.validation),
+                sources.validation.sha256,
             ),
             accuracy=choice.kept.result.evaluation,
             uniform=choice.uniform.evaluation,
@@ -87,9 +96,9 @@ class ResultFolder:
         write_card(card, self.results)
         return card
 
-    def write_configuration(self, options: Mapping[str, Any]) -> None:
-        """What --config of another run takes."""
-        write_text(self.results / CONFIGURATION_FILE, configuration_text(options))
+    def write_configuration(self, text: str) -> None:
+        """What --config of another run takes (see folder_configuration)."""
+        write_text(self.results / CONFIGURATION_FILE, text)
 
     def found(self, choice: Choice[Any]) -> dict[str, Any]:
         """The fields that every AllocationResult has, but for the notes."""
@@ -103,26 +112,50 @@ class ResultFolder:
             "loses_to_uniform": choice.loses_to_uniform,
         }
 
-    def finish(self, result: AllocationResult[Any]) -> None:
-        """Write the result, take the log along, and move everything into place."""
+    def finish(self, result: AllocationResult[Any], kept: tuple[str, ...] = ()) -> None:
+        """Write the result, take the log along, and move everything into place.
+
+        Args:
+            kept: folders of this result that are in place already.
+        """
         log = self.progress / LOG_FILE
         if log.is_file():
             log.replace(self.results / LOG_FILE)
-        write_text(self.results / RESULT_FILE, to_json(result) + "\n")
+        in_file = dataclasses.replace(result, folder=".", model_path=MODEL_FILE)
+        write_text(self.results / RESULT_FILE, to_json(in_file) + "\n")
         written = {path.relative_to(self.results) for path in self.results.rglob("*") if path.is_file()}
+        earlier = left_by_earlier(here(self.folder))
         publish(self.results, self.folder)
-        self._remove_earlier(written)
+        self._remove_earlier(earlier - {*kept}, written)
 
-    def _remove_earlier(self, written: set[Path]) -> None:
+    def _remove_earlier(self, earlier: Set[str], written: set[Path]) -> None:
         """Take away what an earlier result left that this one has not: a reader would mix the two."""
         folder = here(self.folder)
-        candidates = folder / CANDIDATES_FOLDER
-        earlier = [
-            *(Path(name) for name in OF_ONE_RESULT),
-            *(Path(CANDIDATES_FOLDER, path.name) for path in candidates.glob("*")),
-        ]
-        for path in earlier:
-            if path not in written:
-                (folder / path).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            candidates.rmdir()  # only if it is empty
+        remove(folder, earlier - {path.parts[0] for path in written})
+        if CANDIDATES_FOLDER in earlier:
+            stale = (path.relative_to(folder) for path in (folder / CANDIDATES_FOLDER).glob("*"))
+            remove(folder, {str(path) for path in stale if path not in written})
+
+
+def folder_configuration(options: Mapping[str, Any], folder: Path) -> str:
+    """config.yaml of a result in `folder`; models and data in memory, which nothing can be read from, are left out."""
+    files = {name: value for name, value in options.items() if not isinstance(value, InMemory | GivenModel)}
+    return configuration_text(recorded(files, folder))
+
+
+def check_folder(folder: Path, configuration: str, overwrite: bool, resume: bool) -> None:
+    """Raise UsageError where `folder` holds another result than one of this configuration, unless it is to be overwritten.
+
+    Args:
+        resume: an interrupted run there was allowed to begin, and goes on.
+    """
+    folder = here(folder)
+    if not (resume and (folder / PROGRESS_FOLDER).is_dir()):
+        check_free(folder, ALLOCATE, lambda: _holds(folder / CONFIGURATION_FILE, configuration), overwrite)
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from mpq_onnx.cluster.opening import Workers
+from mpq_onnx.datasets import DataSource, InMemory, data_source, optional_source
 from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.precision.limits import not_below
 from mpq_onnx.runs.allocating import allocate
-from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, digital_options
-from mpq_onnx.runs.configuration import configuration_text
+from mpq_onnx.runs.allocating_energy import digital_options
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.earlier_results import SEARCH, make_room
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
+from mpq_onnx.runs.goals import Drop, Goal, check_goals
 from mpq_onnx.runs.noise_bench import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions
@@ -26,28 +30,33 @@ from mpq_onnx.runs.probes import WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized,
 from mpq_onnx.runs.probing import (
     PROBES_FOLDER,
     TOLERANCE,
-    Drop,
-    Goal,
     Interval,
     SearchResult,
-    check_goals,
     find_smallest,
     probe_folder,
 )
+from mpq_onnx.runs.recorded_paths import recorded
 from mpq_onnx.runs.requests import CONTENT, contents_of, plain_options, request_text, state_request
 from mpq_onnx.runs.resource_limits import width_budgets
-from mpq_onnx.runs.results import CALIBRATION_FILE, CONFIGURATION_FILE, MODEL_FILE
-from mpq_onnx.runs.travel import Needs
+from mpq_onnx.runs.results import (
+    CALIBRATION_FILE,
+    CONFIGURATION_FILE,
+    DIGITAL_FOLDER,
+    MODEL_FILE,
+    folder_configuration,
+)
+from mpq_onnx.runs.travel import Needs, check_can_travel
 from mpq_onnx.runtime.tensors import tensor_facts
 
 LARGEST_AMOUNT = 1e300
 REQUEST_FILE = "request.json"
 
 
+@checked_arguments
 def search_energy(
-    model: str | os.PathLike[str],
-    data: str,
-    test: str,
+    model: ModelSource,
+    data: DataSource,
+    test: DataSource,
     output: str | os.PathLike[str],
     *,
     goals: tuple[Goal | Drop, ...],
@@ -56,9 +65,10 @@ def search_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     jobs: int = 1,
     cluster: str | None = None,
+    overwrite: bool = False,
 ) -> SearchResult:
     """The smallest mean energy per MAC that reaches `goals` on `test`.
 
@@ -70,12 +80,16 @@ def search_energy(
         weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
         jobs: processes of this machine; several do as many probes at once.
         cluster: a dask scheduler's address or file, whose workers do the probes.
+        overwrite: begin anew, and replace what is in the folder; another result there is refused otherwise.
 
     Raises:
         MpqOnnxError: see its subclasses.
     """
     workers = Workers(jobs, cluster)
     check_goals(goals)
+    model, data, test = model_source(model), data_source(data), data_source(test)
+    validation = optional_source(validation)
+    check_can_travel(workers, model, data, test, validation)
     check_energy_budget(interval.low, options)
     digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
@@ -88,9 +102,15 @@ def search_energy(
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**plain_options(digital), **budgets}
-    _prepare(folder, request_text(contents, options, **specs, digital=widths))
-    request = {"model": str(model), **specs, **budgets, **energy_options_by_name(options, digital)}
-    _write_configuration(folder, goals, interval, request)
+    request = request_text(
+        contents,
+        recorded(plain_options(options), folder),
+        **recorded(specs, folder),
+        digital=recorded(widths, folder),
+    )
+    _prepare(folder, request, overwrite)
+    asked = {"model": model, **specs, **budgets, **energy_options_by_name(options, digital)}
+    _write_configuration(folder, goals, interval, asked)
     if digital is not None:
         path = folder / DIGITAL_FOLDER / MODEL_FILE
         if not path.is_file():
@@ -103,17 +123,18 @@ def search_energy(
                 validation=validation,
                 options=digital,
             )
-        base = load_noise_free(path)
-    probe = EnergyProbe(base.path, data, test, validation, goals, options)
-    needs = _needs(base.path, contents, specs, options.costs, target=options.target)
+        model = str(path)
+    probe = EnergyProbe(model, data, test, validation, goals, options)
+    needs = _needs(model, contents, specs, options.costs, target=options.target)
     with prober(workers, folder, probe, needs) as found:
         return find_smallest(folder, found, goals, interval)
 
 
+@checked_arguments
 def search_bits(
-    model: str | os.PathLike[str],
-    data: str,
-    test: str,
+    model: ModelSource,
+    data: DataSource,
+    test: DataSource,
     output: str | os.PathLike[str],
     *,
     goals: tuple[Goal | Drop, ...],
@@ -123,9 +144,10 @@ def search_bits(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
-    validation: str | None = None,
+    validation: DataSource | None = None,
     jobs: int = 1,
     cluster: str | None = None,
+    overwrite: bool = False,
 ) -> SearchResult:
     """The smallest budget of widths that reaches `goals` on `test`; arguments as for search_energy and allocate.
 
@@ -137,6 +159,9 @@ def search_bits(
     """
     workers = Workers(jobs, cluster)
     check_goals(goals)
+    model, data, test = model_source(model), data_source(data), data_source(test)
+    validation = optional_source(validation)
+    check_can_travel(workers, model, data, test, validation)
     spent = Minimized(minimize, weight_bits, activation_bits, options)
     for end in (interval.low, interval.high):
         spent.check(end)
@@ -146,15 +171,18 @@ def search_bits(
     opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
     contents = contents_of(float_model, {"calibration": calibration, "costs": options.costs}, **opened)
     budgets = {"minimize": minimize, "weight_bits": weight_bits, "activation_bits": activation_bits}
-    _prepare(folder, request_text(contents, options, **budgets, **specs))
-    request = {"model": str(model), **specs, **budgets}
+    text = request_text(
+        contents, recorded(plain_options(options), folder), **budgets, **recorded(specs, folder)
+    )
+    _prepare(folder, text, overwrite)
+    request = {"model": model, **specs, **budgets}
     if calibration is not None:
         request["calibration"] = str(calibration)
     _write_configuration(folder, goals, interval, {**request, **dataclasses.asdict(options)})
     probe = BitsProbe(
-        str(model), data, test, validation, None if calibration is None else str(calibration), goals, spent
+        model, data, test, validation, None if calibration is None else str(calibration), goals, spent
     )
-    needs = _needs(str(model), contents, specs, options.costs, calibration, target=options.target)
+    needs = _needs(model, contents, specs, options.costs, calibration, target=options.target)
     with prober(workers, folder, probe, needs) as found:
         result = find_smallest(folder, found, goals, interval)
     if result.probes and not (folder / CALIBRATION_FILE).is_file():  # the same for all of them
@@ -163,9 +191,10 @@ def search_bits(
     return result
 
 
+@checked_arguments
 def resource_interval(
-    model: str | os.PathLike[str],
-    data: str,
+    model: ModelSource,
+    data: DataSource,
     resource: str,
     options: AllocateOptions,
     *,
@@ -181,7 +210,7 @@ def resource_interval(
     spent = Minimized(resource, weight_bits, activation_bits, options)
     spent.check(LARGEST_AMOUNT)
     float_model = load_float_model(model)
-    facts = tensor_facts(float_model.model, float_model.open_data(data), options.device)
+    facts = tensor_facts(float_model.model, float_model.open_data(data_source(data)), options.device)
     unlimited, means = spent.at(LARGEST_AMOUNT)["options"], (weight_bits, activation_bits)
     joint = width_budgets(float_model.model, facts, means, unlimited, float_model.path).joint
     if joint is None:
@@ -192,9 +221,9 @@ def resource_interval(
 
 
 def _needs(
-    model: str,
+    model: str | GivenModel,
     contents: Mapping[str, str | None],
-    specs: Mapping[str, str | None],
+    specs: Mapping[str, str | InMemory | None],
     *files: str | os.PathLike[str] | None,
     target: str | None,
 ) -> Needs:
@@ -203,12 +232,13 @@ def _needs(
     return Needs(model, data, [str(path) for path in files if path is not None], [target] if target else [])
 
 
-def _prepare(folder: Path, request: str) -> None:
-    """Refuse to go on from another search's probes."""
+def _prepare(folder: Path, request: str, overwrite: bool) -> None:
+    """Refuse to go on from another search's probes, or to write among other results."""
+    make_room(folder, SEARCH, overwrite)
     state_request(
         folder / PROBES_FOLDER / REQUEST_FILE,
         request,
-        f"{folder} holds the probes of another search (other: {{differs}}); choose another folder",
+        f"{folder} holds the probes of another search (other: {{differs}}); choose another folder, or --overwrite it",
     )
 
 
@@ -221,4 +251,4 @@ def _write_configuration(
         "max-drop": [f"{goal.metric}={goal.most!r}" for goal in goals if isinstance(goal, Drop)],
     }
     ends = {"from": interval.low, "to": interval.high, "tolerance": interval.tolerance}
-    write_text(folder / CONFIGURATION_FILE, configuration_text({**options, **asked, **ends}))
+    write_text(folder / CONFIGURATION_FILE, folder_configuration({**options, **asked, **ends}, folder))

@@ -50,6 +50,10 @@ def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
     Raises:
         UsageError: see sweep.
     """
+    if not isinstance(configuration, Mapping):
+        raise UsageError(
+            f"the sweep's configuration {type(configuration).__name__}: give a dict of options by name"
+        )
     cases = configuration.get(CASES, [{}])
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise UsageError("cases: write a list of tables of options")
@@ -82,6 +86,12 @@ def _with_noise(options: dict[str, Any]) -> dict[str, Any]:
 
 def _values(name: str, value: Any) -> list[Any]:
     """What an option runs over."""
+    if name in DATA_OPTIONS and not all(
+        isinstance(each, str) for each in (value if isinstance(value, list) else [value]) if each is not None
+    ):
+        raise UsageError(
+            f"{name}: a sweep takes data specs alone, which every process of it can open; save arrays with numpy.savez"
+        )
     nested = isinstance(value, list) and (name not in LISTS or any(isinstance(each, list) for each in value))
     if nested and not value:
         raise UsageError(f"{name.replace('_', '-')}: an empty list leaves nothing to run")

@@ -14,16 +14,17 @@ import torch
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import MpqOnnxError, one_line
 from mpq_onnx.files import here, write_text
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin
 from mpq_onnx.report.as_json import to_json
 from mpq_onnx.report.run_results import BIT_OPERATIONS, metric_columns, resource_columns
 from mpq_onnx.runs.allocating import allocate
-from mpq_onnx.runs.allocating_energy import DIGITAL_FOLDER, allocate_energy
+from mpq_onnx.runs.allocating_energy import allocate_energy
 from mpq_onnx.runs.bench import CandidateResult
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
-from mpq_onnx.runs.results import ALLOCATION_FILE, MODEL_FILE
+from mpq_onnx.runs.results import ALLOCATION_FILE, DIGITAL_FOLDER, MODEL_FILE
 from mpq_onnx.runs.sweep_plan import Run
 
 FAULT_FILE = "error.txt"
@@ -31,25 +32,22 @@ FAULT_FILE = "error.txt"
 SPENT = ("mean_weight_bits", "mean_activation_bits", "mean_energy_per_mac")
 
 
-def do_run(shared: SharedWork, model: str, run: Run, place: str, threads: int) -> dict[str, Any]:
-    """The row of a run that is done in the folder `place`; whatever goes wrong is the run's own error.
+def do_run(shared: SharedWork, model: str | GivenModel, run: Run, place: str, threads: int) -> dict[str, Any]:
+    """What a run finds that is done in the folder `place`; whatever goes wrong is the run's own error.
 
     Args:
         threads: of torch; sums in another number of parts end in other last digits.
     """
     begin(f"run {run.name}")
-    row: dict[str, Any] = {"run": run.name, **run.options}
     try:
         with _torch_threads(threads):
-            row |= _found(model, run.options, Path(place), shared)
+            return _found(model, run.options, Path(place), shared)
     except Exception as error:
         _clear(here(place))
         if isinstance(error, MpqOnnxError):
-            row["error"] = str(error)
-        else:
-            row["error"] = f"unforeseen {type(error).__name__}: {one_line(error)}; {FAULT_FILE} has more"
-            write_text(here(place) / FAULT_FILE, traceback.format_exc())
-    return row
+            return {"error": str(error)}
+        write_text(here(place) / FAULT_FILE, traceback.format_exc())
+        return {"error": f"unforeseen {type(error).__name__}: {one_line(error)}; {FAULT_FILE} has more"}
 
 
 @contextlib.contextmanager
@@ -68,14 +66,18 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _found(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
+def _found(
+    model: str | GivenModel, options: Mapping[str, Any], place: Path, shared: SharedWork
+) -> dict[str, Any]:
     row = (_energy_row if options.get("noise") else _bits_row)(model, options, place, shared)
     if options.get("test"):
         row |= _metrics(evaluate(place / MODEL_FILE, options["test"], baseline=model).evaluation)
     return row
 
 
-def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
+def _bits_row(
+    model: str | GivenModel, options: Mapping[str, Any], place: Path, shared: SharedWork
+) -> dict[str, Any]:
     result = allocate(
         model,
         options["data"],
@@ -102,7 +104,9 @@ def _bits_row(model: str, options: Mapping[str, Any], place: Path, shared: Share
     }
 
 
-def _energy_row(model: str, options: Mapping[str, Any], place: Path, shared: SharedWork) -> dict[str, Any]:
+def _energy_row(
+    model: str | GivenModel, options: Mapping[str, Any], place: Path, shared: SharedWork
+) -> dict[str, Any]:
     energies, widths = noisy_requests(options)
     result = allocate_energy(
         model,

@@ -19,15 +19,20 @@ from mpq_onnx.cluster.crew import Job, crew
 from mpq_onnx.cluster.opening import Workers
 from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.pareto import mark_pareto
+from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.earlier_results import SWEEP, make_room
 from mpq_onnx.runs.preparation import load_float_model
+from mpq_onnx.runs.recorded_paths import name_alone, recorded
 from mpq_onnx.runs.requests import CONTENT, contents_of, request_text, state_request
+from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import receive
 from mpq_onnx.runs.sweep_plan import DATA_OPTIONS, Run, runs_of
 from mpq_onnx.runs.sweep_run import do_run
-from mpq_onnx.runs.travel import Needs, kit_for
+from mpq_onnx.runs.travel import Needs, check_can_travel, kit_for
 from mpq_onnx.targets.loading import load_target
 
 RUNS_FOLDER = "runs"
@@ -37,7 +42,7 @@ REQUEST_FILE = "sweep-request.json"
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Result):
     """What a sweep found."""
 
     folder: str
@@ -45,15 +50,29 @@ class SweepResult:
     """One a run, in the configuration's order."""
     failed: int
 
+    DRAWN = "run", "bit_operations"
 
+    @property
+    def title(self) -> str:
+        """How many runs there are, and failed."""
+        return f"{len(self.rows)} runs, {self.failed} failed"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """The rows."""
+        return [*self.rows]
+
+
+@checked_arguments
 def sweep(
-    model: str | os.PathLike[str],
+    model: ModelSource,
     configuration: Mapping[str, Any],
     output: str | os.PathLike[str],
     *,
     jobs: int = 1,
     cluster: str | None = None,
     threads: int = 1,
+    overwrite: bool = False,
 ) -> SweepResult:
     """Allocate for every combination of the lists in `configuration`; write results.jsonl and results.csv.
 
@@ -66,6 +85,7 @@ def sweep(
         cluster: a dask scheduler's address or file, whose workers do the runs.
         threads: of torch in a run. Sums in another number of parts end in other last digits: with the same number, results are
             the same wherever the runs are done.
+        overwrite: begin anew, and replace what is in the folder; another result there is refused otherwise.
 
     Raises:
         UsageError: an unknown option, a value that is none, or an output of another sweep (all found before any work starts).
@@ -74,25 +94,31 @@ def sweep(
     workers = Workers(jobs, cluster)
     if threads < 1:
         raise UsageError(f"--threads {threads}: must be at least 1")
+    model = model_source(model)
+    check_can_travel(workers, model)
     runs = list(runs_of(configuration))
     float_model = load_float_model(model)
     folder = Path(output)
-    specs = {run.options[name] for run in runs for name in DATA_OPTIONS if run.options.get(name) is not None}
+    specs = sorted(
+        {run.options[name] for run in runs for name in DATA_OPTIONS if run.options.get(name) is not None}
+    )
+    named = {spec: recorded({"data": spec}, folder)["data"] for spec in specs}
     tables = sorted({str(run.options["costs"]) for run in runs if run.options.get("costs") is not None})
     contents = contents_of(
         float_model,
-        {f"costs {path}": path for path in tables},
-        **{spec: float_model.open_data(spec) for spec in sorted(specs)},
+        {f"costs {name_alone(path)}": path for path in tables},
+        **{named[spec]: float_model.open_data(spec) for spec in specs},
     )
     targets = sorted({run.options["target"] for run in runs if run.options.get("target") is not None})
-    contents |= {f"{target}{CONTENT}": load_target(target).digest for target in targets}
+    contents |= {f"{name_alone(target)}{CONTENT}": load_target(target).digest for target in targets}
+    make_room(folder, SWEEP, overwrite)
     state_request(
         folder / REQUEST_FILE,
-        request_text(contents, {}, configuration=dict(configuration), threads=threads),
-        f"{folder}: holds another sweep (other: {{differs}}); choose another folder, or delete it",
+        request_text(contents, {}, configuration=recorded(configuration, folder), threads=threads),
+        f"{folder}: holds another sweep (other: {{differs}}); choose another folder, or --overwrite it",
     )
     waiting = [run for run in runs if not (folder / RUNS_FOLDER / run.name / RUN_FILE).is_file()]
-    needs = Needs(str(model), {spec: contents[f"{spec}{CONTENT}"] for spec in sorted(specs)}, tables, targets)
+    needs = Needs(model, {spec: contents[named[spec] + CONTENT] for spec in specs}, tables, targets)
     with counter("sweep", len(runs), "run", len(runs) - len(waiting)) as progress:
         asked = _Asked(needs, folder, threads)
         found = _in_turn(waiting, asked) if workers.here_alone else _spread(waiting, asked, workers)
@@ -118,6 +144,10 @@ class _Asked:
         """The folder of a run."""
         return self.folder / RUNS_FOLDER / name
 
+    def row(self, run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
+        """What is kept of a run."""
+        return {"run": run.name, **recorded(run.options, self.folder), **found}
+
 
 def _in_turn(runs: Sequence[Run], asked: _Asked) -> Iterator[dict[str, Any]]:
     """The rows of `runs`, one after the other in this process."""
@@ -125,7 +155,8 @@ def _in_turn(runs: Sequence[Run], asked: _Asked) -> Iterator[dict[str, Any]]:
     for run in runs:
         place = asked.place(run.name)
         shutil.rmtree(place, ignore_errors=True)  # what an interrupted run has left
-        yield do_run(shared, asked.needs.model, run, str(place), asked.threads)
+        found = do_run(shared, asked.needs.model, run, str(place), asked.threads)
+        yield asked.row(run, found)
 
 
 def _spread(runs: Sequence[Run], asked: _Asked, workers: Workers) -> Iterator[dict[str, Any]]:
@@ -148,9 +179,9 @@ def _spread(runs: Sequence[Run], asked: _Asked, workers: Workers) -> Iterator[di
             receive(outcome.files, Path(outcome.job.folder))
             if outcome.error is None:
                 begin(f"run {run.name} is done")
-                yield outcome.value
+                yield asked.row(run, outcome.value)
             else:
-                yield {"run": run.name, **run.options, "error": str(outcome.error)}
+                yield asked.row(run, {"error": str(outcome.error)})
 
 
 def _write_results(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:

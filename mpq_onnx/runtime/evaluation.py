@@ -1,6 +1,5 @@
 """Evaluate an ONNX file, float or quantized, on a data set."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.datasets import Batch, Dataset
-from mpq_onnx.files import here
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
-from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
@@ -38,6 +35,8 @@ class Evaluation:
     comparison then hold the means of the repeats (see statistics.Estimate.over_repeats)."""
     taken_for: str | None = None
     """What the output was taken for, and how to change it, where the file does not say what it means."""
+    classes: int | None = None
+    """How many the outputs choose among, where there are labels and they choose."""
 
 
 def evaluate_runner(
@@ -78,6 +77,7 @@ def evaluate_runner(
         examples_per_second=len(dataset) / max(seconds, 1e-9),
         comparison=tally.comparison,
         taken_for=meaning.taken_for,
+        classes=tally.classes,
     )
 
 
@@ -89,8 +89,3 @@ def by_example(
         examples_first(output, layout, batch.examples)
         for output, layout in zip(outputs, layouts, strict=True)
     ]
-
-
-def file_bytes(path: str | os.PathLike[str]) -> int:
-    """Size of a model file with its external data."""
-    return sum(file.stat().st_size for file in (here(path), *external_files(path)))

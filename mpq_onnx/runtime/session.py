@@ -15,6 +15,7 @@ import onnxruntime as ort
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.files import here
 from mpq_onnx.graph.example_layout import fixed_layout
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
 from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.graph.weights_apart import weights_apart
@@ -40,7 +41,7 @@ class Runner:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | ir.Model,
+        model: str | os.PathLike[str] | ir.Model | GivenModel,
         device: str = "auto",
         optimize: bool = True,
         where: str | None = None,
@@ -148,12 +149,15 @@ def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _loadable(
-    model: str | os.PathLike[str] | ir.Model, options: ort.SessionOptions
+    model: str | os.PathLike[str] | ir.Model | GivenModel, options: ort.SessionOptions
 ) -> Iterator[tuple[str | bytes, list[ort.OrtValue]]]:
     """What onnxruntime opens: a path, or a serialized model; one that protobuf cannot hold lies in a file for the moment.
 
     Large weights of a model in memory are not copied: `options` gets them, and they have to live as long as the session.
     """
+    if isinstance(model, GivenModel):
+        yield model.content, []
+        return
     if not isinstance(model, ir.Model):
         yield str(here(model)), []
         return

@@ -135,6 +135,11 @@ class Tally:
         return make_comparison(metrics, self.pairs.difference, self.pairs.agreement, parts)
 
     @property
+    def classes(self) -> int | None:
+        """How many the outputs choose among; None where they do not, or no label was seen."""
+        return self.ours[EVERYTHING].chosen_among if EVERYTHING in self.ours else None
+
+    @property
     def labels(self) -> str:
         """Where the target came from: data, baseline, or none."""
         if self.dataset.has_labels:

@@ -1,14 +1,17 @@
 """Target files read: those shipped by name, others by path, those that an allocation holds from their text."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from mpq_onnx.arithmetic.quantization import MAXIMUM_BITS
 from mpq_onnx.documents.target_record import TargetRecord
-from mpq_onnx.errors import TargetError, UsageError
+from mpq_onnx.errors import PluginError, TargetError, UsageError, first_line
 from mpq_onnx.files import here
+from mpq_onnx.registries import DEVICE_TARGETS
 from mpq_onnx.targets.description import FLOAT_WIDTH, PAIR, Target, read_pair
 from mpq_onnx.targets.yaml_lines import Lined, read_lined
 
@@ -29,8 +32,8 @@ def shipped_texts() -> dict[str, str]:
     return {each.name.rpartition(".")[0]: each.read_text(encoding="utf-8") for each in files}
 
 
-def load_target(name: str) -> Target:
-    """The shipped target of that name, or the one in the file of that path.
+def load_target(name: str | os.PathLike[str]) -> Target:
+    """The shipped target of that name, another package's, or the one in the file of that path.
 
     Raises:
         UsageError: neither.
@@ -39,15 +42,33 @@ def load_target(name: str) -> Target:
     shipped = shipped_texts()
     if name in shipped:
         return parse_target(shipped[name], f"{name}.yaml")
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"target {name!r}: give a name or a file.yaml")
+    if name in DEVICE_TARGETS:
+        return parse_target(_text_of(DEVICE_TARGETS[str(name)], str(name)), f"{name}.yaml")
     path = here(name)
     if path.suffix.lower() not in SUFFIXES and not path.is_file():
-        raise UsageError(f"target {name}: choose one of {', '.join(shipped)}, or give a file.yaml")
+        known = ", ".join((*shipped, *DEVICE_TARGETS))
+        raise UsageError(f"target {name}: choose one of {known}, or give a file.yaml")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise TargetError(f"{name}: cannot be read as a target: {reason}") from error
-    return parse_target(text, name)
+    return parse_target(text, str(name))
+
+
+def _text_of(given: Any, name: str) -> str:
+    """What a package describes a device by: a text of several lines, or the path of a file (or a resource) with it."""
+    if isinstance(given, str) and "\n" in given:
+        return given
+    try:
+        place = Path(given) if isinstance(given, str) else given
+        return str(place.read_text(encoding="utf-8"))
+    except (OSError, AttributeError, TypeError, UnicodeDecodeError, ValueError) as error:
+        raise PluginError(
+            f"plug-in {name} (mpq_onnx.targets) is neither the text of a target file nor its path: {first_line(error)}"
+        ) from error
 
 
 def recorded_target(record: TargetRecord | None) -> Target | None:

@@ -2,14 +2,17 @@
 
 import importlib
 import re
+from pathlib import Path
 from types import ModuleType
 
 from mpq_onnx.errors import UsageError
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.zoo.source import SourceModel, SourceOptions
 
 KINDS: dict[str, str] = {
     "torchvision": "torchvision_models",
     "pytorchcv": "pytorchcv_models",
+    "timm": "timm_models",
     "transformers": "transformers_models",
     "dlrm": "dlrm",
     "python": "python_factory",
@@ -26,16 +29,15 @@ def named_models() -> dict[str, list[str]]:
     return {kind: module.names() for kind, module in modules.items() if hasattr(module, "names")}
 
 
-def open_source(text: str, options: SourceOptions) -> SourceModel:
-    """The model that `text` names: a path, or a kind in KINDS with what it takes.
+def open_source(text: str | GivenModel, options: SourceOptions) -> SourceModel:
+    """The model that `text` names: a path, or a kind in KINDS with what it takes; or one in memory.
 
     Raises:
         ModelError: no such file or model, or one that cannot be exported.
         UsageError: options that do not go with the source.
     """
-    kind = re.split("[:?]", text, maxsplit=1)[0]
-    name = text[len(kind) + 1 :]
-    if kind in KINDS and (name or kind == "dlrm"):
+    kind, name = _parts(text) if isinstance(text, str) else (None, "")
+    if kind is not None:
         source: SourceModel = _module(kind).open_source(name, options)
         return source
     for option, given in (
@@ -49,8 +51,23 @@ def open_source(text: str, options: SourceOptions) -> SourceModel:
     return onnx_file.open_source(text)
 
 
+def source_name(text: str) -> str:
+    """What a file remembers of its source: no folders, which are somebody's own."""
+    kind, name = _parts(text)
+    if kind is None:
+        return Path(text).name
+    return f"{kind}:{Path(name).name}" if Path(name).is_absolute() else text
+
+
+def _parts(text: str) -> tuple[str | None, str]:
+    """(kind, what it takes); no kind for a path."""
+    kind = re.split("[:?]", text, maxsplit=1)[0]
+    name = text[len(kind) + 1 :]
+    return (kind, name) if kind in KINDS and (name or kind == "dlrm") else (None, text)
+
+
 def _module(kind: str) -> ModuleType:
     return importlib.import_module(f"mpq_onnx.zoo.{KINDS[kind]}")
 
 
-__all__ = ["KINDS", "SourceModel", "SourceOptions", "named_models", "open_source"]
+__all__ = ["KINDS", "SourceModel", "SourceOptions", "named_models", "open_source", "source_name"]

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from mpq_onnx.errors import ModelError, first_line
+from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.metadata import MODEL_FACTS
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.passes.machine_learning.labels import as_text, class_names
@@ -18,14 +19,14 @@ NO_KERNEL = ("NOT_IMPLEMENTED", "not supported")
 """What onnxruntime's errors say of an operator that it has no kernel for, in this type or with these attributes."""
 
 
-def open_source(path: str) -> SourceModel:
+def open_source(path: str | GivenModel) -> SourceModel:
     """The file at `path`; onnxruntime runs it as it is for the comparison."""
     model = load_model(path)
     facts = {key: text for key, text in model.metadata_props.items() if key in MODEL_FACTS}
     return SourceModel(model, _reference(path, model), facts, functools.partial(_reference, path))
 
 
-def _reference(path: str, model: ir.Model) -> Reference:
+def _reference(path: str | GivenModel, model: ir.Model) -> Reference:
     """onnxruntime, or where it lacks a kernel (bfloat16, many operators in double) ONNX's own reference implementation.
 
     That one takes bfloat16 inputs too, which onnxruntime does not take as arrays.
@@ -37,7 +38,7 @@ def _reference(path: str, model: ir.Model) -> Reference:
         return _by_onnx(path, model)
     try:
         # As it was loaded, not the file: a ZipMap, names that two nodes share, a batch of 0 would be refused.
-        return _with_class_numbers(Runner(model, "cpu", where=path).run, model)
+        return _with_class_numbers(Runner(model, "cpu", where=str(path)).run, model)
     except ModelError as error:
         if not any(words in str(error) for words in NO_KERNEL):
             raise
@@ -47,14 +48,14 @@ def _reference(path: str, model: ir.Model) -> Reference:
             raise error from None
 
 
-def _by_onnx(path: str, model: ir.Model) -> Reference:
+def _by_onnx(path: str | GivenModel, model: ir.Model) -> Reference:
     """ONNX's reference implementation; arrays are fed in the model's own types.
 
     Raises:
         ModelError: it does not know an operator of the file.
     """
     try:
-        evaluator = ReferenceEvaluator(path)
+        evaluator = ReferenceEvaluator(path if isinstance(path, str) else path.proto)
     except Exception as error:  # it raises many kinds for what it does not know
         raise ModelError(
             f"{path}: ONNX's reference implementation cannot run it: {first_line(error)}"

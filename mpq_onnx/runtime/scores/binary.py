@@ -44,6 +44,10 @@ class BinaryScores(Scores):
             found = {"auroc": _area(labels, logits, positives), **found}
         return found
 
+    @property
+    def chosen_among(self) -> int | None:
+        return 2 if self.labels else None
+
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
         return (output.ravel() > 0).astype(np.int64)

@@ -43,6 +43,10 @@ class ClassScores(Scores):
             found["top5"] = Estimate.share(self.top5, self.examples)
         return found
 
+    @property
+    def chosen_among(self) -> int | None:
+        return self.classes or None
+
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
         return np.where(np.isnan(output).any(axis=1), NO_CLASS, output.argmax(axis=1))

@@ -30,6 +30,11 @@ class Scores(ABC):
     def metrics(self) -> dict[str, Estimate]:
         """All that the gathered batches allow."""
 
+    @property
+    def chosen_among(self) -> int | None:
+        """How many classes the answers choose among; None where they choose none, or no label was seen."""
+        return None
+
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
         """int64 [examples]: the class that an output stands for; None where it stands for none."""

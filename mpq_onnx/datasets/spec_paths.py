@@ -1,0 +1,28 @@
+"""The files and folders that a data spec names, changed for where the spec is written down or read."""
+
+from collections.abc import Callable
+
+from mpq_onnx.datasets.spec import spec_parts
+
+OWN = frozenset({"digits", "random", "python"})
+"""Kinds whose path is none, or no file."""
+PATH_OPTIONS = {"classes": None, "root": None, "columns": "csv"}
+"""Options that name a file, and the kind that they do it of where another means something else."""
+
+
+def with_paths(text: str, change: Callable[[str], str]) -> str:
+    """The spec with every file or folder in it as `change` makes it; all else stays as it is."""
+    kind, path, query = spec_parts(text)
+    if kind in OWN:
+        return text
+    head = f"{kind}:" if kind else ""
+    options = [_changed(kind, each, change) for each in query.split("&")] if query else []
+    return f"{head}{change(path) if path else ''}{'?' if options else ''}{'&'.join(options)}"
+
+
+def _changed(kind: str, option: str, change: Callable[[str], str]) -> str:
+    name, equals, value = option.partition("=")
+    of_kind = PATH_OPTIONS.get(name, kind)
+    if name not in PATH_OPTIONS or not value or of_kind not in (None, kind):
+        return option
+    return f"{name}{equals}{change(value)}"
