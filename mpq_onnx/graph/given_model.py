@@ -4,13 +4,13 @@ import functools
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, deepest_line
+from mpq_onnx.files import here
 
 FORMS = "the path of an ONNX file, an onnx.ModelProto or an onnx_ir.Model"
 IN_MEMORY = "the model in memory"
@@ -66,4 +66,4 @@ def source_digest(model: str | GivenModel) -> str:
     """SHA-256 of the file, or of what was given."""
     if isinstance(model, GivenModel):
         return hashlib.sha256(model.content).hexdigest()
-    return hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    return hashlib.sha256(here(model).read_bytes()).hexdigest()

@@ -161,7 +161,7 @@ def file_bytes(path: str | os.PathLike[str] | GivenModel) -> int:
     """Size of a model file with its external data, or of what one in memory takes as a file."""
     if isinstance(path, GivenModel):
         return len(path.content)
-    return sum(file.stat().st_size for file in (Path(path), *external_files(path)))
+    return sum(file.stat().st_size for file in (here(path), *external_files(path)))
 
 
 def model_bytes(model: ir.Model) -> bytes:
