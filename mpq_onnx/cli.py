@@ -24,6 +24,7 @@ from mpq_onnx.commands.search import search
 from mpq_onnx.commands.sweep import sweep
 from mpq_onnx.commands.targets import targets
 from mpq_onnx.errors import MpqOnnxError
+from mpq_onnx.packages import missing_package
 from mpq_onnx.progress import stage_lines
 
 COMMANDS = (
@@ -51,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MpqOnnxError as error:
         click.echo(f"mpq-onnx: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        click.echo(f"mpq-onnx: {missing}", err=True)
+        sys.exit(missing.exit_code)
     except (KeyboardInterrupt, click.Abort):
         given = sys.argv[1:] if arguments is None else arguments
         goes_on = {"allocate": "; the same with --resume goes on", "profile": "; the same goes on"}.get(

@@ -40,6 +40,12 @@ class OutputError(MpqOnnxError):
     """A result cannot be written."""
 
 
+class MissingPackageError(MpqOnnxError, ImportError):
+    """What was asked for needs a package that is not installed here; says how to install it."""
+
+    exit_code = 2
+
+
 def check_choice(name: str, value: str, choices: object) -> None:
     """Raise UsageError unless `value` is one of `choices`."""
     names = list(choices)  # type: ignore[call-overload]

@@ -44,6 +44,8 @@ ROUNDINGS: Registry = Registry(
     {"nearest": "nearest:NEAREST", "adaptive": "adaptive:ADAPTIVE", "block": "block:BLOCK"},
 )
 """How weights become integers on a given grid: a rounding.layer.RoundingMethod each."""
+NEAREST = "nearest"
+"""The one that needs neither data nor torch."""
 EQUALIZATIONS: Registry = Registry(
     "mpq_onnx.equalization",
     {

@@ -17,14 +17,13 @@ from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runs.bench import CandidateResult, Choice, Document
 from mpq_onnx.runs.configuration import configuration_text
-from mpq_onnx.runs.run_folder import LOG_FILE, publish
+from mpq_onnx.runs.run_folder import CALIBRATION_FILE, LOG_FILE, publish
 
 ALLOCATION_FILE = "allocation.json"
 ENERGY_FILE = "energy.json"
 MODEL_FILE = "model.onnx"
 RESULT_FILE = "result.json"
 CONFIGURATION_FILE = "config.yaml"
-CALIBRATION_FILE = "calibration.json"
 CANDIDATES_FOLDER = "candidates"
 OF_ONE_RESULT = (ALLOCATION_FILE, ENERGY_FILE, CALIBRATION_FILE, LOG_FILE)
 """Files that not every result has."""

@@ -26,7 +26,8 @@ from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.gates import SHARES, check_goal
 from mpq_onnx.runs.gates import reached as figures_of
-from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.runs.noise_bench import NoiseBench
+from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
