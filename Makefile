@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 # What the tests of hand-off files run: the simulators themselves, and a machine that has onnx and onnxruntime alone.
 SIMULATORS := $(VENV)-simulators
 PLAIN := $(VENV)-plain
+SITE := $(VENV)-docs
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint docs format clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -23,12 +24,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages that are made from the code, and the site of all pages: build/site/index.html.
+docs: $(READY) $(SITE)/.ready
+	for page in operators options commands api; do $(BIN)/python docs/make_$$page.py || exit 1; done
+	$(SITE)/bin/mkdocs build --strict --site-dir build/site
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(SIMULATORS) $(PLAIN) build demo-output
+	rm -rf $(VENV) $(SIMULATORS) $(PLAIN) $(SITE) build demo-output
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,4 +50,10 @@ $(SIMULATORS)/.ready: tests/simulators/requirements.txt
 $(PLAIN)/.ready:
 	$(PYTHON) -m venv $(PLAIN)
 	$(PLAIN)/bin/python -m pip install --quiet onnx onnxruntime
+	touch $@
+
+$(SITE)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --upgrade pip
+	$(SITE)/bin/python -m pip install --quiet --group docs
 	touch $@

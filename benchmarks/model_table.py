@@ -28,7 +28,8 @@ import mpq_onnx
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMac
 from mpq_onnx.precision.recorder import Recorder
-from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.runs.noise_bench import NoiseBench
+from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.session import Runner

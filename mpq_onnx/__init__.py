@@ -151,7 +151,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mpq_onnx' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mpq_onnx.{_HOMES[name]}"), name)
+    try:
+        return getattr(importlib.import_module(f"mpq_onnx.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        from mpq_onnx.packages import missing_package
+
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        raise missing from error
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from mpq_onnx.commands.exit_codes import INTERRUPTED
 from mpq_onnx.commands.groups import Commands
 from mpq_onnx.commands.verbosity import verbosity_options
 from mpq_onnx.errors import MpqOnnxError
+from mpq_onnx.packages import missing_package
 from mpq_onnx.progress import stage_lines
 
 GOES_ON = {
@@ -41,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MpqOnnxError as error:
         click.echo(f"mpq-onnx: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        click.echo(f"mpq-onnx: {missing}", err=True)
+        sys.exit(missing.exit_code)
     except (KeyboardInterrupt, click.Abort):
         given = sys.argv[1:] if arguments is None else arguments
         command = next((each for each in given if not each.startswith("-")), "")

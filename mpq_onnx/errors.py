@@ -44,8 +44,10 @@ class ClusterError(MpqOnnxError):
     """The workers cannot be reached, or cannot do the work."""
 
 
-class MissingError(UsageError):
-    """A package that is no part of this one's requirements is not installed."""
+class MissingPackageError(MpqOnnxError, ImportError):
+    """What was asked for needs a package that is not installed here; says how to install it."""
+
+    exit_code = 2
 
 
 class PluginError(UsageError):

@@ -48,6 +48,8 @@ ROUNDINGS: Registry = Registry(
     ("needs_moments",),
 )
 """How weights become integers on a given grid: a rounding.layer.RoundingMethod each."""
+NEAREST = "nearest"
+"""The one that needs neither data nor torch."""
 EQUALIZATIONS: Registry = Registry(
     "mpq_onnx.equalization",
     {

@@ -23,7 +23,8 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.rounding import reconstruction
 from mpq_onnx.rounding.blocks import MERGED, MOST, Block, cut_into_blocks
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
-from mpq_onnx.runs.quantizing import round_network, write_graph
+from mpq_onnx.runs.quantized_graph import write_graph
+from mpq_onnx.runs.quantizing import round_network
 from mpq_onnx.runtime.session import Runner
 
 RNG = np.random.default_rng(0)
@@ -150,7 +151,10 @@ class Rounded:
 
     def by(self, rounding: str, bias: str = "int32") -> QuantizedNetwork:
         allocation = self.allocation(rounding, bias)
-        return round_network(self.mirror, self.sites, allocation, self.calibration, self.data, EXAMPLES)
+        model = self.float_model.model
+        return round_network(
+            model, self.mirror, self.sites, allocation, self.calibration, self.data, EXAMPLES
+        )
 
     def errors(self, network: QuantizedNetwork) -> np.ndarray:
         """Of every output, mean square over the last 32 examples."""
@@ -266,7 +270,13 @@ def test_eight_bits_are_left_as_they_are(tmp_path: Path) -> None:
             {},
         )
         settings[rounding] = round_network(
-            rounded.mirror, rounded.sites, allocation, rounded.calibration, rounded.data, EXAMPLES
+            rounded.float_model.model,
+            rounded.mirror,
+            rounded.sites,
+            allocation,
+            rounded.calibration,
+            rounded.data,
+            EXAMPLES,
         )
     assert settings["block"].activations == settings["adaptive"].activations
 

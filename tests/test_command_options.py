@@ -114,7 +114,7 @@ def test_shells_complete_commands_options_choices_kinds_and_files() -> None:
 def test_the_documented_line_sets_completion_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "commands.md").read_text()
+    page = (Path(__file__).resolve().parents[1] / "docs" / "command_line.md").read_text()
     for shell in ("bash", "zsh", "fish"):
         assert f"_MPQ_ONNX_COMPLETE={shell}_source mpq-onnx" in page
     monkeypatch.setenv("_MPQ_ONNX_COMPLETE", "zsh_source")

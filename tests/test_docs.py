@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (Allocation, EnergyAllocation, Calibration, ColumnsFile, LayerTable)
 
 
-@pytest.mark.parametrize("page", ["operators", "options"])
+@pytest.mark.parametrize("page", ["operators", "options", "commands", "api"])
 def test_pages_that_scripts_write_are_as_they_write_them(page: str) -> None:
     spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / "docs" / f"make_{page}.py")
     assert spec is not None and spec.loader is not None

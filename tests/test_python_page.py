@@ -1,4 +1,4 @@
-"""The session of docs/python.md runs as it stands, its functions are all there, and the CI example does what it says."""
+"""The session of docs/python.md runs as it stands, its functions are all there, and the CI examples do what they say."""
 
 import contextlib
 import inspect
@@ -145,14 +145,37 @@ def test_the_ci_example_fails_on_accuracy_and_on_size(session: Path, passed: Pat
     result = gate(session, output, tmp_path, test=f"npz:{contradicting}", **limits)
     assert result.returncode == 1
     assert "gate failed: top1" in result.stderr and "gate failed: bytes" in result.stderr
-    assert not (output / "card.md").exists()
+    # What a person wants to look at then.
+    assert "## weights" in (output / "card.md").read_text().lower()
+    assert json.loads((output / "evaluation.json").read_text())["gates"]
+    assert (output / "handoff" / "layers.json").is_file()
 
 
-def test_the_workflow_calls_the_script() -> None:
-    workflow = yaml.safe_load((GATE.parent / "github-actions.yml").read_text())
+@pytest.mark.parametrize(
+    ("name", "called"), [("github-actions", "gate.sh"), ("github-actions-light", "judge.sh")]
+)
+def test_the_workflows_call_the_scripts(name: str, called: str) -> None:
+    workflow = yaml.safe_load((GATE.parent / f"{name}.yml").read_text())
     (job,) = workflow["jobs"].values()
-    (step,) = [step for step in job["steps"] if "gate.sh" in str(step.get("run"))]
-    script = GATE.read_text()
-    assert [name for name in step["env"] if name not in script] == []
+    (step,) = [step for step in job["steps"] if called in str(step.get("run"))]
+    scripts = GATE.read_text() + (GATE.parent / "judge.sh").read_text()
+    assert [name for name in step["env"] if name not in scripts] == []
     uploads = [step for step in job["steps"] if "upload-artifact" in str(step.get("uses"))]
     assert uploads[0]["if"] == "always()"
+    assert uploads[0]["with"]["path"] == step["run"].split()[-1]
+
+
+def test_how_images_become_inputs_is_passed_through(session: Path, tmp_path: Path) -> None:
+    """To a stand-in that writes down what it is called with."""
+    command = tmp_path / "mpq-onnx"
+    command.write_text('#!/bin/sh\nfor each in "$@"; do echo "$each"; done >> "$CALLS"\n')
+    command.chmod(0o755)
+    preprocess, calls = "layout=nhwc&mean=0.5,0.5,0.5&std=0.25", tmp_path / "calls.txt"
+    done = gate(session, tmp_path / "output", tmp_path, PREPROCESS=preprocess, CALLS=str(calls))
+    assert done.returncode == 0, done.stderr
+    lines = calls.read_text().splitlines()
+    assert lines[lines.index("--preprocess") + 1] == preprocess
+    assert [each for each in ("export", "allocate", "evaluate", "card", "handoff") if each not in lines] == []
+    calls.unlink()
+    gate(session, tmp_path / "output", tmp_path, CALLS=str(calls))
+    assert "--preprocess" not in calls.read_text()

@@ -17,7 +17,8 @@ from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
-from mpq_onnx.runs.quantizing import round_network, write_graph
+from mpq_onnx.runs.quantized_graph import write_graph
+from mpq_onnx.runs.quantizing import round_network
 from mpq_onnx.runtime.session import Runner
 
 SETTINGS = Settings("uniform", "channel", "all", "mse", "mse", "nearest", True, 0)
@@ -40,7 +41,7 @@ def quantize(model: Path, spec: str, weights, activations, storage: str):
         {},
     )
     data = TrainingData(dataset, mirror, torch.device("cpu"))
-    network = round_network(mirror, sites, allocation, calibration, data, 64)
+    network = round_network(float_model.model, mirror, sites, allocation, calibration, data, 64)
     graph = write_graph(float_model.model, allocation, network, storage)
     return (
         float_model.model,

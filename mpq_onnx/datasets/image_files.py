@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from mpq_onnx.datasets.base import Batch, Examples
 from mpq_onnx.datasets.preprocessing import Preprocessing
@@ -64,5 +63,5 @@ def image_examples(
 def _load(preprocessing: Preprocessing, path: Path) -> np.ndarray:
     try:
         return preprocessing.load_image(str(path))
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:  # Pillow's UnidentifiedImageError is one
         raise DataError(f"{path}: cannot be read as an image: {error}") from error

@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from mpq_onnx.datasets.base import Facts
 from mpq_onnx.datasets.spec import DataSpec, parse_options
@@ -13,7 +12,8 @@ from mpq_onnx.graph.metadata import METADATA_PREPROCESSING
 from mpq_onnx.graph.model_inputs import ModelInput
 
 OPTIONS = ("layout", "mean", "std", "scale", "resize", "crop", "interpolation")
-INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+INTERPOLATIONS = ("bilinear", "bicubic")
+"""As Pillow has them, in capitals."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,16 @@ class Preprocessing:
 
     def load_image(self, path: str) -> np.ndarray:
         """An image file as uint8 H,W,3, resized and cropped."""
+        from PIL import Image  # of image files alone
+
         with Image.open(path) as stored:
             image = stored.convert("RGB")
         if self.resize is not None:
             width, height = image.size
             ratio = self.resize / min(width, height)
             image = image.resize(
-                (round(width * ratio), round(height * ratio)), INTERPOLATIONS[self.interpolation]
+                (round(width * ratio), round(height * ratio)),
+                Image.Resampling[self.interpolation.upper()],
             )
         if self.crop is not None:
             left, top = round((image.width - self.crop) / 2), round((image.height - self.crop) / 2)

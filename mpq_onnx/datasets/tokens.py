@@ -1,15 +1,18 @@
 """From sentences to a text model's input, by the tokenizer that its export kept in the metadata. No transformers here."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tokenizers
 
 from mpq_onnx.datasets.base import Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
 from mpq_onnx.graph.metadata import METADATA_TOKENIZER
 from mpq_onnx.graph.model_inputs import ModelInput
+
+if TYPE_CHECKING:
+    import tokenizers
 
 Sentences = str | tuple[str, str]
 """One text, or a pair that the model compares."""
@@ -33,6 +36,8 @@ def open_tokenizer(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts)
     length = spec.integer("length", own)
     if length is None:
         raise DataError(f"{spec.text}: the model takes texts of any length; give length=, in tokens")
+    import tokenizers  # of texts alone
+
     tokenizer = tokenizers.Tokenizer.from_str(kept)
     padding = tokenizer.padding or _padding(tokenizer)
     tokenizer.enable_truncation(length)
@@ -59,7 +64,7 @@ def tokenizer_setup(spec: DataSpec, facts: Facts) -> str:
     return repr((facts.get(METADATA_TOKENIZER), spec.option("length")))
 
 
-def _padding(tokenizer: tokenizers.Tokenizer) -> dict:
+def _padding(tokenizer: "tokenizers.Tokenizer") -> dict:
     for token in PADDING_TOKENS:
         found = tokenizer.token_to_id(token)
         if found is not None:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from mpq_onnx.arithmetic.noise.energy_levels import EnergyLevels
 from mpq_onnx.arithmetic.noise.model import NoiseModel, Variance
-from mpq_onnx.errors import ModelError
-from mpq_onnx.graph.placement.mac_sites import MacSite
+from mpq_onnx.graph.placement.mac_sites import MacSite, check_ranges
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.factors import Factors
@@ -243,18 +242,3 @@ def with_noise(
     changed.module.recompile()
     changed.module.eval()
     return NoisyMirror(changed, modules, generator)
-
-
-def check_ranges(site: MacSite, noises: Sequence[str]) -> None:
-    """Raise ModelError where a noise model needs the range of a quantizer that the node does not have."""
-    for name in noises:
-        model = NOISE_MODELS[name]
-        for needed, found, tensor in (
-            (model.needs_weight_range, site.weight_range, site.weight),
-            (model.needs_input_range, site.input_range, site.input),
-        ):
-            if needed and found is None:
-                raise ModelError(
-                    f"{name} noise at node {site.node} scales with the range of the quantizer of {tensor}, and there is"
-                    " none: give a quantized model, or --weight-bits 8 --activation-bits 8"
-                )

@@ -22,8 +22,8 @@ from mpq_onnx.rounding.block_module import BlockModule, block_module
 from mpq_onnx.rounding.block_streams import BlockStreams, Passing
 from mpq_onnx.rounding.blocks import Block, cut_into_blocks, whole_graph
 from mpq_onnx.rounding.dropped_quantizer import DroppedQuantizer
-from mpq_onnx.rounding.layerwise import RoundingResult
 from mpq_onnx.rounding.reconstruction import Example, Values, learn, output_errors, relative_error
+from mpq_onnx.rounding.result import RoundingResult
 from mpq_onnx.rounding.soft_weight import SoftWeight
 
 HELD_OUT = 8

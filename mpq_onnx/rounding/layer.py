@@ -4,25 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mpq_onnx.graph.placement import WeightSite
     from mpq_onnx.mirror.build import Mirror
-    from mpq_onnx.rounding.layerwise import RoundingResult
+    from mpq_onnx.rounding.result import RoundingResult
 
 
 @dataclass(frozen=True)
 class Layer:
     """Float weights and the grid that they must end on."""
 
-    weight: Tensor
+    weight: "Tensor"
     """[g, o, k]."""
-    scale: Tensor
+    scale: "Tensor"
     """[g, o, 1]."""
-    zero_point: Tensor
+    zero_point: "Tensor"
     """[g, o, 1]."""
-    levels: Tensor
+    levels: "Tensor"
     """[g, o, 1]."""
 
 
@@ -35,9 +35,9 @@ class Moments:
     t are deviations from their means, and it is the error's variance.
     """
 
-    quantized: Tensor
+    quantized: "Tensor"
     """A = mean x x^T, [g, k, k]."""
-    cross: Tensor
+    cross: "Tensor"
     """B = mean x t^T, [g, k, k]."""
 
 
@@ -48,7 +48,7 @@ class RoundingMethod(Protocol):
     batch_size: int = 64
     """Of the data that it is given."""
 
-    def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:
+    def __call__(self, layer: Layer, moments: Moments | None) -> "Tensor":
         """The integers [g, o, k], 0 .. levels-1, as floats; `moments` is given when `needs_moments`."""
 
     def refined(
@@ -56,7 +56,7 @@ class RoundingMethod(Protocol):
         rounded: "RoundingResult",
         quantized: "Mirror",
         sites: Sequence["WeightSite"],
-        batches: Sequence[Sequence[Tensor]],
+        batches: Sequence[Sequence["Tensor"]],
     ) -> "RoundingResult":
         """What becomes of the network when all of its layers are rounded; layer-wise methods leave it as it is.
 

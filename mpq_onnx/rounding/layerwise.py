@@ -1,22 +1,15 @@
 """Layer by layer: round the weights of each node on its data, correct its bias, go on with the quantized outputs."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from mpq_onnx.arithmetic.weights import (
-    QuantizedWeight,
-    WeightGrid,
-    along_axis,
-    channel_rows,
-    quantize_to_nearest,
-)
+from mpq_onnx.arithmetic.weights import QuantizedWeight, WeightGrid, along_axis, quantize_to_nearest
 from mpq_onnx.graph.mac import BIAS_INPUT, split_equation
 from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
@@ -27,10 +20,7 @@ from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.rounding.nearest import NEAREST
-
-Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
-CORRECTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm"})
-"""Ops with a bias input of their own."""
+from mpq_onnx.rounding.result import CORRECTED_OPS, RoundingResult, channel_bias, with_variance_of
 
 SAMPLES_PER_TAP = 64
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
@@ -52,23 +42,6 @@ class Corrections:
     measured instead of derived)."""
     variance: bool = False
     """Scale each output channel's weights so that they have the float ones' variance again (arXiv 1810.05723, section 5)."""
-
-
-@dataclass(frozen=True)
-class RoundingResult:
-    """Quantized weights by tensor, and the biases that make up for their mean error by node."""
-
-    weights: dict[str, QuantizedWeight]
-    biases: dict[str, np.ndarray]
-    """By node."""
-    constants: dict[str, np.ndarray]
-    """Of the Add behind a product that has no bias of its own, by tensor."""
-    steps: dict[str, np.float32] = field(default_factory=dict)
-    """Learned steps of activation quantizers, by tensor."""
-
-    def copy(self) -> "RoundingResult":
-        """The same numbers in dictionaries of their own."""
-        return RoundingResult(dict(self.weights), dict(self.biases), dict(self.constants), dict(self.steps))
 
 
 def round_weights(
@@ -145,7 +118,7 @@ class _Rounder:
             corrects = self._corrects(node, use)
             rounded = _round(node, site, use, streams, weight, grid, self.method, corrects)
             if self.corrections.variance:
-                rounded = _with_variance_of(rounded, weight.cpu().numpy())
+                rounded = with_variance_of(rounded, weight.cpu().numpy())
             weights[site.tensor] = rounded
             self.advance()
         self.stepper.replace(constant, torch.from_numpy(weights[site.tensor].dequantized()).to(weight.device))
@@ -222,17 +195,6 @@ def _round(
     return QuantizedWeight.of(integers.cpu().numpy(), grid, site.channel_axis)
 
 
-def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> QuantizedWeight:
-    """The same integers at scales that give every channel (or, with one scale, the tensor) the variance of `weight`."""
-    exact, found = (channel_rows(each, rounded.channel_axis) for each in (weight, rounded.dequantized()))
-    if rounded.grid.is_per_tensor:
-        exact, found = exact.reshape(1, -1), found.reshape(1, -1)
-    wanted, got = exact.std(axis=1), found.std(axis=1)
-    ratio = np.divide(wanted, got, out=np.ones_like(wanted), where=(got > 0) & (wanted > 0))
-    scale = (rounded.grid.scale * ratio).astype(np.float32)
-    return dataclasses.replace(rounded, grid=dataclasses.replace(rounded.grid, scale=scale))
-
-
 def _moments(form: MatrixForm, streams: Streams, weight: Tensor, central: bool) -> Moments:
     """Second moments over all examples, at as many output positions (spread at random) as the estimate needs.
 
@@ -269,13 +231,6 @@ def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:
     if bias is None:
         return True
     return use.bias is not None and channel_bias(mirror.parameter(use.bias), use.channels) is not None
-
-
-def channel_bias(bias: Array, channels: int) -> Array | None:
-    """A bias that is the same for all rows, of any shape that broadcasts, as a vector [channels]; None for another."""
-    if math.prod(bias.shape) == channels and (not len(bias.shape) or bias.shape[-1] == channels):
-        return bias.reshape(channels)
-    return bias.reshape(1)[[0] * channels] if math.prod(bias.shape) == 1 else None
 
 
 def _added_constant(node: fx.Node, use: WeightUse, mirror: Mirror) -> fx.Node | None:

@@ -1,10 +1,9 @@
-"""From an allocation and a calibration to the numbers of the quantized network."""
+"""From an allocation and a calibration to the numbers of the quantized network. No torch here: who rounds may need it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
-from torch import Tensor
+import onnx_ir as ir
 
 from mpq_onnx.arithmetic.biases import bias_of_its_own_scale, quantize_bias
 from mpq_onnx.arithmetic.quantized_network import (
@@ -16,10 +15,9 @@ from mpq_onnx.arithmetic.weights import TABLE_RULES, WeightGrid, WeightRules
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.placement import Sites, WeightUse
-from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.quantized import activation_quantizers, with_quantizers
-from mpq_onnx.registries import DYNAMIC, INT32_BIAS, PER_TENSOR, ROUNDINGS
+from mpq_onnx.registries import DYNAMIC, INT32_BIAS, PER_TENSOR
 from mpq_onnx.rounding.bias_scales import (
+    Activations,
     BiasedProduct,
     with_raised_scales,
     with_scales_of_empty_channels,
@@ -27,24 +25,20 @@ from mpq_onnx.rounding.bias_scales import (
     with_steps,
 )
 from mpq_onnx.rounding.grids import site_grid
-from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
+from mpq_onnx.rounding.result import CORRECTED_OPS, RoundingResult, channel_bias, constant
+
+Rounder = Callable[[dict[str, WeightGrid], Activations], RoundingResult]
+"""(the grid of every weight, the quantizer of every activation) -> rounded weights and corrected biases."""
 
 
 def quantize_network(
-    mirror: Mirror,
-    sites: Sites,
-    allocation: Allocation,
-    calibration: Calibration,
-    batches: Sequence[Sequence[Tensor]],
-    kept_as: torch.dtype = torch.float32,
+    model: ir.Model, sites: Sites, allocation: Allocation, calibration: Calibration, rounder: Rounder
 ) -> QuantizedNetwork:
-    """Round every weight as the allocation's settings say, fix every activation's quantizer, quantize the biases.
+    """Fix every activation's quantizer and every weight's grid, round the weights, quantize the biases.
 
     Args:
-        mirror: of the float model.
-        batches: the model's inputs in order, for every batch of calibration data; may be empty for rounding to nearest
-            without bias correction.
-        kept_as: what values of all batches wait in for their next use, float32 or float16.
+        model: the float model.
+        rounder: rounds as the allocation's settings say.
     """
     settings = allocation.settings
     activations = {
@@ -57,8 +51,8 @@ def quantize_network(
         for node in allocation.nodes
         if node.activation is not None and node.activation_bits is not None
     }
-    grids = _grids(mirror, sites, allocation)
-    products = _biased_products(mirror, sites, allocation, activations)
+    grids = _grids(model, sites, allocation)
+    products = _biased_products(model, sites, allocation, activations)
     activations = with_scales_of_empty_inputs(activations, products, grids)
     one_scale = {
         str(node.weight)
@@ -66,13 +60,9 @@ def quantize_network(
         if (node.weight_scales or settings.weight_scales) == PER_TENSOR
     }
     grids = with_raised_scales(grids, products, activations, one_scale)
-    quantized = with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers)
-    method = ROUNDINGS[settings.rounding]
-    corrections = Corrections(settings.bias_correction, settings.variance_correction)
-    rounded = round_weights(quantized, sites.weights, grids, method, batches, corrections, kept_as)
-    rounded = method.refined(rounded, quantized, sites.weights, batches)
+    rounded = rounder(grids, activations)
     activations = with_steps(activations, rounded.steps)
-    products = _biased_products(mirror, sites, allocation, activations, rounded.biases)
+    products = _biased_products(model, sites, allocation, activations, rounded.biases)
     weights = with_scales_of_empty_channels(rounded.weights, products, activations, one_scale)
     readers = {tensor: nodes for tensor, nodes in sites.readers.items() if tensor in activations}
     network = QuantizedNetwork(activations, readers, weights, constants=rounded.constants)
@@ -89,7 +79,7 @@ def quantize_network(
     return network
 
 
-def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, WeightGrid]:
+def _grids(model: ir.Model, sites: Sites, allocation: Allocation) -> dict[str, WeightGrid]:
     """The grid of every weight that the allocation gives a width."""
     settings = allocation.settings
     rules = WeightRules(settings.weight_observer, settings.weight_scheme, settings.weight_scales)
@@ -101,12 +91,12 @@ def _grids(mirror: Mirror, sites: Sites, allocation: Allocation) -> dict[str, We
             bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
             common = TABLE_RULES if site.is_table else rules
             own = common.with_own(node.weight_scheme, node.weight_scales)
-            grids[site.tensor] = site_grid(site, _array(mirror, site.tensor), bits, own, node.weight_range)
+            grids[site.tensor] = site_grid(site, constant(model, site.tensor), bits, own, node.weight_range)
     return grids
 
 
 def _biased_products(
-    mirror: Mirror,
+    model: ir.Model,
     sites: Sites,
     allocation: Allocation,
     activations: Mapping[str, ActivationQuantizer | DynamicQuantizer],
@@ -123,9 +113,9 @@ def _biased_products(
     found = []
     for site in sites.weights:
         along = [use for use in site.uses if use.channel_axis == site.channel_axis]
-        readers = len(mirror.values[site.tensor].users)
+        readers = len({use.node for use in model.graph.initializers[site.tensor].uses()})
         for use in site.uses if site.tensor in quantized else ():
-            bias = (corrected or {}).get(use.node, _bias(mirror, use))
+            bias = (corrected or {}).get(use.node, _bias(model, use))
             source = use.source or ""
             # onnxruntime would scale an integer bias with the products, by alpha.
             if (
@@ -140,12 +130,8 @@ def _biased_products(
     return found
 
 
-def _bias(mirror: Mirror, use: WeightUse) -> np.ndarray | None:
+def _bias(model: ir.Model, use: WeightUse) -> np.ndarray | None:
     """The float bias as a vector over the output channels; None where there is none, or one of another form."""
     if use.bias is None or use.op_type not in CORRECTED_OPS:
         return None
-    return channel_bias(_array(mirror, use.bias), use.channels)
-
-
-def _array(mirror: Mirror, tensor: str) -> np.ndarray:
-    return mirror.parameter(tensor).detach().cpu().numpy()
+    return channel_bias(constant(model, use.bias), use.channels)

@@ -61,7 +61,6 @@ from mpq_onnx.runs.requests import contents_of, file_state, request_text
 from mpq_onnx.runs.resource_limits import width_budgets
 from mpq_onnx.runs.results import (
     ALLOCATION_FILE,
-    CALIBRATION_FILE,
     CANDIDATES_FOLDER,
     AllocationResult,
     ResultFolder,
@@ -69,7 +68,13 @@ from mpq_onnx.runs.results import (
     check_folder,
     folder_configuration,
 )
-from mpq_onnx.runs.run_folder import LOG_FILE, progress_folder, split_validation, training_log
+from mpq_onnx.runs.run_folder import (
+    CALIBRATION_FILE,
+    LOG_FILE,
+    progress_folder,
+    split_validation,
+    training_log,
+)
 from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_notes import target_notes

@@ -22,8 +22,9 @@ from mpq_onnx.runs.bench import Choice, choose, kept_note
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.node_rows import energy_rows
-from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, load_noise_free, output_signal_to_noise
+from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
+from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes

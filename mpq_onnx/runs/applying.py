@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpq_onnx.arithmetic.overrides import read_overrides
 from mpq_onnx.datasets import DataSource, optional_source
@@ -14,14 +14,13 @@ from mpq_onnx.errors import AllocationError, UsageError, check_choice
 from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.graph.model_file import save_model
 from mpq_onnx.graph.placement import find_sites
-from mpq_onnx.mirror import frozen_mirror
-from mpq_onnx.precision.training_data import TrainingData
-from mpq_onnx.registries import PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVERS
+from mpq_onnx.registries import NEAREST, PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVERS
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
+from mpq_onnx.rounding.network import quantize_network
+from mpq_onnx.rounding.without_data import to_nearest
 from mpq_onnx.runs.arguments import checked_arguments
-from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.runs.node_rows import width_rows
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
@@ -33,20 +32,18 @@ from mpq_onnx.runs.preparation import (
     measure_calibration,
     read_calibration,
 )
-from mpq_onnx.runs.quantizing import (
-    round_network,
-    torch_device,
-    write_graph,
-)
-from mpq_onnx.runs.recorded_paths import spec_by_name
+from mpq_onnx.runs.quantized_graph import write_graph
 from mpq_onnx.runs.result import Result
-from mpq_onnx.runs.results import CALIBRATION_FILE
+from mpq_onnx.runs.run_folder import CALIBRATION_FILE
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_options import check_settings, storage_for
 from mpq_onnx.runs.target_rules import rules_of
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import tensor_facts
 from mpq_onnx.targets.loading import load_target, recorded_target
+
+if TYPE_CHECKING:
+    from mpq_onnx.runs.mirror_check import MirrorCheck
 
 EARLIER_ROUNDING_EXAMPLES = 1024
 """Of allocations that do not say how many."""
@@ -62,7 +59,7 @@ class ApplyResult(Result):
     bytes: int
     storage: str
     allocation: Allocation
-    mirror_check: MirrorCheck | None
+    mirror_check: "MirrorCheck | None"
     """None where no data was given."""
     notes: tuple[str, ...] = ()
     """What a user of the file should know, one line each."""
@@ -149,23 +146,29 @@ def apply(
         check_settings(each, settings, str(allocation))
         rules_of(scaled, wanted, each).check(sites, wanted, str(allocation), AllocationError)
     check_covers(measured, sites, str(calibration or beside))
-    mirror = frozen_mirror(scaled, float_model.path, torch_device(device))
-    training = TrainingData(dataset, mirror, torch_device(device)) if dataset is not None else None
-    examples = rounding_examples or settings.rounding_examples or EARLIER_ROUNDING_EXAMPLES
-    network = round_network(mirror, sites, wanted, measured, training, examples)
-    graph = write_graph(scaled, wanted, network, storage)
-    check = check_against_mirror(graph, mirror, network, dataset, device) if dataset is not None else None
-    seen = (
-        DataFacts(spec_by_name(str(data)), len(training), training.sha256)
-        if data is not None and training is not None
-        else None
-    )
+    check, seen = None, None
+    noted: tuple[str, ...] = ()
+    if dataset is None and settings.rounding == NEAREST:
+        network = quantize_network(
+            scaled, sites, wanted, measured,
+            lambda grids, _: to_nearest(scaled, sites, grids, settings.variance_correction),
+        )  # fmt: skip
+        graph = write_graph(scaled, wanted, network, storage)
+    else:
+        from mpq_onnx.runs.applying_on_mirror import quantize_on_mirror  # needs torch
+
+        examples = rounding_examples or settings.rounding_examples or EARLIER_ROUNDING_EXAMPLES
+        checked = quantize_on_mirror(
+            scaled, float_model.path, sites, wanted, measured, dataset, examples=examples, storage=storage,
+            device=device,
+        )  # fmt: skip
+        graph, check, seen, noted = checked.graph, checked.check, checked.data, checked.notes
     embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
     notes = (
-        *check_notes(check),
-        *_examples_notes(settings, training),
+        *noted,
+        *_examples_notes(settings, seen),
         *speed_notes(
             Runner(float_model.model, device),
             Runner(graph, device),
@@ -175,12 +178,12 @@ def apply(
     return ApplyResult(str(output), size, storage, wanted, check, notes)
 
 
-def _examples_notes(settings: Settings, training: TrainingData | None) -> tuple[str, ...]:
+def _examples_notes(settings: Settings, seen: DataFacts | None) -> tuple[str, ...]:
     """Why the numbers may not be those of the file that allocate wrote."""
-    if training is None or not (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
+    if seen is None or not (settings.bias_correction or ROUNDINGS[settings.rounding].needs_moments):
         return ()
     return (
-        f"weights are rounded and biases corrected on up to {len(training)} examples of --data: as in allocate's own file where"
+        f"weights are rounded and biases corrected on up to {seen.examples} examples of --data: as in allocate's own file where"
         " it saw the same (three quarters of its --data, where there was no --validation)",
     )
 

@@ -17,7 +17,7 @@ from mpq_onnx.report.card_text import write_card
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.node_rows import energy_rows
-from mpq_onnx.runs.noise_bench import find_mac_sites, load_noise_free, write_noisy_graph
+from mpq_onnx.runs.noisy_graph import find_mac_sites, load_noise_free, write_noisy_graph
 from mpq_onnx.runs.preparation import check_fingerprint
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.target_options import check_energy_settings

@@ -20,7 +20,8 @@ from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.goals import Drop, Goal
-from mpq_onnx.runs.noise_bench import NoiseBench, load_noise_free
+from mpq_onnx.runs.noise_bench import NoiseBench
+from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.probing import Figures, Prober, figures, probe_folder
 from mpq_onnx.runs.results import ENERGY_FILE, MODEL_FILE

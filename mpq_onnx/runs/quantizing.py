@@ -1,5 +1,6 @@
-"""From an allocation to a QDQ file; what allocate and apply have in common."""
+"""From an allocation to the numbers of a quantized network, on data; what allocate and apply have in common."""
 
+import functools
 import math
 
 import onnx_ir as ir
@@ -11,16 +12,13 @@ from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.batch_memory import FLOAT32_BYTES, examples_at_once
-from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.placement import Sites
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.stepwise import most_alive
-from mpq_onnx.passes.describe_precision import DescribePrecisionPass
-from mpq_onnx.passes.for_integer_kernels import for_integer_kernels
-from mpq_onnx.passes.insert_qdq import InsertQdqPass
 from mpq_onnx.precision.training_data import TrainingData
-from mpq_onnx.registries import ROUNDINGS, STORAGES
+from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layerwise import weight_readers
+from mpq_onnx.rounding.layerwise_network import round_layerwise
 from mpq_onnx.rounding.network import quantize_network
 
 KEPT_MEMORY = 3 * 2**28
@@ -58,6 +56,7 @@ def compute_exactly_on_cuda() -> None:
 
 
 def round_network(
+    model: ir.Model,
     mirror: Mirror,
     sites: Sites,
     allocation: Allocation,
@@ -65,7 +64,11 @@ def round_network(
     data: TrainingData | None,
     examples: int,
 ) -> QuantizedNetwork:
-    """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`."""
+    """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`.
+
+    Args:
+        model: the float model, and `mirror` its mirror.
+    """
     settings = allocation.settings
     batches: list[tuple[Tensor, ...]] = []
     kept_as = torch.float32
@@ -79,15 +82,5 @@ def round_network(
         count = examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY * FLOAT32_BYTES // kept_as.itemsize)
         size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
         batches = [batch.inputs for batch in data.batches(size, count)]
-    return quantize_network(mirror, sites, allocation, calibration, batches, kept_as)
-
-
-def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwork, storage: str) -> ir.Model:
-    """The QDQ graph of a canonical float model, with its allocation in the metadata."""
-    graph = clone(model)
-    InsertQdqPass(network, STORAGES[storage])(graph)
-    if allocation.settings.integer_kernels:
-        for_integer_kernels(graph)
-    allocation.embed(graph.metadata_props)
-    DescribePrecisionPass(allocation)(graph)
-    return graph
+    rounder = functools.partial(round_layerwise, mirror, sites, settings, batches, kept_as)
+    return quantize_network(model, sites, allocation, calibration, rounder)

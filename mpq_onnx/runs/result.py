@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mpq_onnx.errors import MissingError, UsageError
+from mpq_onnx.errors import MissingPackageError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,12 +46,12 @@ class Result:
         """The rows as a pandas.DataFrame.
 
         Raises:
-            MissingError: pandas is not installed.
+            MissingPackageError: pandas is not installed.
         """
         try:
             pandas = importlib.import_module("pandas")
         except ImportError as error:
-            raise MissingError(
+            raise MissingPackageError(
                 "pandas is not there: pip install pandas, or take .table or .to_dict()"
             ) from error
         return pandas.DataFrame(self.table)

@@ -16,6 +16,7 @@ from mpq_onnx.runs.requests import state_request
 
 PROGRESS_FOLDER = ".progress"
 LOG_FILE = "training.log"
+CALIBRATION_FILE = "calibration.json"
 VALIDATION_SHARE = 4
 """Without a validation set, one example in so many of the data, drawn by the seed, is kept out of calibration and training."""
 

@@ -22,7 +22,7 @@ from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import SEARCH, make_room
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.goals import Drop, Goal, check_goals
-from mpq_onnx.runs.noise_bench import load_noise_free
+from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.preparation import load_float_model
@@ -39,12 +39,12 @@ from mpq_onnx.runs.recorded_paths import recorded
 from mpq_onnx.runs.requests import CONTENT, contents_of, plain_options, request_text, state_request
 from mpq_onnx.runs.resource_limits import width_budgets
 from mpq_onnx.runs.results import (
-    CALIBRATION_FILE,
     CONFIGURATION_FILE,
     DIGITAL_FOLDER,
     MODEL_FILE,
     folder_configuration,
 )
+from mpq_onnx.runs.run_folder import CALIBRATION_FILE
 from mpq_onnx.runs.travel import Needs, check_can_travel
 from mpq_onnx.runtime.tensors import tensor_facts
 

@@ -17,7 +17,7 @@ from mpq_onnx.errors import MpqOnnxError, UsageError
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.precision.shared_work import SharedWork
-from mpq_onnx.runs.noise_bench import load_noise_free
+from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.targets.loading import shipped_texts
 
 

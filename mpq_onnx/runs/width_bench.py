@@ -14,7 +14,8 @@ from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.bench import Bench, CandidateResult, Finished
 from mpq_onnx.runs.options import AllocateOptions
-from mpq_onnx.runs.quantizing import round_network, write_graph
+from mpq_onnx.runs.quantized_graph import write_graph
+from mpq_onnx.runs.quantizing import round_network
 from mpq_onnx.runtime.evaluation import evaluate_runner
 from mpq_onnx.runtime.session import Runner
 
@@ -43,6 +44,7 @@ class WidthBench(Bench[Allocation]):
         problem, options = self.problem, self.options
         allocation = self.allocation(candidate)
         network = round_network(
+            self.model,
             problem.mirror,
             problem.sites,
             allocation,

@@ -4,7 +4,7 @@ x is the operand that streams, w the one that an analog array holds: a constant,
 graph.mac).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from mpq_onnx.graph.mac import Mac, macs_of
 from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.graph.placement.quantizer_ranges import quantizer_axis, quantizer_range
 from mpq_onnx.graph.placement.sites import Shapes, value_shape
+from mpq_onnx.registries import NOISE_MODELS
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,18 @@ def _held_range(
     ):
         return np.tile(found, mac.repeats(shape))
     return found.max(keepdims=True)
+
+
+def check_ranges(site: MacSite, noises: Sequence[str]) -> None:
+    """Raise ModelError where a noise model needs the range of a quantizer that the node does not have."""
+    for name in noises:
+        model = NOISE_MODELS[name]
+        for needed, found, tensor in (
+            (model.needs_weight_range, site.weight_range, site.weight),
+            (model.needs_input_range, site.input_range, site.input),
+        ):
+            if needed and found is None:
+                raise ModelError(
+                    f"{name} noise at node {site.node} scales with the range of the quantizer of {tensor}, and there is"
+                    " none: give a quantized model, or --weight-bits 8 --activation-bits 8"
+                )

@@ -7,9 +7,6 @@ import numpy as np
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.runtime.statistics import Estimate
 
-LARGEST = float(np.finfo(np.float64).max)
-"""scikit-learn takes no infinities."""
-
 
 class BinaryScores(Scores):
     """Logits of class 1, [examples] or [examples, 1], against labels 0 and 1."""
@@ -57,10 +54,13 @@ def _area(labels: np.ndarray, logits: np.ndarray, positives: int) -> Estimate:
     """NaN where a logit is NaN: it has no rank."""
     if np.isnan(logits).any():
         return Estimate(math.nan, math.nan, math.nan)
-    from sklearn.metrics import roc_auc_score  # slow to load
+    from scipy.stats import rankdata  # slow to load
 
-    area = float(roc_auc_score(labels, np.clip(logits, -LARGEST, LARGEST)))
-    return Estimate.normal(area, auroc_error(area, positives, len(labels) - positives))
+    # Mann and Whitney: the share of pairs of one positive and one negative in which the positive has the higher logit.
+    above = float(rankdata(logits)[labels == 1].sum()) - positives * (positives + 1) / 2
+    negatives = len(labels) - positives
+    area = above / (positives * negatives)
+    return Estimate.normal(area, auroc_error(area, positives, negatives))
 
 
 def auroc_error(area: float, positives: int, negatives: int) -> float:
