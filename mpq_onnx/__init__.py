@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.evaluating import EvaluateResult, evaluate
     from mpq_onnx.runs.exporting import ExportResult, export
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
+    from mpq_onnx.runs.joining import joined_ranks
     from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
     from mpq_onnx.runs.profile_options import ProfileOptions
@@ -88,6 +89,7 @@ _HOMES = {
     "export": "runs.exporting",
     "HandoffResult": "runs.handing_off",
     "handoff": "runs.handing_off",
+    "joined_ranks": "runs.joining",
     "models": "runs.listing",
     "shipped_targets": "runs.listing",
     "Target": "targets.description",
@@ -128,6 +130,7 @@ __all__ = [
     "evaluate",
     "export",
     "handoff",
+    "joined_ranks",
     "load_allocation",
     "load_document",
     "load_energy_allocation",

@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 fine, 1 a gate failed, 2 wrong usage, 3 unusable input."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,8 +24,9 @@ from mpq_onnx.commands.report import report
 from mpq_onnx.commands.search import search
 from mpq_onnx.commands.sweep import sweep
 from mpq_onnx.commands.targets import targets
-from mpq_onnx.errors import MpqOnnxError
+from mpq_onnx.errors import LostRankError, MpqOnnxError
 from mpq_onnx.progress import stage_lines
+from mpq_onnx.runs.joining import check_command, is_spokesman
 
 COMMANDS = (
     export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, profile, sweep,
@@ -44,14 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
+        if not is_spokesman(os.environ):
+            sys.exit(error.exit_code)
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "mpq-onnx"
         click.echo(f"mpq-onnx: {error.format_message()} (see {command} --help)", err=True)
         sys.exit(error.exit_code)
-    except MpqOnnxError as error:
+    except (MpqOnnxError, LostRankError) as error:
         click.echo(f"mpq-onnx: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
+        if not is_spokesman(os.environ):
+            sys.exit(INTERRUPTED)
         given = sys.argv[1:] if arguments is None else arguments
         goes_on = {"allocate": "; the same with --resume goes on", "profile": "; the same goes on"}.get(
             given[0] if given else "", ""
@@ -63,8 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(mpq_onnx.__version__, prog_name="mpq-onnx")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Mixed precision for ONNX: find the precision every node needs, and write an ONNX file that runs."""
+    try:
+        check_command(str(context.invoked_subcommand), os.environ)
+    except MpqOnnxError as error:
+        if not is_spokesman(os.environ):
+            sys.exit(error.exit_code)
+        raise
 
 
 for command in COMMANDS:

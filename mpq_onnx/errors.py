@@ -40,6 +40,12 @@ class OutputError(MpqOnnxError):
     """A result cannot be written."""
 
 
+class LostRankError(Exception):
+    """A process that works on the same is gone: no fault of the input, and what is done may be gone on with."""
+
+    exit_code = 3
+
+
 def check_choice(name: str, value: str, choices: object) -> None:
     """Raise UsageError unless `value` is one of `choices`."""
     names = list(choices)  # type: ignore[call-overload]

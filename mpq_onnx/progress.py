@@ -18,6 +18,22 @@ LINE, TIME = "%(asctime)s %(message)s", "%H:%M:%S"
 T = TypeVar("T")
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Show nothing: of several processes on the same work one shows how far it has come."""
+    logger = logging.getLogger(LOGGER)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+
+
+def _hidden() -> bool | None:
+    """Of a bar: True while it is quiet, else as the terminal says."""
+    return logging.getLogger(LOGGER).disabled or None
+
+
 def begin(stage: str) -> None:
     """Say that a stage begins that has no bar."""
     logging.getLogger(LOGGER).info(stage)
@@ -31,7 +47,7 @@ def watched(work: Iterable[T], stage: str, total: int | None = None, unit: str =
     """
     count = len(work) if total is None and isinstance(work, Sized) else total
     begin(stage if count is None else f"{stage}: {_counted(count, unit)}")
-    yield from tqdm(work, stage, count, disable=None, leave=False, unit=unit)
+    yield from tqdm(work, stage, count, disable=_hidden(), leave=False, unit=unit)
 
 
 @contextlib.contextmanager
@@ -42,12 +58,14 @@ def counter(stage: str, total: int, unit: str, done: int = 0) -> Iterator[tqdm]:
         done: of `total`, by an earlier run that this one goes on from.
     """
     begin(f"{stage}: {_counted(total, unit)}" + (f", {done} of them done before" if done else ""))
-    with tqdm(total=total, initial=done, desc=stage, disable=None, leave=False, unit=unit) as bar:
+    with tqdm(total=total, initial=done, desc=stage, disable=_hidden(), leave=False, unit=unit) as bar:
         yield bar
 
 
 def warn(line: str) -> None:
     """A line on stderr that disturbs no bar, on a terminal or not."""
+    if _hidden():
+        return
     with tqdm.external_write_mode():
         print(line, file=sys.stderr)
 

@@ -82,14 +82,12 @@ class WidthProblem(Problem):
             super().uniform_of_choices(uniform) if joint is None else joint.equal_choice(measured_costs(self))
         )
 
-    def solve(self, costs: Costs) -> Precision:
-        """Allowed widths of least summed cost that keep the budgets."""
-        return super().solve(costs) if self.budgets.joint is None else self.budgets.joint.solve(costs)
+    def _solved(self, costs: Costs) -> Precision:
+        return super()._solved(costs) if self.budgets.joint is None else self.budgets.joint.solve(costs)
 
-    def project(self, learned: Precision) -> Precision:
-        """Allowed widths near to the learned ones that keep the budgets."""
+    def _projected(self, learned: Precision) -> Precision:
         if self.budgets.joint is None:
-            return super().project(learned)
+            return super()._projected(learned)
         near = {
             kind: side.costs_near(learned[kind]) / side.items.sizes.sum() for kind, side in self.sides.items()
         }

@@ -1,10 +1,9 @@
 """From an allocation and a calibration to the numbers of the quantized network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mpq_onnx.arithmetic.biases import bias_of_its_own_scale, quantize_bias
 from mpq_onnx.arithmetic.quantized_network import (
@@ -28,6 +27,7 @@ from mpq_onnx.rounding.bias_scales import (
 )
 from mpq_onnx.rounding.grids import site_grid
 from mpq_onnx.rounding.layerwise import CORRECTED_OPS, Corrections, channel_bias, round_weights
+from mpq_onnx.rounding.rounding_data import RoundingData
 
 
 def quantize_network(
@@ -35,15 +35,14 @@ def quantize_network(
     sites: Sites,
     allocation: Allocation,
     calibration: Calibration,
-    batches: Sequence[Sequence[Tensor]],
+    data: RoundingData,
     kept_as: torch.dtype = torch.float32,
 ) -> QuantizedNetwork:
     """Round every weight as the allocation's settings say, fix every activation's quantizer, quantize the biases.
 
     Args:
         mirror: of the float model.
-        batches: the model's inputs in order, for every batch of calibration data; may be empty for rounding to nearest
-            without bias correction.
+        data: may be empty for rounding to nearest without bias correction.
         kept_as: what values of all batches wait in for their next use, float32 or float16.
     """
     settings = allocation.settings
@@ -69,8 +68,10 @@ def quantize_network(
     quantized = with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers)
     method = ROUNDINGS[settings.rounding]
     corrections = Corrections(settings.bias_correction, settings.variance_correction)
-    rounded = round_weights(quantized, sites.weights, grids, method, batches, corrections, kept_as)
-    rounded = method.refined(rounded, quantized, sites.weights, batches)
+    layerwise = round_weights(quantized, sites.weights, grids, method, data, corrections, kept_as)
+    rounded = layerwise
+    if method.refines:  # step after step on one batch: one rank does it
+        rounded = data.ranks.first(lambda: method.refined(layerwise, quantized, sites.weights, data.whole()))
     activations = with_steps(activations, rounded.steps)
     products = _biased_products(mirror, sites, allocation, activations, rounded.biases)
     weights = with_scales_of_empty_channels(rounded.weights, products, activations, one_scale)

@@ -21,6 +21,7 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.registries import ROUNDINGS, STORAGES
 from mpq_onnx.rounding.layerwise import weight_readers
 from mpq_onnx.rounding.network import quantize_network
+from mpq_onnx.rounding.rounding_data import RoundingData
 
 KEPT_MEMORY = 3 * 2**28
 """Bytes of what all examples have at a layer: large images are kept in half precision, and fewer are taken."""
@@ -64,9 +65,12 @@ def round_network(
     data: TrainingData | None,
     examples: int,
 ) -> QuantizedNetwork:
-    """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`."""
+    """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`.
+
+    Every rank keeps the values of its share of each batch.
+    """
     settings = allocation.settings
-    batches: list[tuple[Tensor, ...]] = []
+    rounding_data = RoundingData.alone([])
     kept_as = torch.float32
     method = ROUNDINGS[settings.rounding]
     if data is not None and (settings.bias_correction or method.needs_moments):
@@ -77,8 +81,19 @@ def round_network(
             kept_as = torch.float16
         count = examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY * FLOAT32_BYTES // kept_as.itemsize)
         size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
-        batches = [batch.inputs for batch in data.batches(size, count)]
-    return quantize_network(mirror, sites, allocation, calibration, batches, kept_as)
+        rounding_data = _shared(data, size, max(count, min(data.ranks.count, len(data))))
+    return quantize_network(mirror, sites, allocation, calibration, rounding_data, kept_as)
+
+
+def _shared(data: TrainingData, size: int, count: int) -> RoundingData:
+    """The first `count` examples, of whose batches of `size` every rank has a share."""
+    shares = [*data.shares(size, count)]
+
+    def whole() -> list[tuple[Tensor, ...]]:
+        parts = data.dataset.first(count).parts(size)
+        return [batch.inputs for batch in data.stream(enumerate(parts))]
+
+    return RoundingData([each.inputs for each in shares], [each.place for each in shares], whole, data.ranks)
 
 
 def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwork, storage: str) -> ir.Model:

@@ -14,6 +14,7 @@ from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.model_file import external_files
+from mpq_onnx.ranks import Ranks
 from mpq_onnx.runs.preparation import FloatModel
 
 CONTENT = " content"
@@ -70,6 +71,17 @@ def state_request(path: Path, request: str, complaint: str) -> None:
         if differing:
             raise UsageError(complaint.format(differs=", ".join(differing)))
     write_text(path, request)
+
+
+def check_same_request(ranks: Ranks, request: str) -> None:
+    """Raise UsageError unless all ranks were asked for the same, by content."""
+    first, *others = ranks.gather(request)
+    for rank, other in enumerate(others, 1):
+        if other != first:
+            raise UsageError(
+                f"rank {rank} was asked for something else than rank 0 (other: {', '.join(_differing(first, other))}); give all"
+                " processes the same command, model and data"
+            )
 
 
 def file_state(path: str | os.PathLike[str]) -> tuple[object, ...]:
