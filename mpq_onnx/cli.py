@@ -26,7 +26,7 @@ from mpq_onnx.commands.sweep import sweep
 from mpq_onnx.commands.targets import targets
 from mpq_onnx.errors import LostRankError, MpqOnnxError
 from mpq_onnx.progress import stage_lines
-from mpq_onnx.runs.joining import check_command, is_spokesman
+from mpq_onnx.runs.joining import check_command, is_spokesman, leave_word_to_another
 
 COMMANDS = (
     export, models, calibrate, allocate, apply, evaluate, compare, search, convert, card, handoff, profile, sweep,
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         if not is_spokesman(os.environ):
+            leave_word_to_another()
             sys.exit(error.exit_code)
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "mpq-onnx"
@@ -76,6 +77,7 @@ def cli(context: click.Context) -> None:
         check_command(str(context.invoked_subcommand), os.environ)
     except MpqOnnxError as error:
         if not is_spokesman(os.environ):
+            leave_word_to_another()
             sys.exit(error.exit_code)
         raise
 

@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ OVER_PROCESSES = ("allocate",)
 JOIN_TIME = datetime.timedelta(minutes=5)
 WAIT_TIME = datetime.timedelta(days=7)
 """For a rank that works alone meanwhile; the connections of one that is gone are closed at once."""
+SPEAKING_TIME = 5.0
+"""Seconds."""
 FAILURE, SAID = "failure", "said"
 """Keys of the store: what ended a rank, and whether it was said."""
 COMPARED = ("torch", "numpy", "onnx", "scipy")
@@ -49,6 +52,11 @@ def several_wanted(environment: Mapping[str, str]) -> bool:
 def is_spokesman(environment: Mapping[str, str]) -> bool:
     """Of processes that all find the same wrong before they have joined, the one that says it."""
     return environment.get(RANK, "0") == "0"
+
+
+def leave_word_to_another() -> None:
+    """Wait until the launcher ends this process along with the one that says why: it would end that one along with this."""
+    time.sleep(SPEAKING_TIME)
 
 
 def check_command(command: str, environment: Mapping[str, str]) -> None:
@@ -81,6 +89,7 @@ def joined_ranks() -> Iterator[Ranks]:
                 yield ranks
         except Exception as error:
             if not ranks.has_to_say(error):
+                leave_word_to_another()
                 raise SystemExit(getattr(error, "exit_code", 1)) from None
             raise
         finally:
