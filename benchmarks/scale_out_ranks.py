@@ -1,4 +1,4 @@
-"""`allocate` by two processes that share the data (torchrun) against one: widths, time and memory, on ResNet-20 and EfficientNet-Lite0.
+"""`allocate` by two processes that share the data (torchrun) against one: widths, time and memory on real networks.
 
 As in allocate_cost.py: a mean of 4 bits a weight, 8 an activation; 4096 images, and 256. One thread of torch a process. CPU
 seconds are those of all processes together with their start; memory is the largest process's. EFFORTS=quick,normal,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -115,11 +116,18 @@ class WidthProblem(Problem):
         mirror, nodes = self._marked()
         meters: list[CostMeter] = []
         if WEIGHTS in self.sides:
+            self._search_grids()
             meters.append(WeightCosts(self, mirror))
         if ACTIVATIONS in self.sides:
             watched = {name: nodes[name] for name in self.activations.names}
             meters.append(ActivationCosts(watched, self.activations, self.calibration))
         return mirror, meters
+
+    def _search_grids(self) -> None:
+        """Search for all grids, some on every rank."""
+        sites, ranks = self.sites.free_weights, self.data.ranks
+        for site, grids in zip(sites, ranks.in_order(map(self.grids, ranks.own(sites))), strict=True):
+            self.shared.once(("grids", site.tensor), partial(list, grids))
 
     def _marked(self) -> tuple[Mirror, dict[str, fx.Node]]:
         """A mirror, and the node in it whose gradient each activation's quantizer sees (not that of readers in float)."""

@@ -25,6 +25,10 @@ class Layer:
     levels: Tensor
     """[g, o, 1]."""
 
+    def rows(self, which: slice) -> "Layer":
+        """Some output channels of every group; each is rounded for itself."""
+        return Layer(*(each[:, which] for each in (self.weight, self.scale, self.zero_point, self.levels)))
+
 
 @dataclass(frozen=True)
 class Moments:

@@ -221,8 +221,18 @@ def _round(
     fine = bool((grid.levels >= FINE_LEVELS).all())
     chosen = NEAREST if fine else method
     moments = _moments(form, streams, weight, corrects, data) if chosen.needs_moments else None
-    integers = form.weight_from_matrix(chosen(layer, moments), weight)
+    integers = form.weight_from_matrix(_integers(layer, chosen, moments, data.ranks), weight)
     return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
+
+
+def _integers(layer: Layer, method: RoundingMethod, moments: Moments | None, ranks: Ranks) -> Tensor:
+    """[g, o, k], of which every rank rounds its share of the output channels, where they go round."""
+    channels = range(layer.weight.shape[1])
+    if len(channels) < ranks.count:
+        return method(layer, moments)
+    own = ranks.share(channels)
+    found = method(layer.rows(slice(own[0], own[-1] + 1)), moments)
+    return torch.cat(ranks.gather(found.cpu()), 1).to(found.device)
 
 
 def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> QuantizedWeight:

@@ -15,7 +15,7 @@ from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_MEMORY = 2**28
-"""Bytes of all tensors of a batch."""
+"""Bytes of all tensors of the batches of all ranks."""
 FILES = 2
 """Both have every tensor."""
 
@@ -53,7 +53,7 @@ def compare_tensors(
     second = runner_with_outputs(changed, list(pairs.values()), device)
     one = read_tensors(first, list(pairs), dataset.read(range(1)).inputs)
     elements = FILES * sum(array.size for array in one)
-    batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY)
+    batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY // dataset.ranks.count)
     parts = dataset.parts(batch_size)
 
     def compared() -> Iterator[list[SignalToNoise]]:
