@@ -151,14 +151,6 @@ class TrainingData:
         """This rank's of the batches of all examples (or the first `examples`, a sample of them) in order, `size` at a time."""
         return self.stream(self.ranks.own([*enumerate(self.dataset.first(examples).parts(size))]))
 
-    def shares(self, size: int, examples: int) -> Iterator[TrainingBatch]:
-        """This rank's examples of each of these batches, where it has some."""
-        if size < self.ranks.count:  # they do not go round: every rank takes whole examples
-            return self.batches(1, examples)
-        parts = enumerate(self.dataset.first(examples).parts(size))
-        own = ((place, self.ranks.share(positions)) for place, positions in parts)
-        return self.stream((place, positions) for place, positions in own if len(positions))
-
     def training_batch(
         self, positions: Sequence[int] | np.ndarray, batch: Batch, place: int = 0
     ) -> TrainingBatch:

@@ -25,10 +25,6 @@ class Layer:
     levels: Tensor
     """[g, o, 1]."""
 
-    def rows(self, which: slice) -> "Layer":
-        """Some output channels of every group; each is rounded for itself."""
-        return Layer(*(each[:, which] for each in (self.weight, self.scale, self.zero_point, self.levels)))
-
 
 @dataclass(frozen=True)
 class Moments:
@@ -51,7 +47,7 @@ class RoundingMethod(Protocol):
     needs_moments: bool
     refines: bool = False
     """It has something to do when all layers are rounded."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Of the data that it is given."""
 
     def __call__(self, layer: Layer, moments: Moments | None) -> Tensor:

@@ -25,7 +25,6 @@ from mpq_onnx.mirror.matrix_forms import matrix_form
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
-from mpq_onnx.ranks import Ranks
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.rounding.nearest import NEAREST
 from mpq_onnx.rounding.rounding_data import RoundingData
@@ -126,13 +125,14 @@ class _Rounder:
     def after(self, node: fx.Node, exact: Sequence[Any], quantized: Sequence[Any]) -> Tensor | None:
         for site in self.readers[node]:
             use = _use(site, node)
-            if use is None or not exact or not self._corrects(node, use):
+            if use is None or not self.data.examples or not self._corrects(node, use):
                 continue
+            along = 1 if use.op_type in CORRECTED_OPS else -1
+            shift = _mean_error(exact, quantized, along, self.data)
             if use.op_type in CORRECTED_OPS:
-                shift = _mean_error(exact, quantized, 1, self.data.ranks)
                 self._shift_bias(use, shift)
-                return shift.reshape(along_axis(exact[0].dim(), 1))
-            self._shift_constant(node, use, _mean_error(exact, quantized, -1, self.data.ranks))
+                return shift.reshape(along_axis(exact[0].dim(), 1)) if exact else shift
+            self._shift_constant(node, use, shift)
         return None
 
     def _round(self, node: fx.Node, site: WeightSite, streams: Streams) -> None:
@@ -203,7 +203,7 @@ def _round(
     Args:
         corrects: the bias will take the mean error of every channel: rounding need not.
     """
-    rank = streams.exact[0][0].dim() if streams.exact else 0
+    rank = max(data.ranks.gather(streams.exact[0][0].dim() if streams.exact else 0))
     form = matrix_form(use, weight, dict(node.kwargs), rank)
     if form is None or use.channel_axis != site.channel_axis:
         return quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
@@ -221,18 +221,8 @@ def _round(
     fine = bool((grid.levels >= FINE_LEVELS).all())
     chosen = NEAREST if fine else method
     moments = _moments(form, streams, weight, corrects, data) if chosen.needs_moments else None
-    integers = form.weight_from_matrix(_integers(layer, chosen, moments, data.ranks), weight)
+    integers = form.weight_from_matrix(chosen(layer, moments), weight)
     return QuantizedWeight(integers.cpu().numpy().astype(np.int32), grid, site.channel_axis)
-
-
-def _integers(layer: Layer, method: RoundingMethod, moments: Moments | None, ranks: Ranks) -> Tensor:
-    """[g, o, k], of which every rank rounds its share of the output channels, where they go round."""
-    channels = range(layer.weight.shape[1])
-    if len(channels) < ranks.count:
-        return method(layer, moments)
-    own = ranks.share(channels)
-    found = method(layer.rows(slice(own[0], own[-1] + 1)), moments)
-    return torch.cat(ranks.gather(found.cpu()), 1).to(found.device)
 
 
 def _with_variance_of(rounded: QuantizedWeight, weight: np.ndarray) -> QuantizedWeight:
@@ -255,30 +245,26 @@ def _moments(
         central: of the deviations from the means.
     """
     generator, ranks = torch.Generator(), data.ranks
-    axis, rows = form.input_layout.axis, form.input_layout.rows
-    examples = sum(ranks.gather(sum(inputs[0].shape[axis] // rows for inputs in streams.exact)))
-    taps = form.weight_matrix(weight).shape[2]
-    wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // examples), FEWEST_POSITIONS)
-    quantized, cross, mean, exact_mean = (torch.zeros((), device=weight.device) for _ in range(4))
+    groups, _, taps = form.weight_matrix(weight).shape
+    wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // data.examples), FEWEST_POSITIONS)
+    # Sums of float32 in float64 are the same in any order, but for a digit that float32 does not have.
+    sums = [weight.new_zeros(groups, *shape, dtype=torch.float64) for shape in ((taps, taps), (taps,)) * 2]
     count = 0
     for place, exact_inputs, quantized_inputs in zip(
         data.places, streams.exact, streams.quantized, strict=True
     ):
         generator.manual_seed(place)
         x, t = form.sampled_patches((quantized_inputs[0], exact_inputs[0]), weight, wanted, generator)
-        quantized = quantized + second_moment(x, x)
-        cross = cross + second_moment(x, t)
-        mean, exact_mean = mean + x.sum(dim=(0, 3)), exact_mean + t.sum(dim=(0, 3))
+        found = second_moment(x, x), x.sum(dim=(0, 3)), second_moment(x, t), t.sum(dim=(0, 3))
+        for total, each in zip(sums, found, strict=True):
+            total += each
         count += x.shape[0] * x.shape[3]
-    quantized, cross, mean, exact_mean = map(ranks.sum, (quantized, cross, mean, exact_mean))
     count = sum(ranks.gather(count))
-    if not central:
-        return Moments(quantized / count, cross / count)
-    mean, exact_mean = mean / count, exact_mean / count
-    return Moments(
-        quantized / count - mean[:, :, None] * mean[:, None],
-        cross / count - mean[:, :, None] * exact_mean[:, None],
-    )
+    quantized, mean, cross, exact_mean = (ranks.sum(total).div_(count) for total in sums)
+    if central:
+        quantized -= mean[:, :, None] * mean[:, None]
+        cross -= mean[:, :, None] * exact_mean[:, None]
+    return Moments(quantized.to(weight), cross.to(weight))
 
 
 def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:
@@ -324,13 +310,14 @@ def _channels_come_last(node: fx.Node, use: WeightUse) -> bool:
 
 
 def _mean_error(
-    exact: Sequence[Tensor], quantized: Sequence[Tensor], channel_axis: int, ranks: Ranks
+    exact: Sequence[Tensor], quantized: Sequence[Tensor], channel_axis: int, data: RoundingData
 ) -> Tensor:
     """Of the quantized outputs, by channel, over the data of all ranks: what has to be added."""
-    total, count = torch.zeros((), device=exact[0].device), 0
+    channels = max(data.ranks.gather(exact[0].shape[channel_axis] if exact else 0))
+    total, count = torch.zeros(channels, dtype=torch.float64, device=data.device), 0
     for wanted, found in zip(exact, quantized, strict=True):
         difference = wanted - found
-        channels = channel_axis % difference.dim()
-        total = total + difference.sum(dim=[axis for axis in range(difference.dim()) if axis != channels])
-        count += difference.numel() // difference.shape[channels]
-    return ranks.sum(total) / sum(ranks.gather(count))
+        along = channel_axis % difference.dim()
+        total += difference.sum(dim=[axis for axis in range(difference.dim()) if axis != along])
+        count += difference.numel() // channels
+    return (data.ranks.sum(total) / sum(data.ranks.gather(count))).float()

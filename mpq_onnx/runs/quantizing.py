@@ -67,7 +67,7 @@ def round_network(
 ) -> QuantizedNetwork:
     """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`.
 
-    Every rank keeps the values of its share of each batch.
+    Every rank keeps the values of its own batches.
     """
     settings = allocation.settings
     rounding_data = RoundingData.alone([])
@@ -81,19 +81,21 @@ def round_network(
             kept_as = torch.float16
         count = examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY * FLOAT32_BYTES // kept_as.itemsize)
         size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
-        rounding_data = _shared(data, size, max(count, min(data.ranks.count, len(data))))
+        rounding_data = _shared(data, size, count)
     return quantize_network(mirror, sites, allocation, calibration, rounding_data, kept_as)
 
 
 def _shared(data: TrainingData, size: int, count: int) -> RoundingData:
-    """The first `count` examples, of whose batches of `size` every rank has a share."""
-    shares = [*data.shares(size, count)]
+    """The first `count` examples in batches of `size`, of which every rank keeps its own."""
+    own = [*data.batches(size, count)]
 
     def whole() -> list[tuple[Tensor, ...]]:
         parts = data.dataset.first(count).parts(size)
         return [batch.inputs for batch in data.stream(enumerate(parts))]
 
-    return RoundingData([each.inputs for each in shares], [each.place for each in shares], whole, data.ranks)
+    return RoundingData(
+        [each.inputs for each in own], [each.place for each in own], count, whole, data.ranks, data.device
+    )
 
 
 def write_graph(model: ir.Model, allocation: Allocation, network: QuantizedNetwork, storage: str) -> ir.Model:
