@@ -27,13 +27,8 @@ class Ranks:
         return self.rank == 0
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
-        """Every count-th item, from this rank's place on: for whole items, batches say, that all cost alike."""
+        """Every count-th item, from this rank's place on; none where there are fewer items than ranks before it."""
         return items[self.rank :: self.count]
-
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """A run of neighbours, of equal length but for one; those of all ranks, one after the other, are all items."""
-        start, stop = (len(items) * place // self.count for place in (self.rank, self.rank + 1))
-        return items[start:stop]
 
     def gather(self, item: T) -> list[T]:
         """The item of every rank, in their order, on all of them."""
