@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.goals import Drop, Goal
     from mpq_onnx.runs.handing_off import HandoffResult, handoff
     from mpq_onnx.runs.inspecting import InspectResult, inspect
+    from mpq_onnx.runs.joining import joined_ranks
     from mpq_onnx.runs.listing import models, shipped_targets
     from mpq_onnx.runs.options import AllocateOptions
     from mpq_onnx.runs.probing import Interval, SearchResult
@@ -88,6 +89,7 @@ _HOMES = {
     "handoff": "runs.handing_off",
     "InspectResult": "runs.inspecting",
     "inspect": "runs.inspecting",
+    "joined_ranks": "runs.joining",
     "models": "runs.listing",
     "shipped_targets": "runs.listing",
     "Target": "targets.description",
@@ -132,6 +134,7 @@ __all__ = [
     "export",
     "handoff",
     "inspect",
+    "joined_ranks",
     "load_allocation",
     "load_document",
     "load_energy_allocation",

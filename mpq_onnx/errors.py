@@ -44,6 +44,12 @@ class ClusterError(MpqOnnxError):
     """The workers cannot be reached, or cannot do the work."""
 
 
+class LostRankError(Exception):
+    """A process that works on the same is gone: no fault of the input, and what is done may be gone on with."""
+
+    exit_code = 3
+
+
 class MissingPackageError(MpqOnnxError, ImportError):
     """What was asked for needs a package that is not installed here; says how to install it."""
 

@@ -29,6 +29,23 @@ NOTE = (logging.INFO + logging.WARNING) // 2
 T = TypeVar("T")
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Show nothing: of several processes on the same work one shows how far it has come."""
+    logger = logging.getLogger(LOGGER)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+
+
+def _hidden() -> bool | None:
+    """Of a bar: True where nobody wants it, else as the terminal says."""
+    logger = logging.getLogger(LOGGER)
+    return logger.disabled or logger.level > logging.INFO or None
+
+
 def begin(stage: str) -> None:
     """Say that a stage begins that has no bar."""
     logging.getLogger(LOGGER).info(stage)
@@ -122,6 +139,8 @@ def duration(seconds: float) -> str:
 
 def warn(line: str) -> None:
     """A line on stderr that disturbs no bar, on a terminal or not."""
+    if logging.getLogger(LOGGER).disabled:
+        return
     with _undisturbed():
         print(line, file=sys.stderr)
 
@@ -159,8 +178,7 @@ def _bar(stage: str, total: int | None, unit: str, done: int = 0) -> "tqdm":
     """A bar, where stderr is a terminal and nobody asked for quiet."""
     from tqdm import tqdm  # slow to load
 
-    hidden = True if logging.getLogger(LOGGER).level > logging.INFO else None
-    return tqdm(total=total, initial=done, desc=stage, disable=hidden, leave=False, unit=unit)
+    return tqdm(total=total, initial=done, desc=stage, disable=_hidden(), leave=False, unit=unit)
 
 
 def _undisturbed() -> contextlib.AbstractContextManager[None]:

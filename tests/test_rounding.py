@@ -20,6 +20,7 @@ from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layer import Layer, Moments
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
 from mpq_onnx.rounding.quadratic import QuadraticError
+from mpq_onnx.rounding.rounding_data import RoundingData
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 
@@ -126,7 +127,12 @@ def test_bias_correction_keeps_every_channels_mean() -> None:
     means = {}
     for corrected in (False, True):
         rounded = round_weights(
-            mirror, sites.weights, grids, ROUNDINGS["nearest"], [[images]], Corrections(corrected)
+            mirror,
+            sites.weights,
+            grids,
+            ROUNDINGS["nearest"],
+            RoundingData.alone([[images]]),
+            Corrections(corrected),
         )
         network = QuantizedNetwork(weights=rounded.weights, float_biases=rounded.biases)
         with torch.no_grad():

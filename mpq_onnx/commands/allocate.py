@@ -23,7 +23,9 @@ from mpq_onnx.commands.shared_options import (
     overwrite_option,
 )
 from mpq_onnx.errors import UsageError
+from mpq_onnx.ranks import Ranks
 from mpq_onnx.runs.energy_options import check_energy_budget
+from mpq_onnx.runs.joining import joined_ranks
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
 from mpq_onnx.runs.target_options import noise_of_target
@@ -66,26 +68,30 @@ OF_BITS = ("calibration", "keep_candidates")
 def allocate(noise: tuple[str, ...], energy_per_mac: float | None, **arguments: Any) -> None:
     """Spend a budget where MODEL needs it: bits of weights and activations, or energy per MAC under physical noise.
 
-    With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first.
+    With --noise MODEL may be a quantized file; --weight-bits and --activation-bits quantize a float one first. Started by
+    torchrun, the processes share the data between them.
     """
-    if energy_per_mac is not None and not noise:
-        noise = noise_of_target(arguments["target"])
-    if noise:
-        _allocate_energy({**arguments, "noise": noise}, energy_per_mac)
-        return
-    if energy_per_mac is not None:
-        raise UsageError("--energy-per-mac goes with --noise; give --noise thermal, shot or weight")
-    _allocate_bits(arguments)
+    with joined_ranks() as ranks:
+        if energy_per_mac is not None and not noise:
+            noise = noise_of_target(arguments["target"])
+        if noise:
+            _allocate_energy({**arguments, "noise": noise}, energy_per_mac, ranks)
+            return
+        if energy_per_mac is not None:
+            raise UsageError("--energy-per-mac goes with --noise; give --noise thermal, shot or weight")
+        _allocate_bits(arguments, ranks)
 
 
-def _allocate_bits(arguments: dict[str, Any]) -> None:
+def _allocate_bits(arguments: dict[str, Any], ranks: Ranks) -> None:
     from mpq_onnx.report.tables import bits_text, node_table, result_table
 
     request = bits_request(arguments)  # before anything heavy is loaded
     budgets = asked_budgets(arguments["weight_bits"], arguments["activation_bits"], request)
     check_budgets(*budgets, request)
     named = {name: arguments[name] for name in (*NAMED, *OF_BITS)}
-    result = mpq_onnx.allocate(**named, options=request)
+    result = mpq_onnx.allocate(**named, options=request, ranks=ranks)
+    if not ranks.is_first:
+        return
     if arguments["as_json"]:
         print_json(result)
         return
@@ -111,7 +117,7 @@ def _allocate_bits(arguments: dict[str, Any]) -> None:
     click.echo(stored_text(result.model_path, result.bytes, result.storage, chosen.allocation))
 
 
-def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None) -> None:
+def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None, ranks: Ranks) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
 
     if any(arguments[name] for name in OF_BITS):
@@ -122,8 +128,10 @@ def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None) ->
     check_energy_budget(energy_per_mac, energies)
     named = {name: arguments[name] for name in NAMED}
     result = mpq_onnx.allocate_energy(
-        **named, energy_per_mac=energy_per_mac, options=energies, digital=digital
+        **named, energy_per_mac=energy_per_mac, options=energies, digital=digital, ranks=ranks
     )
+    if not ranks.is_first:
+        return
     if arguments["as_json"]:
         print_json(result)
         return

@@ -1,7 +1,7 @@
 """Data sets: examples by index, served in checked batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from mpq_onnx.datasets.identity import Describe, array_rows, keys_of
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError
 from mpq_onnx.graph.model_inputs import ModelInput
+from mpq_onnx.ranks import ALONE, Ranks
 
 Facts = Mapping[str, str]
 """A model's metadata; the keys that data sets look at are in metadata.py."""
@@ -70,6 +71,8 @@ class Dataset:
     indices: Sequence[int]
     task: str = ""
     """The model's; a name in tasks.TASKS, or nothing where it is unknown."""
+    ranks: Ranks = ALONE
+    """Who go through it together."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -102,13 +105,24 @@ class Dataset:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples in order, `size` at a time; the last batch may be smaller. One is read ahead while the caller works."""
-        parts = (range(start, min(start + size, len(self))) for start in range(0, len(self), size))
-        return read_ahead(self.read, parts)
+        return read_ahead(self.read, self.parts(size))
+
+    def parts(self, size: int) -> list[range]:
+        """The positions of all batches of that size."""
+        return [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+    def own_batches(self, size: int) -> Iterator[Batch]:
+        """Those of all batches that this rank goes through."""
+        return read_ahead(self.read, self.ranks.own(self.parts(size)))
+
+    def among(self, ranks: Ranks) -> "Dataset":
+        """The same, to be gone through by `ranks` together."""
+        return replace(self, ranks=ranks)
 
     def part(self, positions: Sequence[int] | np.ndarray) -> "Dataset":
         """The examples at `positions` as a data set of their own."""
         chosen = [self.indices[position] for position in positions]
-        return Dataset(self.name, self.examples, self.inputs, chosen, self.task)
+        return replace(self, indices=chosen)
 
     def first(self, count: int | None) -> "Dataset":
         """The first `count` examples (all, for None): a sample where the data set is in drawn order (see sampling.py)."""

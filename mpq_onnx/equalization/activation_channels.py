@@ -26,11 +26,14 @@ def factors(model: ir.Model, shapes: Shapes, dataset: Dataset, device: str) -> d
     tensors = list(dict.fromkeys(str(link.stored.name) for link in links))
     largest: dict[str, np.ndarray] = {}
     runner = runner_with_outputs(model, tensors, device)
-    for batch in watched(dataset.batches(BATCH_SIZE), "equalize", -(-len(dataset) // BATCH_SIZE)):
+    count = len(dataset.ranks.own(dataset.parts(BATCH_SIZE)))
+    for batch in watched(dataset.own_batches(BATCH_SIZE), "equalize", count):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
             seen = np.abs(array).max(axis=tuple(axis for axis in range(array.ndim) if axis != 1))
             largest[name] = np.maximum(largest.get(name, 0), seen)
-    return {link.name: _relative(largest[str(link.stored.name)]) for link in links}
+    every = dataset.ranks.gather(largest)
+    top = {name: np.maximum.reduce([each[name] for each in every if name in each]) for name in tensors}
+    return {link.name: _relative(top[str(link.stored.name)]) for link in links}
 
 
 def _relative(largest: np.ndarray) -> tuple[float, ...]:

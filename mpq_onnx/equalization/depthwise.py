@@ -72,15 +72,21 @@ def _channel_ranges(
     model: ir.Model, tensors: list[str], dataset: Dataset, device: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(low, high) of every channel on the calibration data, by tensor."""
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     if not tensors:
-        return found
+        return {}
     runner = runner_with_outputs(model, tensors, device)
-    for batch in watched(dataset.batches(BATCH_SIZE), "equalize", -(-len(dataset) // BATCH_SIZE)):
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    count = len(dataset.ranks.own(dataset.parts(BATCH_SIZE)))
+    for batch in watched(dataset.own_batches(BATCH_SIZE), "equalize", count):
         for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
             axes = tuple(axis for axis in range(array.ndim) if axis != 1)
-            low, high = array.min(axis=axes), array.max(axis=axes)
-            if name in found:
-                low, high = np.minimum(found[name][0], low), np.maximum(found[name][1], high)
-            found[name] = low, high
-    return found
+            known = [found[name]] if name in found else []
+            found[name] = _hull([*known, (array.min(axis=axes), array.max(axis=axes))])
+    every = dataset.ranks.gather(found)
+    return {name: _hull([each[name] for each in every if name in each]) for name in tensors}
+
+
+def _hull(ranges: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The (low, high) that hold all of them."""
+    lows, highs = zip(*ranges, strict=True)
+    return np.minimum.reduce(lows), np.maximum.reduce(highs)

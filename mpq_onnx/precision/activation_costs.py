@@ -12,6 +12,7 @@ from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.precision.items import WidthItems
 from mpq_onnx.precision.problem import ACTIVATIONS
 from mpq_onnx.precision.recorder import Recorder
+from mpq_onnx.ranks import Ranks
 
 BATCH_SIZE = 32
 
@@ -35,6 +36,11 @@ class ActivationCosts:
             gradient = gradients[node]
             if gradient is not None:
                 self.squared_gradients[tensor] += float(gradient.double().square().sum())
+
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks took in."""
+        total = ranks.sum(np.array([*self.squared_gradients.values()]))
+        self.squared_gradients = dict(zip(self.nodes, map(float, total), strict=True))
 
     def costs(self, examples: int) -> np.ndarray:
         """Mean g^2 times the error of every width."""

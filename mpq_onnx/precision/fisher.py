@@ -3,7 +3,7 @@
 A small change d of a value changes the loss by about E[(g . d)^2] / 2, with g the gradient of one example's log-likelihood, its
 label drawn from the model's own prediction (the Fisher information, which equals the Hessian of the Kullback-Leibler divergence
 from the model itself). What d is, a rounding error or noise, is said by each kind's CostMeter; one pass over the data serves
-all.
+all. Ranks share the batches, and their sums are added up.
 """
 
 import torch
@@ -13,6 +13,8 @@ from mpq_onnx.precision.problem import Costs, Problem
 from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.progress import begin
 
+SEED_STRIDE = 2**32
+"""Between what two seeds of the user's draw: more batches, and steps, than anyone takes."""
 KEPT_A_VALUE = 2
 """Itself and its gradient: nothing is quantized or noisy."""
 
@@ -27,12 +29,13 @@ def _measure(problem: Problem) -> Costs:
     if not meters:  # every level is given
         return {}
     begin(f"costs of {problem.what}")
-    generator = torch.Generator().manual_seed(problem.training.seed)
+    generator = torch.Generator()
     watched = list(dict.fromkeys(node for meter in meters for node in meter.watched))
     readers = {node for meter in meters for node in meter.readers}
     examples = min(problem.cost_examples, len(problem.data))
     batch_size = problem.examples_at_once(min(meter.batch_size for meter in meters), KEPT_A_VALUE)
     for batch in problem.data.batches(batch_size, examples):
+        generator.manual_seed(problem.training.seed * SEED_STRIDE + batch.place)
         recorder = Recorder(mirror, watched, readers)
         likelihood = sampled_likelihood(batch.by_example(recorder.run_batch(batch.inputs)), batch, generator)
         found = torch.autograd.grad(
@@ -41,4 +44,6 @@ def _measure(problem: Problem) -> Costs:
         gradients = dict(zip(watched, found, strict=True))
         for meter in meters:
             meter.update(recorder, gradients)
-    return {meter.kind: meter.costs(examples) for meter in meters}
+    for meter in meters:
+        meter.merge(problem.data.ranks)
+    return problem.data.ranks.first(lambda: {meter.kind: meter.costs(examples) for meter in meters})

@@ -12,6 +12,7 @@ from mpq_onnx.mirror.noisy_mac import NoisyMac
 from mpq_onnx.precision.items import Items
 from mpq_onnx.precision.problem import ENERGIES
 from mpq_onnx.precision.recorder import Recorder
+from mpq_onnx.ranks import Ranks
 
 BATCH_SIZE = 32
 
@@ -44,6 +45,10 @@ class NoiseCosts:
             x, w = recorder.arguments[output][:2]
             sums = self.sums[site.node]
             sums += _costs(self.modules[site.node], x, w, gradients[output], gradients[weight], len(sums))
+
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks took in."""
+        self.sums = {name: ranks.sum(sums) for name, sums in self.sums.items()}
 
     def costs(self, examples: int) -> np.ndarray:
         """Of every item under every noise model."""

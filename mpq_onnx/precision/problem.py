@@ -21,6 +21,7 @@ from mpq_onnx.precision.recorder import Recorder
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
+from mpq_onnx.ranks import Ranks
 
 Precision = dict[str, np.ndarray]
 """By kind: the level of every item, float64 [items]."""
@@ -81,6 +82,9 @@ class CostMeter(Protocol):
 
     def update(self, recorder: Recorder, gradients: Mapping[fx.Node, Tensor | None]) -> None:
         """Take in a batch; the gradients are those of its sampled log-likelihood."""
+
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks took in."""
 
     def costs(self, examples: int) -> np.ndarray:
         """Mean over the examples, float64 [items, ...]."""
@@ -212,11 +216,17 @@ class Problem(ABC):
         return self.each_side(lambda kind, side: side.allowed_below(uniform[kind]))
 
     def solve(self, costs: Costs) -> Precision:
-        """Allowed levels of least summed cost that keep the budgets."""
-        return self.each_side(lambda kind, side: side.solve(costs[kind]))
+        """Allowed levels of least summed cost that keep the budgets; one rank decides for all."""
+        return self.data.ranks.first(lambda: self._solved(costs))
 
     def project(self, learned: Precision) -> Precision:
-        """Allowed levels near to the learned ones that keep the budgets."""
+        """Allowed levels near to the learned ones that keep the budgets; one rank decides for all."""
+        return self.data.ranks.first(lambda: self._projected(learned))
+
+    def _solved(self, costs: Costs) -> Precision:
+        return self.each_side(lambda kind, side: side.solve(costs[kind]))
+
+    def _projected(self, learned: Precision) -> Precision:
         return self.each_side(lambda kind, side: side.project(learned[kind]))
 
     def each_side(self, levels: Callable[[str, Side], np.ndarray]) -> Precision:

@@ -1,6 +1,6 @@
 """What a lower precision must not spoil: the outputs as logits, and their distance from the float model's."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -26,38 +26,49 @@ def class_logits(outputs: tuple[Tensor, ...], answer: Answer) -> Tensor | None:
 
 
 @torch.no_grad()
-def mean_distance(network: Callable[..., tuple[Tensor, ...]], batches: Iterable[TrainingBatch]) -> float:
-    """Mean over all examples of the distance from the float model.
+def mean_distance(
+    network: Callable[..., tuple[Tensor, ...]],
+    data: TrainingData,
+    examples: int | None = None,
+    begin: Callable[[int], object] = lambda place: None,
+) -> float:
+    """Mean over all examples, or the first `examples`, of the distance from the float model.
 
     Args:
         network: the model's inputs -> its outputs.
+        begin: called with the place of every batch before it is run.
     """
-    total, count = 0.0, 0
-    for batch in batches:
-        distances = distance_from_float(batch.by_example(network(*batch.inputs)), batch)
-        total += float(distances.double().sum())
-        count += len(distances)
-    return total / count
+    distances = Distances(data)
+    for batch in data.batches(data.forward_batch, examples):
+        begin(batch.place)
+        distances.add(batch.by_example(network(*batch.inputs)), batch)
+    return distances.mean
 
 
 class Distances:
-    """The same of outputs that another runtime computed, batch by batch of a data set in order."""
+    """Of outputs that any runtime computed, for the batches of this rank in order."""
 
     def __init__(self, data: TrainingData) -> None:
-        self.data, self.total, self.count = data, 0.0, 0
+        self.data = data
+        self.sums: list[tuple[float, int]] = []
+        """Of every batch, and over how many examples."""
 
     @torch.no_grad()
-    def update(self, batch: Batch, outputs: Sequence[np.ndarray]) -> None:
-        """Args: outputs: of the next examples, [examples, ...] each."""
-        exact = self.data.training_batch(range(self.count, self.count + batch.examples), batch)
+    def update(self, positions: Sequence[int], batch: Batch, outputs: Sequence[np.ndarray]) -> None:
+        """Args: outputs: of the examples at `positions`, [examples, ...] each."""
         found = tuple(torch.from_numpy(output).to(self.data.device) for output in outputs)
-        self.total += float(distance_from_float(found, exact).double().sum())
-        self.count += batch.examples
+        self.add(found, self.data.training_batch(positions, batch))
+
+    def add(self, outputs: tuple[Tensor, ...], batch: TrainingBatch) -> None:
+        """Take in those of one batch."""
+        distances = distance_from_float(outputs, batch)
+        self.sums.append((float(distances.double().sum()), len(distances)))
 
     @property
     def mean(self) -> float:
-        """Over all examples so far."""
-        return self.total / self.count
+        """Over all examples of all ranks."""
+        totals, counts = zip(*self.data.ranks.in_order(self.sums), strict=True)
+        return sum(totals) / sum(counts)
 
 
 def distance_from_float(outputs: tuple[Tensor, ...], batch: TrainingBatch) -> Tensor:

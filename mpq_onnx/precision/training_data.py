@@ -25,6 +25,13 @@ SEEN_EXAMPLES = 64
 """That tell what the outputs mean."""
 
 
+def _content(dataset: Dataset) -> str:
+    digest = ContentDigest()
+    for batch in dataset.batches(READ_BATCH):
+        digest.update(batch)
+    return digest.sha256
+
+
 @contextmanager
 def _running(examples: int) -> Iterator[None]:
     """Raise ModelError for what torch raises of a batch of so many."""
@@ -55,6 +62,8 @@ class TrainingBatch:
     """Of the outputs: each counts relative to its own power."""
     layouts: tuple[ExampleLayout | None, ...]
     """Of the model's outputs."""
+    place: int = 0
+    """Among all batches of a pass, whichever rank they are of: what is drawn for a batch depends on nothing else."""
 
     @property
     def float_outputs(self) -> tuple[Tensor, ...]:
@@ -72,22 +81,21 @@ class TrainingBatch:
 class TrainingData:
     """A data set in drawn order (see datasets.sampling), its hash, and the float model's answers to it.
 
-    An answer is computed once, when it is first asked for: few of a large data set are.
+    An answer is computed once, when it is first asked for: few of a large data set are. The data set's ranks go through the
+    examples together: each has its own of all batches.
     """
 
     def __init__(self, dataset: Dataset, mirror: Mirror, device: torch.device) -> None:
         self.dataset = dataset
+        self.ranks = dataset.ranks
         self.device = device
         self.input_names = mirror.inputs
         self.mirror = mirror
         self.known: dict[int, tuple[Tensor, ...]] = {}
-        digest = ContentDigest()
         begin(f"read {len(dataset)} examples")
         with torch.no_grad():
             self.layouts = self._layouts(mirror)
-        for batch in dataset.batches(READ_BATCH):
-            digest.update(batch)
-        self.sha256 = digest.sha256
+        self.sha256 = self.ranks.first(lambda: _content(dataset))
         with _running(1):
             self.elements = elements_made(mirror, self._tensors(dataset.read(range(1)))[0])
         self.forward_batch = forward_batch(self.elements.largest, READ_BATCH)
@@ -139,19 +147,18 @@ class TrainingData:
         """The examples at `positions`."""
         return self.training_batch(positions, self.dataset.read(positions))
 
-    def stream(self, parts: Iterable[Sequence[int] | np.ndarray]) -> Iterator[TrainingBatch]:
-        """A batch for every entry of `parts`; the next is read while the caller works."""
-        for positions, batch in read_ahead(
-            lambda positions: (positions, self.dataset.read(positions)), parts
-        ):
-            yield self.training_batch(positions, batch)
+    def stream(self, parts: Iterable[tuple[int, Sequence[int] | np.ndarray]]) -> Iterator[TrainingBatch]:
+        """A batch for every (place, positions); the next is read while the caller works."""
+        for (place, positions), batch in read_ahead(lambda part: (part, self.dataset.read(part[1])), parts):
+            yield self.training_batch(positions, batch, place)
 
     def batches(self, size: int, examples: int | None = None) -> Iterator[TrainingBatch]:
-        """All examples (or the first `examples`, a sample of them) in order, `size` at a time."""
-        stop = len(self) if examples is None else min(examples, len(self))
-        return self.stream(range(start, min(start + size, stop)) for start in range(0, stop, size))
+        """This rank's of the batches of all examples (or the first `examples`, a sample of them) in order, `size` at a time."""
+        return self.stream(self.ranks.own([*enumerate(self.dataset.first(examples).parts(size))]))
 
-    def training_batch(self, positions: Sequence[int] | np.ndarray, batch: Batch) -> TrainingBatch:
+    def training_batch(
+        self, positions: Sequence[int] | np.ndarray, batch: Batch, place: int = 0
+    ) -> TrainingBatch:
         """`batch`, which was read at `positions`."""
         if batch.labels is not None:
             self._check(batch.labels)
@@ -164,6 +171,7 @@ class TrainingData:
             self.answer,
             self.parts,
             self.layouts,
+            place,
         )
 
     def _seen_answers(self, positions: range) -> tuple[Tensor, ...]:

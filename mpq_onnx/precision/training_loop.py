@@ -20,6 +20,7 @@ from mpq_onnx.files import replacing
 from mpq_onnx.precision.training_data import TrainingBatch, TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import counter
+from mpq_onnx.ranks import ALONE, Ranks
 
 CHECKPOINT_EVERY = 50
 """Steps."""
@@ -33,8 +34,8 @@ class Learning:
 
     parameters: list[nn.Parameter]
     """Logarithms, averaged as such."""
-    begin: Callable[[int], None]
-    """Called before the step of the given number, which alone decides what is drawn in it."""
+    begin: Callable[[int, int], None]
+    """Called before every part of a step's batch, with the numbers of both, which alone decide what is drawn for it."""
     loss: Callable[[TrainingBatch], Tensor]
     """Of a batch, or of a part of one."""
     clamp: Callable[[], None]
@@ -54,14 +55,20 @@ class TrainingRun:
     log: Any
     """A logger that takes a line an epoch."""
     examples_at_once: int
-    """A larger batch goes through the network in parts; its gradient is their mean."""
+    """A larger batch goes through the network in parts; its gradient is their mean. Ranks share the parts."""
     checkpoint: str | None = None
     """File that the state is saved to, and gone on from when it exists."""
 
     @property
     def parts(self) -> int:
-        """Of a batch."""
-        return -(-min(self.settings.batch_size, len(self.data)) // self.examples_at_once)
+        """Of a batch: equally many for every rank, where it has as many examples."""
+        examples, ranks = min(self.settings.batch_size, len(self.data)), self.data.ranks.count
+        return min(-(-examples // (self.examples_at_once * ranks)) * ranks, examples)
+
+    @property
+    def own_parts(self) -> int:
+        """Of this rank."""
+        return len(self.data.ranks.own(range(self.parts)))
 
 
 def train(learning: Learning, run: TrainingRun) -> None:
@@ -71,16 +78,18 @@ def train(learning: Learning, run: TrainingRun) -> None:
         ModelError: the loss became NaN or infinite.
     """
     settings, data = run.settings, run.data
+    ranks = data.ranks
     optimizer = torch.optim.Adam(learning.parameters, lr=settings.learning_rate)
     average = _Average(learning.parameters, settings.steps)
-    done = _restore(run.checkpoint, learning, optimizer, average)
+    done = _restore(ranks.first(lambda: _load(run.checkpoint)), learning, optimizer, average)
     epoch_steps = max(len(data) // settings.batch_size, 1)
     losses: list[float] = []
     with counter(run.name, settings.steps, "step", done) as bar:
         parts = data.stream(_order(run, done, epoch_steps))
         for step in range(done, settings.steps):
             epoch, index = divmod(step, epoch_steps)
-            losses.append(training_step(learning, optimizer, itertools.islice(parts, run.parts), step))
+            own = itertools.islice(parts, run.own_parts)
+            losses.append(training_step(learning, optimizer, own, step, ranks))
             if not math.isfinite(losses[-1]):
                 raise ModelError(
                     f"training diverged at step {step + 1}: the loss is {losses[-1]}; lower --learning-rate"
@@ -94,33 +103,38 @@ def train(learning: Learning, run: TrainingRun) -> None:
                 run.log.info(line)
                 bar.set_postfix_str(line)
                 losses = []
-            if (step + 1) % CHECKPOINT_EVERY == 0:
+            if (step + 1) % CHECKPOINT_EVERY == 0 and ranks.is_first:
                 _save(run.checkpoint, learning, optimizer, average, step + 1)
     average.apply()
 
 
-def _order(run: TrainingRun, done: int, epoch_steps: int) -> Iterator[np.ndarray]:
-    """Positions of the parts of the batch of every step that is left."""
+def _order(run: TrainingRun, done: int, epoch_steps: int) -> Iterator[tuple[int, np.ndarray]]:
+    """This rank's parts of the batch of every step that is left: their numbers and positions."""
     for step in range(done, run.settings.steps):
         epoch, index = divmod(step, epoch_steps)
         positions = run.data.shuffled(run.settings.batch_size, run.settings.seed, epoch)[index]
-        yield from np.array_split(positions, run.parts)
+        yield from run.data.ranks.own([*enumerate(np.array_split(positions, run.parts))])
 
 
 def training_step(
-    learning: Learning, optimizer: torch.optim.Optimizer, parts: Iterable[TrainingBatch], step: int
+    learning: Learning,
+    optimizer: torch.optim.Optimizer,
+    parts: Iterable[TrainingBatch],
+    step: int,
+    ranks: Ranks = ALONE,
 ) -> float:
-    """Forward, backward and update on one batch, given in parts; returns the loss."""
-    learning.begin(step)
+    """Forward, backward and update on one batch, given in parts, of which each rank has its own; returns the loss."""
     examples, total = 0, 0.0
     optimizer.zero_grad()
     for part in parts:
+        learning.begin(step, part.place)
         loss = learning.loss(part) * part.examples
         loss.backward()
         examples, total = examples + part.examples, total + float(loss.detach())
+    examples, total = (sum(each) for each in zip(*ranks.gather((examples, total)), strict=True))
     for parameter in learning.parameters:
-        if parameter.grad is not None:
-            parameter.grad /= examples
+        own = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        parameter.grad = ranks.sum(own) / examples
     optimizer.step()
     learning.clamp()
     return total / examples
@@ -170,17 +184,23 @@ def _save(
         torch.save(state, temporary)
 
 
+def _load(path: str | os.PathLike[str] | None) -> dict[str, Any] | None:
+    """The state that was saved, if there is one."""
+    if path is None or not Path(path).is_file():
+        return None
+    # Each number goes to the device of what it belongs to, wherever it was saved.
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+
 def _restore(
-    path: str | os.PathLike[str] | None,
+    state: dict[str, Any] | None,
     learning: Learning,
     optimizer: torch.optim.Optimizer,
     average: _Average,
 ) -> int:
-    """Go on from a checkpoint; returns the steps already done."""
-    if path is None or not Path(path).is_file():
+    """Go on from a saved state; returns the steps already done."""
+    if state is None:
         return 0
-    # Each number goes to the device of what it belongs to, wherever it was saved.
-    state = torch.load(path, map_location="cpu", weights_only=True)
     with torch.no_grad():
         for parameter, saved in zip(learning.parameters, state["parameters"], strict=True):
             parameter.copy_(saved)

@@ -20,6 +20,7 @@ from mpq_onnx.mirror.matrix_form import MatrixForm
 from mpq_onnx.mirror.matrix_forms import matrix_form
 from mpq_onnx.precision.problem import WEIGHTS
 from mpq_onnx.precision.recorder import Recorder
+from mpq_onnx.ranks import Ranks
 
 if TYPE_CHECKING:
     from mpq_onnx.precision.widths import WidthProblem
@@ -118,6 +119,11 @@ class WeightCosts:
         """Sum (g . d)^2."""
         for weight in self.weights:
             weight.sums.add_(_channel_costs(weight, recorder, gradients))
+
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks took in."""
+        for weight in self.weights:
+            weight.sums.copy_(ranks.sum(weight.sums))
 
     def costs(self, examples: int) -> np.ndarray:
         """Of every item: a channel, or the sum over a tensor's channels."""

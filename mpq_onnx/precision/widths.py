@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -82,14 +83,12 @@ class WidthProblem(Problem):
             super().uniform_of_choices(uniform) if joint is None else joint.equal_choice(measured_costs(self))
         )
 
-    def solve(self, costs: Costs) -> Precision:
-        """Allowed widths of least summed cost that keep the budgets."""
-        return super().solve(costs) if self.budgets.joint is None else self.budgets.joint.solve(costs)
+    def _solved(self, costs: Costs) -> Precision:
+        return super()._solved(costs) if self.budgets.joint is None else self.budgets.joint.solve(costs)
 
-    def project(self, learned: Precision) -> Precision:
-        """Allowed widths near to the learned ones that keep the budgets."""
+    def _projected(self, learned: Precision) -> Precision:
         if self.budgets.joint is None:
-            return super().project(learned)
+            return super()._projected(learned)
         near = {
             kind: side.costs_near(learned[kind]) / side.items.sizes.sum() for kind, side in self.sides.items()
         }
@@ -117,11 +116,18 @@ class WidthProblem(Problem):
         mirror, nodes = self._marked()
         meters: list[CostMeter] = []
         if WEIGHTS in self.sides:
+            self._search_grids()
             meters.append(WeightCosts(self, mirror))
         if ACTIVATIONS in self.sides:
             watched = {name: nodes[name] for name in self.activations.names}
             meters.append(ActivationCosts(watched, self.activations, self.calibration))
         return mirror, meters
+
+    def _search_grids(self) -> None:
+        """Search for all grids, some on every rank."""
+        sites, ranks = self.sites.free_weights, self.data.ranks
+        for site, grids in zip(sites, ranks.in_order(map(self.grids, ranks.own(sites))), strict=True):
+            self.shared.once(("grids", site.tensor), partial(list, grids))
 
     def _marked(self) -> tuple[Mirror, dict[str, fx.Node]]:
         """A mirror, and the node in it whose gradient each activation's quantizer sees (not that of readers in float)."""

@@ -33,6 +33,7 @@ FINE_LEVELS = 128
 
 
 class BlockRounding(AdaptiveRounding):
+    refines = True
     batch_size = 32
     """Of a step of learning."""
 

@@ -45,7 +45,9 @@ class RoundingMethod(Protocol):
     """Chooses the integers of one layer."""
 
     needs_moments: bool
-    batch_size: int = 64
+    refines: bool = False
+    """It has something to do when all layers are rounded."""
+    batch_size: int = 32
     """Of the data that it is given."""
 
     def __call__(self, layer: Layer, moments: Moments | None) -> "Tensor":
@@ -61,6 +63,7 @@ class RoundingMethod(Protocol):
         """What becomes of the network when all of its layers are rounded; layer-wise methods leave it as it is.
 
         Args:
-            quantized, sites, batches: as of layerwise.round_weights.
+            quantized, sites: as of layerwise.round_weights.
+            batches: the model's inputs in order, for every batch, of all ranks.
         """
         return rounded

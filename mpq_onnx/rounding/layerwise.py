@@ -21,6 +21,7 @@ from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.rounding.nearest import NEAREST
 from mpq_onnx.rounding.result import CORRECTED_OPS, RoundingResult, channel_bias, with_variance_of
+from mpq_onnx.rounding.rounding_data import RoundingData
 
 SAMPLES_PER_TAP = 64
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
@@ -49,23 +50,22 @@ def round_weights(
     sites: Sequence[WeightSite],
     grids: Mapping[str, WeightGrid],
     method: RoundingMethod,
-    batches: Sequence[Sequence[Tensor]],
+    data: RoundingData,
     corrections: Corrections,
     kept_as: torch.dtype = torch.float32,
 ) -> RoundingResult:
-    """Round every weight that has a grid.
+    """Round every weight that has a grid; ranks add up what they find on their shares of the data.
 
     A weight that several nodes share is rounded for the first that multiplies it.
 
     Args:
         quantized: a mirror whose activations have their final quantizers and whose weights are float.
         method: from ROUNDINGS.
-        batches: the model's inputs in order, for every batch of calibration data.
         kept_as: see Stepper.
     """
-    stepper = Stepper(quantized, batches, kept_as)
+    stepper = Stepper(quantized, data.batches, kept_as)
     with counter("round weights", len(grids), "layer") as progress:
-        visitor = _Rounder(quantized, sites, grids, method, corrections, stepper, progress.update)
+        visitor = _Rounder(quantized, sites, grids, method, corrections, data, stepper, progress.update)
         stepper.walk(visitor.readers, visitor)
     return visitor.result
 
@@ -80,12 +80,13 @@ class _Rounder:
         grids: Mapping[str, WeightGrid],
         method: RoundingMethod,
         corrections: Corrections,
+        data: RoundingData,
         stepper: Stepper,
         advance: Callable[[], object],
     ) -> None:
         """Args: advance: called for every weight that is rounded."""
         self.mirror, self.grids, self.method = mirror, grids, method
-        self.corrections, self.stepper, self.advance = corrections, stepper, advance
+        self.corrections, self.data, self.stepper, self.advance = corrections, data, stepper, advance
         self.result = RoundingResult({}, {}, {})
         self.tensors = {node: tensor for tensor, node in mirror.values.items()}
         self.readers = weight_readers(mirror, [site for site in sites if site.tensor in grids])
@@ -97,13 +98,14 @@ class _Rounder:
     def after(self, node: fx.Node, exact: Sequence[Any], quantized: Sequence[Any]) -> Tensor | None:
         for site in self.readers[node]:
             use = _use(site, node)
-            if use is None or not exact or not self._corrects(node, use):
+            if use is None or not self.data.examples or not self._corrects(node, use):
                 continue
+            along = 1 if use.op_type in CORRECTED_OPS else -1
+            shift = _mean_error(exact, quantized, along, self.data)
             if use.op_type in CORRECTED_OPS:
-                shift = _mean_error(exact, quantized, 1)
                 self._shift_bias(use, shift)
-                return shift.reshape(along_axis(exact[0].dim(), 1))
-            self._shift_constant(node, use, _mean_error(exact, quantized, -1))
+                return shift.reshape(along_axis(exact[0].dim(), 1)) if exact else shift
+            self._shift_constant(node, use, shift)
         return None
 
     def _round(self, node: fx.Node, site: WeightSite, streams: Streams) -> None:
@@ -116,7 +118,7 @@ class _Rounder:
                 self.stepper.replace(constant, torch.from_numpy(nearest.dequantized()).to(weight.device))
                 return
             corrects = self._corrects(node, use)
-            rounded = _round(node, site, use, streams, weight, grid, self.method, corrects)
+            rounded = _round(node, site, use, streams, weight, grid, self.method, corrects, self.data)
             if self.corrections.variance:
                 rounded = with_variance_of(rounded, weight.cpu().numpy())
             weights[site.tensor] = rounded
@@ -167,13 +169,14 @@ def _round(
     grid: WeightGrid,
     method: RoundingMethod,
     corrects: bool,
+    data: RoundingData,
 ) -> QuantizedWeight:
     """The weight on its grid, by `method` where the layer has a matrix form, else to nearest.
 
     Args:
         corrects: the bias will take the mean error of every channel: rounding need not.
     """
-    rank = streams.exact[0][0].dim() if streams.exact else 0
+    rank = max(data.ranks.gather(streams.exact[0][0].dim() if streams.exact else 0))
     form = matrix_form(use, weight, dict(node.kwargs), rank)
     if form is None or use.channel_axis != site.channel_axis:
         return quantize_to_nearest(weight.cpu().numpy(), site.channel_axis, grid)
@@ -190,37 +193,40 @@ def _round(
     )
     fine = bool((grid.levels >= FINE_LEVELS).all())
     chosen = NEAREST if fine else method
-    moments = _moments(form, streams, weight, corrects) if chosen.needs_moments else None
+    moments = _moments(form, streams, weight, corrects, data) if chosen.needs_moments else None
     integers = form.weight_from_matrix(chosen(layer, moments), weight)
     return QuantizedWeight.of(integers.cpu().numpy(), grid, site.channel_axis)
 
 
-def _moments(form: MatrixForm, streams: Streams, weight: Tensor, central: bool) -> Moments:
-    """Second moments over all examples, at as many output positions (spread at random) as the estimate needs.
+def _moments(
+    form: MatrixForm, streams: Streams, weight: Tensor, central: bool, data: RoundingData
+) -> Moments:
+    """Second moments over all examples of all ranks, at as many output positions (spread at random) as the estimate needs.
 
     Args:
         central: of the deviations from the means.
     """
-    generator = torch.Generator().manual_seed(0)
-    axis, rows = form.input_layout.axis, form.input_layout.rows
-    examples = sum(inputs[0].shape[axis] // rows for inputs in streams.exact)
-    taps = form.weight_matrix(weight).shape[2]
-    wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // examples), FEWEST_POSITIONS)
-    quantized, cross, mean, exact_mean = (torch.zeros((), device=weight.device) for _ in range(4))
+    generator, ranks = torch.Generator(), data.ranks
+    groups, _, taps = form.weight_matrix(weight).shape
+    wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // data.examples), FEWEST_POSITIONS)
+    # Sums of float32 in float64 are the same in any order, but for a digit that float32 does not have.
+    sums = [weight.new_zeros(groups, *shape, dtype=torch.float64) for shape in ((taps, taps), (taps,)) * 2]
     count = 0
-    for exact_inputs, quantized_inputs in zip(streams.exact, streams.quantized, strict=True):
+    for place, exact_inputs, quantized_inputs in zip(
+        data.places, streams.exact, streams.quantized, strict=True
+    ):
+        generator.manual_seed(place)
         x, t = form.sampled_patches((quantized_inputs[0], exact_inputs[0]), weight, wanted, generator)
-        quantized = quantized + second_moment(x, x)
-        cross = cross + second_moment(x, t)
-        mean, exact_mean = mean + x.sum(dim=(0, 3)), exact_mean + t.sum(dim=(0, 3))
+        found = second_moment(x, x), x.sum(dim=(0, 3)), second_moment(x, t), t.sum(dim=(0, 3))
+        for total, each in zip(sums, found, strict=True):
+            total += each
         count += x.shape[0] * x.shape[3]
-    if not central:
-        return Moments(quantized / count, cross / count)
-    mean, exact_mean = mean / count, exact_mean / count
-    return Moments(
-        quantized / count - mean[:, :, None] * mean[:, None],
-        cross / count - mean[:, :, None] * exact_mean[:, None],
-    )
+    count = sum(ranks.gather(count))
+    quantized, mean, cross, exact_mean = (ranks.sum(total).div_(count) for total in sums)
+    if central:
+        quantized -= mean[:, :, None] * mean[:, None]
+        cross -= mean[:, :, None] * exact_mean[:, None]
+    return Moments(quantized.to(weight), cross.to(weight))
 
 
 def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:
@@ -258,12 +264,15 @@ def _channels_come_last(node: fx.Node, use: WeightUse) -> bool:
     return bool(result) and weight[use.channel_axis] == result[-1]
 
 
-def _mean_error(exact: Sequence[Tensor], quantized: Sequence[Tensor], channel_axis: int) -> Tensor:
-    """Of the quantized outputs, by channel, over the data: what has to be added."""
-    total, count = torch.zeros((), device=exact[0].device), 0
+def _mean_error(
+    exact: Sequence[Tensor], quantized: Sequence[Tensor], channel_axis: int, data: RoundingData
+) -> Tensor:
+    """Of the quantized outputs, by channel, over the data of all ranks: what has to be added."""
+    channels = max(data.ranks.gather(exact[0].shape[channel_axis] if exact else 0))
+    total, count = torch.zeros(channels, dtype=torch.float64, device=data.device), 0
     for wanted, found in zip(exact, quantized, strict=True):
         difference = wanted - found
-        channels = channel_axis % difference.dim()
-        total = total + difference.sum(dim=[axis for axis in range(difference.dim()) if axis != channels])
-        count += difference.numel() // difference.shape[channels]
-    return total / count
+        along = channel_axis % difference.dim()
+        total += difference.sum(dim=[axis for axis in range(difference.dim()) if axis != along])
+        count += difference.numel() // channels
+    return (data.ranks.sum(total) / sum(data.ranks.gather(count))).float()

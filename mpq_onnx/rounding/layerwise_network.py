@@ -1,9 +1,6 @@
 """A rounder for rounding.network: layer by layer on the mirror, on data where there is any."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
 
 from mpq_onnx.arithmetic.weights import WeightGrid
 from mpq_onnx.documents.allocation import Settings
@@ -14,13 +11,14 @@ from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.bias_scales import Activations
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
 from mpq_onnx.rounding.result import RoundingResult
+from mpq_onnx.rounding.rounding_data import RoundingData
 
 
 def round_layerwise(
     mirror: Mirror,
     sites: Sites,
     settings: Settings,
-    batches: Sequence[Sequence[Tensor]],
+    data: RoundingData,
     kept_as: torch.dtype,
     grids: dict[str, WeightGrid],
     activations: Activations,
@@ -29,12 +27,14 @@ def round_layerwise(
 
     Args:
         mirror: of the float model.
-        batches: the model's inputs in order, for every batch of calibration data; may be empty for rounding to nearest
-            without bias correction.
+        data: may be empty for rounding to nearest without bias correction.
         kept_as: what values of all batches wait in for their next use, float32 or float16.
     """
     quantized = with_quantizers(mirror, activation_quantizers(activations), readers=sites.readers)
     method = ROUNDINGS[settings.rounding]
     corrections = Corrections(settings.bias_correction, settings.variance_correction)
-    rounded = round_weights(quantized, sites.weights, grids, method, batches, corrections, kept_as)
-    return method.refined(rounded, quantized, sites.weights, batches)
+    rounded = round_weights(quantized, sites.weights, grids, method, data, corrections, kept_as)
+    if not method.refines:
+        return rounded
+    # Step after step on one batch: one rank does it.
+    return data.ranks.first(lambda: method.refined(rounded, quantized, sites.weights, data.whole()))

@@ -12,9 +12,10 @@ from mpq_onnx.arithmetic.quantized_network import (
     QuantizedNetwork,
 )
 from mpq_onnx.arithmetic.weights import TABLE_RULES, WeightGrid, WeightRules
-from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.allocation import Allocation, NodePrecision
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.placement import Sites, WeightUse
+from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.registries import DYNAMIC, INT32_BIAS, PER_TENSOR
 from mpq_onnx.rounding.bias_scales import (
     Activations,
@@ -32,13 +33,19 @@ Rounder = Callable[[dict[str, WeightGrid], Activations], RoundingResult]
 
 
 def quantize_network(
-    model: ir.Model, sites: Sites, allocation: Allocation, calibration: Calibration, rounder: Rounder
+    model: ir.Model,
+    sites: Sites,
+    allocation: Allocation,
+    calibration: Calibration,
+    rounder: Rounder,
+    ranks: Ranks = ALONE,
 ) -> QuantizedNetwork:
     """Fix every activation's quantizer and every weight's grid, round the weights, quantize the biases.
 
     Args:
         model: the float model.
         rounder: rounds as the allocation's settings say.
+        ranks: search for the grids of some weights each.
     """
     settings = allocation.settings
     activations = {
@@ -51,7 +58,7 @@ def quantize_network(
         for node in allocation.nodes
         if node.activation is not None and node.activation_bits is not None
     }
-    grids = _grids(model, sites, allocation)
+    grids = _grids(model, sites, allocation, ranks)
     products = _biased_products(model, sites, allocation, activations)
     activations = with_scales_of_empty_inputs(activations, products, grids)
     one_scale = {
@@ -79,20 +86,22 @@ def quantize_network(
     return network
 
 
-def _grids(model: ir.Model, sites: Sites, allocation: Allocation) -> dict[str, WeightGrid]:
+def _grids(model: ir.Model, sites: Sites, allocation: Allocation, ranks: Ranks) -> dict[str, WeightGrid]:
     """The grid of every weight that the allocation gives a width."""
     settings = allocation.settings
     rules = WeightRules(settings.weight_observer, settings.weight_scheme, settings.weight_scales)
     by_tensor = {site.tensor: site for site in sites.weights}
-    grids = {}
-    for node in allocation.nodes:
-        if node.owns_weight and node.weight_bits is not None:
-            site = by_tensor[str(node.weight)]
-            bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
-            common = TABLE_RULES if site.is_table else rules
-            own = common.with_own(node.weight_scheme, node.weight_scales)
-            grids[site.tensor] = site_grid(site, constant(model, site.tensor), bits, own, node.weight_range)
-    return grids
+    nodes = [node for node in allocation.nodes if node.owns_weight and node.weight_bits is not None]
+
+    def search(node: NodePrecision) -> WeightGrid:
+        site = by_tensor[str(node.weight)]
+        bits = np.broadcast_to(np.asarray(node.weight_bits, np.float32), (site.channels,))
+        common = TABLE_RULES if site.is_table else rules
+        own = common.with_own(node.weight_scheme, node.weight_scales)
+        return site_grid(site, constant(model, site.tensor), bits, own, node.weight_range)
+
+    found = ranks.in_order(map(search, ranks.own(nodes)))
+    return {str(node.weight): grid for node, grid in zip(nodes, found, strict=True)}
 
 
 def _biased_products(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.width_budgets import WidthBudgets
 from mpq_onnx.precision.widths import WidthProblem
 from mpq_onnx.progress import note
+from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
 from mpq_onnx.report.tables import bits_text
@@ -57,7 +58,7 @@ from mpq_onnx.runs.preparation import (
     read_calibration,
 )
 from mpq_onnx.runs.quantizing import torch_device
-from mpq_onnx.runs.requests import contents_of, file_state, request_text
+from mpq_onnx.runs.requests import check_same_request, contents_of, file_state, request_text
 from mpq_onnx.runs.resource_limits import width_budgets
 from mpq_onnx.runs.results import (
     ALLOCATION_FILE,
@@ -131,6 +132,7 @@ def allocate(
     overwrite: bool = False,
     options: AllocateOptions | None = None,
     shared: SharedWork | None = None,
+    ranks: Ranks = ALONE,
 ) -> AllocateResult:
     """Allocate bit widths under budgets; write allocation.json, model.onnx, its card and what was measured.
 
@@ -146,6 +148,7 @@ def allocate(
         resume: go on with an interrupted run of the same request in the same folder.
         overwrite: replace what another request has left in the folder; refused otherwise.
         shared: what earlier allocations of the same model have made already, in this process.
+        ranks: processes that all call this alike (see runs.joining.joined_ranks); the first writes, all get the result.
 
     Raises:
         UsageError: an option that is none, or a budget out of reach (found before any work starts).
@@ -160,11 +163,13 @@ def allocate(
     )  # fmt: skip
     folder = Path(output)
     configuration = folder_configuration(asked.configuration(), folder)
-    check_folder(folder, configuration, overwrite, resume)
+    ranks.first(lambda: check_folder(folder, configuration, overwrite, resume))
     for line in beyond_choices(weight_bits, activation_bits, options):
         note(line)
-    opened = _open(asked, shared or SharedWork())
-    with progress_folder(folder, asked.request(opened.contents), resume) as progress:
+    opened = _open(asked, shared or SharedWork(), ranks)
+    request = asked.request(opened.contents)
+    check_same_request(ranks, request)
+    with progress_folder(folder, request, resume, ranks) as progress:
         if (
             options.override or options.max or options.target
         ):  # what cannot be reached is refused before any work
@@ -183,11 +188,18 @@ def allocate(
             lambda each: is_storable(each, options) and not rules.faults(problem.sites, each),
         )
         rules.check(problem.sites, choice.kept.result.allocation, str(asked.model))
-        written = ResultFolder(progress, folder)
-        for each in choice.measured if keep_candidates else ():
-            save_model(bench.graph(each), written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx")
-        written.write_configuration(configuration)
-        return _write(asked, opened, ground, bench, choice, written)
+        few = opened.validation.first(COMPARED_EXAMPLES)
+        nodes = compare_tensors(ground.model, bench.graph(choice.kept), few, options.device)
+
+        def write() -> AllocateResult:
+            written = ResultFolder(progress, folder)
+            for each in choice.measured if keep_candidates else ():
+                path = written.results / CANDIDATES_FOLDER / f"{each.result.name}.onnx"
+                save_model(bench.graph(each), path)
+            written.write_configuration(configuration)
+            return _write(asked, opened, ground, bench, choice, nodes, written)
+
+        return ranks.first(write)
 
 
 @dataclass(frozen=True)
@@ -239,15 +251,15 @@ class _Opened:
         )
 
 
-def _open(asked: _Asked, shared: SharedWork) -> _Opened:
+def _open(asked: _Asked, shared: SharedWork, ranks: Ranks) -> _Opened:
     """Read the model, refuse what has no mirror before any work starts, and split the data."""
     options, source = asked.options, file_state(asked.model)
     model = shared.once(("model", source), lambda: load_float_model(asked.model))
     device = torch_device(options.device)
     mirror = shared.once(("mirror", source, device), lambda: frozen_mirror(model.model, model.path, device))
     # Opened for every allocation, though their examples are shared: a file may have changed since.
-    dataset = model.open_data(asked.data)
-    held_out = model.open_data(asked.validation) if asked.validation is not None else None
+    dataset = model.open_data(asked.data).among(ranks)
+    held_out = model.open_data(asked.validation).among(ranks) if asked.validation is not None else None
     contents = contents_of(
         model, {"calibration": asked.calibration, "costs": options.costs}, data=dataset, validation=held_out
     )
@@ -317,7 +329,7 @@ def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) ->
         weight_rules=WeightRules(options.weight_observer, options.weight_scheme, options.weight_scales),
         training=options.training_settings(budgets.sites.macs),
         data=ground.shared.once("training", lambda: TrainingData(opened.training, trained, opened.device)),
-        log=training_log(progress / LOG_FILE),
+        log=training_log(progress / LOG_FILE, opened.training.ranks),
         checkpoint=str(progress / "checkpoint.pt"),
         dynamic_ranges=options.activation_ranges == DYNAMIC,
         cost_examples=options.cost_examples(budgets.sites.macs),
@@ -331,6 +343,7 @@ def _write(
     ground: _Ground,
     bench: WidthBench,
     choice: Choice[Allocation],
+    nodes: Sequence[NodeNoise],
     written: ResultFolder,
 ) -> AllocateResult:
     """Check what is kept against the mirror, and write everything."""
@@ -338,8 +351,6 @@ def _write(
     graph = bench.graph(choice.kept)
     assert choice.kept.network is not None
     check = check_against_mirror(graph, ground.mirror, choice.kept.network, opened.validation, options.device)
-    few = opened.validation.first(COMPARED_EXAMPLES)
-    nodes = compare_tensors(ground.model, graph, few, options.device)
     sources = Sources(asked.data, problem.data, asked.validation, bench.validation)
     card = written.write_model(graph, choice, sources, ground.calibration.scaled_tensors)
     kept.allocation.save(written.results / ALLOCATION_FILE)
@@ -397,9 +408,11 @@ def _calibration(
             equalization=options.equalization,
         )  # fmt: skip
         return found
-    if not saved.is_file():
+    ranks = dataset.ranks
+    if not ranks.first(saved.is_file):
         rules = CalibrationRules(
             options.observer, options.placement, options.activation_scheme, options.equalization
         )
-        measure_calibration(float_model, dataset, rules, options.device).save(saved)
-    return read_calibration(saved, float_model)
+        measured = measure_calibration(float_model, dataset, rules, options.device)
+        ranks.first(lambda: measured.save(saved))
+    return ranks.first(lambda: read_calibration(saved, float_model))

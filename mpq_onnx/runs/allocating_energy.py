@@ -1,6 +1,7 @@
 """allocate with noise: find the energies per MAC that a budget is best spent on, and write the noisy file."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.precision.shared_work import SharedWork
+from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.report.tables import energy_text
@@ -22,13 +24,13 @@ from mpq_onnx.runs.bench import Choice, choose, kept_note
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.node_rows import energy_rows
-from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, NoiseBench, output_signal_to_noise
+from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, EnergyBench, NoiseBench, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes
-from mpq_onnx.runs.requests import contents_of, file_state, request_text
+from mpq_onnx.runs.requests import check_same_request, contents_of, file_state, request_text
 from mpq_onnx.runs.results import (
     DIGITAL_FOLDER,
     ENERGY_FILE,
@@ -85,6 +87,7 @@ def allocate_energy(
     resume: bool = False,
     overwrite: bool = False,
     shared: SharedWork | None = None,
+    ranks: Ranks = ALONE,
 ) -> AllocateEnergyResult:
     """Allocate energy per MAC under a budget; write energy.json, model.onnx (noisy) and result.json.
 
@@ -99,6 +102,7 @@ def allocate_energy(
         resume: go on with an interrupted run of the same request in the same folder.
         overwrite: replace what another request has left in the folder; refused otherwise.
         shared: what earlier allocations of the same model have made already, in this process.
+        ranks: processes that all call this alike (see runs.joining.joined_ranks); the first writes, all get the result.
 
     Raises:
         UsageError: an option that is none, or a budget out of reach (found before any work starts).
@@ -117,8 +121,8 @@ def allocate_energy(
     }  # fmt: skip
     folder, shared = Path(output), shared or SharedWork()
     configuration = folder_configuration(asked, folder)
-    check_folder(folder, configuration, overwrite, resume)
-    quantizing: tuple[str, ...] = ()
+    ranks.first(lambda: check_folder(folder, configuration, overwrite, resume))
+    quantizing: tuple[str, ...] | None = None
     if digital is not None:
         quantized = allocate(
             model,
@@ -131,6 +135,7 @@ def allocate_energy(
             overwrite=overwrite,
             options=digital,
             shared=shared,
+            ranks=ranks,
         )
         model = quantized.model_path
         quantizing = quantized.notes
@@ -138,8 +143,8 @@ def allocate_energy(
     base = shared.once(("noise-free", source), lambda: load_noise_free(model))
     if METADATA_ALLOCATION not in base.model.metadata_props:
         check_takes_float(options.device_target, base.model, base.path)
-    dataset = base.open_data(data)
-    held_out = base.open_data(validation) if validation is not None else None
+    dataset = base.open_data(data).among(ranks)
+    held_out = base.open_data(validation).among(ranks) if validation is not None else None
     contents = contents_of(base, {"costs": options.costs}, data=dataset, validation=held_out)
     request = request_text(
         contents,
@@ -148,7 +153,8 @@ def allocate_energy(
         validation=validation,
         energy_per_mac=energy_per_mac,
     )
-    with progress_folder(folder, request, resume) as progress:
+    check_same_request(ranks, request)
+    with progress_folder(folder, request, resume, ranks) as progress:
         common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
         noisy = shared.once(
             ("noise", common),
@@ -159,32 +165,52 @@ def allocate_energy(
         problem = bench.problem
         say_what_is_to_come(options.chosen_method, problem.data, problem.cost_examples, problem.training)
         choice = choose(bench.measure_all(bench.propose(options.chosen_method)))
-        kept = choice.kept.result
-        graph = bench.graph(choice.kept)
-        # Few examples are gone through again and again: noise has to be seen often to be known.
-        positions = [index % len(noisy.validation_set) for index in range(CHECKED_EXAMPLES)]
-        checked = noisy.validation_set.part(positions)
-        ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs)
-        found = OutputNoise(ratios.outputs, ratios.output_noises)
-        wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
-        check = check_noise(len(positions), found, wanted)
-        written = ResultFolder(progress, folder)
         sources = Sources(data, noisy.training, validation, noisy.validation)
-        written.write_model(graph, choice, sources, read_provenance(base.model).get("scaled_tensors"))
-        kept.allocation.save(written.results / ENERGY_FILE)
-        written.write_configuration(configuration)
-        notes = (
-            *_notes(energy_per_mac, options, choice),
-            *chance_notes(kept.evaluation),
-            *output_notes(kept.evaluation),
-        )
-        result = AllocateEnergyResult(
-            **written.found(choice),
-            noise_check=check,
-            nodes=ratios.nodes,
-            notes=(*(f"quantizing: {note}" for note in quantizing if note not in notes), *notes),
-        )
-        written.finish(result, kept=() if digital is None else (DIGITAL_FOLDER,))
+
+        def write() -> AllocateEnergyResult:
+            written = ResultFolder(progress, folder)
+            written.write_configuration(configuration)
+            return _write(energy_per_mac, bench, choice, sources, quantizing, written)
+
+        return ranks.first(write)
+
+
+def _write(
+    energy_per_mac: float | None,
+    bench: EnergyBench,
+    choice: Choice[EnergyAllocation],
+    sources: Sources,
+    quantizing: Sequence[str] | None,
+    written: ResultFolder,
+) -> AllocateEnergyResult:
+    """Check the noise of what is kept against the mirror's, and write everything.
+
+    Args:
+        quantizing: notes of the digital allocation below; None where there is none.
+    """
+    kept, noisy, options = choice.kept.result, bench.shared, bench.options
+    graph = bench.graph(choice.kept)
+    # Few examples are gone through again and again: noise has to be seen often to be known.
+    positions = [index % len(noisy.validation_set) for index in range(CHECKED_EXAMPLES)]
+    checked = noisy.validation_set.part(positions)
+    ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs)
+    found = OutputNoise(ratios.outputs, ratios.output_noises)
+    wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
+    check = check_noise(len(positions), found, wanted)
+    written.write_model(graph, choice, sources, read_provenance(noisy.base.model).get("scaled_tensors"))
+    kept.allocation.save(written.results / ENERGY_FILE)
+    notes = (
+        *_notes(energy_per_mac, options, choice),
+        *chance_notes(kept.evaluation),
+        *output_notes(kept.evaluation),
+    )
+    result = AllocateEnergyResult(
+        **written.found(choice),
+        noise_check=check,
+        nodes=ratios.nodes,
+        notes=(*(f"quantizing: {note}" for note in quantizing or () if note not in notes), *notes),
+    )
+    written.finish(result, kept=() if quantizing is None else (DIGITAL_FOLDER,))
     return result
 
 

@@ -18,7 +18,7 @@ from mpq_onnx.precision.energies import EnergyProblem
 from mpq_onnx.precision.problem import Candidate
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.precision.task_loss import mean_distance
-from mpq_onnx.precision.training import MEASURING_SEED
+from mpq_onnx.precision.training import measuring_draws
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import ENERGY_LEVELS
@@ -87,7 +87,7 @@ class NoiseBench:
             most=most,
             training=options.training_settings(macs),
             data=self.training,
-            log=training_log(progress / LOG_FILE),
+            log=training_log(progress / LOG_FILE, self.training.ranks),
             checkpoint=str(progress / "checkpoint.pt"),
             cost_examples=cost_examples,
             shared=self.shared.part((options.granularity, cost_examples)),
@@ -130,10 +130,8 @@ class EnergyBench(Bench[EnergyAllocation]):
         allocation = self.allocation(candidate)
         evaluation = self.shared.evaluate(allocation, self.shared.validation_set, self.options.repeats)
         noisy = self.noisy_mirror(candidate)
-        noisy.generator.manual_seed(MEASURING_SEED)
-        validation = self.shared.validation
-        batches = validation.batches(validation.forward_batch)
-        distance = mean_distance(noisy.mirror.module.forward, batches)
+        draws = measuring_draws(noisy.generator)
+        distance = mean_distance(noisy.mirror.module.forward, self.shared.validation, begin=draws)
         spent = self.problem.spent(candidate.energies)
         return Finished(candidate, CandidateResult(candidate.name, allocation, distance, evaluation, spent))
 
@@ -181,7 +179,7 @@ def output_signal_to_noise(bench: EnergyBench, candidate: Candidate, positions: 
     ratio = SignalToNoise()
     powers: list[float] = []
     parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
-    for batch in bench.shared.validation.stream(parts):
+    for batch in bench.shared.validation.stream(enumerate(parts)):
         found = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
         for got, exact in zip(found, batch.float_outputs, strict=True):
             ratio.update(exact.cpu().numpy(), got.cpu().numpy())

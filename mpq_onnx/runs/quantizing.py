@@ -20,6 +20,7 @@ from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layerwise import weight_readers
 from mpq_onnx.rounding.layerwise_network import round_layerwise
 from mpq_onnx.rounding.network import quantize_network
+from mpq_onnx.rounding.rounding_data import RoundingData
 
 KEPT_MEMORY = 3 * 2**28
 """Bytes of what all examples have at a layer: large images are kept in half precision, and fewer are taken."""
@@ -66,11 +67,13 @@ def round_network(
 ) -> QuantizedNetwork:
     """The numbers of the quantized network; rounding and bias correction see the first `examples` of `data`.
 
+    Every rank keeps the values of its own batches.
+
     Args:
         model: the float model, and `mirror` its mirror.
     """
     settings = allocation.settings
-    batches: list[tuple[Tensor, ...]] = []
+    rounding_data = RoundingData.alone([])
     kept_as = torch.float32
     method = ROUNDINGS[settings.rounding]
     if data is not None and (settings.bias_correction or method.needs_moments):
@@ -81,6 +84,19 @@ def round_network(
             kept_as = torch.float16
         count = examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY * FLOAT32_BYTES // kept_as.itemsize)
         size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
-        batches = [batch.inputs for batch in data.batches(size, count)]
-    rounder = functools.partial(round_layerwise, mirror, sites, settings, batches, kept_as)
-    return quantize_network(model, sites, allocation, calibration, rounder)
+        rounding_data = _shared(data, size, count)
+    rounder = functools.partial(round_layerwise, mirror, sites, settings, rounding_data, kept_as)
+    return quantize_network(model, sites, allocation, calibration, rounder, rounding_data.ranks)
+
+
+def _shared(data: TrainingData, size: int, count: int) -> RoundingData:
+    """The first `count` examples in batches of `size`, of which every rank keeps its own."""
+    own = [*data.batches(size, count)]
+
+    def whole() -> list[tuple[Tensor, ...]]:
+        parts = data.dataset.first(count).parts(size)
+        return [batch.inputs for batch in data.stream(enumerate(parts))]
+
+    return RoundingData(
+        [each.inputs for each in own], [each.place for each in own], count, whole, data.ranks, data.device
+    )

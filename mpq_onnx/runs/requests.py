@@ -15,6 +15,7 @@ from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import here, write_text
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import external_files
+from mpq_onnx.ranks import Ranks
 from mpq_onnx.runs.preparation import FloatModel
 
 CONTENT = " content"
@@ -71,6 +72,17 @@ def state_request(path: Path, request: str, complaint: str) -> None:
         if differing:
             raise UsageError(complaint.format(differs=", ".join(differing)))
     write_text(path, request)
+
+
+def check_same_request(ranks: Ranks, request: str) -> None:
+    """Raise UsageError unless all ranks were asked for the same, by content."""
+    first, *others = ranks.gather(request)
+    for rank, other in enumerate(others, 1):
+        if other != first:
+            raise UsageError(
+                f"rank {rank} was asked for something else than rank 0 (other: {', '.join(_differing(first, other))}); give all"
+                " processes the same command, model and data"
+            )
 
 
 def file_state(path: str | os.PathLike[str] | GivenModel) -> tuple[object, ...]:

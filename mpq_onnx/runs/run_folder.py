@@ -12,6 +12,7 @@ from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
 from mpq_onnx.files import here, write_text
 from mpq_onnx.graph.model_file import DATA_SUFFIX, remove_stale_data
 from mpq_onnx.progress import begin
+from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.runs.requests import state_request
 
 PROGRESS_FOLDER = ".progress"
@@ -28,26 +29,55 @@ def split_validation(dataset: Dataset, validation: Dataset | None, seed: int) ->
         validation: a data set of its own, or None to hold some of `dataset` out.
 
     Raises:
-        UsageError: too few examples to hold some out.
+        UsageError: too few examples to hold some out, or fewer than ranks that share them.
     """
     if validation is not None:
-        return drawn(dataset, seed), drawn(validation, seed)
-    if len(dataset) <= dataset.examples.together:
+        sets = drawn(dataset, seed), drawn(validation, seed)
+    elif len(dataset) <= dataset.examples.together:
         raise UsageError(
             f"{dataset.name}: one example is not enough to hold some out; give more, or --validation"
         )
-    return split(dataset, seed, VALIDATION_SHARE)
+    else:
+        sets = split(dataset, seed, VALIDATION_SHARE)
+    for each, what in zip(sets, ("to calibrate and train on", "to choose by"), strict=True):
+        if len(each) < each.ranks.count:
+            raise UsageError(
+                f"{each.name}: {len(each)} examples {what} are too few for {each.ranks.count} processes; give more, or start"
+                " fewer processes"
+            )
+    return sets
 
 
 @contextlib.contextmanager
-def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
+def progress_folder(folder: Path, request: str, resume: bool, ranks: Ranks = ALONE) -> Iterator[Path]:
     """A folder for what an interrupted run goes on from; it goes away when the run ends, but for an interruption.
 
     Args:
         request: everything that the result depends on; a run can only be resumed for the same request.
+        ranks: of which the first alone touches the folder.
     """
     folder, named = here(folder), folder
     progress = folder / PROGRESS_FOLDER
+    ranks.first(lambda: _begin(progress, named, request, resume))
+    try:
+        yield progress
+    except MpqOnnxError:
+        # Bad input stays bad: there is nothing to resume.
+        if ranks.is_first:
+            shutil.rmtree(progress, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if it is empty, that is, ours
+        raise
+    if ranks.is_first:
+        shutil.rmtree(progress, ignore_errors=True)
+
+
+def _begin(progress: Path, named: Path, request: str, resume: bool) -> None:
+    """Make the folder, or go on in the one that there is.
+
+    Args:
+        named: what messages call the folder that it is made in.
+    """
     stated = progress / "request.json"
     if resume and not stated.is_file():
         begin(f"nothing to go on with in {named}: starting anew")
@@ -64,15 +94,6 @@ def progress_folder(folder: Path, request: str, resume: bool) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write into {named}: {error.strerror}; choose another folder") from error
     write_text(stated, request)
-    try:
-        yield progress
-    except MpqOnnxError:
-        # Bad input stays bad: there is nothing to resume.
-        shutil.rmtree(progress, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only if it is empty, that is, ours
-        raise
-    shutil.rmtree(progress, ignore_errors=True)
 
 
 def publish(results: Path, folder: Path) -> None:
@@ -110,9 +131,12 @@ def receive(files: Mapping[str, bytes], folder: Path) -> None:
     shutil.rmtree(arrived, ignore_errors=True)
 
 
-def training_log(path: Path) -> logging.Logger:
-    """A logger of this run alone that writes a line per epoch to `path`."""
+def training_log(path: Path, ranks: Ranks) -> logging.Logger:
+    """A logger of this run alone that writes a line per epoch to `path`, on the first rank."""
     log = logging.Logger("mpq_onnx.training", logging.INFO)
+    if not ranks.is_first:
+        log.addHandler(logging.NullHandler())
+        return log
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)

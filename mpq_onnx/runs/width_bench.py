@@ -71,8 +71,7 @@ class WidthBench(Bench[Allocation]):
     def _mirrored_distance(self, network: QuantizedNetwork) -> float:
         """Where the file's outputs are none that gradients reach (labels, say): of the trained outputs."""
         simulated = quantized_mirror(self.problem.mirror, network)
-        batches = self.validation.batches(self.validation.forward_batch)
-        return mean_distance(simulated.module.forward, batches)
+        return mean_distance(simulated.module.forward, self.validation)
 
     def graph(self, finished: Finished[Allocation]) -> ir.Model:
         """The QDQ graph of a finished candidate."""

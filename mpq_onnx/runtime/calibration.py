@@ -1,11 +1,11 @@
 """Calibration: stream a data set through onnxruntime and watch every activation that gets a quantizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.arithmetic.observers import Observer
+from mpq_onnx.arithmetic.observers import Observer, extremes
 from mpq_onnx.arithmetic.observers.histogram_observer import HistogramObserver
 from mpq_onnx.arithmetic.observers.min_max import MinMaxObserver
 from mpq_onnx.arithmetic.observers.range_search import squared_error
@@ -17,7 +17,9 @@ from mpq_onnx.errors import DataError
 from mpq_onnx.graph.batch_memory import elements_of, examples_at_once
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.progress import watched
+from mpq_onnx.ranks import Ranks
 from mpq_onnx.registries import OBSERVERS
+from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_SIZE = 64
@@ -39,7 +41,8 @@ def calibrate(
 ) -> Calibration:
     """Ranges and quantization errors of `tensors` of a float model, by bit width.
 
-    Memory is that of one batch and one histogram a tensor, whatever the number of batches.
+    Memory is that of one batch and one histogram a tensor, whatever the number of batches. Ranks go through the batches side by
+    side, and find the very ranges of one process.
 
     Args:
         shapes: shape of every tensor for one example.
@@ -53,14 +56,9 @@ def calibrate(
     runner = runner_with_outputs(model, tensors, device)
     elements = elements_of(shapes[name] for name in tensors)
     batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY)
-    total = -(-len(dataset) // batch_size)
-    for batch in watched(dataset.batches(batch_size), "calibrate", total):
-        for name, array in zip(tensors, read_tensors(runner, tensors, batch.inputs), strict=True):
-            if not np.isfinite(array).all():
-                raise DataError(
-                    f"{dataset.name}: tensor {name} becomes NaN or infinite; check data and model"
-                )
-            watchers[name].update(array)
+    _watch(list(watchers.values()), _values(runner, tensors, dataset, batch_size), dataset.ranks)
+    for watcher in watchers.values():
+        watcher.merge(dataset.ranks)
     return Calibration(
         model=fingerprint(model),
         observer=observer,
@@ -69,6 +67,37 @@ def calibrate(
         tensors={name: watchers[name].result(shapes[name]) for name in tensors},
         shapes=dict(shapes),
     )
+
+
+def _values(
+    runner: Runner, tensors: Sequence[str], dataset: Dataset, batch_size: int
+) -> Iterator[list[np.ndarray]]:
+    """What the tensors hold in every batch of this rank."""
+    count = len(dataset.ranks.own(dataset.parts(batch_size)))
+    for batch in watched(dataset.own_batches(batch_size), "calibrate", count):
+        arrays = read_tensors(runner, tensors, batch.inputs)
+        for name, array in zip(tensors, arrays, strict=True):
+            if not np.isfinite(array).all():
+                raise DataError(
+                    f"{dataset.name}: tensor {name} becomes NaN or infinite; check data and model"
+                )
+        yield arrays
+
+
+def _watch(watchers: Sequence["_Watcher"], values: Iterator[list[np.ndarray]], ranks: Ranks) -> None:
+    """Show every batch to the watchers: its summary on all ranks, in the order of the batches, its values on its own."""
+    while True:
+        own = next(values, None)
+        summaries = ranks.gather(
+            None if own is None else [each.summary(array) for each, array in zip(watchers, own, strict=True)]
+        )
+        if summaries[0] is None:  # the first rank has no fewer batches than others
+            return
+        for rank, found in enumerate(summaries):
+            for index, watcher in enumerate(watchers if found is not None else ()):
+                watcher.follow(found[index])  # type: ignore[index]
+                if own is not None and rank == ranks.rank:
+                    watcher.count(own[index])
 
 
 class _Watcher:
@@ -83,11 +112,30 @@ class _Watcher:
             observer.histogram if isinstance(observer, HistogramObserver) else StreamingHistogram()
         )
 
-    def update(self, values: np.ndarray) -> None:
-        self.observer.update(values)
-        self.extremes.update(values)
+    def summary(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of one batch."""
+        ends = extremes(values)
+        return ends, (ends if self.shared else self.observer.summary(values))
+
+    def follow(self, summary: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take in that of the next batch."""
+        ends, own = summary
+        self.extremes.follow(ends)
+        self.observer.follow(own)
         if not self.shared:
-            self.histogram.update(values)
+            self.histogram.reach(float(max(-ends[0], ends[1], 0.0)))
+
+    def count(self, values: np.ndarray) -> None:
+        """Take in its values."""
+        self.observer.count(values)
+        if not self.shared:
+            self.histogram.count(values)
+
+    def merge(self, ranks: Ranks) -> None:
+        """Take in what the other ranks have counted."""
+        self.observer.merge(ranks)
+        if not self.shared:
+            self.histogram.merge(ranks)
 
     def result(self, shape: tuple[int, ...]) -> TensorCalibration:
         scheme = SCHEMES[self.scheme]

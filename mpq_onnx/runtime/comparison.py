@@ -1,5 +1,6 @@
 """Compare two files of one network node by node on the same data: the signal to quantization noise of every tensor."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -14,7 +15,7 @@ from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
 
 BATCH_MEMORY = 2**28
-"""Bytes of all tensors of a batch."""
+"""Bytes of all tensors of the batches of all ranks."""
 FILES = 2
 """Both have every tensor."""
 
@@ -50,22 +51,37 @@ def compare_tensors(
         raise ModelError("the two models have no tensor name in common: export both from the same source")
     first = runner_with_outputs(exact, list(pairs), device)
     second = runner_with_outputs(changed, list(pairs.values()), device)
-    noises = {name: SignalToNoise() for name in pairs}
     one = read_tensors(first, list(pairs), dataset.read(range(1)).inputs)
     elements = FILES * sum(array.size for array in one)
-    batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY)
-    total = -(-len(dataset) // batch_size)
-    for batch in watched(dataset.batches(batch_size), "compare", total):
-        wanted = read_tensors(first, list(pairs), batch.inputs)
-        found = read_tensors(second, list(pairs.values()), batch.inputs)
-        for name, a, b in zip(pairs, wanted, found, strict=True):
-            if a.shape != b.shape:
-                raise ModelError(f"tensor {name} has shape {a.shape} in one model and {b.shape} in the other")
-            noises[name].update(a, b)
-    return [
-        NodeNoise(str(nodes[name].name), nodes[name].op_type, name, noise.decibels)
-        for name, noise in noises.items()
-    ]
+    batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY // dataset.ranks.count)
+    parts = dataset.parts(batch_size)
+
+    def compared() -> Iterator[list[SignalToNoise]]:
+        """Of every tensor, in the batches of this rank."""
+        count = len(dataset.ranks.own(parts))
+        for batch in watched(dataset.own_batches(batch_size), "compare", count):
+            wanted = read_tensors(first, list(pairs), batch.inputs)
+            found = read_tensors(second, list(pairs.values()), batch.inputs)
+            noises = [SignalToNoise() for _ in pairs]
+            for name, noise, a, b in zip(pairs, noises, wanted, found, strict=True):
+                if a.shape != b.shape:
+                    raise ModelError(
+                        f"tensor {name} has shape {a.shape} in one model and {b.shape} in the other"
+                    )
+                noise.update(a, b)
+            yield noises
+
+    def summed(batches: Iterator[list[SignalToNoise]]) -> list[NodeNoise]:
+        totals = {name: SignalToNoise() for name in pairs}
+        for noises in batches:
+            for total, noise in zip(totals.values(), noises, strict=True):
+                total.add(noise)
+        return [
+            NodeNoise(str(nodes[name].name), nodes[name].op_type, name, total.decibels)
+            for name, total in totals.items()
+        ]
+
+    return dataset.ranks.at_first(compared(), len(parts), summed)
 
 
 def _is_float(value: ir.Value) -> bool:

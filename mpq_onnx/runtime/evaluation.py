@@ -1,7 +1,7 @@
 """Evaluate an ONNX file, float or quantized, on a data set."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,41 +44,53 @@ def evaluate_runner(
     dataset: Dataset,
     baseline: Runner | None = None,
     batch_size: int = BATCH_SIZE,
-    watch: Callable[[Batch, list[np.ndarray]], None] | None = None,
+    watch: Callable[[Sequence[int], Batch, list[np.ndarray]], None] | None = None,
 ) -> Evaluation:
-    """Run `dataset` through a model, and through a baseline beside it.
+    """Run `dataset` through a model, and through a baseline beside it; of several ranks the first counts what all answer.
 
     Args:
-        watch: called with every batch in order and the model's outputs, [examples, ...] each.
+        watch: called with the positions of every batch of this rank, in order, the batch and the model's outputs,
+            [examples, ...] each.
 
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
-    seconds = 0.0
     own = output_layouts(runner, dataset)
     theirs = output_layouts(baseline, dataset) if baseline is not None else own
-    meaning = output_meaning(baseline or runner, theirs, dataset)
-    tally = Tally(dataset, meaning)
-    total = -(-len(dataset) // batch_size)
-    runner.run(dataset.read(range(min(batch_size, len(dataset)))).inputs)  # the first run allocates memory
-    for batch in watched(dataset.batches(batch_size), "evaluate", total):
-        start = time.perf_counter()
-        outputs = runner.run(batch.inputs)
-        seconds += time.perf_counter() - start
-        exact = by_example(baseline.run(batch.inputs), theirs, batch) if baseline is not None else None
-        answers = by_example(outputs, own, batch)
-        if watch is not None:
-            watch(batch, answers)
-        tally.update(Answers(batch.examples, answers, exact, batch.labels, batch.groups))
-    return Evaluation(
-        examples=len(dataset),
-        metrics=tally.metrics,
-        labels=tally.labels,
-        examples_per_second=len(dataset) / max(seconds, 1e-9),
-        comparison=tally.comparison,
-        taken_for=meaning.taken_for,
-        classes=tally.classes,
-    )
+    parts = dataset.parts(batch_size)
+    positions = dataset.ranks.own(parts)
+    runner.run(dataset.read(parts[0]).inputs)  # the first run allocates memory
+
+    def answered() -> Iterator[tuple[Answers, float]]:
+        """What this rank's batches give, and the seconds that each took."""
+        batches = watched(dataset.own_batches(batch_size), "evaluate", len(positions))
+        for place, batch in zip(positions, batches, strict=True):
+            start = time.perf_counter()
+            outputs = runner.run(batch.inputs)
+            seconds = time.perf_counter() - start
+            exact = by_example(baseline.run(batch.inputs), theirs, batch) if baseline is not None else None
+            answers = by_example(outputs, own, batch)
+            if watch is not None:
+                watch(place, batch, answers)
+            yield Answers(batch.examples, answers, exact, batch.labels, batch.groups), seconds
+
+    def counted(answers: Iterator[tuple[Answers, float]]) -> Evaluation:
+        meaning = output_meaning(baseline or runner, theirs, dataset)
+        tally, seconds = Tally(dataset, meaning), 0.0
+        for each, took in answers:
+            tally.update(each)
+            seconds += took
+        return Evaluation(
+            examples=len(dataset),
+            metrics=tally.metrics,
+            labels=tally.labels,
+            examples_per_second=len(dataset) / max(seconds, 1e-9),
+            comparison=tally.comparison,
+            taken_for=meaning.taken_for,
+            classes=tally.classes,
+        )
+
+    return dataset.ranks.at_first(answered(), len(parts), counted)
 
 
 def by_example(

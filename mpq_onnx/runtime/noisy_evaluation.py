@@ -58,7 +58,7 @@ def evaluate_noisy(
     batch_size: int = BATCH_SIZE,
     where: str = "the noisy model",
 ) -> Evaluation:
-    """Run `dataset` through a noisy model `repeats` times, each with noise of its own.
+    """Run `dataset` through a noisy model `repeats` times, each with noise of its own; ranks share the streams.
 
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
@@ -66,9 +66,9 @@ def evaluate_noisy(
     exact, theirs = None, []
     if baseline is not None:
         theirs = output_layouts(baseline, dataset)
-        exact = [
-            by_example(baseline.run(batch.inputs), theirs, batch) for batch in dataset.batches(batch_size)
-        ]
+        exact = dataset.ranks.in_order(
+            by_example(baseline.run(batch.inputs), theirs, batch) for batch in dataset.own_batches(batch_size)
+        )
     shares = -(-FEWEST_STREAMS // repeats)
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == [CPU_PROVIDER]
@@ -81,10 +81,10 @@ def evaluate_noisy(
         if baseline is None
         else output_meaning(baseline, theirs, dataset)
     )
-    tallies: list[Tally] = []
-    seconds = 0.0
-    with ThreadPoolExecutor(workers) as pool:
-        results = watched(pool.map(work.run, streams), "evaluate with noise", len(streams), "stream")
+
+    def counted(results: Iterator[_Counted]) -> Evaluation:
+        tallies: list[Tally] = []
+        seconds = 0.0
         for share in _by_repeat(results, shares):
             tallies.append(Tally(dataset, meaning))
             seconds += share.seconds
@@ -92,19 +92,24 @@ def evaluate_noisy(
                 if exact is not None:
                     answers = dataclasses.replace(answers, exact=exact[index])
                 tallies[-1].update(answers)
-    metrics = [tally.metrics for tally in tallies]
-    comparisons = [tally.comparison for tally in tallies]
-    comparison = _mean_comparison([each for each in comparisons if each is not None])
-    return Evaluation(
-        examples=len(dataset),
-        metrics=_means(metrics),
-        labels=tallies[0].labels,
-        examples_per_second=repeats * len(dataset) * workers / max(seconds, 1e-9),
-        comparison=comparison,
-        noise=_spreads(metrics, comparison, [each for each in comparisons if each is not None]),
-        taken_for=meaning.taken_for,
-        classes=tallies[0].classes,
-    )
+        metrics = [tally.metrics for tally in tallies]
+        comparisons = [tally.comparison for tally in tallies]
+        comparison = _mean_comparison([each for each in comparisons if each is not None])
+        return Evaluation(
+            examples=len(dataset),
+            metrics=_means(metrics),
+            labels=tallies[0].labels,
+            examples_per_second=repeats * len(dataset) * workers / max(seconds, 1e-9),
+            comparison=comparison,
+            noise=_spreads(metrics, comparison, [each for each in comparisons if each is not None]),
+            taken_for=meaning.taken_for,
+            classes=tallies[0].classes,
+        )
+
+    own = dataset.ranks.own(streams)
+    with ThreadPoolExecutor(workers) as pool:
+        results = watched(pool.map(work.run, own), "evaluate with noise", len(own), "stream")
+        return dataset.ranks.at_first(results, len(streams), counted)
 
 
 def _means(repeats: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:

@@ -179,6 +179,11 @@ class SignalToNoise:
         self.signal += float((wanted**2).sum())
         self.noise += float((difference**2).sum())
 
+    def add(self, other: "SignalToNoise") -> None:
+        """Take in what another has seen of the same tensor."""
+        self.signal += other.signal
+        self.noise += other.noise
+
     @property
     def decibels(self) -> float:
         """Infinite where nothing differs, minus infinite where there is no signal."""

@@ -2,20 +2,15 @@
 
 import numpy as np
 
+from mpq_onnx.arithmetic.observers import extremes
 from mpq_onnx.arithmetic.observers.ema_min_max import EmaMinMaxObserver
 from mpq_onnx.arithmetic.observers.percentile import CUT
-from mpq_onnx.arithmetic.quantization import Scheme
 
 
-class EmaPercentileObserver:
+class EmaPercentileObserver(EmaMinMaxObserver):
     """The percentiles of observer "percentile", batch by batch, averaged as observer "ema" does."""
 
-    def __init__(self) -> None:
-        self.average = EmaMinMaxObserver()
-
-    def update(self, values: np.ndarray) -> None:
-        if values.size:
-            self.average.update(np.quantile(values, [CUT, 1 - CUT], method="nearest"))
-
-    def range(self, levels: int, scheme: Scheme) -> tuple[float, float]:
-        return self.average.range(levels, scheme)
+    def summary(self, values: np.ndarray) -> np.ndarray:
+        if not values.size:
+            return extremes(values)
+        return np.quantile(values, [CUT, 1 - CUT], method="nearest").astype(np.float64)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from mpq_onnx.ranks import Ranks
+
 HALF_BINS = 4096
 SMALLEST_WIDTH = 1e-37
 """Of a bin: below, float32 has no normal numbers left."""
@@ -14,6 +16,9 @@ class StreamingHistogram:
 
     Zero is a bin centre, so that the many exact zeros after a ReLU stay exact. When a value lies outside, the width
     doubles and neighbouring bins are merged; a centre halfway between two new ones is split evenly.
+
+    Histograms that reached the same values in the same order have the same bins at every moment: the sum of what each counted
+    is, to the last digit, what one would have counted.
     """
 
     def __init__(self) -> None:
@@ -21,14 +26,21 @@ class StreamingHistogram:
         self.counts = np.zeros(2 * HALF_BINS + 1)
 
     def update(self, values: np.ndarray) -> None:
-        """Count finite `values` of any shape."""
-        largest = float(np.max(np.abs(values))) if values.size else 0.0
+        """Count finite `values` of any shape, whatever they reach."""
+        self.reach(float(np.max(np.abs(values))) if values.size else 0.0)
+        self.count(values)
+
+    def reach(self, largest: float) -> None:
+        """See that values of that magnitude have a bin."""
         if self.width == 0.0 and largest > 0.0:
             # Everything counted so far was zero, whose bin is the same at any width.
             self.width = max(largest / HALF_BINS, SMALLEST_WIDTH)
         while largest > self.width * (HALF_BINS + 0.5):
             self._double()
-        if largest == 0.0:
+
+    def count(self, values: np.ndarray) -> None:
+        """Count values of a magnitude that was reached."""
+        if self.width == 0.0:
             self.counts[HALF_BINS] += values.size
             return
         scaled = values.ravel() / np.float32(self.width)
@@ -50,6 +62,10 @@ class StreamingHistogram:
         """(centres, counts) of the bins that are not empty."""
         kept = np.flatnonzero(self.counts)
         return self.centres[kept], self.counts[kept]
+
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks counted, which reached the same."""
+        self.counts = ranks.sum(self.counts)
 
     def _double(self) -> None:
         self.width *= 2
