@@ -186,6 +186,7 @@ def search_energy(
                 activation_bits=activation_bits,
                 validation=validation,
                 options=digital,
+                overwrite=True,
             )
         base = load_noise_free(path)
     bench = NoiseBench(base, training_set, held_out, options)
@@ -256,6 +257,7 @@ def search_bits(
             **spent.at(budget),
             calibration=calibration,
             validation=validation,
+            overwrite=True,  # what an interrupted probe has left
             shared=shared,
         )
         if not measured.is_file():
