@@ -117,8 +117,12 @@ def test_a_shuffled_loader_and_a_model_in_memory_give_the_same_allocation(
     first = mpq_onnx.allocate(
         proto, loader, tmp_path / "memory", weight_bits=3, activation_bits=8, options=QUICK
     )
+    with pytest.raises(
+        mpq_onnx.MpqOnnxError, match="another result"
+    ):  # nothing in the folder tells arrays apart
+        mpq_onnx.allocate(proto, loader, tmp_path / "memory", weight_bits=3, activation_bits=8, options=QUICK)
     again = mpq_onnx.allocate(
-        proto, loader, tmp_path / "memory", weight_bits=3, activation_bits=8, options=QUICK
+        proto, loader, tmp_path / "memory", weight_bits=3, activation_bits=8, options=QUICK, overwrite=True
     )
     files = mpq_onnx.allocate(
         cnn_file,
@@ -188,7 +192,7 @@ IMAGES = np.zeros((4, 3, 12, 12), np.float32)
         (None, "give a data spec"), (5, "give a data spec"), (b"x", "give a data spec"), ([], "gave no batch"),
         ({}, "no arrays"), ({"x": IMAGES}, "has x, the model wants images"), (IMAGES[:0], "no examples"),
         ((IMAGES, np.arange(3)), "different lengths"), ((IMAGES, IMAGES, IMAGES), "3 arrays side by side"),
-        ({"images": IMAGES, "labels": np.eye(4)}, "labels of float64 and shape (4, 4)"),
+        ({"images": IMAGES, "labels": np.eye(4)}, "do not fit the model's 6 classes"),
         ((IMAGES, np.array(["a", "b", "c", "d"])), "not numbers"), (np.array([object()]), "not numbers"),
         ((IMAGES, [0.0, np.nan, 1, 2]), "labels of float64"), (IMAGES[0], "do not fit model input images"),
         (np.full_like(IMAGES, np.nan), "NaN"), (IMAGES.transpose(0, 2, 3, 1), "do not fit"),

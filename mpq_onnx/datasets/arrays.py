@@ -88,17 +88,13 @@ def _labels(given: np.ndarray | None, where: str) -> np.ndarray | None:
     """int64 where all are whole numbers, else float64 scores.
 
     Raises:
-        DataError: they are no numbers, or more than one an example.
+        DataError: they are no numbers.
     """
     if given is None:
         return None
-    if (
-        given.dtype.kind not in "fiub"
-        or given.ndim != 1
-        or (given.dtype.kind == "f" and not np.isfinite(given).all())
-    ):
+    if given.dtype.kind not in "fiub" or (given.dtype.kind == "f" and not np.isfinite(given).all()):
         raise DataError(
-            f"{where}: labels of {given.dtype} and shape {given.shape}; give a number an example: its class, or a score"
+            f"{where}: labels of {given.dtype} that are no numbers; give classes from 0, or scores"
         )
     whole = given.dtype.kind != "f" or bool((given == np.floor(given)).all())
     return given.astype(np.int64 if whole else np.float64)

@@ -132,7 +132,7 @@ def allocate_energy(
             activation_bits=activation_bits,
             validation=validation,
             resume=resume,
-            overwrite=overwrite,
+            overwrite=overwrite or (resume and not isinstance(model, str)),
             options=digital,
             shared=shared,
             ranks=ranks,

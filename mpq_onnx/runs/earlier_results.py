@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,7 +37,7 @@ def holder(folder: Path) -> tuple[str, str] | None:
     """(the command that filled a folder, the file that says so), or None for a folder without results."""
     for command in BELIEF:
         for name in MARKS[command]:
-            if (folder / name).exists():
+            if os.path.exists(folder / name):  # noqa: PTH110 - any name, however long
                 return command, name
     return None
 

@@ -83,6 +83,7 @@ class BitsProbe:
             **self.spent.at(budget),
             calibration=self.calibration,
             validation=self.validation,
+            overwrite=True,  # what an interrupted probe has left
             shared=shared,
         )
         device = self.spent.options.device

@@ -136,10 +136,15 @@ class ResultFolder:
             remove(folder, {str(path) for path in stale if path not in written})
 
 
+LEFT_OUT = "# What was in memory (a model, data) is left out.\n"
+"""Begins the configuration of a run that nobody can tell from another one of the same options."""
+
+
 def folder_configuration(options: Mapping[str, Any], folder: Path) -> str:
     """config.yaml of a result in `folder`; models and data in memory, which nothing can be read from, are left out."""
     files = {name: value for name, value in options.items() if not isinstance(value, InMemory | GivenModel)}
-    return configuration_text(recorded(files, folder))
+    left_out = LEFT_OUT if len(files) < len(options) else ""
+    return left_out + configuration_text(recorded(files, folder))
 
 
 def check_folder(folder: Path, configuration: str, overwrite: bool, resume: bool) -> None:
@@ -154,6 +159,8 @@ def check_folder(folder: Path, configuration: str, overwrite: bool, resume: bool
 
 
 def _holds(path: Path, text: str) -> bool:
+    if text.startswith(LEFT_OUT):
+        return False
     try:
         return path.read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):

@@ -122,6 +122,7 @@ def search_energy(
                 activation_bits=activation_bits,
                 validation=validation,
                 options=digital,
+                overwrite=True,
             )
         model = str(path)
     probe = EnergyProbe(model, data, test, validation, goals, options)
