@@ -119,7 +119,7 @@ def test_stages_are_named_on_stderr_where_it_is_no_terminal(allocated: Path) -> 
     stages = [line.partition(" ")[2] for line in lines]
     wanted = (
         "read ", "calibrate: 3 batches", "candidate uniform", "round weights: 4 layers", "evaluate: 1 batch",
-        "costs of widths", "learn widths: 4 steps", "check: 2 sessions", "compare: 1 batch",
+        "costs of widths", "learn widths: 4 steps", "compare: 1 batch", "check: 2 sessions",
     )  # fmt: skip
     places = [next(i for i, stage in enumerate(stages) if stage.startswith(name)) for name in wanted]
     assert places[:2] == sorted(places[:2]) and places[-3:] == sorted(places[-3:])
@@ -249,11 +249,11 @@ def test_what_the_optimizer_changes_is_a_note(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mpq_onnx.runs import allocating, applying
+    from mpq_onnx.runs import allocating, applying_on_mirror
     from mpq_onnx.runs.mirror_check import MirrorCheck
 
     check = MirrorCheck(8, 50.0, 50.0, 1.0, 20.0, 40.0, changed)
-    for workflow in (allocating, applying):
+    for workflow in (allocating, applying_on_mirror):
         monkeypatch.setattr(workflow, "check_against_mirror", lambda *arguments: check)
     data = ("--data", f"npz:{image_file}")
     found = run_inside("allocate", exported, *data, "--weight-bits", 4, "-o", tmp_path / "out", *FAST)

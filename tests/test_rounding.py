@@ -63,6 +63,13 @@ def test_adaptive_rounding_keeps_to_the_grid() -> None:
     assert bool(((integers >= 0) & (integers <= layer.levels - 1)).all())
 
 
+def test_at_8_bits_weights_are_rounded_down_or_up() -> None:
+    layer, moments, _ = layer_problem(8)
+    integers = ROUNDINGS["adaptive"](layer, moments)
+    position = (layer.weight / layer.scale + layer.zero_point).clamp(min=torch.zeros(1), max=layer.levels - 1)
+    assert float((integers - position).abs().max()) <= 1.0
+
+
 def test_no_single_step_helps_any_more() -> None:
     layer, moments, patches = layer_problem()
     integers = ROUNDINGS["adaptive"](layer, moments)

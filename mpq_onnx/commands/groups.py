@@ -29,7 +29,8 @@ HEADINGS: Mapping[str, Mapping[str, str]] = {
         "evaluate": "Measure MODEL, float, quantized or noisy, on data.",
         "compare": "Compare two files of a network by node.",
         "card": "Print the quantization card of MODEL, whoever made it; with OTHER, what the two do not share.",
-        "report": "Write one self-contained HTML page of what allocate or sweep left in FOLDER.",
+        "report": "Write one self-contained HTML page of what allocate or sweep left in FOLDER; or a picture of a file's"
+        " graph.",
     },
     "Devices": {
         "targets": "List the targets that --target knows by name; with TARGET, a name or a file, say what that device takes.",

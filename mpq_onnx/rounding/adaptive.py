@@ -33,22 +33,23 @@ class AdaptiveRounding(RoundingMethod):
         nearest = quantize(layer.weight, layer.scale, layer.zero_point, layer.levels)
         sequential = round_sequentially(layer, problem)
         start = torch.where(problem.error(sequential) < problem.error(nearest), sequential, nearest)
-        return _improved(problem, start, layer.levels)
+        return _improved(problem, start)
 
 
 ADAPTIVE = AdaptiveRounding()
 
 
-def _improved(problem: QuadraticError, integers: Tensor, levels: Tensor) -> Tensor:
+def _improved(problem: QuadraticError, integers: Tensor) -> Tensor:
     """Steepest descent: in every output channel at once, move the weight by one that lowers the error most."""
-    groups, outputs, taps = integers.shape
+    outputs, taps = integers.shape[1:]
     result = integers.reshape(-1, taps).clone()
     rows = torch.arange(len(result), device=result.device)
     channels = _Channels(
         result.clone(),
         problem.gradient(integers).reshape(-1, taps),
         problem.diagonal.repeat_interleave(outputs, 0),
-        levels.expand(groups, outputs, 1).reshape(-1, 1) - 1,
+        problem.lowest.expand_as(integers).reshape(-1, taps),
+        problem.highest.expand_as(integers).reshape(-1, taps),
         rows // outputs,
     )
     least = -SMALLEST_GAIN * problem.diagonal.mean()
@@ -71,16 +72,15 @@ class _Channels:
     """[channels, taps], as all below that say nothing."""
     gradient: Tensor
     diagonal: Tensor
+    lowest: Tensor
     highest: Tensor
-    """[channels, 1]: the highest integer."""
     groups: Tensor
     """[channels]."""
 
     def move(self, moment: Tensor, least: Tensor) -> Tensor:
         """One step in every channel where it gains more than `least`; returns in which it did."""
-        step = torch.minimum((self.integers - self.gradient.sign()).clamp_(min=0), self.highest).sub_(
-            self.integers
-        )
+        moved = torch.maximum(self.integers - self.gradient.sign(), self.lowest)
+        step = torch.minimum(moved, self.highest).sub_(self.integers)
         gain, tap = ((2 * self.gradient).addcmul_(step, self.diagonal).mul_(step)).min(-1, keepdim=True)
         improves = gain < least
         taken = step.gather(-1, tap) * improves

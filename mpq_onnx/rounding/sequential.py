@@ -7,7 +7,6 @@ step from its float value.
 import torch
 from torch import Tensor
 
-from mpq_onnx.arithmetic.quantization import quantize
 from mpq_onnx.rounding.layer import Layer
 from mpq_onnx.rounding.quadratic import QuadraticError
 
@@ -27,7 +26,8 @@ def round_sequentially(layer: Layer, problem: QuadraticError) -> Tensor:
     factor = _cholesky(moment + held * torch.eye(moment.shape[1]).to(moment))
     best = torch.cholesky_solve(_ordered(wanted, order, 2).transpose(1, 2), factor).transpose(1, 2)
     spread = _cholesky(torch.cholesky_inverse(factor)).transpose(1, 2)
-    integers = _rounded(best.contiguous(), spread, layer)
+    ends = (_ordered(each, order, 2) for each in (problem.lowest, problem.highest))
+    integers = _rounded(best.contiguous(), spread, layer.zero_point, *ends)
     return torch.empty_like(integers).scatter_(2, order[:, None].expand_as(integers), integers)
 
 
@@ -42,12 +42,13 @@ def _ordered(values: Tensor, order: Tensor, axis: int) -> Tensor:
     return values.gather(axis, index.expand_as(values))
 
 
-def _rounded(best: Tensor, spread: Tensor, layer: Layer) -> Tensor:
+def _rounded(best: Tensor, spread: Tensor, zero_point: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
     """The integers of ordered taps.
 
     Args:
         best: [g, o, k] what has the least error, in units of the scale; used up.
         spread: [g, k, k] the upper triangle of the inverse moment: how an error is made up for by the taps behind.
+        lowest, highest: [g, o, k] ends of the integers.
     """
     taps = best.shape[2]
     integers = torch.empty_like(best)
@@ -55,11 +56,14 @@ def _rounded(best: Tensor, spread: Tensor, layer: Layer) -> Tensor:
         stop = min(start + TAPS_AT_ONCE, taps)
         errors = torch.empty_like(best[..., start:stop])
         for tap in range(start, stop):
-            value = best[..., tap : tap + 1]
-            chosen = quantize(value, 1.0, layer.zero_point, layer.levels)
-            integers[..., tap : tap + 1] = chosen
-            row = spread[:, tap : tap + 1, tap:stop]
-            error = (value - (chosen - layer.zero_point)) / row[..., :1]
+            here = slice(tap, tap + 1)
+            value = best[..., here]
+            chosen = torch.minimum(
+                torch.maximum(value.round() + zero_point, lowest[..., here]), highest[..., here]
+            )
+            integers[..., here] = chosen
+            row = spread[:, here, tap:stop]
+            error = (value - (chosen - zero_point)) / row[..., :1]
             errors[..., tap - start : tap - start + 1] = error
             best[..., tap:stop] -= error * row
         best[..., stop:] -= errors @ spread[:, start:stop, stop:]

@@ -50,12 +50,10 @@ from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
     FloatModel,
+    calibration_for,
     check_covers,
-    check_measured_as,
     equalized,
     load_float_model,
-    measure_calibration,
-    read_calibration,
 )
 from mpq_onnx.runs.quantizing import torch_device
 from mpq_onnx.runs.requests import check_same_request, contents_of, file_state, request_text
@@ -286,7 +284,14 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     options, float_model = asked.options, opened.model
     calibrated = opened.shared.once_anywhere(
         ("calibration", *calibration_choices(options)),
-        lambda: _calibration(float_model, opened.training, options, asked.calibration, progress),
+        lambda: calibration_for(
+            float_model,
+            opened.training,
+            _rules_of_calibration(options),
+            options.device,
+            asked.calibration,
+            progress / CALIBRATION_FILE,
+        ),
     )
     give_back_memory()
     # Everything that the calibration, and with it the equalized network, depends on.
@@ -300,6 +305,12 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
         mirror = shared.once("mirror", lambda: frozen_mirror(scaled, float_model.path, opened.device))
         facts = shared.once("facts", lambda: tensor_facts(scaled, opened.training, options.device))
     return _Ground(calibrated, scaled, mirror, facts, shared)
+
+
+def _rules_of_calibration(options: AllocateOptions) -> CalibrationRules:
+    return CalibrationRules(
+        options.observer, options.placement, options.activation_scheme, options.equalization
+    )
 
 
 def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets:
@@ -390,29 +401,3 @@ def _write(
     )
     written.finish(result)
     return result
-
-
-def _calibration(
-    float_model: FloatModel,
-    dataset: Dataset,
-    options: AllocateOptions,
-    given: str | os.PathLike[str] | None,
-    progress: Path,
-) -> Calibration:
-    """The given one, the interrupted run's, or a new one."""
-    saved = progress / CALIBRATION_FILE
-    if given is not None:
-        found = read_calibration(given, float_model)
-        check_measured_as(
-            found, str(given), observer=options.observer, scheme=options.activation_scheme,
-            equalization=options.equalization,
-        )  # fmt: skip
-        return found
-    ranks = dataset.ranks
-    if not ranks.first(saved.is_file):
-        rules = CalibrationRules(
-            options.observer, options.placement, options.activation_scheme, options.equalization
-        )
-        measured = measure_calibration(float_model, dataset, rules, options.device)
-        ranks.first(lambda: measured.save(saved))
-    return ranks.first(lambda: read_calibration(saved, float_model))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -159,3 +160,29 @@ def read_calibration(path: str | os.PathLike[str], float_model: FloatModel) -> C
             " calibrate again"
         )
     return calibration
+
+
+def calibration_for(
+    float_model: FloatModel,
+    dataset: Dataset,
+    rules: CalibrationRules,
+    device: str,
+    given: str | None,
+    saved: Path,
+) -> Calibration:
+    """The one in the file `given`, or an interrupted run's in the file `saved`, or a new one, which is saved there.
+
+    Raises:
+        UsageError, DataError: the given one was measured otherwise, or of another model.
+    """
+    if given is not None:
+        found = read_calibration(given, float_model)
+        check_measured_as(
+            found, given, observer=rules.observer, scheme=rules.scheme, equalization=rules.equalization
+        )
+        return found
+    ranks = dataset.ranks
+    if not ranks.first(saved.is_file):
+        measured = measure_calibration(float_model, dataset, rules, device)
+        ranks.first(lambda: measured.save(saved))
+    return ranks.first(lambda: read_calibration(saved, float_model))
