@@ -321,11 +321,10 @@ def stages(decoder: Decoder, seconds: dict[str, float]) -> list[Stage]:
             "second moments",
             rounds * (2 * work.examples * gmacs * forward
                       + 2 * MOST_SAMPLES * pairs / 1e12 * seconds["second moments, 1e12 samples x taps^2"]),
-            0.0, work.examples, rounds * 2 * 4.0 * pairs,
+            0.0, work.examples, rounds * 2 * 8.0 * pairs,
         ),
         Stage(
-            "adaptive rounding", rounds * rows * seconds["adaptive rounding, 1e12 weights x taps"], 0.0, work.width,
-            rounds * 4.0 * work.weights,
+            "adaptive rounding", rounds * rows * seconds["adaptive rounding, 1e12 weights x taps"], 0.0, 1,
         ),
         Stage("evaluation", rounds * 2 * work.chosen_by * gmacs * forward, 0.0, work.chosen_by, rounds * logits),
     ]  # fmt: skip
@@ -366,7 +365,7 @@ def print_model(found: Measured, decoder: Decoder) -> None:
             "rounding: what waits of all examples",
             *(f"{2 * decoder.kept * -(-decoder.examples // count) / GIGA:,.1f}" for count in DEVICES),
         ],
-        ["rounding: moments of one layer", *[f"{2 * 4 * decoder.inner**2 / GIGA:,.1f}"] * len(DEVICES)],
+        ["rounding: moments of one layer", *[f"{2 * 8 * decoder.inner**2 / GIGA:,.1f}"] * len(DEVICES)],
     ]
     headers = ["GB a process", *(f"of {count}" for count in DEVICES)]
     print(tabulate(rows, headers, "github", disable_numparse=True))
