@@ -282,16 +282,13 @@ class _Ground:
 
 def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     options, float_model = asked.options, opened.model
+    rules = CalibrationRules(
+        options.observer, options.placement, options.activation_scheme, options.equalization
+    )
+    given, saved = asked.calibration, progress / CALIBRATION_FILE
     calibrated = opened.shared.once_anywhere(
         ("calibration", *calibration_choices(options)),
-        lambda: calibration_for(
-            float_model,
-            opened.training,
-            _rules_of_calibration(options),
-            options.device,
-            asked.calibration,
-            progress / CALIBRATION_FILE,
-        ),
+        lambda: calibration_for(float_model, opened.training, rules, options.device, given, saved),
     )
     give_back_memory()
     # Everything that the calibration, and with it the equalized network, depends on.
@@ -305,12 +302,6 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
         mirror = shared.once("mirror", lambda: frozen_mirror(scaled, float_model.path, opened.device))
         facts = shared.once("facts", lambda: tensor_facts(scaled, opened.training, options.device))
     return _Ground(calibrated, scaled, mirror, facts, shared)
-
-
-def _rules_of_calibration(options: AllocateOptions) -> CalibrationRules:
-    return CalibrationRules(
-        options.observer, options.placement, options.activation_scheme, options.equalization
-    )
 
 
 def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets:
