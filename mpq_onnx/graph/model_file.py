@@ -181,8 +181,8 @@ def clone(model: ir.Model) -> ir.Model:
         ModelError: the model holds what ONNX has no form for, such as text that is not UTF-8.
     """
     try:
-        with weights_apart(model, list(model.graphs())) as apart:
-            copy = ir.from_proto(ir.to_proto(model))
+        stripped, apart = weights_apart(model, within_branches=True)
+        copy = ir.from_proto(ir.to_proto(stripped))
     except Exception as error:  # onnx_ir wraps whatever protobuf raises
         raise ModelError(
             f"the model cannot be written as ONNX: {deepest_line(error)}; export it again"

@@ -1,7 +1,6 @@
 """A model without the numbers of its weights: copies and sessions share those instead of holding them once more."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,33 +22,24 @@ class Apart(NamedTuple):
     tensor: ir.TensorProtocol
 
 
-@contextlib.contextmanager
-def weights_apart(model: ir.Model, graphs: Sequence[ir.Graph]) -> Iterator[list[Apart]]:
-    """While it lasts, the large initializers of `graphs` are stand-ins, which
-    serialize to nothing; yields what they stand for."""
+def weights_apart(model: ir.Model, *, within_branches: bool) -> tuple[ir.Model, list[Apart]]:
+    """A copy whose large weights are stand-ins, which serialize to nothing, and what they stand for.
+
+    Args:
+        within_branches: weights of subgraphs too.
+    """
+    copy = model.clone()
     apart: list[Apart] = []
-    values: list[ir.Value] = []
-    try:
-        for graph in graphs:
-            for name, value in graph.initializers.items():
-                tensor = value.const_value
-                is_read = bool(value.uses()) or value.is_graph_output()  # onnxruntime knows no other
-                if not isinstance(tensor, ir.Tensor) or not _is_large(tensor) or not is_read:
-                    continue
-                values.append(value)
+    for graph in copy.graphs() if within_branches else (copy.graph,):
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            is_read = bool(value.uses()) or value.is_graph_output()  # onnxruntime knows no other
+            if isinstance(tensor, ir.Tensor) and _is_large(tensor) and is_read:
                 value.const_value = ir.ExternalTensor(
-                    STAND_IN,
-                    len(apart),
-                    tensor.nbytes,
-                    tensor.dtype,
-                    shape=tensor.shape,
-                    name=name,  # type: ignore[arg-type]
+                    STAND_IN, len(apart), tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
                 )
                 apart.append(Apart(name, tensor))
-        yield apart
-    finally:
-        for value, each in zip(values, apart, strict=True):
-            value.const_value = each.tensor
+    return copy, apart
 
 
 def put_back(model: ir.Model, apart: Sequence[Apart]) -> None:

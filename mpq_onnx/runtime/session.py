@@ -161,12 +161,12 @@ def _loadable(
     if not isinstance(model, ir.Model):
         yield str(here(model)), []
         return
-    with weights_apart(model, [model.graph]) as apart:
-        if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:
-            weights = [ort.OrtValue.ortvalue_from_numpy(each.tensor.numpy()) for each in apart]
-            options.add_external_initializers([each.name for each in apart], weights)
-            yield model_bytes(model), weights
-            return
+    stripped, apart = weights_apart(model, within_branches=False)
+    if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:
+        weights = [ort.OrtValue.ortvalue_from_numpy(each.tensor.numpy()) for each in apart]
+        options.add_external_initializers([each.name for each in apart], weights)
+        yield model_bytes(stripped), weights
+        return
     with tempfile.TemporaryDirectory(prefix="mpq-onnx-") as folder:
         path = Path(folder) / "model.onnx"
         save_model(model, path)
