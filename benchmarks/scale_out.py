@@ -1,6 +1,7 @@
-"""What more processes give: a sweep of ResNet-20 in one process and on local workers, side by side.
+"""What more processes give: a sweep of ResNet-20 in one process and on local workers, and then allocations by two processes
+that share the data (scale_out_ranks.py), each side by side with one process.
 
-python benchmarks/scale_out.py                     # 12 runs, 2 workers: some minutes on two cores
+python benchmarks/scale_out.py                     # 12 runs, 2 workers: some minutes on two cores; 20 more for allocations
 python benchmarks/scale_out.py --runs 60 --workers 2 4 8
 """
 
@@ -91,7 +92,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=12)
     parser.add_argument("--workers", type=int, nargs="+", default=[2], help="each 2 or more")
     asked = parser.parse_args()
-    print(table(list(sweep_rows(asked.runs, asked.workers))))
+    print(table(list(sweep_rows(asked.runs, asked.workers))), flush=True)
+    subprocess.run([sys.executable, Path(__file__).with_name("scale_out_ranks.py")], check=True)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,8 @@ class _Rounder:
         self.mirror, self.grids, self.method = mirror, grids, method
         self.corrections, self.data, self.stepper, self.advance = corrections, data, stepper, advance
         self.result = RoundingResult({}, {}, {})
+        self.known: tuple[Any, Moments] | None = None
+        """The moments of the layer before, and what they depend on."""
         self.tensors = {node: tensor for tensor, node in mirror.values.items()}
         self.readers = weight_readers(mirror, [site for site in sites if site.tensor in grids])
 
@@ -118,12 +120,31 @@ class _Rounder:
                 self.stepper.replace(constant, torch.from_numpy(nearest.dequantized()).to(weight.device))
                 return
             corrects = self._corrects(node, use)
-            rounded = _round(node, site, use, streams, weight, grid, self.method, corrects, self.data)
+            moments = self._moments_of(node, weight, streams, corrects)
+            rounded = _round(node, site, use, streams, weight, grid, self.method, moments, self.data)
             if self.corrections.variance:
                 rounded = with_variance_of(rounded, weight.cpu().numpy())
             weights[site.tensor] = rounded
             self.advance()
         self.stepper.replace(constant, torch.from_numpy(weights[site.tensor].dequantized()).to(weight.device))
+
+    def _moments_of(
+        self, node: fx.Node, weight: Tensor, streams: Streams, corrects: bool
+    ) -> Callable[[MatrixForm], Moments]:
+        """What the moments of a layer are found by; those of one input are found once for all that read it alike, one behind
+        the other: queries, keys and values.
+
+        Args:
+            corrects: the bias will take the mean error of every channel: rounding need not.
+        """
+
+        def find(form: MatrixForm) -> Moments:
+            key = node.args[0], form, weight.shape, corrects
+            if self.known is None or self.known[0] != key:
+                self.known = key, _moments(form, streams, weight, corrects, self.data)
+            return self.known[1]
+
+        return find
 
     def _corrects(self, node: fx.Node, use: WeightUse) -> bool:
         """The mean error of every channel will be taken away."""
@@ -168,14 +189,10 @@ def _round(
     weight: Tensor,
     grid: WeightGrid,
     method: RoundingMethod,
-    corrects: bool,
+    moments_of: Callable[[MatrixForm], Moments],
     data: RoundingData,
 ) -> QuantizedWeight:
-    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest.
-
-    Args:
-        corrects: the bias will take the mean error of every channel: rounding need not.
-    """
+    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest."""
     rank = max(data.ranks.gather(streams.exact[0][0].dim() if streams.exact else 0))
     form = matrix_form(use, weight, dict(node.kwargs), rank)
     if form is None or use.channel_axis != site.channel_axis:
@@ -193,7 +210,7 @@ def _round(
     )
     fine = bool((grid.levels >= FINE_LEVELS).all())
     chosen = NEAREST if fine else method
-    moments = _moments(form, streams, weight, corrects, data) if chosen.needs_moments else None
+    moments = moments_of(form) if chosen.needs_moments else None
     integers = form.weight_from_matrix(chosen(layer, moments), weight)
     return QuantizedWeight.of(integers.cpu().numpy(), grid, site.channel_axis)
 
