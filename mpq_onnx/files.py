@@ -3,11 +3,11 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
-from mpq_onnx.errors import OutputError
+from mpq_onnx.errors import OutputError, UsageError
 
 _PLACES: ContextVar[Mapping[Path, Path]] = ContextVar("places")
 """Set on a worker of a cluster, for the time of a run: what is recorded of files is what the caller calls them."""
@@ -30,6 +30,20 @@ def here(path: str | os.PathLike[str]) -> Path:
         if known in places:
             return places[known] / named.relative_to(known)
     return named
+
+
+def check_name(path: str | os.PathLike[str], suffixes: Sequence[str], what: str) -> None:
+    """See that a file is named as what it will be: nobody wants a page in the place of a model.
+
+    Args:
+        suffixes: that `what` is named with; the first is proposed. No suffix is fine, too.
+
+    Raises:
+        UsageError: it has the name of something else.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix and suffix not in suffixes:
+        raise UsageError(f"{path}: {what} goes into a file NAME{suffixes[0]}, not into one named {suffix}")
 
 
 @contextlib.contextmanager

@@ -3,16 +3,18 @@
 Other packages add entries by entry points: one of the group `mpq_onnx.methods` and the name `mine` is the method `mine`.
 """
 
+import functools
 import importlib
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mpq_onnx.errors import PluginError, first_line
+from mpq_onnx.errors import MpqOnnxError, PluginError, first_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
+CALLED = ("__call__",)
 
 
 class Registry(MutableMapping[str, T]):
@@ -23,7 +25,7 @@ class Registry(MutableMapping[str, T]):
         home: str,
         places: Mapping[str, str],
         group: str | None = None,
-        wanted: Sequence[str] = ("__call__",),
+        wanted: Sequence[str] = CALLED,
     ) -> None:
         """Args:
         places: `module:attribute` in package `home` by name, or `:attribute` of the module `home`.
@@ -85,7 +87,7 @@ def _loaded(entry: "EntryPoint", wanted: Sequence[str]) -> Any:
     named = f"plug-in {entry.name}{package} ({entry.group} = {entry.value})"
     try:
         found = entry.load()
-    except Exception as error:  # another package's own code runs
+    except (Exception, SystemExit) as error:  # another package's own code runs
         raise PluginError(
             f"{named} cannot be loaded: {first_line(error)}; mend or uninstall that package"
         ) from error
@@ -93,4 +95,21 @@ def _loaded(entry: "EntryPoint", wanted: Sequence[str]) -> Any:
     if missing:
         what = "cannot be called" if missing == ["__call__"] else f"has no {', '.join(missing)}"
         raise PluginError(f"{named} is none: it {what}; docs/plugins.md says what it must be")
-    return found
+    return _named_when_it_fails(found, named) if tuple(wanted) == CALLED else found
+
+
+def _named_when_it_fails(function: Callable[..., Any], named: str) -> Callable[..., Any]:
+    """Another package's function, whose errors say where they come from."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except MpqOnnxError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"{named} failed: {type(error).__name__}: {first_line(error)}; mend or uninstall that package"
+            ) from error
+
+    return call

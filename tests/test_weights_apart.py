@@ -111,3 +111,18 @@ def test_a_mirror_reads_the_models_own_memory(tmp_path: Path) -> None:
     model = load_model(tmp_path / "m.onnx")
     array = model.graph.initializers["w"].const_value.numpy()
     assert np.shares_memory(array, build_mirror(model).parameter("w").detach().numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.float64])
+@pytest.mark.parametrize("order", ["C", "F", "every other"])
+def test_weights_that_lie_otherwise_in_memory(dtype: type, order: str) -> None:
+    whole = np.random.default_rng(0).integers(-9, 9, (2 * SIZE, 2 * SIZE)).astype(dtype)
+    array = whole[::2, ::2] if order == "every other" else np.asarray(whole[:SIZE, :SIZE], order=order)
+    weight = ir.Value(name="w", const_value=ir.Tensor(array, name="w"), shape=ir.Shape(array.shape))
+    weight.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+    node = ir.node("Cast", [weight], {"to": ir.DataType.FLOAT}, name="cast")
+    node.outputs[0].name = "y"
+    graph = ir.Graph([], node.outputs, nodes=[node], initializers=[weight], opset_imports={"": 21}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    for each in (model, clone(model)):
+        np.testing.assert_array_equal(Runner(each, "cpu").run({})[0], array.astype(np.float32))

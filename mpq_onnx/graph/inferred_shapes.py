@@ -7,12 +7,21 @@ from mpq_onnx.graph.model_file import clone
 
 
 def inferred_shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
-    """By tensor name, for one example; every open axis is 1 long. Tensors that inference does not reach are left out."""
+    """By tensor name, for one example; every open axis of an input is 1 long.
+
+    What a file states of inner tensors is inferred anew, so that axes which examples share with tokens have the tokens' length.
+    Tensors that inference does not reach wholly are left out.
+    """
     shaped = clone(model)
-    common.ShapeInferencePass()(shaped)
-    values = [*shaped.graph.inputs, *(value for node in shaped.graph for value in node.outputs)]
+    for value in shaped.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([each if isinstance(each, int) else 1 for each in value.shape])
+    computed = [value for node in shaped.graph for value in node.outputs]
+    for value in computed:
+        value.shape = None
+    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(shaped)
     return {
-        str(value.name): tuple(each if isinstance(each, int) else 1 for each in value.shape)
-        for value in values
-        if value.shape is not None
+        str(value.name): tuple(int(each) for each in value.shape)  # type: ignore[arg-type]
+        for value in (*shaped.graph.inputs, *computed)
+        if value.shape is not None and all(isinstance(each, int) for each in value.shape)
     }

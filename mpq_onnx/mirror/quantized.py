@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from mpq_onnx.arithmetic.quantization import SCHEMES, fake_quantize
 from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
@@ -261,6 +261,7 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
     device = changed.device
     for tensor, weight in network.weights.items():
         constant = changed.values[tensor]
+        _keep_given_away(changed, constant)
         _set_parameter(changed.module, str(constant.target), weight.dequantized(), device)
     for tensor, array in network.constants.items():
         _set_parameter(changed.module, str(changed.values[tensor].target), array, device)
@@ -275,6 +276,16 @@ def quantized_mirror(mirror: Mirror, network: QuantizedNetwork) -> Mirror:
             node.args = (*node.args[:BIAS_INPUT], graph.get_attr(name))
     changed.module.recompile()
     return changed
+
+
+def _keep_given_away(mirror: Mirror, constant: fx.Node) -> None:
+    """Where the model gives a constant away as an output, leave the output what it is now."""
+    module = mirror.module
+    for output in [user for user in constant.users if user.op == "output"]:
+        name = f"given_{constant.name}"
+        module._parameters[name] = module.get_parameter(str(constant.target))
+        with module.graph.inserting_before(output):
+            output.replace_input_with(constant, module.graph.get_attr(name))
 
 
 def _set_parameter(module: nn.Module, name: str, array: np.ndarray, device: torch.device) -> None:

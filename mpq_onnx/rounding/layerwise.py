@@ -173,7 +173,8 @@ def weight_readers(mirror: Mirror, sites: Sequence[WeightSite]) -> dict[fx.Node,
     readers: dict[fx.Node, list[WeightSite]] = {}
     for site in sites:
         for user in mirror.values[site.tensor].users:
-            readers.setdefault(user, []).append(site)
+            if user.op != "output":  # the model gives it away, too
+                readers.setdefault(user, []).append(site)
     return readers
 
 

@@ -106,6 +106,8 @@ def apply(
     made_for = recorded_target(wanted.settings.target)
     storage = storage_for(given or made_for, storage)
     data = optional_source(data)
+    if isinstance(model, str | os.PathLike) and Path(output).exists() and Path(output).samefile(model):
+        raise UsageError(f"{output}: is the float model itself; choose another name with -o")
     float_model = load_float_model(model)
     check_fingerprint(wanted.model, float_model, str(allocation))
     settings = wanted.settings

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
+from mpq_onnx.errors import PluginError
 from mpq_onnx.graph.batch_memory import give_back_memory
 from mpq_onnx.precision.methods.uniform import NAME as UNIFORM
 from mpq_onnx.precision.methods.uniform import WHOLE_NAME as WHOLE_UNIFORM
@@ -68,7 +69,7 @@ class Bench(ABC, Generic[Document]):
         """Uniform first, then what the method proposes; equal levels of one name once."""
         found: list[Candidate] = []
         for name in dict.fromkeys((UNIFORM, method)):
-            for candidate in METHODS[name](self.problem):
+            for candidate in _proposed(name, self.problem):
                 if not any(known.name == candidate.name and known.same_levels(candidate) for known in found):
                     found.append(candidate)
         give_back_memory()
@@ -87,6 +88,17 @@ class Bench(ABC, Generic[Document]):
         allocation = self.allocation(candidate)
         result = dataclasses.replace(finished.result, name=candidate.name, allocation=allocation)
         return Finished(candidate, result, finished.network)
+
+
+def _proposed(name: str, problem: Problem) -> Sequence[Candidate]:
+    """What a method proposes, ours or another package's."""
+    found = METHODS[name](problem)
+    if not isinstance(found, Sequence) or not all(isinstance(each, Candidate) for each in found):
+        raise PluginError(
+            f"method {name}: gave {type(found).__name__}, not a list of mpq_onnx.precision.problem.Candidate;"
+            " docs/plugins.md says what it must give"
+        )
+    return found
 
 
 @dataclass(frozen=True)

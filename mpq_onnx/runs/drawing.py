@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpq_onnx.files import write_text
+from mpq_onnx.files import check_name, write_text
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.report.drawn_graph import drawn_graph
 from mpq_onnx.report.graph_svg import graph_svg
@@ -33,6 +33,7 @@ def draw_graph(
     Raises:
         ModelError: the file cannot be read.
     """
+    check_name(output, (".svg",), "the picture")
     graph = drawn_graph(load_model(model))
     write_text(output, graph_svg(graph, title or Path(model).name))
     return DrawGraphResult(str(output), len(graph.boxes), "bits" if graph.energy_unit is None else "energy")

@@ -215,7 +215,7 @@ def _float(loaded: ir.Model, where: str) -> tuple[_Found, Mapping[str, str]]:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         unsupported[name] = (*unsupported.get(name, ()), str(node.name))
     opened = _open_axes(model)
-    notes: tuple[str, ...] = (*source_notes(loaded), *opened)
+    notes: tuple[str, ...] = (*source_notes(loaded), *opened, *_fixed_batch(model))
     try:
         found = _by_sites(find_sites(model, inferred_shapes(model)), counts_macs=not opened)
     except (MpqOnnxError, KeyError, ValueError, IndexError, RuntimeError) as error:
@@ -292,6 +292,14 @@ def _open_axes(model: ir.Model) -> tuple[str, ...]:
     return (
         f"MACs depend on the open axes of input {', '.join(opened)}: `mpq-onnx export --set NAME=LENGTH` gives one its length",
     )
+
+
+def _fixed_batch(model: ir.Model) -> tuple[str, ...]:
+    """A line where all counts are of several examples, which the file holds together."""
+    batch = next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None)
+    if batch is None or batch == 1:
+        return ()
+    return (f"MACs are those of the {batch} examples that the file takes at once, as its batch is fixed",)
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -1,5 +1,7 @@
 """models and targets: what export and --target know by name."""
 
+from mpq_onnx.errors import MpqOnnxError
+from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICE_TARGETS
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.targets.description import Target
@@ -21,5 +23,14 @@ def models(pattern: str = "") -> dict[str, list[str]]:
 
 
 def shipped_targets() -> dict[str, Target]:
-    """The devices whose descriptions come with this package or another, by name; `load_target` reads one, or a file."""
-    return {name: load_target(name) for name in (*shipped_texts(), *DEVICE_TARGETS)}
+    """The devices whose descriptions come with this package or another, by name; `load_target` reads one, or a file.
+
+    Another package's that cannot be read is left out, with a line on stderr.
+    """
+    found = {name: load_target(name) for name in shipped_texts()}
+    for name in DEVICE_TARGETS:
+        try:
+            found[name] = load_target(name)
+        except MpqOnnxError as error:
+            warn(f"target {name} is left out: {error}")
+    return found

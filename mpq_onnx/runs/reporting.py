@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mpq_onnx.errors import check_choice
-from mpq_onnx.files import replacing, write_text
+from mpq_onnx.files import check_name, replacing, write_text
 from mpq_onnx.registries import FIGURE_FORMATS
 from mpq_onnx.report.charts import Chart
 from mpq_onnx.report.page import Drawing, draw, make_page
@@ -51,6 +51,7 @@ def report_folder(
         UsageError: an unknown format.
     """
     check_choice("figure-format", figure_format, FIGURE_FORMATS)
+    check_name(output, (".html", ".htm"), "the page")
     results = read_folder(Path(folder))
     drawing = draw(results)
     page = make_page(results, drawing, title)

@@ -13,7 +13,7 @@ from mpq_onnx.arithmetic.observers.streaming_histogram import StreamingHistogram
 from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, is_empty, levels_of
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.documents.calibration import WIDTHS, Calibration, TensorCalibration
-from mpq_onnx.errors import DataError
+from mpq_onnx.errors import DataError, PluginError
 from mpq_onnx.graph.batch_memory import elements_of, examples_at_once
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.progress import watched
@@ -52,7 +52,7 @@ def calibrate(
     Raises:
         DataError: NaN or infinity in a tensor; names it.
     """
-    watchers = {name: _Watcher(OBSERVERS[observer](), scheme) for name in tensors}
+    watchers = {name: _Watcher(_observer(observer), scheme) for name in tensors}
     runner = runner_with_outputs(model, tensors, device)
     elements = elements_of(shapes[name] for name in tensors)
     batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY)
@@ -98,6 +98,17 @@ def _watch(watchers: Sequence["_Watcher"], values: Iterator[list[np.ndarray]], r
                 watcher.follow(found[index])  # type: ignore[index]
                 if own is not None and rank == ranks.rank:
                     watcher.count(own[index])
+
+
+def _observer(name: str) -> Observer:
+    """A new one, of ours or of another package."""
+    found = OBSERVERS[name]()
+    if not isinstance(found, Observer):
+        raise PluginError(
+            f"observer {name}: gave {type(found).__name__}, not an mpq_onnx.arithmetic.observers.Observer;"
+            " docs/plugins.md says what it must give"
+        )
+    return found
 
 
 class _Watcher:

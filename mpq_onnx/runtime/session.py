@@ -163,7 +163,9 @@ def _loadable(
         return
     stripped, apart = weights_apart(model, within_branches=False)
     if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:
-        weights = [ort.OrtValue.ortvalue_from_numpy(each.tensor.numpy()) for each in apart]
+        # Of an array that lies otherwise onnxruntime would make a copy of its own, and refuse it.
+        arrays = (np.ascontiguousarray(each.tensor.numpy()) for each in apart)
+        weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays]
         options.add_external_initializers([each.name for each in apart], weights)
         yield model_bytes(stripped), weights
         return
