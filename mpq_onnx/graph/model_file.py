@@ -181,7 +181,7 @@ def clone(model: ir.Model) -> ir.Model:
         ModelError: the model holds what ONNX has no form for, such as text that is not UTF-8.
     """
     try:
-        stripped, apart = weights_apart(model, within_branches=True)
+        stripped, apart = weights_apart(model, ir.Model.graphs)
         copy = ir.from_proto(ir.to_proto(stripped))
     except Exception as error:  # onnx_ir wraps whatever protobuf raises
         raise ModelError(

@@ -1,6 +1,6 @@
 """A model without the numbers of its weights: copies and sessions share those instead of holding them once more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,15 +22,17 @@ class Apart(NamedTuple):
     tensor: ir.TensorProtocol
 
 
-def weights_apart(model: ir.Model, *, within_branches: bool) -> tuple[ir.Model, list[Apart]]:
+def weights_apart(
+    model: ir.Model, graphs: Callable[[ir.Model], Iterable[ir.Graph]]
+) -> tuple[ir.Model, list[Apart]]:
     """A copy whose large weights are stand-ins, which serialize to nothing, and what they stand for.
 
     Args:
-        within_branches: weights of subgraphs too.
+        graphs: those of the copy whose weights are meant.
     """
     copy = model.clone()
     apart: list[Apart] = []
-    for graph in copy.graphs() if within_branches else (copy.graph,):
+    for graph in graphs(copy):
         for name, value in graph.initializers.items():
             tensor = value.const_value
             is_read = bool(value.uses()) or value.is_graph_output()  # onnxruntime knows no other

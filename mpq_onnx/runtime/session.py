@@ -161,7 +161,7 @@ def _loadable(
     if not isinstance(model, ir.Model):
         yield str(here(model)), []
         return
-    stripped, apart = weights_apart(model, within_branches=False)
+    stripped, apart = weights_apart(model, lambda copy: [copy.graph])
     if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:
         # Of an array that lies otherwise onnxruntime would make a copy of its own, and refuse it.
         arrays = (np.ascontiguousarray(each.tensor.numpy()) for each in apart)
