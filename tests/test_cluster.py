@@ -25,7 +25,7 @@ from mpq_onnx.datasets.source_files import source_files
 from mpq_onnx.errors import UsageError
 from mpq_onnx.precision import fisher, widths
 from mpq_onnx.precision.shared_work import SharedWork
-from mpq_onnx.runs import allocating, sweep_run, travel
+from mpq_onnx.runs import preparation, sweep_run, travel
 from mpq_onnx.runs.probing import Figures, Goal, Interval, find_smallest, probe_folder
 from mpq_onnx.runs.sweeping import RUN_FILE
 
@@ -240,7 +240,7 @@ def test_what_one_process_made_another_does_not_make_again(
     assert not first.tell()
     copied = tmp_path / "copy.onnx"
     shutil.copyfile(cnn_file, copied)
-    for module, name in ((allocating, "measure_calibration"), (widths, "site_grid"), (fisher, "_measure")):
+    for module, name in ((preparation, "measure_calibration"), (widths, "site_grid"), (fisher, "_measure")):
         monkeypatch.setattr(module, name, None)
     assert allocate(copied, tmp_path / "second", second) == made
 
