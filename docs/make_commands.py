@@ -17,8 +17,8 @@ PAGE = Path(__file__).with_name("commands.md")
 INTRODUCTION = """# Commands
 
 Made by `docs/make_commands.py` from the command line itself; `mpq-onnx COMMAND --help` says the same. `--json` prints one JSON
-object on stdout and nothing else; `-v` and `-q`, which every command takes, tell more or less. Exit codes: 0 fine, 1 a gate failed, 2 wrong usage, 3 unusable model, data or allocation, 130
-interrupted.
+object on stdout and nothing else; `-v` and `-q`, which every command takes, tell more or less. Exit codes: 0 fine, 1 a gate
+failed, 2 wrong usage, 3 unusable model, data or allocation, 130 interrupted.
 """
 OF_ALLOCATIONS = "\nAnd all [options of an allocation](options.md).\n"
 

@@ -121,7 +121,7 @@ def test_a_sweeps_page_says_what_it_holds(
     text = swept_page.read_text()
     page, rows = Page(text), [json.loads(line) for line in (swept / "results.jsonl").read_text().splitlines()]
     assert page.fetched == [] and page.counts["h1"] == 1 and page.counts["figure"] == 2
-    assert all(each in page.facts for each in (str(cnn_file), f"npz:{image_file}?count=64", " UTC"))
+    assert all(each in page.facts for each in (cnn_file.name, f"npz:{image_file.name}?count=64", " UTC"))
     assert f"{rows[0]['examples']} examples of the validation data" in page.facts
     reached = [f"{100 * row['top1']:.1f}\N{NO-BREAK SPACE}%" for row in rows]
     assert [row[0] for row in page.rows] == [

@@ -1,6 +1,7 @@
 """The files and folders that a data spec names, changed for where the spec is written down or read."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from mpq_onnx.datasets.spec import spec_parts
 
@@ -8,6 +9,16 @@ OWN = frozenset({"digits", "random", "python"})
 """Kinds whose path is none, or no file."""
 PATH_OPTIONS = {"classes": None, "root": None, "columns": "csv"}
 """Options that name a file, and the kind that they do it of where another means something else."""
+
+
+def name_alone(text: str) -> str:
+    """A path without its folders."""
+    return Path(text).name or text
+
+
+def spec_by_name(spec: str) -> str:
+    """A data spec whose files have no folders."""
+    return with_paths(spec, name_alone)
 
 
 def with_paths(text: str, change: Callable[[str], str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from mpq_onnx.datasets.spec_paths import name_alone, spec_by_name
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import DataError
@@ -82,13 +83,14 @@ def _read_run(folder: Path) -> RunResults:
 
 
 def _facts(folders: Sequence[Path], results: Path) -> dict[str, str]:
-    """Model and data, as the runs' configurations have them, and when the results were written."""
+    """Model and data by name, as the configurations of runs have their paths from other folders; and when the results were
+    written."""
     found: dict[str, dict[str, None]] = {}
     for path in (folder / CONFIGURATION_FILE for folder in folders):
         options = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        for name in ("model", "data", "validation"):
+        for name, shown in (("model", name_alone), ("data", spec_by_name), ("validation", spec_by_name)):
             if options.get(name) is not None:
-                found.setdefault(name, {})[str(options[name])] = None
+                found.setdefault(name, {})[shown(str(options[name]))] = None
     written = datetime.datetime.fromtimestamp(results.stat().st_mtime, datetime.timezone.utc)
     return {name: " and ".join(texts) for name, texts in found.items()} | {
         "date": f"{written:%Y-%m-%d %H:%M} UTC"
@@ -97,7 +99,7 @@ def _facts(folders: Sequence[Path], results: Path) -> dict[str, str]:
 
 def _measured_on(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The test data, and how many examples of whatever the results were measured on."""
-    tests = dict.fromkeys(str(row["test"]) for row in rows if row.get("test"))
+    tests = dict.fromkeys(spec_by_name(str(row["test"])) for row in rows if row.get("test"))
     counts = dict.fromkeys(row["examples"] for row in rows if row.get("examples"))
     found = {"test": " and ".join(tests)} if tests else {}
     if counts:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.datasets.spec_paths import spec_by_name
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.graph.placement import Sites
@@ -14,7 +15,6 @@ from mpq_onnx.report.provenance import DataFacts
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.runs.quantized_graph import write_graph
 from mpq_onnx.runs.quantizing import round_network, torch_device
-from mpq_onnx.runs.recorded_paths import spec_by_name
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpq_onnx.datasets.spec_paths import with_paths
+from mpq_onnx.datasets.spec_paths import name_alone, with_paths
 
 SPECS = frozenset({"data", "validation", "test"})
 FILES = frozenset({"model", "calibration", "costs"})
@@ -17,16 +17,6 @@ NAMES_OR_FILES = frozenset({"target"})
 HERE = (".", "..")
 LISTS = frozenset({"cases"})
 """Options that hold tables of options."""
-
-
-def name_alone(text: str) -> str:
-    """A path without its folders."""
-    return Path(text).name or text
-
-
-def spec_by_name(spec: str) -> str:
-    """A data spec whose files have no folders."""
-    return with_paths(spec, name_alone)
 
 
 def recorded(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Generic
 import onnx_ir as ir
 
 from mpq_onnx.datasets import InMemory
+from mpq_onnx.datasets.spec_paths import spec_by_name
 from mpq_onnx.files import here, write_text
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import save_model
@@ -20,7 +21,7 @@ from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.runs.bench import CandidateResult, Choice, Document
 from mpq_onnx.runs.configuration import configuration_text
 from mpq_onnx.runs.earlier_results import ALLOCATE, check_free, left_by_earlier, remove
-from mpq_onnx.runs.recorded_paths import recorded, spec_by_name
+from mpq_onnx.runs.recorded_paths import recorded
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import LOG_FILE, PROGRESS_FOLDER, publish
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from mpq_onnx.cluster.crew import Job, crew
 from mpq_onnx.cluster.opening import Workers
+from mpq_onnx.datasets.spec_paths import name_alone
 from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.given_model import ModelSource, model_source
@@ -26,7 +27,7 @@ from mpq_onnx.report.pareto import mark_pareto
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import SWEEP, make_room
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.recorded_paths import name_alone, recorded
+from mpq_onnx.runs.recorded_paths import recorded
 from mpq_onnx.runs.requests import CONTENT, contents_of, request_text, state_request
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import receive
