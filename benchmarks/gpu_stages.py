@@ -224,7 +224,7 @@ def _step(problem: Problem, step: int = 0) -> list[np.ndarray]:
     """Loss [], and the gradients of all parameters, of one step from uniform levels on one batch."""
     learner = problem.learner(problem.uniform())
     learned = learning(problem, learner)
-    learned.begin(step)
+    learned.begin(step, 0)
     loss = learned.loss(problem.data.batch(range(BATCH)))
     loss.backward()
     gradients = [each.grad.cpu().numpy().reshape(-1) for each in learned.parameters if each.grad is not None]
