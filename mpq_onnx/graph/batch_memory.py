@@ -4,9 +4,12 @@ import contextlib
 import ctypes
 import gc
 import math
+import sys
 from collections.abc import Iterable
 
 FLOAT32_BYTES = 4
+LARGE_PROCESS = 5 * 2**29
+"""Bytes: libraries and a small network come to half of it."""
 
 
 def examples_at_once(elements: int, most: int, memory: int) -> int:
@@ -20,7 +23,19 @@ def elements_of(shapes: Iterable[tuple[int, ...]]) -> int:
 
 
 def give_back_memory() -> None:
-    """Let the system have what a finished stage has freed: glibc keeps large blocks for a process that freed such before."""
+    """Let the system have what a finished stage has freed, where a process has grown large: glibc keeps large blocks for one
+    that freed such before. It takes a fraction of a second, so that small networks do without."""
+    if _most_memory() < LARGE_PROCESS:
+        return
     gc.collect()  # sessions and graphs lie in circles
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _most_memory() -> int:
+    """Bytes that this process has had at most; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
