@@ -1,6 +1,7 @@
 """Results written so that an interrupted or failed run leaves no half-written file; files that lie elsewhere than named."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from mpq_onnx.errors import OutputError, UsageError
 
+PIECE = 8 * 2**20
+"""Bytes that are read at once."""
 _PLACES: ContextVar[Mapping[Path, Path]] = ContextVar("places")
 """Set on a worker of a cluster, for the time of a run: what is recorded of files is what the caller calls them."""
 
@@ -30,6 +33,15 @@ def here(path: str | os.PathLike[str]) -> Path:
         if known in places:
             return places[known] / named.relative_to(known)
     return named
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, which need not fit into memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(PIECE):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def check_name(path: str | os.PathLike[str], suffixes: Sequence[str], what: str) -> None:

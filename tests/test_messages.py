@@ -226,6 +226,7 @@ def test_the_paths_of_a_spec_are_changed_and_nothing_else() -> None:
         ("imagefolder:d?classes=/c.txt&resize=8", "imagefolder:Xd?classes=X/c.txt&resize=8"),
         ("text:t.tsv?columns=0,1", "text:Xt.tsv?columns=0,1"), ("csv:t.csv?columns=c.json", "csv:Xt.csv?columns=Xc.json"),
         ("imagelist:l?root=/r&mean=0.5", "imagelist:Xl?root=X/r&mean=0.5"),
+        ("t.csv?columns=/c.json", "Xt.csv?columns=X/c.json"),
     ]:  # fmt: skip
         assert with_paths(text, lambda path: f"X{path}") == wanted
         assert spec_parts(text)[1] in text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mpq_onnx.datasets.source_files import SourceFiles
 from mpq_onnx.errors import DataError
+from mpq_onnx.files import sha256_of
 
 PIECE = 8 * 2**20
 """Bytes that are sent at once."""
@@ -91,12 +92,3 @@ def _parcel(source: SourceFiles) -> Parcel:
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     return Parcel(source.name, str(source.folder.resolve()), source.main, tuple(entries))
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, which need not fit into memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(PIECE):
-            digest.update(part)
-    return digest.hexdigest()

@@ -9,12 +9,11 @@ from pathlib import Path
 from mpq_onnx.datasets.base import Examples, Facts
 from mpq_onnx.datasets.class_names import class_file_numbers, model_classes, named_labels, numbers_by_name
 from mpq_onnx.datasets.image_files import ImageFile, image_examples
+from mpq_onnx.datasets.kinds import IMAGE_SUFFIXES
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
 from mpq_onnx.graph.model_inputs import ModelInput
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
 
 
 def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) -> Examples:
@@ -27,7 +26,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
         folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")
     )
     images = {
-        folder.name: [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        folder.name: [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
         for folder in folders
     }
     if not any(images.values()):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mpq_onnx.datasets.class_names import CLASSES_OPTION
 from mpq_onnx.datasets.glue_mnli import FILES as GLUE_FILES
-from mpq_onnx.datasets.image_folder import SUFFIXES
 from mpq_onnx.datasets.image_list import read_list
+from mpq_onnx.datasets.kinds import IMAGE_SUFFIXES
 from mpq_onnx.datasets.spec import DataSpec, parse_spec
 from mpq_onnx.errors import DataError
 
@@ -57,7 +57,7 @@ def _one(spec: DataSpec) -> Iterator[SourceFiles]:
 
 def _images(spec: DataSpec) -> Iterator[SourceFiles]:
     root = Path(spec.path)
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = (path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     yield SourceFiles(spec.path, root, "", tuple(sorted(path.relative_to(root).as_posix() for path in found)))
 
 

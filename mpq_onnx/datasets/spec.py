@@ -13,9 +13,6 @@ from mpq_onnx.datasets.kinds import kind_of
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.files import here
 
-PATH_OPTIONS = ("classes", "columns", "root")
-"""Options that name files, where a kind has them; a list of columns' names stays what it is."""
-
 KIND = re.compile("[a-z][a-z0-9-]*")
 ALONE = ("digits", "random", "dlrm")
 """Kinds that need no path."""
@@ -95,13 +92,25 @@ def parse_spec(text: str) -> DataSpec:
     """
     kind, path, query = spec_parts(text)
     options = parse_options(query, text)
-    return DataSpec(text, kind or kind_of(path, frozenset(options), text), path, options)
+    return DataSpec(text, kind or kind_of(_lying_here(path), frozenset(options), text), path, options)
+
+
+def names_file(kind: str, option: str) -> bool:
+    """The option's value is the path of a file or folder.
+
+    Args:
+        kind: of the spec; empty where its path stands alone.
+    """
+    if option == "columns":  # of other kinds, names of columns
+        return kind in ("csv", "")
+    return option in ("classes", "root")
 
 
 def lying_here(spec: DataSpec) -> DataSpec:
     """The same data set, read from where its files lie on this machine (see files.here); its text stays the caller's."""
     options = {
-        name: _lying_here(value) if name in PATH_OPTIONS else value for name, value in spec.options.items()
+        name: _lying_here(value) if names_file(spec.kind, name) else value
+        for name, value in spec.options.items()
     }
     return dataclasses.replace(spec, path=_lying_here(spec.path), options=options, taken=set())
 

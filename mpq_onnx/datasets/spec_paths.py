@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mpq_onnx.datasets.spec import spec_parts
+from mpq_onnx.datasets.spec import names_file, spec_parts
 
 OWN = frozenset({"digits", "random", "python"})
 """Kinds whose path is none, or no file."""
-PATH_OPTIONS = {"classes": None, "root": None, "columns": "csv"}
-"""Options that name a file, and the kind that they do it of where another means something else."""
 
 
 def name_alone(text: str) -> str:
@@ -33,7 +31,4 @@ def with_paths(text: str, change: Callable[[str], str]) -> str:
 
 def _changed(kind: str, option: str, change: Callable[[str], str]) -> str:
     name, equals, value = option.partition("=")
-    of_kind = PATH_OPTIONS.get(name, kind)
-    if name not in PATH_OPTIONS or not value or of_kind not in (None, kind):
-        return option
-    return f"{name}{equals}{change(value)}"
+    return f"{name}{equals}{change(value)}" if value and names_file(kind, name) else option

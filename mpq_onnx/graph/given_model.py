@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, deepest_line
-from mpq_onnx.files import here
+from mpq_onnx.files import here, sha256_of
 
 FORMS = "the path of an ONNX file, an onnx.ModelProto or an onnx_ir.Model"
 IN_MEMORY = "the model in memory"
@@ -66,4 +66,4 @@ def source_digest(model: str | GivenModel) -> str:
     """SHA-256 of the file, or of what was given."""
     if isinstance(model, GivenModel):
         return hashlib.sha256(model.content).hexdigest()
-    return hashlib.sha256(here(model).read_bytes()).hexdigest()
+    return sha256_of(here(model))

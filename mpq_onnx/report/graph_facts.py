@@ -11,7 +11,6 @@ import onnx_ir as ir
 
 from mpq_onnx.arithmetic.biases import count_raised
 from mpq_onnx.errors import ModelError, first_line
-from mpq_onnx.graph.inferred_shapes import inferred_shapes
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, DYNAMIC_SYMMETRIC, is_pass_through
 from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS
@@ -22,6 +21,7 @@ from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.graph.quantizers import Ends, Quantizer, quantizer_behind, quantizer_of, read_quantizer
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
+from mpq_onnx.passes.inferred_shapes import inferred_shapes
 from mpq_onnx.registries import DYNAMIC, STATIC
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 

@@ -10,7 +10,6 @@ import onnx_ir as ir
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.errors import ModelError, MpqOnnxError, first_line
 from mpq_onnx.graph.given_model import ModelSource, model_source
-from mpq_onnx.graph.inferred_shapes import inferred_shapes
 from mpq_onnx.graph.metadata import METADATA_SOURCE, MODEL_FACTS
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -20,6 +19,7 @@ from mpq_onnx.graph.roles import value_roles
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.ops.mirrored import unmirrored_nodes
 from mpq_onnx.passes.canonicalize import canonicalize
+from mpq_onnx.passes.inferred_shapes import inferred_shapes
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import format_text, stored_bits_of, type_bits

@@ -1,7 +1,6 @@
 """What a run was asked for, by content: a run is gone on with, and work is shared, only where nothing of it has changed."""
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import mpq_onnx
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
-from mpq_onnx.files import here, write_text
+from mpq_onnx.files import here, sha256_of, write_text
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import external_files
 from mpq_onnx.ranks import Ranks
@@ -116,6 +115,6 @@ def _differing(stated: str, request: str) -> list[str]:
 
 def _file_digest(path: str | os.PathLike[str]) -> str:
     try:
-        return hashlib.sha256(here(path).read_bytes()).hexdigest()
+        return sha256_of(here(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -17,7 +17,6 @@ from typing import Any
 
 from mpq_onnx.cluster.crew import Job, crew
 from mpq_onnx.cluster.opening import Workers
-from mpq_onnx.datasets.spec_paths import name_alone
 from mpq_onnx.errors import UsageError
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.given_model import ModelSource, model_source
@@ -107,11 +106,14 @@ def sweep(
     tables = sorted({str(run.options["costs"]) for run in runs if run.options.get("costs") is not None})
     contents = contents_of(
         float_model,
-        {f"costs {name_alone(path)}": path for path in tables},
+        {f"costs {recorded({'costs': path}, folder)['costs']}": path for path in tables},
         **{named[spec]: float_model.open_data(spec) for spec in specs},
     )
     targets = sorted({run.options["target"] for run in runs if run.options.get("target") is not None})
-    contents |= {f"{name_alone(target)}{CONTENT}": load_target(target).digest for target in targets}
+    contents |= {
+        f"{recorded({'target': target}, folder)['target']}{CONTENT}": load_target(target).digest
+        for target in targets
+    }
     make_room(folder, SWEEP, overwrite)
     state_request(
         folder / REQUEST_FILE,

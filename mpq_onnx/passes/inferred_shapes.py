@@ -1,9 +1,9 @@
 """Shapes of all tensors as far as the file alone tells them, nothing being run."""
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from mpq_onnx.graph.model_file import clone
+from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 
 
 def inferred_shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
@@ -16,12 +16,10 @@ def inferred_shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
     for value in shaped.graph.inputs:
         if value.shape is not None:
             value.shape = ir.Shape([each if isinstance(each, int) else 1 for each in value.shape])
-    computed = [value for node in shaped.graph for value in node.outputs]
-    for value in computed:
-        value.shape = None
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(shaped)
+    InferShapesAnewPass()(shaped)
+    values = [*shaped.graph.inputs, *(value for node in shaped.graph for value in node.outputs)]
     return {
         str(value.name): tuple(int(each) for each in value.shape)  # type: ignore[arg-type]
-        for value in (*shaped.graph.inputs, *computed)
+        for value in values
         if value.shape is not None and all(isinstance(each, int) for each in value.shape)
     }
