@@ -39,26 +39,44 @@ def best_range(
         ]
         low, high = zip(*found, strict=True)
         return np.concatenate(low), np.concatenate(high)
-    low = np.minimum(values.min(axis=1), 0)
-    high = np.maximum(values.max(axis=1), 0)
-    best = np.full(len(values), np.inf)
-    best_low, best_high = low.copy(), high.copy()
+    search = _Search(values, levels, weights, scheme)
+    joint, ends = JOINT_SHRINKS[:, None], END_SHRINKS[:, None]
+    search.consider(search.low * joint, search.high * joint)
+    search.consider(search.low * ends, search.high + 0 * ends)
+    search.consider(search.low + 0 * ends, search.high * ends)
+    return search.low, search.high
 
-    def consider(candidate_low: np.ndarray, candidate_high: np.ndarray) -> None:
-        error = squared_error(values, candidate_low, candidate_high, levels, weights, scheme)
-        better = error < best
-        best[better] = error[better]
-        best_low[better], best_high[better] = candidate_low[better], candidate_high[better]
 
-    for shrink in JOINT_SHRINKS:
-        consider((low * shrink).astype(np.float32), (high * shrink).astype(np.float32))
-    centre_low, centre_high = best_low.copy(), best_high.copy()
-    for shrink in END_SHRINKS:
-        consider((centre_low * shrink).astype(np.float32), best_high.copy())
-    centre_high = best_high.copy()
-    for shrink in END_SHRINKS:
-        consider(best_low.copy(), (centre_high * shrink).astype(np.float32))
-    return best_low, best_high
+class _Search:
+    """The best range of every row so far; at first the whole one."""
+
+    def __init__(
+        self, values: np.ndarray, levels: np.ndarray, weights: np.ndarray | None, scheme: Scheme
+    ) -> None:
+        self.values, self.levels, self.weights, self.scheme = values, levels, weights, scheme
+        self.low = np.minimum(values.min(axis=1), 0)
+        self.high = np.maximum(values.max(axis=1), 0)
+        self.error = np.full(len(values), np.inf)
+
+    def consider(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Take the first candidate that leaves the least error, where that is less than so far.
+
+        Args:
+            low, high: [candidates, rows].
+        """
+        low, high = low.astype(np.float32), high.astype(np.float32)
+        at_once = max(CACHED // max(self.values.size, 1), 1)
+        for start in range(0, len(low), at_once):
+            some = slice(start, start + at_once)
+            self._consider(low[some], high[some])
+
+    def _consider(self, low: np.ndarray, high: np.ndarray) -> None:
+        errors = squared_error(self.values, low, high, self.levels, self.weights, self.scheme)
+        best = np.argmin(np.where(np.isnan(errors), np.inf, errors), axis=0)[None]
+        error, low, high = (np.take_along_axis(each, best, 0)[0] for each in (errors, low, high))
+        better = error < self.error
+        for kept, found in ((self.error, error), (self.low, low), (self.high, high)):
+            kept[better] = found[better]
 
 
 def squared_error(
@@ -69,12 +87,18 @@ def squared_error(
     weights: np.ndarray | None = None,
     scheme: Scheme = SCHEMES[ASYMMETRIC],
 ) -> np.ndarray:
-    """Sum over each row of weights * (value - quantized value)^2; shapes as in best_range."""
+    """Sum over each row of weights * (value - quantized value)^2.
+
+    Args:
+        low, high: [rows], or [..., rows] for several ranges of each row; the sums have their shape.
+        values, levels, weights: as in best_range.
+    """
     scale, zero_point, used = scheme.fit(low, high, levels)
-    quantized = fake_quantize(values, scale[:, None], zero_point[:, None], np.asarray(used)[:, None])
+    quantized = fake_quantize(values, scale[..., None], zero_point[..., None], np.asarray(used)[..., None])
     difference = values - quantized
     largest = max(-low.min(initial=0.0), high.max(initial=0.0))
     if not 1 / SQUARED_SAFELY < largest < SQUARED_SAFELY:  # float32 would make its square infinite, or zero
         difference = difference.astype(np.float64)
-    error = difference**2
-    return (error if weights is None else error * weights).sum(axis=1, dtype=np.float64)
+    error = difference**2 if weights is None else difference**2 * weights
+    # Rows of a matrix are added up faster than those of a stack of matrices.
+    return error.reshape(-1, values.shape[-1]).sum(axis=1, dtype=np.float64).reshape(low.shape)
