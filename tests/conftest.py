@@ -1,6 +1,7 @@
 """Shared models and data: small, seeded, built with onnx.helper so that nothing of ours makes the input of our tests."""
 
 import os
+import zlib
 
 # The suite runs one process a core; threads inside each would only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -115,6 +116,15 @@ def make_encoder(seed: int = 0) -> onnx.ModelProto:
     return make_model(
         nodes, [("tokens", TensorProto.INT64, ["n", 5])], [("logits", ["n", 3])], tensors, opset=20
     )
+
+
+@pytest.fixture(autouse=True)
+def numbers_of_its_own(request: pytest.FixtureRequest) -> None:
+    """A test draws the same numbers from its module's RNG whichever tests ran before it."""
+    generator = getattr(request.module, "RNG", None)
+    if generator is not None:
+        seed = zlib.crc32(request.node.nodeid.encode())
+        generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
 @pytest.fixture(scope="session", autouse=True)

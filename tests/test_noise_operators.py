@@ -1,5 +1,6 @@
 """Noisy operators in onnxruntime and in the mirror: the measured standard deviation is the formula's, computed here by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -105,6 +106,9 @@ CASES = {
 }
 
 
+NOISES = ("thermal", "shot", "weight")
+
+
 def channel_axis(case: Case) -> int:
     return 1 if case.op_type in ("Conv", "ConvTranspose") else case.y.ndim - 1
 
@@ -175,30 +179,45 @@ def check_noise(case: Case, draws: np.ndarray, wanted: np.ndarray) -> None:
     assert np.abs(errors.mean(axis=0) / np.maximum(wanted, 1e-9)).max() < 6 / math.sqrt(RUNS)
 
 
-@pytest.fixture(params=NOISE_DRAWS)
-def draws_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A way of drawing normals; a bank is smaller than what is read from it."""
+@pytest.fixture(autouse=True)
+def small_bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bank is smaller than what is read from it."""
     monkeypatch.setattr(bank, "BANK", SMALL_BANK)
+
+
+@pytest.fixture(params=NOISE_DRAWS)
+def draws_from(request: pytest.FixtureRequest) -> str:
+    """A way of drawing normals."""
     return str(request.param)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "mirror"])
-@pytest.mark.parametrize("noise", ["thermal", "shot", "weight"])
-@pytest.mark.parametrize("name", CASES)
-def test_deviation_is_the_formula(name: str, noise: str, runtime: str, draws_from: str) -> None:
-    case = CASES[name]
+@pytest.fixture(params=CASES)
+def noisy_case(request: pytest.FixtureRequest) -> tuple[Case, ir.Model, MacSite, np.ndarray]:
+    """A case, its model, its site and an energy a channel."""
+    case = CASES[request.param]
     model = case.model()
     channels = 1 if case.activation_weight else 4
-    energy = np.linspace(2.0, 11.0, channels)
     site = case.site(model, weight_range=tuple(np.linspace(1.0, 2.5, channels)), input_range=3.0)
     assert site.fan_in == case.fan_in
     assert site.channels == channels
-    if runtime == "onnxruntime":
-        InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), 3, draws_from)(model)
-        draws = noisy_runs(model, case.feeds, RUNS)
-    else:
-        draws = mirror_runs(case, site, (noise,), energy, RUNS)
-    check_noise(case, draws, expected(case, noise, site, energy))
+    return case, model, site, np.linspace(2.0, 11.0, channels)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_deviation_in_the_file_is_the_formula(
+    noisy_case: tuple[Case, ir.Model, MacSite, np.ndarray], noise: str, draws_from: str
+) -> None:
+    case, model, site, energy = noisy_case
+    InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), 3, draws_from)(model)
+    check_noise(case, noisy_runs(model, case.feeds, RUNS), expected(case, noise, site, energy))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_deviation_in_the_mirror_is_the_formula(
+    noisy_case: tuple[Case, ir.Model, MacSite, np.ndarray], noise: str
+) -> None:
+    case, _, site, energy = noisy_case
+    check_noise(case, mirror_runs(case, site, (noise,), energy, RUNS), expected(case, noise, site, energy))
 
 
 def test_several_noises_add_their_variances_and_fall_with_energy(draws_from: str) -> None:
@@ -219,34 +238,45 @@ def test_several_noises_add_their_variances_and_fall_with_energy(draws_from: str
 
 
 TOGETHER_RUNS = 800
+TOGETHER = [
+    (CASES[name], noises)
+    for name in ("conv groups", "conv transpose groups stride", "gemm transposed alpha", "matmul", "einsum")
+    for noises in (*itertools.combinations(NOISES, 2), NOISES)
+]
 
 
-@pytest.mark.parametrize(
-    "noises",
-    [("thermal", "shot"), ("thermal", "weight"), ("shot", "weight"), ("thermal", "shot", "weight")],
-    ids="+".join,
-)
-@pytest.mark.parametrize(
-    "name", ["conv groups", "conv transpose groups stride", "gemm transposed alpha", "matmul", "einsum"]
-)
-def test_noises_together_are_what_each_does_alone_in_file_and_mirror(
-    name: str, noises: tuple[str, ...], draws_from: str
-) -> None:
-    """At energies where the noise of the weights is larger than they are: shot noise must not see it."""
-    case = CASES[name]
+@pytest.fixture(params=TOGETHER, ids=lambda each: f"{each[0].op_type}-{'+'.join(each[1])}")
+def loud_case(request: pytest.FixtureRequest) -> tuple[Case, ir.Model, MacSite, np.ndarray, tuple[str, ...]]:
+    """As noisy_case, with noises: at energies where that of the weights is larger than they are."""
+    case, noises = request.param
     model = case.model()
     channels = 1 if case.activation_weight else 4
-    energy = np.linspace(0.02, 0.11, channels)
     site = case.site(model, weight_range=tuple(np.linspace(1.0, 2.5, channels)), input_range=3.0)
+    return case, model, site, np.linspace(0.02, 0.11, channels), noises
+
+
+def check_variance(
+    case: Case, draws: np.ndarray, noises: tuple[str, ...], site: MacSite, energy: np.ndarray
+) -> None:
+    """Shot noise must not see noisy weights. A variance of so many draws has the relative deviation sqrt(2 / draws)."""
     wanted = sum(expected(case, each, site, energy) ** 2 for each in noises)
+    squares = ((draws.astype(np.float64) - case.y) ** 2).mean(axis=0)
+    np.testing.assert_allclose(squares / wanted, 1, atol=6 * math.sqrt(2 / TOGETHER_RUNS))
+
+
+def test_noises_together_are_what_each_does_alone_in_the_file(
+    loud_case: tuple[Case, ir.Model, MacSite, np.ndarray, tuple[str, ...]], draws_from: str
+) -> None:
+    case, model, site, energy, noises = loud_case
     InsertNoisePass({"mac": NodeNoise(site, energy)}, noises, 2, draws_from)(model)
-    file_draws = noisy_runs(model, case.feeds, TOGETHER_RUNS)
-    for draws in (file_draws, mirror_runs(case, site, noises, energy, TOGETHER_RUNS)):
-        errors = draws.astype(np.float64) - case.y
-        # A variance of so many normal draws has the relative deviation sqrt(2 / draws).
-        np.testing.assert_allclose(
-            (errors**2).mean(axis=0) / wanted, 1, atol=6 * math.sqrt(2 / TOGETHER_RUNS)
-        )
+    check_variance(case, noisy_runs(model, case.feeds, TOGETHER_RUNS), noises, site, energy)
+
+
+def test_noises_together_are_what_each_does_alone_in_the_mirror(
+    loud_case: tuple[Case, ir.Model, MacSite, np.ndarray, tuple[str, ...]],
+) -> None:
+    case, _, site, energy, noises = loud_case
+    check_variance(case, mirror_runs(case, site, noises, energy, TOGETHER_RUNS), noises, site, energy)
 
 
 def test_beta_scales_the_bias_and_no_noise(draws_from: str) -> None:

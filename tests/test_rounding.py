@@ -21,6 +21,7 @@ from mpq_onnx.rounding.layer import Layer, Moments
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
 from mpq_onnx.rounding.quadratic import QuadraticError
 from mpq_onnx.rounding.rounding_data import RoundingData
+from mpq_onnx.rounding.shrinkage import LEAST_SHRINKAGE, read_elsewhere, shrunk
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 
@@ -115,6 +116,71 @@ def test_moments_that_cannot_be_inverted_round_no_worse_than_nearest(kind: str) 
     assert bool(((adaptive >= 0) & (adaptive <= layer.levels - 1)).all())
     problem = QuadraticError(layer, Moments(moment, moment))
     assert bool((problem.error(adaptive) <= problem.error(nearest) + 1e-6).all())
+
+
+def samples_of_a_dense_layer(count: int, taps: int = 96) -> torch.Tensor:
+    """Activations [count, taps] behind a ReLU, strongly correlated."""
+    generator = torch.Generator().manual_seed(count)
+    mixing = torch.randn(taps, taps, generator=torch.Generator().manual_seed(0)) * torch.linspace(
+        1, 0.02, taps
+    )
+    return torch.relu(torch.randn(count, taps, generator=generator) @ mixing.T)
+
+
+def dense_layer(taps: int = 96, bits: int = 4) -> Layer:
+    weight = torch.randn(1, 32, taps, generator=torch.Generator().manual_seed(1)) / taps**0.5
+    grid = weight_grid(weight[0].numpy(), np.full(32, bits), WeightRules("minmax"))
+    return Layer(
+        weight,
+        *(torch.from_numpy(each).reshape(1, 32, 1) for each in (grid.scale, grid.zero_point, grid.levels)),
+    )
+
+
+@pytest.mark.parametrize("count", [24, 48, 96, 4000])
+def test_few_samples_serve_examples_that_were_not_seen(count: int) -> None:
+    layer, seen = dense_layer(), samples_of_a_dense_layer(count)
+    moment = (seen.T @ seen / count)[None]
+    unseen = samples_of_a_dense_layer(5000).T[None, None]
+    nearest = ROUNDINGS["nearest"](layer, None)
+    adaptive = ROUNDINGS["adaptive"](layer, shrunk(Moments(moment, moment), count))
+    assert output_error(layer, adaptive, unseen) < 0.95 * output_error(layer, nearest, unseen)
+
+
+def test_moments_of_many_samples_stay_as_they_are() -> None:
+    moment = samples_of_a_dense_layer(4000).T.cov()[None]
+    few, many = (shrunk(Moments(moment, moment), count).quantized for count in (10, 10**7))
+    assert torch.allclose(
+        many, (1 - LEAST_SHRINKAGE) * moment, atol=float(2 * LEAST_SHRINKAGE * moment.max())
+    )
+    assert (few - moment).norm() > (many - moment).norm()
+    assert few.diagonal(dim1=1, dim2=2).sum() == pytest.approx(
+        float(moment.diagonal(dim1=1, dim2=2).sum()), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("taps", [1, 2])
+def test_few_and_silent_taps_have_moments_too(taps: int) -> None:
+    for moment in (torch.zeros(2, taps, taps), torch.eye(taps).expand(2, taps, taps)):
+        found = shrunk(Moments(moment, moment), 3)
+        assert bool(torch.isfinite(found.quantized).all())
+        torch.testing.assert_close(found.quantized, moment)  # white already
+
+
+def test_what_a_product_does_not_see_its_other_readers_do() -> None:
+    """Half of the taps are never active: their weights are rounded to nearest where somebody else reads them."""
+    layer = dense_layer()
+    seen = samples_of_a_dense_layer(4000)
+    seen[:, 48:] = 0
+    moments = shrunk(Moments(*[(seen.T @ seen / 4000)[None]] * 2), 4000)
+    nearest = ROUNDINGS["nearest"](layer, None)
+    for readers, share in ((1, 1.5), (8, 1.1)):
+        adaptive = ROUNDINGS["adaptive"](layer, read_elsewhere(moments, layer.weight, readers))
+        white = [
+            (((each - layer.zero_point) * layer.scale - layer.weight) ** 2).mean()
+            for each in (adaptive, nearest)
+        ]
+        assert white[0] < share * white[1]
+        assert torch.equal(adaptive[..., 48:], nearest[..., 48:])
 
 
 def test_bias_correction_keeps_every_channels_mean() -> None:

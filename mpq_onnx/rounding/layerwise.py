@@ -22,6 +22,7 @@ from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
 from mpq_onnx.rounding.nearest import NEAREST
 from mpq_onnx.rounding.result import CORRECTED_OPS, RoundingResult, channel_bias, with_variance_of
 from mpq_onnx.rounding.rounding_data import RoundingData
+from mpq_onnx.rounding.shrinkage import read_elsewhere, shrunk
 
 SAMPLES_PER_TAP = 64
 """Output positions that a second moment is averaged over, for each tap of the receptive field."""
@@ -56,7 +57,7 @@ def round_weights(
 ) -> RoundingResult:
     """Round every weight that has a grid; ranks add up what they find on their shares of the data.
 
-    A weight that several nodes share is rounded for the first that multiplies it.
+    A weight that several nodes share is rounded for the first that multiplies it, and held to its float values for the others.
 
     Args:
         quantized: a mirror whose activations have their final quantizers and whose weights are float.
@@ -121,7 +122,8 @@ class _Rounder:
                 return
             corrects = self._corrects(node, use)
             moments = self._moments_of(node, weight, streams, corrects)
-            rounded = _round(node, site, use, streams, weight, grid, self.method, moments, self.data)
+            others = sum(site in sites for sites in self.readers.values()) - 1
+            rounded = _round(node, site, use, streams, weight, grid, self.method, moments, self.data, others)
             if self.corrections.variance:
                 rounded = with_variance_of(rounded, weight.cpu().numpy())
             weights[site.tensor] = rounded
@@ -192,8 +194,13 @@ def _round(
     method: RoundingMethod,
     moments_of: Callable[[MatrixForm], Moments],
     data: RoundingData,
+    others: int,
 ) -> QuantizedWeight:
-    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest."""
+    """The weight on its grid, by `method` where the layer has a matrix form, else to nearest.
+
+    Args:
+        others: nodes that read the weight beside this one.
+    """
     rank = max(data.ranks.gather(streams.exact[0][0].dim() if streams.exact else 0))
     form = matrix_form(use, weight, dict(node.kwargs), rank)
     if form is None or use.channel_axis != site.channel_axis:
@@ -212,6 +219,8 @@ def _round(
     fine = bool((grid.levels >= FINE_LEVELS).all())
     chosen = NEAREST if fine else method
     moments = moments_of(form) if chosen.needs_moments else None
+    if moments is not None and others:
+        moments = read_elsewhere(moments, layer.weight, others)
     integers = form.weight_from_matrix(chosen(layer, moments), weight)
     return QuantizedWeight.of(integers.cpu().numpy(), grid, site.channel_axis)
 
@@ -244,7 +253,7 @@ def _moments(
     if central:
         quantized -= mean[:, :, None] * mean[:, None]
         cross -= mean[:, :, None] * exact_mean[:, None]
-    return Moments(quantized.to(weight), cross.to(weight))
+    return shrunk(Moments(quantized.to(weight), cross.to(weight)), count)
 
 
 def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:

@@ -10,21 +10,15 @@ from torch import Tensor
 from mpq_onnx.rounding.layer import Layer
 from mpq_onnx.rounding.quadratic import QuadraticError
 
-DAMPING = 0.01
-"""Of a tap's mean second moment: by so much a weight is held to its float value."""
 TAPS_AT_ONCE = 128
 """What follows learns of their errors together."""
 
 
 def round_sequentially(layer: Layer, problem: QuadraticError) -> Tensor:
     """The integers [g, o, k] of a layer; NaN in a group whose moments no arithmetic of ours inverts."""
-    diagonal = problem.diagonal
-    order = diagonal.argsort(-1, descending=True)
-    held = (DAMPING * diagonal.mean(-1) + torch.finfo(diagonal.dtype).tiny)[:, None, None]
-    wanted = problem.target + layer.weight / layer.scale * held
-    moment = _ordered(_ordered(problem.moment, order, 2), order, 1)
-    factor = _cholesky(moment + held * torch.eye(moment.shape[1]).to(moment))
-    best = torch.cholesky_solve(_ordered(wanted, order, 2).transpose(1, 2), factor).transpose(1, 2)
+    order = problem.diagonal.argsort(-1, descending=True)
+    factor = _cholesky(_ordered(_ordered(problem.moment, order, 2), order, 1))
+    best = torch.cholesky_solve(_ordered(problem.target, order, 2).transpose(1, 2), factor).transpose(1, 2)
     spread = _cholesky(torch.cholesky_inverse(factor)).transpose(1, 2)
     ends = (_ordered(each, order, 2) for each in (problem.lowest, problem.highest))
     integers = _rounded(best.contiguous(), spread, layer.zero_point, *ends)
