@@ -144,6 +144,7 @@ def test_an_interrupted_sweep_goes_on(
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_search_on_workers_keeps_its_contract(
     cluster: LocalCluster, cnn_file: Path, image_file: Path, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def test_the_benchmark_says_what_disagrees_fails_and_is_missing(
     assert gpu_check.largest_difference([np.ones(2)], [np.ones(3)]) == np.inf
 
 
+@pytest.mark.slow
 def test_whole_allocations_on_the_device(
     cnn_file: Path, tmp_path: Path, torch_alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

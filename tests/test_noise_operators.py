@@ -1,5 +1,6 @@
 """Noisy operators in onnxruntime and in the mirror: the measured standard deviation is the formula's, computed here by hand."""
 
+import functools
 import itertools
 import math
 
@@ -72,8 +73,20 @@ class Case:
         session = ort.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
         return session.run(None, self.feeds)[0]
 
+    @functools.cached_property
     def square_sums(self) -> np.ndarray:
         """||x_p||^2 * ||w_o,p||^2 of every output, by autograd: dy/dw holds the inputs, dy/dx the weights of each product."""
+        over_w, over_x = self._gradient_squares
+        return over_w * over_x
+
+    @functools.cached_property
+    def weight_square_sums(self) -> np.ndarray:
+        """Sum of x^2 over the products of every output: variance of the output for weights of unit variance."""
+        return self._gradient_squares[0]
+
+    @functools.cached_property
+    def _gradient_squares(self) -> np.ndarray:
+        """||dy/dw||^2 and ||dy/dx||^2 of every output y, [2, *shape]."""
         mirror = build_mirror(self.model())
         x, w = (torch.from_numpy(array).double().requires_grad_() for array in (self.x, self.w))
         node = next(node for node in mirror.module.graph.nodes if node.meta.get("onnx_name") == "mac")
@@ -81,8 +94,8 @@ class Case:
         sums = []
         for element in y.reshape(-1):
             over_w, over_x = torch.autograd.grad(element, (w, x), retain_graph=True)
-            sums.append(float(over_w.square().sum() * over_x.square().sum()))
-        return np.array(sums).reshape(y.shape)
+            sums.append([float(over_w.square().sum()), float(over_x.square().sum())])
+        return np.array(sums).T.reshape(2, *y.shape)
 
 
 CASES = {
@@ -128,20 +141,9 @@ def expected(case: Case, noise: str, site: MacSite, energy: np.ndarray) -> np.nd
         return np.broadcast_to(0.01 * gain * np.sqrt(case.fan_in / e) * r * site.input_range, case.y.shape)
     if noise == "shot":
         # square_sums sees alpha in both factors.
-        return np.sqrt(case.square_sums() / (case.fan_in * e)) / gain
-    over_w = np.sqrt(weight_square_sums(case))
+        return np.sqrt(case.square_sums / (case.fan_in * e)) / gain
+    over_w = np.sqrt(case.weight_square_sums)
     return 0.1 * r / np.sqrt(e) * over_w
-
-
-def weight_square_sums(case: Case) -> np.ndarray:
-    """Sum of x^2 over the products of every output: variance of the output for weights of unit variance."""
-    mirror = build_mirror(case.model())
-    x, w = (torch.from_numpy(array).double() for array in (case.x, case.w))
-    node = next(node for node in mirror.module.graph.nodes if node.meta.get("onnx_name") == "mac")
-    w.requires_grad_()
-    y = node.target(x, w, **node.kwargs)
-    sums = [float(torch.autograd.grad(e, w, retain_graph=True)[0].square().sum()) for e in y.reshape(-1)]
-    return np.array(sums).reshape(y.shape)
 
 
 def noisy_runs(model: ir.Model, feeds: dict[str, np.ndarray], runs: int) -> np.ndarray:

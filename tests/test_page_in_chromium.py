@@ -66,7 +66,7 @@ SOME = ((1, 400), (8, 800), (100, 400), (100, 1400))
 ALL = tuple((count, width) for count in PAGES for width in WIDTHS)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("chosen", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_nothing_is_cut_off_and_all_is_legible(
     pages: dict[int, Path], chosen: tuple[tuple[int, int], ...], scheme: str

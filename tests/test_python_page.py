@@ -116,6 +116,7 @@ def passed(session: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_ci_example_passes_and_keeps_card_and_files(passed: Path) -> None:
     metrics = json.loads((passed / "evaluation.json").read_text())["evaluation"]["metrics"]
     assert 0 <= metrics["top1"]["value"] <= 1
@@ -123,6 +124,7 @@ def test_the_ci_example_passes_and_keeps_card_and_files(passed: Path) -> None:
     assert (passed / "handoff" / "layers.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_ci_example_fails_on_accuracy_and_on_size(session: Path, passed: Path, tmp_path: Path) -> None:
     """On limits that no network reaches: what the session's has learned is another matter on every processor.
 

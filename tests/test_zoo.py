@@ -178,6 +178,7 @@ def test_text_goes_from_the_file_to_a_metric(text_model: Path, tmp_path: Path) -
         export(f"transformers:{text_model}", path, sequence_length=13)
 
 
+@pytest.mark.slow
 def test_random_classifiers_have_living_signals(tmp_path: Path) -> None:
     """Not drowned in one bias: outputs of different images differ about as much as they are large."""
     path = tmp_path / "model.onnx"

@@ -56,7 +56,7 @@ class Runner:
             device: auto, cpu or cuda.
             optimize: False switches all of onnxruntime's graph optimizations off.
             where: names the model in errors.
-            threads: of one run on the CPU; 0 takes one a core.
+            threads: of one run on the CPU; 0 takes as many as OMP_NUM_THREADS says, which torch follows too, or one a core.
             kernel_times: the beginning of the path where session.end_profiling() writes the time of every kernel.
             lengths: of named open axes, which are fixed so: what depends on shapes alone is then computed once.
 
@@ -67,7 +67,7 @@ class Runner:
         self.where = where or ("the model" if isinstance(model, ir.Model) else str(model))
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or _threads_of_the_environment()
         if kernel_times is not None:
             options.enable_profiling, options.profile_file_prefix = True, kernel_times
         options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
@@ -132,6 +132,12 @@ class Runner:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
             ) from error
+
+
+def _threads_of_the_environment() -> int:
+    """0 where it says nothing: one a core."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() else 0
 
 
 def _take(array: np.ndarray, picks: np.ndarray, axis: int | None) -> np.ndarray:

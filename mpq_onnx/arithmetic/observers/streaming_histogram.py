@@ -1,12 +1,12 @@
 """A histogram of a stream whose range is not known beforehand, in fixed memory."""
 
-import math
-
 import numpy as np
 
 from mpq_onnx.ranks import Ranks
 
 HALF_BINS = 4096
+CACHED = 2**16
+"""Numbers that are counted at once: they stay in a processor's cache."""
 SMALLEST_WIDTH = 1e-37
 """Of a bin: below, float32 has no normal numbers left."""
 
@@ -43,9 +43,13 @@ class StreamingHistogram:
         if self.width == 0.0:
             self.counts[HALF_BINS] += values.size
             return
-        scaled = values.ravel() / np.float32(self.width)
-        index = np.rint(scaled, out=scaled).astype(np.int32)
-        self.counts += np.bincount(index.clip(-HALF_BINS, HALF_BINS) + HALF_BINS, minlength=self.counts.size)
+        values = values.ravel()
+        for start in range(0, values.size, CACHED):
+            bins = values[start : start + CACHED] / np.float32(self.width)
+            np.rint(bins, out=bins)
+            np.clip(bins, -HALF_BINS, HALF_BINS, out=bins)
+            bins += HALF_BINS
+            self.counts += np.bincount(bins.astype(np.intp), minlength=self.counts.size)
 
     @property
     def centres(self) -> np.ndarray:
@@ -69,9 +73,9 @@ class StreamingHistogram:
 
     def _double(self) -> None:
         self.width *= 2
-        merged = np.zeros_like(self.counts)
         offsets = np.arange(-HALF_BINS, HALF_BINS + 1)
-        half = self.counts / 2
-        np.add.at(merged, [math.floor(k / 2) + HALF_BINS for k in offsets], half)
-        np.add.at(merged, [math.ceil(k / 2) + HALF_BINS for k in offsets], half)
-        self.counts = merged
+        below, above = (
+            np.bincount(halved + HALF_BINS, self.counts / 2, self.counts.size)
+            for halved in (offsets // 2, -(-offsets // 2))
+        )
+        self.counts = below + above
