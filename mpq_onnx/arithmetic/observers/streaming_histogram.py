@@ -23,7 +23,7 @@ class StreamingHistogram:
 
     def __init__(self) -> None:
         self.width = 0.0
-        self.counts = np.zeros(2 * HALF_BINS + 1)
+        self.counts: np.ndarray = np.zeros(2 * HALF_BINS + 1)
 
     def update(self, values: np.ndarray) -> None:
         """Count finite `values` of any shape, whatever they reach."""
