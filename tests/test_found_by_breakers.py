@@ -121,6 +121,8 @@ class Unfinished:
     [
         (registries.OBSERVERS, "unfinished", Unfinished, ("--observer", "unfinished")),
         (registries.METHODS, "one", lambda problem: [1], ("--method", "one")),
+        (registries.WEIGHT_OBSERVERS, "nothing", lambda *given: None, ("--weight-observer", "nothing")),
+        (registries.WEIGHT_OBSERVERS, "scalars", lambda *given: (0.0, 1.0), ("--weight-observer", "scalars")),
     ],
 )
 def test_a_plugin_that_gives_something_else_is_one_line(

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -51,18 +52,27 @@ gone = no_such_module:X
 [mpq_onnx.targets]
 board = my_plugin:BOARD
 """
-TABLES = ("OBSERVERS", "METHODS", "NOISE_MODELS", "HAND_OFFS", "DEVICE_TARGETS")
+TABLES = ("OBSERVERS", "WEIGHT_OBSERVERS", "METHODS", "NOISE_MODELS", "HAND_OFFS", "DEVICE_TARGETS")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "plugins.md"
 
 
 @pytest.fixture
 def plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package as pip installs it, and tables that have not yet looked."""
     site = tmp_path_factory.mktemp("site")
-    (site / "my_plugin.py").write_text(CODE)
-    about = site / "my_plugin-1.0.dist-info"
+    install(site, monkeypatch, "my_plugin", CODE, POINTS)
+    yield
+    sys.modules.pop("my_plugin", None)
+
+
+def install(site: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: str, points: str) -> None:
+    (site / f"{module}.py").write_text(code)
+    about = site / f"{module}-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(POINTS)
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n"
+    )
+    (about / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
     for name in TABLES:
@@ -70,8 +80,23 @@ def plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(table, "_plugins", None)
         monkeypatch.setattr(table, "_entries", dict(table._entries))
         monkeypatch.setattr(table, "_waiting", set(table._waiting))
-    yield
-    sys.modules.pop("my_plugin", None)
+
+
+def test_the_plugin_of_the_page_works(
+    cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, code = re.findall(r"```(?:toml|python)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (group, name, place) = re.search(r'entry-points\."(.*)"\]\n(.*) = "(.*)"', project).groups()
+    install(tmp_path, monkeypatch, "my_ranges", code, f"[{group}]\n{name} = {place}\n")
+    done = run_inside(
+        "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", "--weight-bits", 4, "--activation-bits", 8,
+        "--effort", "quick", "--weight-observer", name, "-o", tmp_path / "out",
+    )  # fmt: skip
+    sys.modules.pop("my_ranges", None)
+    assert done.returncode == 0, done.stderr
+    assert (
+        json.loads((tmp_path / "out" / "allocation.json").read_text())["settings"]["weight_observer"] == name
+    )
 
 
 def test_names_are_listed_and_ours_stay_ours(plugin: None) -> None:

@@ -15,6 +15,7 @@ from mpq_onnx.arithmetic.quantization import (
     levels_of,
     quantize,
 )
+from mpq_onnx.errors import PluginError
 from mpq_onnx.registries import PER_CHANNEL, PER_TENSOR, WEIGHT_OBSERVERS
 
 RangeFinder = Callable[[np.ndarray, np.ndarray, Scheme], tuple[np.ndarray, np.ndarray]]
@@ -111,9 +112,28 @@ def weight_grid(rows: np.ndarray, bits: np.ndarray, rules: WeightRules) -> Weigh
     levels = np.array([levels_of(float(width)) for width in bits], dtype=np.float32)
     scheme = WEIGHT_SCHEMES[rules.scheme]
     find = _channel_ranges if rules.scales == PER_CHANNEL else _tensor_ranges
-    low, high = find(rows, levels, WEIGHT_OBSERVERS[rules.observer], scheme)
+    low, high = find(rows, levels, _range_finder(rules.observer), scheme)
     scale, zero_point, used = scheme.fit(low.astype(np.float32), high.astype(np.float32), levels)
     return WeightGrid(scale.astype(np.float32), zero_point.astype(np.float32), np.asarray(used))
+
+
+def _range_finder(name: str) -> RangeFinder:
+    """The weight observer of a name, of ours or of another package."""
+
+    def find(rows: np.ndarray, levels: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
+        found = WEIGHT_OBSERVERS[name](rows, levels, scheme)
+        try:
+            low, high = (np.asarray(each, np.float64) for each in found)
+        except (TypeError, ValueError):
+            low = high = np.array(np.nan)
+        if not low.shape == high.shape == levels.shape or not np.isfinite([low, high]).all():
+            raise PluginError(
+                f"weight observer {name}: gave no (low, high) with a finite number for each of {len(rows)} rows;"
+                " docs/plugins.md says what it must give"
+            )
+        return low, high
+
+    return find
 
 
 def _channel_ranges(
