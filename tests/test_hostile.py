@@ -1,11 +1,13 @@
 """Hostile and odd input: one clear line and the right exit code, or a right answer; nothing lost, run or inflated."""
 
+import contextlib
 import io
 import json
 import os
 import pickle
 import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,18 @@ GRAPHS = {
     "no nodes": lambda graph: graph.ClearField("node"),
     "no outputs": lambda graph: graph.ClearField("output"),
     "unknown operator": lambda graph: setattr(graph.node[2], "op_type", "Teleport"),
+    "loop without a body": lambda graph: graph.node[2].CopyFrom(
+        helper.make_node("Loop", ["", "", "b0"], ["r0"], "loop")
+    ),
+    "nothing to shape by": lambda graph: graph.node[2].CopyFrom(
+        helper.make_node("ConstantOfShape", [], ["r0"], "constant")
+    ),
+    "einsum without an equation": lambda graph: graph.node[2].CopyFrom(
+        helper.make_node("Einsum", ["b0", "fc.weight"], ["r0"], "einsum")
+    ),
+    "product of one": lambda graph: graph.node[11].CopyFrom(
+        helper.make_node("MatMul", ["f"], ["logits"], "fc")
+    ),
     "zero channels": lambda graph: graph.initializer[0].CopyFrom(
         numpy_helper.from_array(np.zeros((8, 0, 3, 3), np.float32), "stem.weight")
     ),
@@ -171,6 +185,16 @@ def test_broken_graphs_are_refused_in_one_line(name: str, tmp_path: Path) -> Non
     refused(lambda: mpq_onnx.export(str(file), out))
     assert out.read_bytes() == b"kept"
     assert {path.name for path in tmp_path.iterdir()} == {"broken.onnx", "out.onnx"}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("look", [mpq_onnx.card, mpq_onnx.inspect])
+def test_broken_graphs_are_looked_at_or_refused(
+    look: Callable[[Path], object], name: str, tmp_path: Path
+) -> None:
+    """Whatever is wrong with a file: a card says what can be read, or one line says why not."""
+    with contextlib.suppress(mpq_onnx.MpqOnnxError):
+        assert look(save(broken(GRAPHS[name]), tmp_path / "broken.onnx"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -43,7 +43,11 @@ class InferShapesAnewPass(ir.passes.InPlacePass):
 
 def _fills_memory(model: ir.Model) -> bool:
     """ONNX's propagation of values writes a ConstantOfShape out, however large it is."""
-    targets = [node.inputs[0] for node in model.graph.all_nodes() if node.op_type == "ConstantOfShape"]
+    targets = [
+        node.inputs[0]
+        for node in model.graph.all_nodes()
+        if node.op_type == "ConstantOfShape" and node.inputs
+    ]
     tensors = [ir.convenience.get_const_tensor(value) for value in targets if value is not None]
     sizes = [math.prod(tensor.numpy().reshape(-1).tolist()) for tensor in tensors if tensor is not None]
     return any(size > LARGEST_FILLED for size in sizes)
@@ -57,10 +61,16 @@ def _computed(model: ir.Model) -> list[ir.Value]:
 
 def _counters(model: ir.Model) -> list[ir.Value]:
     """The turn's number and the condition that every Loop gives its body: scalars, whose shape onnxruntime wants stated."""
+    loops = [node for node in model.graph.all_nodes() if node.op_type == "Loop"]
     bodies = [
-        node.attributes["body"].as_graph() for node in model.graph.all_nodes() if node.op_type == "Loop"
+        node.attributes["body"] for node in loops if "body" in node.attributes
+    ]  # a broken file has none
+    return [
+        value
+        for body in bodies
+        if body.type == ir.AttributeType.GRAPH
+        for value in body.as_graph().inputs[:2]
     ]
-    return [value for body in bodies for value in body.inputs[:2]]
 
 
 def _rank_alone(shape: ir.Shape | None) -> ir.Shape | None:

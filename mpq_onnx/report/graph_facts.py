@@ -296,7 +296,12 @@ def _macs(model: ir.Model) -> dict[tuple[str, str], int]:
     try:
         shapes = inferred_shapes(model)
         return {(site.node, site.weight): site.macs for site in mac_sites(model, shapes, {})}
-    except (ModelError, ValueError, IndexError, RuntimeError):  # shapes that cannot be inferred
+    except (
+        ModelError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+    ):  # shapes that cannot be inferred, missing attributes
         return {}
 
 
