@@ -142,6 +142,17 @@ def test_qonnx_runs_it_exactly_and_counts_the_allocated_bits(
     assert found["bit_operations"] == allocation.bit_operations
 
 
+def test_what_is_not_read_is_not_called_float(
+    quantized: Callable[[str], Path], image_file: Path, tmp_path: Path
+) -> None:
+    hand(quantized("hardware"), "qonnx", tmp_path, image_file)
+    for look in (mpq_onnx.card, mpq_onnx.inspect):
+        with pytest.raises(
+            mpq_onnx.MpqOnnxError, match=r"model\.onnx: its quantizers are of QONNX \(Quant, node .*QCDQ"
+        ):
+            look(tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("form", ["packed", "wide"])
 def test_qonnx_runs_other_zero_points_and_widths_too(
     form: str, quantized: Callable[[str], Path], image_file: Path, tmp_path: Path

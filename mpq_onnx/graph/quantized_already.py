@@ -1,4 +1,4 @@
-"""Is a file quantized already, whoever did it: by QuantizeLinear and DequantizeLinear, or in operators on integers."""
+"""Is a file quantized already, whoever did it: by QuantizeLinear and DequantizeLinear, in operators on integers, in QONNX's."""
 
 from collections.abc import Iterator
 
@@ -17,6 +17,26 @@ INTEGER_OPS = (
 """Operators that hold integers themselves: another format than QDQ."""
 INTEGER_FAMILIES = ("QLinear", "QOrdered")
 """First letters of onnxruntime's other operators of that kind: QLinearAdd, QOrderedMatMul, ..."""
+
+FAKE_QUANT_OPS = ("Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc")
+"""Of QONNX and what exports it: real values in, real values of the levels out."""
+FAKE_QUANT_DOMAINS = ("qonnx.", "onnx.brevitas", "finn.")
+"""First letters of theirs."""
+
+
+def is_fake_quantizer(node: ir.Node) -> bool:
+    """True for a quantizer of QONNX, which nothing here reads."""
+    return node.op_type in FAKE_QUANT_OPS and node.domain.startswith(FAKE_QUANT_DOMAINS)
+
+
+def check_no_fake_quantizers(model: ir.Model, where: str) -> None:
+    """Raise ModelError for a file whose quantizers would be passed over, and whose layers would be called float."""
+    node = next((node for node in model.graph.all_nodes() if is_fake_quantizer(node)), None)
+    if node is not None:
+        raise ModelError(
+            f"{where}: its quantizers are of QONNX ({node.op_type}, node {node.name}), which are not read: give the file that they"
+            " were made from, or one with QuantizeLinear and DequantizeLinear (QONNX makes QCDQ of it)"
+        )
 
 
 def is_integer_operator(node: ir.Node) -> bool:
@@ -55,5 +75,5 @@ def _quantizing(model: ir.Model) -> Iterator[ir.Node]:
     parts: list[ir.Graph | ir.Function] = [model.graph, *functions]
     for part in parts:
         for node in part.all_nodes():
-            if node.op_type in QDQ_OPS or is_integer_operator(node):
+            if node.op_type in QDQ_OPS or is_integer_operator(node) or is_fake_quantizer(node):
                 yield node

@@ -30,14 +30,17 @@ FLOAT_BIASES = "float beside integer products"
 RAISED_CHANNELS = "channels with a raised weight scale"
 
 
-def make_card(model: ir.Model, size: int) -> Card:
+def make_card(model: ir.Model, size: int, where: str = "the file") -> Card:
     """The card of a model of `size` bytes.
+
+    Args:
+        where: names the file in errors.
 
     Raises:
         AllocationError: the metadata holds an allocation that cannot be read.
     """
     plain = without_noise(model)
-    facts = graph_facts(plain)
+    facts = graph_facts(plain, where)
     properties = model.metadata_props
     allocation, energy = Allocation.embedded(properties), EnergyAllocation.embedded(properties)
     provenance = read_provenance(model)

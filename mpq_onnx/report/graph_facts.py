@@ -16,7 +16,7 @@ from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, DYNAMIC_SYMMETRIC, is_pass_
 from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS
 from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.graph.placement.quantizer_ranges import first_quantizer, is_on_grid
-from mpq_onnx.graph.quantized_already import QDQ_OPS, is_integer_operator
+from mpq_onnx.graph.quantized_already import QDQ_OPS, check_no_fake_quantizers, is_integer_operator
 from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.graph.quantizers import Ends, Quantizer, quantizer_behind, quantizer_of, read_quantizer
 from mpq_onnx.ops.composites import is_standard
@@ -88,17 +88,21 @@ class GraphFacts:
     """Theirs."""
 
 
-def graph_facts(model: ir.Model) -> GraphFacts:
+def graph_facts(model: ir.Model, where: str = "the file") -> GraphFacts:
     """Read the graph.
 
+    Args:
+        where: names the file in errors.
+
     Raises:
-        ModelError: quantizers whose attributes or constants have types that ONNX does not allow them.
+        ModelError: quantizers whose attributes or constants have types that ONNX does not allow them, or those of QONNX.
     """
+    check_no_fake_quantizers(model, where)
     try:
         return _read_graph(model)
     except (TypeError, ValueError, IndexError, AssertionError) as error:
         raise ModelError(
-            f"its quantizers cannot be read: {first_line(error)}; make the file again"
+            f"{where}: its quantizers cannot be read: {first_line(error)}; make the file again"
         ) from error
 
 

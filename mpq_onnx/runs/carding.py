@@ -16,4 +16,4 @@ def card(path: ModelSource) -> Card:
         AllocationError: it carries an allocation that cannot be read.
     """
     model = model_source(path)
-    return make_card(load_model(model), file_bytes(model))
+    return make_card(load_model(model), file_bytes(model), str(model))

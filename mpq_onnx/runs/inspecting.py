@@ -141,7 +141,7 @@ def inspect(model: ModelSource) -> InspectResult:
     """
     model = model_source(model)
     loaded = load_model(model)
-    facts = graph_facts(without_noise(loaded))
+    facts = graph_facts(without_noise(loaded), str(model))
     roles: Mapping[str, str] = {}
     try:
         check_not_quantized(loaded, str(model))
