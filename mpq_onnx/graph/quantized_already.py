@@ -34,8 +34,8 @@ def check_no_fake_quantizers(model: ir.Model, where: str) -> None:
     node = next((node for node in model.graph.all_nodes() if is_fake_quantizer(node)), None)
     if node is not None:
         raise ModelError(
-            f"{where}: its quantizers are of QONNX ({node.op_type}, node {node.name}), which are not read: give the file that they"
-            " were made from, or one with QuantizeLinear and DequantizeLinear (QONNX makes QCDQ of it)"
+            f"{where}: its quantizers are of QONNX ({node.op_type}, node {node.name}), which are not read: give the file that"
+            " they were made from, or one with QuantizeLinear and DequantizeLinear (QONNX makes QCDQ of it)"
         )
 
 
