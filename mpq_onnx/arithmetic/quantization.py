@@ -150,10 +150,15 @@ WEIGHT_SCHEMES: dict[str, Scheme] = {INT8: Scheme(int8_grid, all_levels), **SCHE
 """Of weights: INT8 is what integer kernels run fastest on (see arithmetic.saturation)."""
 
 
+def steps_to_level(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:
+    """Whole steps from zero to the level that stands for `x` (in its dtype); all arguments broadcast."""
+    # Two bounds at once, one of them an array, take numpy and torch three times as long.
+    return (x / scale).round().clip(min=-zero_point).clip(max=levels - 1 - zero_point)
+
+
 def quantize(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:
     """Integers 0 .. levels-1 (in the dtype of `x`) that stand for `x`; all arguments broadcast."""
-    # Two bounds at once, one of them an array, take numpy and torch three times as long.
-    return ((x / scale).round() + zero_point).clip(min=0).clip(max=levels - 1)
+    return steps_to_level(x, scale, zero_point, levels) + zero_point
 
 
 def dequantize(q: Array, scale: Array, zero_point: Array) -> Array:
@@ -163,7 +168,7 @@ def dequantize(q: Array, scale: Array, zero_point: Array) -> Array:
 
 def fake_quantize(x: Array, scale: Array, zero_point: Array, levels: Array | int) -> Array:
     """`x` after one trip through the quantizer, in real values."""
-    return dequantize(quantize(x, scale, zero_point, levels), scale, zero_point)
+    return steps_to_level(x, scale, zero_point, levels) * scale
 
 
 def bias_scale(input_scale: Array, weight_scale: Array) -> Array:
