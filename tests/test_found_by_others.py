@@ -107,3 +107,24 @@ def test_outputs_of_one_axis_or_none(form: str, tmp_path: Path) -> None:
     assert comparison is not None and len(comparison.parts) == len(outputs[form])
     if form != "scalar":
         assert comparison.output_sqnr is not None and comparison.output_sqnr > 20
+
+
+@pytest.mark.parametrize("listed", [["s", "gamma", ""], ["s", "gamma"]])
+def test_an_optional_input_that_is_listed_and_empty(listed: list[str], tmp_path: Path) -> None:
+    """As exporters write a LayerNormalization without a bias; onnxruntime's fusion with the Add ends the process."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "dense"),
+        helper.make_node("Add", ["h", "x"], ["s"], "residual"),
+        helper.make_node("LayerNormalization", listed, ["n"], "norm"),
+        helper.make_node("MatMul", ["n", "w"], ["d"], "second"),
+        helper.make_node("Add", ["d", "n"], ["t"], "residual2"),
+        helper.make_node("LayerNormalization", ["t", "gamma", ""], ["y"], "norm2"),
+    ]
+    tensors = {"w": weights(RNG, 16, 16), "gamma": np.ones(16, np.float32)}
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 4, 16])], [("y", ["n", 4, 16])], tensors)
+    onnx.save(model, tmp_path / "model.onnx")
+    found = allocate(model, "random?count=32", tmp_path)
+    assert found.chosen.evaluation.comparison is not None
+    assert found.chosen.evaluation.comparison.output_sqnr > 25
+    for source in (tmp_path / "model.onnx", model):
+        assert mpq_onnx.evaluate(source, "random?count=8", baseline=found.model_path).evaluation.examples == 8

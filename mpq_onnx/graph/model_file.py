@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import here, replacing, set_usual_mode
+from mpq_onnx.graph.absent_inputs import drop_absent_inputs
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
 from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
@@ -51,6 +52,7 @@ def load_model(model: ModelSource) -> ir.Model:
         model = _read(file)
         open_unknown_lengths(model)
         check_loaded(model)
+        drop_absent_inputs(model)
         complete_names(model)
         mark_earlier_file(model)
         return model
@@ -64,7 +66,7 @@ def load_model(model: ModelSource) -> ir.Model:
         ) from error
 
 
-def _proto(path: str | GivenModel) -> onnx.ModelProto:
+def read_proto(path: str | GivenModel) -> onnx.ModelProto:
     """A copy of its own, weights in other files left there."""
     if isinstance(path, GivenModel):
         return onnx.load_model_from_string(path.content)
@@ -79,7 +81,7 @@ def _check_rules(path: str | GivenModel) -> None:
     try:
         onnx.checker.check_model(path if isinstance(path, str) else path.proto)
     except onnx.checker.ValidationError as error:
-        proto = _proto(path)
+        proto = read_proto(path)
         stated = state_output_shapes(proto)
         replaced = [node for node in proto.graph.node if node.op_type == "GroupNormalization"]
         if not stated and not (replaced and "is deprecated" in str(error)):
@@ -92,7 +94,7 @@ def _check_rules(path: str | GivenModel) -> None:
 
 def _read(path: str | GivenModel) -> ir.Model:
     """The model of a file, weights in memory."""
-    proto = _proto(path)
+    proto = read_proto(path)
     drop_zip_maps(proto)
     state_output_shapes(proto)
     model = ir.from_proto(proto)

@@ -14,9 +14,17 @@ import onnxruntime as ort
 
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.files import here
+from mpq_onnx.graph.absent_inputs import lists_absent_inputs
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.given_model import GivenModel
-from mpq_onnx.graph.model_file import LARGEST_INLINE_BYTES, model_bytes, save_model, weight_bytes
+from mpq_onnx.graph.model_file import (
+    LARGEST_INLINE_BYTES,
+    load_model,
+    model_bytes,
+    read_proto,
+    save_model,
+    weight_bytes,
+)
 from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.graph.weights_apart import weights_apart
 from mpq_onnx.progress import warn
@@ -161,12 +169,12 @@ def _loadable(
 
     Large weights of a model in memory are not copied: `options` gets them, and they have to live as long as the session.
     """
-    if isinstance(model, GivenModel):
-        yield model.content, []
-        return
     if not isinstance(model, ir.Model):
-        yield str(here(model)), []
-        return
+        source = model if isinstance(model, GivenModel) else str(here(model))
+        if not lists_absent_inputs(source.proto if isinstance(source, GivenModel) else read_proto(source)):
+            yield source.content if isinstance(source, GivenModel) else source, []
+            return
+        model = load_model(model)
     stripped, apart = weights_apart(model, lambda copy: [copy.graph])
     if weight_bytes(model) - sum(each.tensor.nbytes for each in apart) <= LARGEST_INLINE_BYTES:
         # Of an array that lies otherwise onnxruntime would make a copy of its own, and refuse it.
