@@ -60,7 +60,9 @@ def eight_bits() -> Path:
     folder = OUTPUT / "w8a8"
     if not (folder / "model.onnx").is_file():
         options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest")
-        mpq_onnx.allocate(float_file(), TRAIN, folder, weight_bits=8, activation_bits=8, options=options)
+        mpq_onnx.allocate(
+            float_file(), TRAIN, folder, weight_bits=8, activation_bits=8, options=options, overwrite=True
+        )
     return folder / "model.onnx"
 
 
@@ -73,7 +75,13 @@ def measure(work: Work) -> list[dict]:
     if work.kind == "bits":
         options = mpq_onnx.AllocateOptions(method=work.method, granularity=work.granularity)
         result = mpq_onnx.allocate(
-            float_file(), TRAIN, folder, weight_bits=work.budget, activation_bits=8, options=options
+            float_file(),
+            TRAIN,
+            folder,
+            weight_bits=work.budget,
+            activation_bits=8,
+            options=options,
+            overwrite=True,
         )
         spent = result.chosen.allocation.mean_weight_bits
         return [{"auroc": area(Path(result.model_path)), "spent": spent, "float": area(float_file())}]
@@ -94,7 +102,7 @@ def measure(work: Work) -> list[dict]:
         assert found.best is not None
         return [{"auroc": found.best.metrics["auroc"], "spent": found.best.budget, "float": exact}]
     noisy = mpq_onnx.allocate_energy(
-        eight_bits(), TRAIN, folder, energy_per_mac=work.budget, options=energy_options
+        eight_bits(), TRAIN, folder, energy_per_mac=work.budget, options=energy_options, overwrite=True
     )
     spent = noisy.chosen.allocation.mean_energy_per_mac
     return [{"auroc": area(Path(noisy.model_path), REPEATS), "spent": spent, "float": exact}]

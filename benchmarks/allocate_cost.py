@@ -79,7 +79,7 @@ def allocate(work: Work) -> None:
     model, data = model_and_data(work.network)
     result = mpq_onnx.allocate(
         model, data, OUTPUT / f"{work.network}-{work.effort}", weight_bits=4, activation_bits=8,
-        options=mpq_onnx.AllocateOptions(effort=work.effort),
+        options=mpq_onnx.AllocateOptions(effort=work.effort), overwrite=True,
     )  # fmt: skip
     used = resource.getrusage(resource.RUSAGE_SELF)
     comparison = result.chosen.evaluation.comparison

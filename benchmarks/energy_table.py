@@ -76,6 +76,7 @@ def base_file(name: str) -> Path:
             weight_bits=8,
             activation_bits=8,
             options=mpq_onnx.AllocateOptions(method="uniform", rounding="nearest"),
+            overwrite=True,
         )
     return folder / "model.onnx"
 
@@ -105,7 +106,12 @@ def measure(cell: Cell, kept: Kept) -> dict:
         return {"noise_free_top1": top1, "energy": result.best.budget, "top1": result.best.metrics["top1"]}
     folder = place / f"{cell.energy_per_mac:.4g}"
     allocated = mpq_onnx.allocate_energy(
-        base_file(cell.base), TRAIN, folder, energy_per_mac=cell.energy_per_mac, options=options
+        base_file(cell.base),
+        TRAIN,
+        folder,
+        energy_per_mac=cell.energy_per_mac,
+        options=options,
+        overwrite=True,
     )
     found = mpq_onnx.evaluate(allocated.model_path, TEST, repeats=REPEATS).evaluation
     assert found.noise is not None

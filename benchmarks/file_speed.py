@@ -84,7 +84,13 @@ def files_of(network: Network) -> dict[str, Path]:
     if not eight.is_file():
         options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest")
         mpq_onnx.allocate(
-            exact, data_of(network), eight.parent, weight_bits=8, activation_bits=8, options=options
+            exact,
+            data_of(network),
+            eight.parent,
+            weight_bits=8,
+            activation_bits=8,
+            options=options,
+            overwrite=True,
         )
     if not four.is_file():
         four.parent.mkdir(parents=True, exist_ok=True)

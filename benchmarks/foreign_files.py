@@ -135,7 +135,7 @@ def measure(file: File) -> list[dict]:
     steps = {
         "export": [source, "-o", exported],
         "allocate": [exported, "--data", data, "--weight-bits", 4, "--activation-bits", 8, "--steps", 2,
-                     "--batch-size", 2, "--rounding", "nearest", "-o", folder / "out"],
+                     "--batch-size", 2, "--rounding", "nearest", "-o", folder / "out", "--overwrite"],
         "evaluate": [folder / "out" / "model.onnx", "--data", data, "--baseline", exported],
     }  # fmt: skip
     for name, arguments in steps.items():

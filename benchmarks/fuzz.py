@@ -89,11 +89,19 @@ def seeds(folder: Path) -> None:
             method="uniform", rounding="nearest", bias_correction=False, **options
         )
         mpq_onnx.allocate(
-            folder / "cnn.onnx", data, folder / name, weight_bits=4, activation_bits=6, options=fast
+            folder / "cnn.onnx",
+            data,
+            folder / name,
+            weight_bits=4,
+            activation_bits=6,
+            options=fast,
+            overwrite=True,
         )
         (folder / name / "model.onnx").replace(folder / f"{name}.onnx")
     energies = mpq_onnx.EnergyOptions(("shot",), method="uniform")
-    mpq_onnx.allocate_energy(folder / "cnn.onnx", data, folder / "energy", energy_per_mac=5, options=energies)
+    mpq_onnx.allocate_energy(
+        folder / "cnn.onnx", data, folder / "energy", energy_per_mac=5, options=energies, overwrite=True
+    )
     (folder / "energy" / "model.onnx").replace(folder / "noisy.onnx")
 
 
@@ -125,7 +133,10 @@ def attempt(number: int, folder: Path, place: Path) -> str:
             "card": lambda: mpq_onnx.card(broken),
             "evaluate": lambda: mpq_onnx.evaluate(broken, "random?count=2&size=6"),
             "handoff": lambda: mpq_onnx.handoff(
-                broken, place / "handoff", to=rng.choice(["json", "qonnx", "zigzag", "timeloop", "ort"])
+                broken,
+                place / "handoff",
+                to=rng.choice(["json", "qonnx", "zigzag", "timeloop", "ort"]),
+                overwrite=True,
             ),
         }
     elif kind in ("npz", "config"):

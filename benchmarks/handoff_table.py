@@ -52,6 +52,7 @@ def main() -> None:
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             options=mpq_onnx.AllocateOptions(method="water-filling", **options),
+            overwrite=True,
         )
         found = mpq_onnx.evaluate(result.model_path, TEST, baseline=model).evaluation
         allocation = result.chosen.allocation
@@ -63,7 +64,7 @@ def main() -> None:
         for target in TARGETS:
             place = FOLDER / f"{form}-{target}"
             try:
-                written = mpq_onnx.handoff(result.model_path, place, to=target, data=TEST)
+                written = mpq_onnx.handoff(result.model_path, place, to=target, data=TEST, overwrite=True)
             except mpq_onnx.MpqOnnxError as error:
                 rows.append(
                     [form, target, "", "refused: " + str(error).partition("cannot express ")[2][:60] + " ..."]

@@ -170,7 +170,7 @@ def measure_widths(work: Work, hardware: Hardware) -> list[dict]:
         options = replace(options, max=(f"{hardware.column}={budget}",))
     result = mpq_onnx.allocate(
         model, data(network, "train"), folder, weight_bits=weight_bits, activation_bits=activation_bits,
-        options=options, keep_candidates=True, shared=shared(network),
+        options=options, keep_candidates=True, shared=shared(network), overwrite=True,
     )  # fmt: skip
     kept = {candidate.name: candidate for candidate in result.candidates}
     line = {
@@ -212,7 +212,7 @@ def measure_energies(work: Work, hardware: Hardware) -> list[dict]:
         max=(f"{hardware.column}={budget}",), repeats=2,
     )  # fmt: skip
     result = mpq_onnx.allocate_energy(
-        model, data(network, "train"), folder, options=options, shared=shared(network)
+        model, data(network, "train"), folder, options=options, shared=shared(network), overwrite=True
     )
     return [
         {

@@ -53,6 +53,7 @@ def quantized_file(model: Path, weight_bits: float, activation_bits: float) -> P
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             options=mpq_onnx.AllocateOptions(method="water-filling"),
+            overwrite=True,
         )
     return folder / "model.onnx"
 

@@ -95,12 +95,13 @@ def measure(row: Row) -> dict:
             weight_bits=8,
             activation_bits=8,
             options=replace(options, method="uniform"),
+            overwrite=True,
         ),
     )
     mixed = timed(
         "mixed",
         lambda: mpq_onnx.allocate(
-            path, data, folder / "mixed", weight_bits=4, activation_bits=8, options=options
+            path, data, folder / "mixed", weight_bits=4, activation_bits=8, options=options, overwrite=True
         ),
     )
     for name, result in (("w8a8", eight), ("mixed", mixed)):

@@ -68,7 +68,7 @@ def main() -> None:
         options = mpq_onnx.AllocateOptions(
             method="uniform", rounding="nearest", target="onnxruntime-cpu", costs=str(table)
         )
-        result = mpq_onnx.allocate(model, data, folder, options=options)
+        result = mpq_onnx.allocate(model, data, folder, options=options, overwrite=True)
         loaded = load_model(model)
         dataset = open_dataset(data, model_inputs(loaded), loaded.metadata_props)
         feeds = dataset.read([0]).inputs

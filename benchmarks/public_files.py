@@ -131,7 +131,7 @@ def measure(step: Step) -> list[dict]:
         folder = str(place / step.step)
         found = run(
             "allocate", str(exported), "--data", train, "--weight-bits", bits[step.step], "--activation-bits", "8", *more,
-            "-o", folder, "--json",
+            "-o", folder, "--overwrite", "--json",
         )  # fmt: skip
         if found.rc == 0:
             evaluated = run(
@@ -145,7 +145,7 @@ def measure(step: Step) -> list[dict]:
     elif step.step == "shot":
         found = run(
             "allocate", str(exported), "--data", train, "--noise", "shot", "--energy-per-mac", PHOTONS, "--method",
-            "closed-form", "-o", str(place / "shot"), "--json",
+            "closed-form", "-o", str(place / "shot"), "--overwrite", "--json",
         )  # fmt: skip
     else:
         found = run(
@@ -157,6 +157,7 @@ def measure(step: Step) -> list[dict]:
             val,
             "-o",
             str(place / "handoff"),
+            "--overwrite",
             "--json",
         )
     return [

@@ -31,6 +31,7 @@ def main() -> None:
         weight_bits=WEIGHT_BITS,
         activation_bits=ACTIVATION_BITS,
         options=mpq_onnx.AllocateOptions(effort="quick", method="water-filling"),
+        overwrite=True,
     ).chosen.allocation
     energies = mpq_onnx.allocate_energy(
         model,
@@ -38,6 +39,7 @@ def main() -> None:
         OUTPUT / "picture_photons",
         energy_per_mac=PHOTONS,
         options=mpq_onnx.EnergyOptions(("shot",), effort="quick", method="closed-form"),
+        overwrite=True,
     ).chosen.allocation
     bits = {node.node: float(np.mean(node.weight_bits)) for node in widths.nodes if node.owns_weight}
     photons = {node.node: float(np.mean(node.energy_per_mac)) for node in energies.nodes}

@@ -63,6 +63,7 @@ def measure(run: Run) -> list[dict]:
         options=mpq_onnx.AllocateOptions(
             method=run.method, granularity=run.granularity, rounding=run.rounding
         ),
+        overwrite=True,
     )
     lines = []
     for candidate in result.candidates:

@@ -84,6 +84,7 @@ def measure(run: Run) -> list[dict]:
         activation_bits=run.activation_bits,
         keep_candidates=True,
         options=mpq_onnx.AllocateOptions(rounding=run.rounding, bit_choices=choices),
+        overwrite=True,
     )
     seconds = time.process_time() - start
     lines = []

@@ -234,7 +234,7 @@ def memory_by_stage(path: Path, queue: multiprocessing.Queue) -> None:
         time.sleep(0.1)
         mpq_onnx.allocate(
             path, "random?count=8", folder, weight_bits=4, activation_bits=8,
-            options=mpq_onnx.AllocateOptions(effort="quick", device="cpu"),
+            options=mpq_onnx.AllocateOptions(effort="quick", device="cpu"), overwrite=True,
         )  # fmt: skip
     start = most.pop("start")
     queue.put({stage: (each - start) / WEIGHTS for stage, each in most.items()})

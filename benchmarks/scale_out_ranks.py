@@ -56,7 +56,7 @@ def allocate(work: Work) -> None:
     with mpq_onnx.joined_ranks() as ranks:
         mpq_onnx.allocate(
             model, data, work.folder, weight_bits=4, activation_bits=8, ranks=ranks,
-            options=mpq_onnx.AllocateOptions(effort=work.effort),
+            options=mpq_onnx.AllocateOptions(effort=work.effort), overwrite=True,
         )  # fmt: skip
         used = resource.getrusage(resource.RUSAGE_SELF)
         line = {

@@ -57,6 +57,7 @@ def main() -> None:
                         weight_bits=weight_bits,
                         activation_bits=activation_bits,
                         options=options,
+                        overwrite=True,
                     )
                 onnx.checker.check_model(folder / "model.onnx", full_check=True)
                 runners[storage] = Runner(folder / "model.onnx", "cpu")

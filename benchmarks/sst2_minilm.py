@@ -84,6 +84,7 @@ def measure(work: Work, kept: Kept) -> list[dict]:
             activation_bits=8,
             options=options,
             keep_candidates=True,
+            overwrite=True,
         )
         return [
             {

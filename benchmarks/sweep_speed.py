@@ -43,7 +43,7 @@ def main() -> None:
     singles = 0.0
     for run in runs:
         options = [str(part) for name, value in {**OPTIONS, **run}.items() for part in (f"--{name}", value)]
-        singles += timed([*COMMAND, "allocate", model, *options, "-o", str(FOLDER / "single")])
+        singles += timed([*COMMAND, "allocate", model, *options, "-o", str(FOLDER / "single"), "--overwrite"])
     swept = timed(
         [*COMMAND, "sweep", model, "--config", str(config), "-o", str(FOLDER / "sweep"), "--jobs", str(jobs)]
     )
