@@ -206,6 +206,10 @@ def test_one_runs_report_shows_its_candidates(allocated: Path, tmp_path: Path) -
     titles = [row[0] for row in page.rows]
     assert titles[0].startswith("W3 A5, uniform, ") and titles[-1].startswith("W3 A5, water-filling, ")
     assert sum(page.best) == 1
+    assert "labels from the data" in page.facts
+    said = json.loads((allocated / "result.json").read_text())["notes"]
+    (run,) = page.data["runs"]
+    assert said and [page.data["texts"][each] for each in run["notes"]] == said
     (front,) = page.data["fronts"]
     assert front["bestLabel"] == "kept" and len(front["axes"][0]["best"]) == 1
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in written.figures)

@@ -194,7 +194,16 @@ function showLayers() {
       choose(make("select", undefined, label), chart, plot);
     }
   }
+  showNotes(runs);
   showCard(runs);
+}
+
+function showNotes(runs) {
+  const list = document.getElementById("notes");
+  list.replaceChildren();
+  for (const run of runs) {
+    for (const note of run.notes) make("li", `${runs.length > 1 ? `${run.title}: ` : ""}${data.texts[note]}`, list);
+  }
 }
 
 function showCard(runs) {

@@ -28,6 +28,7 @@ class ShownRun:
     title: str
     charts: list[Chart]
     card: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def draw(results: FolderResults) -> Drawing:
             by_run.get(run.name, run.name) if results.swept else kept or run.name,
             of_run(run),
             run.card,
+            run.notes,
         )
         for run in chosen_runs(results)
     ]

@@ -22,6 +22,9 @@ class Shown(Protocol):
     @property
     def card(self) -> Mapping[str, Mapping[str, Any]]: ...
 
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
 
 class _Once:
     """Each value once; others name its place."""
@@ -46,6 +49,7 @@ def page_data(fronts: Sequence[Scatter], runs: Sequence[Shown]) -> dict[str, Any
                 for section, fields in run.card.items()
                 for name, value in fields.items()
             ],
+            "notes": [texts.place(note) for note in run.notes],
         }
         for run in runs
     ]

@@ -18,6 +18,12 @@ from mpq_onnx.report.pareto import RESOURCES
 SPENT = ("mean_weight_bits", "mean_activation_bits", "weight_bytes", "bit_operations", "mean_energy_per_mac")
 """Of an allocation in result.json."""
 CONFIGURATION_FILE = "config.yaml"
+LABEL_SOURCES = {
+    "data": "labels from the data",
+    "baseline": "labels from the float model",
+    "none": "no labels",
+}
+"""In words, by what an evaluation calls them."""
 BIT_OPERATIONS = "bops"
 """The resource whose column is bit_operations."""
 
@@ -32,6 +38,10 @@ class RunResults:
     nodes: tuple[Mapping[str, Any], ...]
     """SQNR, or signal to noise, of every node, as result.json has them."""
     card: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...]
+    """What allocate said on the way."""
+    labels: str
+    """Where those that accuracy was measured by came from, a key of LABEL_SOURCES."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,11 @@ def read_folder(folder: Path) -> FolderResults:
             rows = [json.loads(line) for line in sweep.read_text(encoding="utf-8").splitlines()]
             folders = [folder / "runs" / str(row["run"]) for row in rows]
             runs = [_read_run(each) for each in folders if (each / "result.json").is_file()]
-            facts = _facts(folders, sweep) | _measured_on(rows)
+            facts = _facts(folders, sweep) | _measured_on(rows, runs)
             return FolderResults(tuple(rows), tuple(runs), facts, swept=True)
         if single.is_file():
             run, rows = _read_run(folder), _candidate_rows(json.loads(single.read_text(encoding="utf-8")))
-            facts = _facts([folder], single) | _measured_on(rows)
+            facts = _facts([folder], single) | _measured_on(rows, [run])
             return FolderResults(tuple(rows), (run,), facts, swept=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise DataError(f"{folder}: its results cannot be read: {error}; run the command again") from error
@@ -79,6 +89,8 @@ def _read_run(folder: Path) -> RunResults:
         energy=EnergyAllocation.load(energy) if energy.is_file() else None,
         nodes=tuple(result["nodes"]),
         card=json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {},
+        notes=tuple(map(str, result.get("notes", ()))),
+        labels=str(result["chosen"]["evaluation"].get("labels", "")),
     )
 
 
@@ -97,8 +109,8 @@ def _facts(folders: Sequence[Path], results: Path) -> dict[str, str]:
     }
 
 
-def _measured_on(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The test data, and how many examples of whatever the results were measured on."""
+def _measured_on(rows: Sequence[Mapping[str, Any]], runs: Sequence[RunResults]) -> dict[str, str]:
+    """The test data, and how many examples of whatever the results were measured on, by whose labels."""
     tests = dict.fromkeys(spec_by_name(str(row["test"])) for row in rows if row.get("test"))
     counts = dict.fromkeys(row["examples"] for row in rows if row.get("examples"))
     found = {"test": " and ".join(tests)} if tests else {}
@@ -106,6 +118,8 @@ def _measured_on(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         found["measured on"] = f"{' or '.join(f'{count:,}' for count in counts)} examples of " + (
             "the test data" if tests else "the validation data"
         )
+        sources = dict.fromkeys(LABEL_SOURCES[run.labels] for run in runs if run.labels in LABEL_SOURCES)
+        found["measured on"] += "".join(f", {source}" for source in sources)
     return found
 
 
