@@ -157,6 +157,30 @@ def test_another_sweeps_folder_is_refused(cnn_file: Path, image_file: Path, tmp_
         mpq_onnx.sweep(cnn_file, {**options, "weight_bits": 5}, folder)
 
 
+def test_two_targets_of_one_name_are_two_files(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    """Either of them changed is another sweep."""
+    for number in (1, 2):
+        (tmp_path / f"fab{number}").mkdir()
+        write_board(tmp_path / f"fab{number}" / "board.yaml", number + 2)
+    options = {
+        "data": f"npz:{image_file}?count=64", "weight_bits": 5, "method": "uniform", "rounding": "nearest",
+        "target": [str(tmp_path / f"fab{number}" / "board.yaml") for number in (1, 2)],
+    }  # fmt: skip
+    rows = mpq_onnx.sweep(cnn_file, options, tmp_path / "out").rows
+    assert [row["mean_weight_bits"] for row in rows] == [3, 4]
+    for number in (1, 2):
+        write_board(tmp_path / f"fab{number}" / "board.yaml", 2)
+        with pytest.raises(mpq_onnx.MpqOnnxError, match=f"another sweep .*fab{number}.*board.yaml"):
+            mpq_onnx.sweep(cnn_file, options, tmp_path / "out")
+        write_board(tmp_path / f"fab{number}" / "board.yaml", number + 2)
+
+
+def write_board(path: Path, bits: int) -> None:
+    path.write_text(
+        f"format: mpq-onnx/target\nversion: 1\nname: board\nabout: one width\nrules:\n- weights: [{bits}]\n"
+    )
+
+
 def test_the_pareto_front() -> None:
     rows: list[dict] = [
         {"bit_operations": cost, "top1": top1}
