@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpq_onnx.arithmetic.observers.range_search import best_range, squared_error
+from mpq_onnx.arithmetic.observers.sorted_rows import SortedRows
 from mpq_onnx.arithmetic.observers.streaming_histogram import StreamingHistogram
-from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
+from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, WEIGHT_SCHEMES
 from mpq_onnx.registries import OBSERVERS
 
 
@@ -95,3 +96,45 @@ def test_histogram_counts_everything_and_keeps_the_range() -> None:
     assert centres.min() >= whole.min() - 0.1
     assert centres.max() <= whole.max() + 0.1
     assert (centres * counts).sum() / counts.sum() == pytest.approx(whole.mean(), abs=0.01)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6), rows=st.integers(1, 4), bits=st.integers(0, 6), scheme=st.sampled_from(list(WEIGHT_SCHEMES)),
+    weighted=st.booleans(), ranges=st.integers(1, 3),
+)  # fmt: skip
+def test_errors_by_levels_are_those_by_numbers(
+    seed: int, rows: int, bits: int, scheme: str, weighted: bool, ranges: int
+) -> None:
+    """Rows of any size beside each other, some of them zero or on the levels, at any width."""
+    rng = np.random.default_rng(seed)
+    values = (rng.standard_normal((rows, 90)) ** 3 * 10.0 ** rng.integers(-20, 20, (rows, 1))).astype(
+        np.float32
+    )
+    values[0] *= rng.integers(0, 2)
+    counts = rng.integers(0, 50, values.shape).astype(np.float64) if weighted else None
+    levels = np.maximum(2**bits - rng.integers(0, 2, rows), 1).astype(np.float32)
+    share = rng.uniform(0.1, 1.3, (2, ranges, 1))
+    low, high = (
+        (share * ends).astype(np.float32)
+        for share, ends in zip(share, (values.min(1).clip(max=0), values.max(1).clip(min=0)), strict=True)
+    )
+    rule = WEIGHT_SCHEMES[scheme]
+    wanted = squared_error(values.astype(np.float64), low, high, levels, counts, rule)
+    scale, zero_point, used = rule.fit(low, high, levels)
+    found = SortedRows(values, counts).squared_error(scale, zero_point, np.broadcast_to(used, low.shape))
+    # Numbers on a threshold may fall to either side, where the error is the same but for their rounding.
+    total = (values.astype(np.float64) ** 2 * (1 if counts is None else counts)).sum(axis=1)
+    np.testing.assert_allclose(
+        found, wanted, rtol=1e-5, atol=float(1e-12 * total.max(initial=0)) if rows == 1 else 1e-300
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_row_on_the_levels_has_no_error(bits: int) -> None:
+    levels = np.float32([2**bits])
+    row = (np.random.default_rng(0).integers(0, 2**bits, (1, 4000)) - 2 ** (bits - 1)).astype(
+        np.float32
+    ) * np.float32(0.3)
+    low, high = best_range(row, levels)
+    assert squared_error(row, low, high, levels)[0] < 1e-9
