@@ -158,6 +158,15 @@ def test_moments_of_many_samples_stay_as_they_are() -> None:
     )
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e30])
+def test_the_size_of_signals_decides_nothing(size: float) -> None:
+    seen = samples_of_a_dense_layer(300)
+    moment = (seen.T @ seen / 300)[None]
+    wanted, found = (shrunk(Moments(each, each), 300) for each in (moment, moment * size))
+    torch.testing.assert_close(found.quantized / size, wanted.quantized)
+    torch.testing.assert_close(found.cross / size, wanted.cross)
+
+
 @pytest.mark.parametrize("taps", [1, 2])
 def test_few_and_silent_taps_have_moments_too(taps: int) -> None:
     for moment in (torch.zeros(2, taps, taps), torch.eye(taps).expand(2, taps, taps)):

@@ -17,11 +17,13 @@ def shrunk(moments: Moments, samples: int) -> Moments:
     """The moments, drawn towards those of white input by as much as so few samples are unsure (OAS, arXiv 0907.4698)."""
     moment = moments.quantized
     taps = moment.shape[-1]
-    trace, square = _trace(moment), moment.square().sum(dim=(1, 2))
-    unsure = (1 - 2 / taps) * square + trace**2
-    white = (samples + 1 - 2 / taps) * (square - trace**2 / taps)
+    size = moment.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]
+    # Of a trace of `taps`, as squares of very large and very small moments are no float32 numbers.
+    square = (moment / size.clamp(min=torch.finfo(size.dtype).tiny)).square().sum(dim=(1, 2))
+    unsure = (1 - 2 / taps) * square + taps**2
+    white = (samples + 1 - 2 / taps) * (square - taps)
     share = torch.where(unsure < white, unsure / white, 1).clamp(LEAST_SHRINKAGE, 1)[:, None, None]
-    towards = share * (trace / taps)[:, None, None] * torch.eye(taps).to(moment)
+    towards = share * size * torch.eye(taps).to(moment)
     return Moments((1 - share) * moment + towards, (1 - share) * moments.cross + towards)
 
 
@@ -31,12 +33,9 @@ def read_elsewhere(moments: Moments, weight: Tensor, readers: int) -> Moments:
     Args:
         weight: [g, o, k] of the layer.
     """
-    heard = ((weight @ moments.quantized) * weight).sum(dim=(1, 2))
-    energy = weight.square().sum(dim=(1, 2))
-    white = (readers * heard / energy.clamp(min=torch.finfo(energy.dtype).tiny))[:, None, None]
+    smallest = torch.finfo(weight.dtype).tiny
+    relative = weight / weight.abs().amax(dim=(1, 2), keepdim=True).clamp(min=smallest)
+    heard = ((relative @ moments.quantized) * relative).sum(dim=(1, 2))
+    white = (readers * heard / relative.square().sum(dim=(1, 2)).clamp(min=smallest))[:, None, None]
     more = white * torch.eye(weight.shape[-1]).to(weight)
     return Moments(moments.quantized + more, moments.cross + more)
-
-
-def _trace(matrices: Tensor) -> Tensor:
-    return matrices.diagonal(dim1=1, dim2=2).sum(-1)

@@ -26,7 +26,7 @@ class SortedRows:
             ordered, counts = (
                 np.take_along_axis(each, order, 1).astype(np.float64) for each in (values, weights)
             )
-        self.reach = np.maximum(np.abs(ordered).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        self.reach = np.maximum(np.abs(ordered).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
         self.line = self._on_line(ordered).ravel()
         self.weights, self.values = _sums(counts), _sums(counts * ordered)
         self.squares = (counts * ordered**2).sum(axis=1)
