@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import make_model, weights
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx import registries
+from mpq_onnx.runtime.scores.values import cosines
 
 RNG = np.random.default_rng(0)
 
@@ -122,6 +125,12 @@ class Unfinished:
         (registries.OBSERVERS, "unfinished", Unfinished, ("--observer", "unfinished")),
         (registries.METHODS, "one", lambda problem: [1], ("--method", "one")),
         (registries.WEIGHT_OBSERVERS, "nothing", lambda *given: None, ("--weight-observer", "nothing")),
+        (
+            registries.WEIGHT_OBSERVERS,
+            "swapped",
+            lambda rows, *given: (rows.max(axis=1), rows.min(axis=1)),
+            ("--weight-observer", "swapped"),
+        ),
         (registries.WEIGHT_OBSERVERS, "scalars", lambda *given: (0.0, 1.0), ("--weight-observer", "scalars")),
     ],
 )
@@ -153,3 +162,147 @@ def test_a_plugin_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(mpq_onnx.MpqOnnxError, match=r"plug-in failing .* failed: TypeError"):
         registries.METHODS["failing"](object())
     del registries.METHODS["failing"]
+
+
+def image_model(
+    middle: onnx.NodeProto, extra: dict[str, np.ndarray], batch: int | str = "n", opset: int = 19
+) -> onnx.ModelProto:
+    """Conv, `middle` from a to m, Conv."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "first", pads=[1] * 4),
+        middle,
+        helper.make_node("Conv", ["m", "v"], ["y"], "second"),
+    ]
+    tensors = {"w": weights(RNG, 4, 3, 3, 3), "v": weights(RNG, 2, 4, 1, 1), **extra}
+    given = [("x", TensorProto.FLOAT, [batch, 3, 8, 8])]
+    model = make_model(nodes, given, [("y", [batch, 2, "h", "w"])], tensors, opset)
+    model.ir_version = 10
+    return model
+
+
+MIDDLES = {
+    "resize, sizes of some axes": (
+        helper.make_node("Resize", ["a", "", "", "sizes"], ["m"], "resize", mode="linear", axes=[2, 3]),
+        {"sizes": np.array([5, 11])},
+    ),
+    "resize, sizes of axes in another order": (
+        helper.make_node("Resize", ["a", "", "", "sizes"], ["m"], "resize", mode="linear", axes=[-1, 2]),
+        {"sizes": np.array([5, 11])},
+    ),
+    "resize, scales of some axes": (
+        helper.make_node("Resize", ["a", "", "scales"], ["m"], "resize", mode="linear", axes=[2, 3]),
+        {"scales": np.array([2, 1.5], np.float32)},
+    ),
+    "average of a dilated window": (
+        helper.make_node("AveragePool", ["a"], ["m"], "pool", kernel_shape=[2, 2], dilations=[2, 2]),
+        {},
+    ),
+    "average, rounded up, padding counted": (
+        helper.make_node(
+            "AveragePool", ["a"], ["m"], "pool", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 0, 0],
+            count_include_pad=1, ceil_mode=1,
+        ),
+        {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+@pytest.mark.parametrize("activation_bits", [6, 8])
+def test_what_onnxruntimes_fusions_misread(activation_bits: int, name: str, tmp_path: Path) -> None:
+    onnx.save(image_model(*MIDDLES[name]), tmp_path / "float.onnx")
+    found = mpq_onnx.allocate(
+        tmp_path / "float.onnx", "random?count=48", tmp_path / "out", weight_bits=8, activation_bits=activation_bits,
+        options=mpq_onnx.AllocateOptions(method="uniform", rounding="nearest"),
+    )  # fmt: skip
+    assert min(found.mirror_check.optimized_sqnr, found.mirror_check.unoptimized_sqnr) > 40
+    comparison = mpq_onnx.evaluate(
+        found.model_path, "random?count=16", baseline=tmp_path / "float.onnx"
+    ).evaluation.comparison
+    assert comparison is not None and comparison.output_sqnr > 4 * activation_bits - 4
+
+
+def test_a_resize_to_sizes_that_name_the_batch(tmp_path: Path) -> None:
+    middle = helper.make_node("Resize", ["a", "", "", "sizes"], ["m"], "resize", mode="linear")
+    onnx.save(image_model(middle, {"sizes": np.array([1, 4, 11, 13])}, batch=1), tmp_path / "fixed.onnx")
+    command = ("--data", "random?count=32", "--weight-bits", 8, "--activation-bits", 8, "--effort", "quick")
+    refused = run_inside("allocate", tmp_path / "fixed.onnx", *command, "-o", tmp_path / "no")
+    assert_one_line(refused, 3, "batch size is written into the network", "mpq-onnx export")
+    assert mpq_onnx.export(str(tmp_path / "fixed.onnx"), tmp_path / "open.onnx").fixed_batch is None
+    done = run_inside("allocate", tmp_path / "open.onnx", *command, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_blocks_of_a_network_with_an_input_that_nobody_reads(tmp_path: Path) -> None:
+    model = onnx.load(dense_file(tmp_path / "m.onnx", 16))
+    model.graph.input.append(helper.make_tensor_value_info("unread", TensorProto.FLOAT, ["n", 3]))
+    onnx.save(model, tmp_path / "m.onnx")
+    options = mpq_onnx.AllocateOptions(method="uniform", rounding="block", rounding_examples=32)
+    found = mpq_onnx.allocate(
+        tmp_path / "m.onnx",
+        "random?count=48",
+        tmp_path / "o",
+        weight_bits=3,
+        activation_bits=8,
+        options=options,
+    )
+    assert found.chosen.evaluation.examples == 12
+
+
+def test_rows_of_four_bits_are_looked_up(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"], "embedding"),
+        helper.make_node("MatMul", ["e", "w"], ["m"], "dense"),
+        helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0]),
+        helper.make_node("MatMul", ["m", "turned"], ["y"], "classifier"),
+    ]
+    tensors = {"table": weights(RNG, 20, 16), "w": weights(RNG, 16, 16)}
+    onnx.save(
+        make_model(nodes, [("ids", TensorProto.INT64, ["n", 5])], [("y", ["n", 5, 20])], tensors),
+        tmp_path / "m.onnx",
+    )
+    options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", storage="packed")
+    found = mpq_onnx.allocate(
+        tmp_path / "m.onnx",
+        "random?count=32",
+        tmp_path / "o",
+        weight_bits=4,
+        activation_bits=8,
+        options=options,
+    )
+    assert min(found.mirror_check.optimized_sqnr, found.mirror_check.unoptimized_sqnr) > 40
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-7, 1e-18, 1e18])
+def test_the_cosine_of_outputs_of_any_size(size: float) -> None:
+    first, second = RNG.standard_normal((2, 30, 6))
+    wanted = [
+        np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(first, second, strict=True)
+    ]
+    np.testing.assert_allclose(cosines(first * size, second * size), wanted)
+    np.testing.assert_array_equal(cosines(np.zeros((2, 3)), np.array([[0, 0, 0], [1, 0, 0]])), [1, 0])
+
+
+def test_weights_that_are_quantized_when_the_file_is_run(tmp_path: Path) -> None:
+    """As training with quantizers leaves them, and onnxruntime's quantizer with AddQDQPairToWeight."""
+    dense_file(tmp_path / "float.onnx", 16)
+    quantize_static(
+        tmp_path / "float.onnx", tmp_path / "qat.onnx", Batches(), quant_format=QuantFormat.QDQ,
+        extra_options={"AddQDQPairToWeight": True},
+    )  # fmt: skip
+    found = mpq_onnx.inspect(tmp_path / "qat.onnx")
+    assert found.weights == 2 * 16 * 16 and [each.bits for each in found.layers] == [8, 8]
+    card = mpq_onnx.card(tmp_path / "qat.onnx")["weights"]
+    assert (card["bits"], card["stored as"], card["share of weights"]) == ("8", "float", 1)
+    evaluated = mpq_onnx.evaluate(tmp_path / "qat.onnx", "random?count=8", baseline=tmp_path / "float.onnx")
+    assert evaluated.widths.mean_weight_bits == 8
+
+
+class Batches(CalibrationDataReader):
+    """For onnxruntime's calibration."""
+
+    def __init__(self) -> None:
+        self.left = iter([{"x": inputs(16)}])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.left, None)

@@ -126,10 +126,11 @@ def _range_finder(name: str) -> RangeFinder:
             low, high = (np.asarray(each, np.float64) for each in found)
         except (TypeError, ValueError):
             low = high = np.array(np.nan)
-        if not low.shape == high.shape == levels.shape or not np.isfinite([low, high]).all():
+        fits = low.shape == high.shape == levels.shape and np.isfinite([low, high]).all()
+        if not fits or (low > high).any():
             raise PluginError(
-                f"weight observer {name}: gave no (low, high) with a finite number for each of {len(rows)} rows;"
-                " docs/plugins.md says what it must give"
+                f"weight observer {name}: gave no (low, high) with finite numbers, low no larger than high, for each of"
+                f" {len(rows)} rows; docs/plugins.md says what it must give"
             )
         return low, high
 

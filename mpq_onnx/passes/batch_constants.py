@@ -203,6 +203,20 @@ def _states(node: ir.Node, written: FollowedShapes, followed: FollowedShapes, si
     return None
 
 
+def _resize(node: ir.Node, written: FollowedShapes, followed: FollowedShapes, size: int) -> str | None:
+    """Sizes that name the batch: its own length there."""
+    data, sizes = node.inputs[0], node.inputs[3] if len(node.inputs) > 3 else None
+    axis, shape, numbers = varying_axis(data, written, followed), written.shape(data), written.known(sizes)
+    if data is None or axis is None or shape is None or numbers is None or not len(numbers):
+        return None
+    axes = [each % len(shape) for each in node.attributes.get_ints("axes", None) or range(len(shape))]
+    if axis in axes and numbers[axes.index(axis)] == size:
+        place = axes.index(axis)
+        parts = (numbers[:place].tolist(), numbers[place + 1 :].tolist())
+        node.replace_input_with(3, _around(node, data, axis, *parts))
+    return None
+
+
 def _is_zero(value: ir.Value) -> bool:
     if value.const_value is not None:
         return not value.const_value.numpy().any()
@@ -218,16 +232,26 @@ def _repeated(
 ) -> ir.Value:
     """`value`, of length 1 along `axis`, as often as `example` has examples."""
     place = example_axis if axis is None else axis
-    batch = ir.node("Shape", [example], {"start": example_axis, "end": example_axis + 1})
-    before, after = (constant_for(node, [1] * count) for count in (place, rank - place - 1))
-    sizes = ir.node("Concat", [before, batch.outputs[0], after], {"axis": 0})
-    expand = ir.node("Expand", [value, sizes.outputs[0]])
+    sizes = _around(node, example, example_axis, [1] * place, [1] * (rank - place - 1))
+    expand = ir.node("Expand", [value, sizes])
     dtype = value.dtype if value.const_value is None else value.const_value.dtype
-    for made, kind in ((batch, ir.DataType.INT64), (sizes, ir.DataType.INT64), (expand, dtype)):
-        if kind is not None:
-            made.outputs[0].dtype = kind
-    _insert(node, [batch, sizes, expand])
+    if dtype is not None:
+        expand.outputs[0].dtype = dtype
+    _insert(node, [expand])
     return expand.outputs[0]
+
+
+def _around(
+    node: ir.Node, example: ir.Value, axis: int, before: Sequence[int], after: Sequence[int]
+) -> ir.Value:
+    """The length of `example` along `axis` between constants, put in before `node`."""
+    batch = ir.node("Shape", [example], {"start": axis, "end": axis + 1})
+    ends = [constant_for(node, numbers) for numbers in (before, after)]
+    sizes = ir.node("Concat", [ends[0], batch.outputs[0], ends[1]], {"axis": 0})
+    for made in (batch, sizes):
+        made.outputs[0].dtype = ir.DataType.INT64
+    _insert(node, [batch, sizes])
+    return sizes.outputs[0]
 
 
 def constant_for(node: ir.Node, numbers: Sequence[int]) -> ir.Value:
@@ -256,6 +280,7 @@ FREED: dict[str, Free] = {
     "Squeeze": _squeeze,
     "Gather": _gather,
     "Concat": _concat,
+    "Resize": _resize,
     "LSTM": _states,
     "GRU": _states,
     "RNN": _states,

@@ -43,6 +43,7 @@ from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
+from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
@@ -133,6 +134,7 @@ def _modern(model: ir.Model) -> ir.Model:
     )
     model = convert_opset(prepare(model).model)
     _lift_constants(model)
+    ResizeAllAxesPass()(model)
     MachineLearningOperatorsPass()(model)
     TimeMajorRecurrencePass()(model)
     return model

@@ -58,6 +58,7 @@ def _table(gather: ir.Node) -> Quantizer | None:
     if found is None or found.quantize is not None or found.stored is None or rows is None:
         return None
     known = found.scale is not None and found.zero_point is not None and not found.block_size
+    known = known and found.dtype is not None and found.dtype.bitwidth >= BYTE  # Gather takes no smaller ones
     along_rows = found.scales == 1 or found.axis == 0
     by_row = found.stored.ndim == 2 and rows.const_value is None
     return found if known and along_rows and by_row and not gather.outputs[0].is_graph_output() else None

@@ -121,12 +121,12 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
     nodes = [quantize]
     if quantizer.levels <= np.iinfo(container).max:
         limits = np.array([0, quantizer.levels - 1], container)
-        if bytewide and not _is_softmax(value):
+        if bytewide and not _fuses_wrongly(value):
             nodes.append(_clip(graph, name, quantize.outputs[0], limits))
         else:
             nodes.insert(0, _clip(graph, name, value, _real_limits(quantizer)))
             quantize.replace_input_with(0, nodes[0].outputs[0])
-    elif _is_softmax(value):
+    elif _fuses_wrongly(value):
         nodes.insert(0, _ceiling(graph, name, value, _real_limits(quantizer)[1]))
         quantize.replace_input_with(0, nodes[0].outputs[0])
     quantize.outputs[0].name = fresh_name(graph, f"{name}_quantized")
@@ -134,9 +134,18 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
     return [*nodes, ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=back)]
 
 
-def _is_softmax(value: ir.Value) -> bool:
-    producer = value.producer()
-    return producer is not None and producer.op_type == "Softmax"
+def _fuses_wrongly(value: ir.Value) -> bool:
+    """Made by what onnxruntime fuses with its quantizers into a kernel that computes something else, or does not load.
+
+    That of Softmax truncates; that of AveragePool knows no dilations, and divides by another count where the last window is
+    rounded up and padding counts.
+    """
+    node = value.producer()
+    if node is None or node.op_type != "AveragePool":
+        return node is not None and node.op_type == "Softmax"
+    attributes = node.attributes
+    dilated = any(each != 1 for each in attributes.get_ints("dilations", ()) or ())
+    return dilated or bool(attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0))
 
 
 def _clip(graph: ir.Graph, name: str, value: ir.Value, limits: np.ndarray) -> ir.Node:

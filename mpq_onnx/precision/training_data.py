@@ -192,10 +192,15 @@ class TrainingData:
         if not all(position in self.known for position in wanted):
             with _running(len(wanted)):
                 outputs = self.mirror.module.forward(*inputs)
-            found = (
+            found = [
                 examples_first(output, layout, len(wanted))
                 for output, layout in zip(outputs, self.layouts, strict=True)
-            )
+            ]
+            if any(len(each) != len(wanted) for each in found):
+                raise ModelError(
+                    f"{len(wanted)} examples at once have outputs for {min(map(len, found))}: the batch size is written into"
+                    " the network; mpq-onnx export opens it where it can, or export the network again with an open batch axis"
+                )
             self.known.update(zip(wanted, zip(*found, strict=True), strict=True))
         rows = (self.known[position] for position in wanted)
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))

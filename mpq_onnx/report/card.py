@@ -88,7 +88,7 @@ def _weights(
         "share of weights": _share((layer.weights, layer.weight is not None) for layer in layers),
         "share of MACs": _mac_share(facts.layers, lambda layer: layer.weight is not None),
         "bits": _weight_bits(tensors, allocation),
-        "stored as": _distinct(tensor.container for tensor in tensors),
+        "stored as": _distinct(FLOAT if tensor.stored_float else tensor.container for tensor in tensors),
         "scales": _distinct(tensor.scales for tensor in tensors),
         "scheme": _scheme(allocation) if allocation else _distinct(tensor.scheme for tensor in tensors),
         "ranges": settings.weight_observer if settings else _unknown_if(tensors),

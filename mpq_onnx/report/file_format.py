@@ -54,7 +54,9 @@ def format_text(facts: GraphFacts) -> str:
         return name
     parts = [name]
     if widths.mean_weight_bits is not None:
-        parts.append(f"weights stored in {widths.mean_weight_bits:.3g} bits")
+        held = [layer.weight for layer in facts.layers if layer.constant and layer.weight is not None]
+        how = "float, rounded to" if any(weight.stored_float for weight in held) else "stored in"
+        parts.append(f"weights {how} {widths.mean_weight_bits:.3g} bits")
     if widths.mean_activation_bits is not None:
         parts.append(f"activations stored in {widths.mean_activation_bits:.3g} bits")
     left = sum(layer.constant and layer.weight is None for layer in facts.layers)

@@ -43,6 +43,8 @@ class TensorFacts:
     scales: str
     scheme: str
     ranges: str = STATIC
+    stored_float: bool = False
+    """The file has float weights, which are quantized when it is run: as training that knows of quantizers leaves them."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ def _weight(value: ir.Value) -> TensorFacts | None:
         return None
     packed = any(producer.domain == PACKED_DOMAIN for producer in _makers(found.integers))
     container = "bit stream" if packed else _container(found)
-    return TensorFacts(container, None, _scales(found), _weight_scheme(found))
+    is_float = found.quantize is not None
+    return TensorFacts(container, None, _scales(found), _weight_scheme(found), stored_float=is_float)
 
 
 def _read(value: ir.Value) -> TensorFacts | None:
@@ -257,6 +260,8 @@ def _stored_array(value: ir.Value) -> np.ndarray | None:
         return None
     if found.stored is not None:
         return found.stored
+    if found.source is not None and found.source.const_value is not None:
+        return found.source.const_value.numpy()
     for maker in _makers(found.integers):
         if maker.domain == PACKED_DOMAIN and maker.inputs[2] is not None:
             shape = maker.inputs[2].const_value

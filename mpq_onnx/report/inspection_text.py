@@ -90,7 +90,7 @@ def _budgets(found: Any) -> list[str]:
             " (--bit-choices for others)"
         )
     elif isinstance(mean, float | int):
-        lines.append(f"weights stored in {mean:.3g} bits on average")
+        lines.append(f"weights have {mean:.3g} bits on average")
     if found.activations is not None:
         verb = "have" if found.quantized else "can get"
         lines.append(f"{found.activations} activations {verb} a quantizer")

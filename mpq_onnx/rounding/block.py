@@ -52,7 +52,7 @@ class BlockRounding(AdaptiveRounding):
         for block in watched(blocks, "reconstruct blocks", unit="block"):
             streams.go_on(block, _Part(network, block).outputs(streams.inputs(block)))
         whole = whole_graph(quantized.module.graph)
-        judges = [Passing(tuple(batch), tuple(batch)) for batch in batches[-_held_out(batches) :]]
+        judges = BlockStreams(quantized, [whole], batches[-_held_out(batches) :]).inputs(whole)
         before = _Part(_Network(quantized, sites, rounded), whole).errors(judges)
         after = _Part(network, whole).errors(judges)
         relative = sum(new / old for new, old in zip(after, before, strict=True) if old > 0)

@@ -5,8 +5,6 @@ import numpy as np
 from mpq_onnx.runtime.scores.scores import Scores
 from mpq_onnx.runtime.statistics import Estimate
 
-SMALLEST_POWER = 1e-24
-
 
 class ValueScores(Scores):
     """The worst part's cosine with the baseline's."""
@@ -25,6 +23,7 @@ def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """float64 [examples]: cosine of each pair of examples; 1 where both are zero."""
     a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (first, second))
     with np.errstate(invalid="ignore"):
-        own, other = (a**2).sum(1), (b**2).sum(1)
-        found = (a * b).sum(1) / np.sqrt(np.maximum(own * other, SMALLEST_POWER))
+        own, other = (np.sqrt((each**2).sum(1)) for each in (a, b))
+        # Length by length: their product may be no number where neither is zero.
+        found = (a / np.where(own == 0, 1, own)[:, None] * b).sum(1) / np.where(other == 0, 1, other)
     return np.where((own == 0) & (other == 0), 1.0, found)
