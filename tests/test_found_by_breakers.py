@@ -1,5 +1,6 @@
 """What newcomers and breakers of the release with clusters, pages and plug-ins have found: each is a kind, kept mended."""
 
+import json
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -306,3 +307,22 @@ class Batches(CalibrationDataReader):
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.left, None)
+
+
+def test_an_edit_that_onnxruntime_does_not_run_replaces_no_file(cnn_file: Path, tmp_path: Path) -> None:
+    """A range 10^30 times as wide: the kernel of the pool behind it refuses to run."""
+    options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", bias_correction=False)
+    mpq_onnx.allocate(
+        cnn_file, "random?count=32", tmp_path / "out", weight_bits=4, activation_bits=8, options=options
+    )
+    allocation = json.loads((tmp_path / "out" / "allocation.json").read_text())
+    pooled = next(node for node in allocation["nodes"] if node["node"] == "gap")
+    pooled["activation_range"] = 1e30
+    (tmp_path / "out" / "allocation.json").write_text(json.dumps(allocation))
+    output = tmp_path / "kept.onnx"
+    output.write_bytes(b"kept")
+    refused = run_inside(
+        "apply", cnn_file, "--allocation", tmp_path / "out" / "allocation.json", "-o", output
+    )
+    assert_one_line(refused, 3, "onnxruntime cannot run")
+    assert output.read_bytes() == b"kept"

@@ -166,9 +166,7 @@ def apply(
         )  # fmt: skip
         graph, check, seen, noted = checked.graph, checked.check, checked.data, checked.notes
     embed_provenance(graph, Provenance(seen, None, None, scaled_tensors=measured.scaled_tensors))
-    size = save_model(graph, output)
-    write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
-    notes = (
+    notes = (  # before anything is written: a file that does not run takes no other's place
         *noted,
         *_examples_notes(settings, seen),
         *speed_notes(
@@ -177,6 +175,8 @@ def apply(
             float_model.open_data(ONE_EXAMPLE) if dataset is None else dataset,
         ),
     )
+    size = save_model(graph, output)
+    write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
     return ApplyResult(str(output), size, storage, wanted, check, notes)
 
 
