@@ -321,8 +321,6 @@ def test_an_edit_that_onnxruntime_does_not_run_replaces_no_file(cnn_file: Path, 
     (tmp_path / "out" / "allocation.json").write_text(json.dumps(allocation))
     output = tmp_path / "kept.onnx"
     output.write_bytes(b"kept")
-    refused = run_inside(
-        "apply", cnn_file, "--allocation", tmp_path / "out" / "allocation.json", "-o", output
-    )
+    refused = run_inside("apply", cnn_file, tmp_path / "out" / "allocation.json", "-o", output)
     assert_one_line(refused, 3, "onnxruntime cannot run")
     assert output.read_bytes() == b"kept"
