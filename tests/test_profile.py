@@ -296,7 +296,8 @@ def test_onnxruntime_times_layers_and_the_rest(exported: Path, tmp_path: Path) -
     for check, bits in zip(result.checks, ((7, 8), (8, 8), (None, None)), strict=True):
         layers = sum(table.amount("latency_ms", node, *bits) for node in NODES)
         total = layers + table.fixed("latency_ms", NODES)
-        assert total == pytest.approx(check.predicted_ms, rel=1e-3)
+        # What lies between the layers is one time for all files: of so small ones it may be more than one takes.
+        assert total == pytest.approx(max(check.predicted_ms, table.fixed("latency_ms", NODES)), rel=1e-3)
     assert table.amount("latency_ms", "inner", 3.5, 8) > 0
     assert not any(math.isnan(row.amounts["latency_ms"]) for row in table.rows)
 

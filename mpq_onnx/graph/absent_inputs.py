@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator
 import onnx
 import onnx_ir as ir
 
-from mpq_onnx.graph.fingerprint import all_nodes
 
-
-def drop_absent_inputs(model: ir.Model) -> None:
-    """Let no node list an input that it does not have behind its last one."""
-    for node in all_nodes(model):
+def drop_absent_inputs(nodes: Iterable[ir.Node]) -> None:
+    """Let none of them list an input that it does not have behind its last one."""
+    for node in nodes:
         count = len(node.inputs)
         while count and node.inputs[count - 1] is None:
             count -= 1

@@ -52,7 +52,7 @@ def load_model(model: ModelSource) -> ir.Model:
         model = _read(file)
         open_unknown_lengths(model)
         check_loaded(model)
-        drop_absent_inputs(model)
+        drop_absent_inputs(all_nodes(model))
         complete_names(model)
         mark_earlier_file(model)
         return model

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.noise.model import Variance
+from mpq_onnx.graph.absent_inputs import drop_absent_inputs
 from mpq_onnx.ops import GEOMETRIES, Geometry
 from mpq_onnx.ops.draws.drawing import NoiseDraws
 from mpq_onnx.ops.geometry import Declared, attribute_type, attribute_value, real
@@ -74,6 +75,7 @@ def noisy_function(op_type: str, noises: Sequence[str], draws: str = EXACT) -> i
     )
     for node in function:
         node.metadata_props.clear()
+    drop_absent_inputs(function)  # as it is when the file is read
     return function
 
 
