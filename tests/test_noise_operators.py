@@ -193,31 +193,34 @@ def draws_from(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=CASES)
-def noisy_case(request: pytest.FixtureRequest) -> tuple[Case, ir.Model, MacSite, np.ndarray]:
-    """A case, its model, its site and an energy a channel."""
-    case = CASES[request.param]
+Noisy = tuple[Case, ir.Model, MacSite, np.ndarray]
+"""A case, its model, its site and an energy a channel."""
+
+
+def with_energies(case: Case, low: float, high: float) -> Noisy:
+    """Energies from `low` to `high` over the channels."""
     model = case.model()
     channels = 1 if case.activation_weight else 4
     site = case.site(model, weight_range=tuple(np.linspace(1.0, 2.5, channels)), input_range=3.0)
     assert site.fan_in == case.fan_in
     assert site.channels == channels
-    return case, model, site, np.linspace(2.0, 11.0, channels)
+    return case, model, site, np.linspace(low, high, channels)
+
+
+@pytest.fixture(params=CASES)
+def noisy_case(request: pytest.FixtureRequest) -> Noisy:
+    return with_energies(CASES[request.param], 2.0, 11.0)
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_deviation_in_the_file_is_the_formula(
-    noisy_case: tuple[Case, ir.Model, MacSite, np.ndarray], noise: str, draws_from: str
-) -> None:
+def test_deviation_in_the_file_is_the_formula(noisy_case: Noisy, noise: str, draws_from: str) -> None:
     case, model, site, energy = noisy_case
     InsertNoisePass({"mac": NodeNoise(site, energy)}, (noise,), 3, draws_from)(model)
     check_noise(case, noisy_runs(model, case.feeds, RUNS), expected(case, noise, site, energy))
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_deviation_in_the_mirror_is_the_formula(
-    noisy_case: tuple[Case, ir.Model, MacSite, np.ndarray], noise: str
-) -> None:
+def test_deviation_in_the_mirror_is_the_formula(noisy_case: Noisy, noise: str) -> None:
     case, _, site, energy = noisy_case
     check_noise(case, mirror_runs(case, site, (noise,), energy, RUNS), expected(case, noise, site, energy))
 
@@ -248,13 +251,10 @@ TOGETHER = [
 
 
 @pytest.fixture(params=TOGETHER, ids=lambda each: f"{each[0].op_type}-{'+'.join(each[1])}")
-def loud_case(request: pytest.FixtureRequest) -> tuple[Case, ir.Model, MacSite, np.ndarray, tuple[str, ...]]:
-    """As noisy_case, with noises: at energies where that of the weights is larger than they are."""
+def loud_case(request: pytest.FixtureRequest) -> tuple[Noisy, tuple[str, ...]]:
+    """A case and its noises, at energies where that of the weights is larger than they are."""
     case, noises = request.param
-    model = case.model()
-    channels = 1 if case.activation_weight else 4
-    site = case.site(model, weight_range=tuple(np.linspace(1.0, 2.5, channels)), input_range=3.0)
-    return case, model, site, np.linspace(0.02, 0.11, channels), noises
+    return with_energies(case, 0.02, 0.11), noises
 
 
 def check_variance(
@@ -267,17 +267,17 @@ def check_variance(
 
 
 def test_noises_together_are_what_each_does_alone_in_the_file(
-    loud_case: tuple[Case, ir.Model, MacSite, np.ndarray, tuple[str, ...]], draws_from: str
+    loud_case: tuple[Noisy, tuple[str, ...]], draws_from: str
 ) -> None:
-    case, model, site, energy, noises = loud_case
+    (case, model, site, energy), noises = loud_case
     InsertNoisePass({"mac": NodeNoise(site, energy)}, noises, 2, draws_from)(model)
     check_variance(case, noisy_runs(model, case.feeds, TOGETHER_RUNS), noises, site, energy)
 
 
 def test_noises_together_are_what_each_does_alone_in_the_mirror(
-    loud_case: tuple[Case, ir.Model, MacSite, np.ndarray, tuple[str, ...]],
+    loud_case: tuple[Noisy, tuple[str, ...]],
 ) -> None:
-    case, _, site, energy, noises = loud_case
+    (case, _, site, energy), noises = loud_case
     check_variance(case, mirror_runs(case, site, noises, energy, TOGETHER_RUNS), noises, site, energy)
 
 

@@ -61,16 +61,10 @@ def _computed(model: ir.Model) -> list[ir.Value]:
 
 def _counters(model: ir.Model) -> list[ir.Value]:
     """The turn's number and the condition that every Loop gives its body: scalars, whose shape onnxruntime wants stated."""
-    loops = [node for node in model.graph.all_nodes() if node.op_type == "Loop"]
-    bodies = [
-        node.attributes["body"] for node in loops if "body" in node.attributes
-    ]  # a broken file has none
-    return [
-        value
-        for body in bodies
-        if body.type == ir.AttributeType.GRAPH
-        for value in body.as_graph().inputs[:2]
-    ]
+    bodies = [node.attributes.get("body") for node in model.graph.all_nodes() if node.op_type == "Loop"]
+    # A broken file has none, or something else there.
+    graphs = [each.as_graph() for each in bodies if each is not None and each.type == ir.AttributeType.GRAPH]
+    return [value for graph in graphs for value in graph.inputs[:2]]
 
 
 def _rank_alone(shape: ir.Shape | None) -> ir.Shape | None:

@@ -27,12 +27,12 @@ def _lists_axes(node: ir.Node) -> bool:
         return False
     has_region = len(node.inputs) > 1 and node.inputs[1] is not None
     policy = node.attributes.get_string("keep_aspect_ratio_policy", "stretch")
-    return not has_region and policy == "stretch" and node.inputs[0] is not None
+    return not has_region and policy == "stretch"
 
 
 def _restate(node: ir.Node) -> bool:
-    data, shape = node.inputs[0], None if node.inputs[0] is None else node.inputs[0].shape
-    graph = node.graph
+    data, graph = node.inputs[0], node.graph
+    shape = None if data is None else data.shape
     if data is None or shape is None or not isinstance(graph, ir.Graph):
         return False
     axes = np.array(node.attributes.get_ints("axes")) % len(shape)

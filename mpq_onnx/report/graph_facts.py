@@ -305,12 +305,8 @@ def _macs(model: ir.Model) -> dict[tuple[str, str], int]:
     try:
         shapes = inferred_shapes(model)
         return {(site.node, site.weight): site.macs for site in mac_sites(model, shapes, {})}
-    except (
-        ModelError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-    ):  # shapes that cannot be inferred, missing attributes
+    # Shapes that cannot be inferred, attributes that a broken file does not have.
+    except (ModelError, ValueError, LookupError, RuntimeError):
         return {}
 
 
