@@ -59,7 +59,7 @@ def float_file() -> Path:
 def eight_bits() -> Path:
     folder = OUTPUT / "w8a8"
     if not (folder / "model.onnx").is_file():
-        options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest")
+        options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", weight_scheme="asymmetric")
         mpq_onnx.allocate(
             float_file(), TRAIN, folder, weight_bits=8, activation_bits=8, options=options, overwrite=True
         )

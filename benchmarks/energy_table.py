@@ -75,7 +75,9 @@ def base_file(name: str) -> Path:
             folder,
             weight_bits=8,
             activation_bits=8,
-            options=mpq_onnx.AllocateOptions(method="uniform", rounding="nearest"),
+            options=mpq_onnx.AllocateOptions(
+                method="uniform", rounding="nearest", weight_scheme="asymmetric"
+            ),
             overwrite=True,
         )
     return folder / "model.onnx"

@@ -10,6 +10,7 @@ from conftest import make_model
 from onnx import TensorProto, helper
 from test_quantized_graph import CASES, quantize
 
+import mpq_onnx
 from mpq_onnx.arithmetic.quantization import levels_of
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import ModelError
@@ -97,3 +98,22 @@ def test_the_metadata_of_a_quantized_file_tells_its_widths(cnn_file: Path, image
     graph, _ = sites_of(cnn_file, f"npz:{image_file}?count=16", "mixed channels")
     nodes = json.loads(graph.metadata_props[METADATA_ALLOCATION])["nodes"]
     assert next(node for node in nodes if node["node"] == "stem")["weight_bits"][:2] == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "noise", "is_said"),
+    [("int8", "thermal", True), ("int8", "shot", False), ("asymmetric", "thermal", False)],
+)
+def test_ranges_that_the_weights_do_not_use_are_said_where_noise_grows_with_them(
+    cnn_file: Path, image_file: Path, tmp_path: Path, scheme: str, noise: str, is_said: bool
+) -> None:
+    spec = f"npz:{image_file}?count=32"
+    digital = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", weight_scheme=scheme)
+    eight = mpq_onnx.allocate(
+        cnn_file, spec, tmp_path / "digital", weight_bits=8, activation_bits=8, options=digital
+    )
+    options = mpq_onnx.EnergyOptions((noise,), method="uniform", repeats=1)
+    result = mpq_onnx.allocate_energy(
+        eight.model_path, spec, tmp_path / "noisy", energy_per_mac=9.0, options=options
+    )
+    assert any("times what their weights span" in note for note in result.notes) == is_said

@@ -121,12 +121,15 @@ def test_errors_by_levels_are_those_by_numbers(
     )
     rule = WEIGHT_SCHEMES[scheme]
     wanted = squared_error(values.astype(np.float64), low, high, levels, counts, rule)
-    scale, zero_point, used = rule.fit(low, high, levels)
-    found = SortedRows(values, counts).squared_error(scale, zero_point, np.broadcast_to(used, low.shape))
+    fitted = (np.broadcast_to(each, low.shape).ravel() for each in rule.fit(low, high, levels))
+    found = SortedRows(values, counts).squared_error(np.tile(np.arange(rows), ranges), *fitted)
     # Numbers on a threshold may fall to either side, where the error is the same but for their rounding.
     total = (values.astype(np.float64) ** 2 * (1 if counts is None else counts)).sum(axis=1)
     np.testing.assert_allclose(
-        found, wanted, rtol=1e-5, atol=float(1e-12 * total.max(initial=0)) if rows == 1 else 1e-300
+        found.reshape(wanted.shape),
+        wanted,
+        rtol=1e-5,
+        atol=float(1e-12 * total.max(initial=0)) if rows == 1 else 1e-300,
     )
 
 

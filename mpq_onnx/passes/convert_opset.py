@@ -5,10 +5,13 @@ import onnx_ir as ir
 from onnxscript import version_converter
 
 from mpq_onnx.errors import ModelError, first_line
+from mpq_onnx.passes.newer_operators import write_out_newer_operators
 from mpq_onnx.passes.old_operators import release_restated, restate_old_operators
 
 CANONICAL_OPSET = 21
 """Newest opset for which onnxruntime's CPU kernels are complete (random generators end here)."""
+CANONICAL_IR_VERSION = 10
+"""That of the opset; runtimes refuse files of versions that are newer than they are."""
 OLDEST_OPSET = 7
 OLDEST_IR_VERSION = 8
 LARGEST_CONVERTED_BYTES = 2**20
@@ -28,6 +31,7 @@ def convert_opset(model: ir.Model) -> ir.Model:
     # From IR version 4 on, initializers need not be inputs too; ONNX's converter goes by it.
     model.ir_version = max(model.ir_version, OLDEST_IR_VERSION)
     restate_old_operators(model, opset)
+    write_out_newer_operators(model, opset, CANONICAL_OPSET)
     try:
         if (
             18 <= opset < CANONICAL_OPSET
@@ -42,7 +46,7 @@ def convert_opset(model: ir.Model) -> ir.Model:
             f"cannot convert opset {opset} to {CANONICAL_OPSET}: {first_line(error)}{advice}"
         ) from error
     release_restated(model)
-    model.ir_version = max(model.ir_version, 10)
+    model.ir_version = CANONICAL_IR_VERSION
     return model
 
 
@@ -59,8 +63,11 @@ def _convert_by_onnx(model: ir.Model) -> ir.Model:
         value.const_value = None
         if not value.is_graph_input():
             model.graph.inputs.append(value)
+    told = {node.outputs[0].name: node.metadata_props for node in model.graph.all_nodes()}
     proto = onnx.version_converter.convert_version(ir.to_proto(model), CANONICAL_OPSET)
     converted = ir.from_proto(proto)
+    for node in converted.graph.all_nodes():  # which the converter drops
+        node.metadata_props.update(told.get(node.outputs[0].name, {}))
     for value in [each for each in converted.graph.inputs if each.name in waiting]:
         converted.graph.inputs.remove(value)
         value.const_value = waiting[str(value.name)]

@@ -30,6 +30,7 @@ from mpq_onnx.runs.noisy_graph import load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes
+from mpq_onnx.runs.range_notes import range_notes
 from mpq_onnx.runs.requests import check_same_request, contents_of, file_state, request_text
 from mpq_onnx.runs.results import (
     DIGITAL_FOLDER,
@@ -201,6 +202,7 @@ def _write(
     kept.allocation.save(written.results / ENERGY_FILE)
     notes = (
         *_notes(energy_per_mac, options, choice),
+        *range_notes(noisy.base.model, noisy.sites, options.noises),
         *chance_notes(kept.evaluation),
         *output_notes(kept.evaluation),
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpq_onnx.arithmetic.observers.outermost import Outermost
 from mpq_onnx.arithmetic.observers.sorted_rows import SortedRows
 from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, Scheme, fake_quantize
 
@@ -11,8 +12,10 @@ END_SHRINKS = np.linspace(1.3, 0.4, 19)
 """then each end moves alone around the best of those."""
 SQUARED_SAFELY = 1e15
 """Squares of numbers some thousand times beyond it, and of errors a thousandth of its inverse, are float32 numbers."""
-NUMBERS_A_LEVEL = 32
+NUMBERS_A_LEVEL = 64
 """Of a row, from which on the way by levels is the faster one."""
+RULED_OUT_FROM = 256
+"""Numbers of a row, from which on it pays to look at the outermost ones first."""
 CACHED = 2**17
 """Numbers that are searched at once: more do not stay in a processor's cache."""
 
@@ -62,8 +65,10 @@ class _Search:
         self.error = np.full(len(values), np.inf)
         most = int(levels.max())
         by_levels = values.shape[1] >= NUMBERS_A_LEVEL * most
-        self.rows = SortedRows(values, weights) if by_levels else None
-        self.at_once = max(CACHED // (len(values) * most if by_levels else values.size), 1)
+        self.sorted = SortedRows(values, weights) if by_levels else None
+        looks_first = not by_levels and values.shape[1] >= RULED_OUT_FROM
+        self.outermost = Outermost.of(values, weights) if looks_first else None
+        self.at_once = max(CACHED // (most if by_levels else values.shape[1]), 1)
 
     def consider(self, low: np.ndarray, high: np.ndarray) -> None:
         """Take the first candidate that leaves the least error, where that is less than so far.
@@ -72,26 +77,39 @@ class _Search:
             low, high: [candidates, rows].
         """
         low, high = low.astype(np.float32), high.astype(np.float32)
-        for start in range(0, len(low), self.at_once):
-            some = slice(start, start + self.at_once)
-            self._consider(low[some], high[some])
-
-    def _consider(self, low: np.ndarray, high: np.ndarray) -> None:
         errors = self._errors(low, high)
-        best = np.argmin(np.where(np.isnan(errors), np.inf, errors), axis=0)[None]
+        best = np.argmin(errors, axis=0)[None]
         error, low, high = (np.take_along_axis(each, best, 0)[0] for each in (errors, low, high))
         better = error < self.error
         for kept, found in ((self.error, error), (self.low, low), (self.high, high)):
             kept[better] = found[better]
 
     def _errors(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        if self.rows is None:
-            given = self.levels, self.weights, self.scheme
-            if len(low) == 1:  # numpy takes longer for a stack of one matrix
-                return squared_error(self.values, low[0], high[0], *given)[None]
-            return squared_error(self.values, low, high, *given)
-        scale, zero_point, used = self.scheme.fit(low, high, self.levels)
-        return self.rows.squared_error(scale, zero_point, np.broadcast_to(used, low.shape))
+        """[candidates, rows]; infinite where others are known to leave less."""
+        scale, zero_point, used = np.broadcast_arrays(*self.scheme.fit(low, high, self.levels))
+        least = (
+            np.zeros(low.shape) if self.outermost is None else self.outermost.error(scale, zero_point, used)
+        )
+        errors, best = np.full(low.shape, np.inf), self.error.copy()
+        candidates, rows = np.nonzero(np.ones(low.shape, bool))
+        while len(rows):
+            now = candidates[: self.at_once], rows[: self.at_once]
+            found = self._error_of(now[1], scale[now], zero_point[now], used[now])
+            errors[now] = np.where(np.isnan(found), np.inf, found)
+            np.minimum.at(best, now[1], errors[now])
+            candidates, rows = candidates[self.at_once :], rows[self.at_once :]
+            open_ones = ~(least[candidates, rows] > best[rows])
+            candidates, rows = candidates[open_ones], rows[open_ones]
+        return errors
+
+    def _error_of(
+        self, rows: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, used: np.ndarray
+    ) -> np.ndarray:
+        """Of a quantizer each for `rows`, which may be there several times."""
+        if self.sorted is not None:
+            return self.sorted.squared_error(rows, scale, zero_point, used)
+        weights = None if self.weights is None else self.weights[rows]
+        return _squared_error(self.values[rows], scale, zero_point, used, weights)
 
 
 def squared_error(
@@ -108,12 +126,23 @@ def squared_error(
         low, high: [rows], or [..., rows] for several ranges of each row; the sums have their shape.
         values, levels, weights: as in best_range.
     """
-    scale, zero_point, used = scheme.fit(low, high, levels)
-    quantized = fake_quantize(values, scale[..., None], zero_point[..., None], np.asarray(used)[..., None])
-    difference = values - quantized
-    largest = max(-low.min(initial=0.0), high.max(initial=0.0))
+    shape = np.shape(low)
+    fitted = (np.broadcast_to(each, shape).reshape(-1) for each in scheme.fit(low, high, levels))
+    rows = np.broadcast_to(np.arange(len(values)), shape).reshape(-1)
+    return _squared_error(values[rows], *fitted, None if weights is None else weights[rows]).reshape(shape)
+
+
+def _squared_error(
+    values: np.ndarray,
+    scale: np.ndarray,
+    zero_point: np.ndarray,
+    used: np.ndarray,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """The same of quantizers as Scheme.fit gives them, one a row."""
+    difference = values - fake_quantize(values, scale[:, None], zero_point[:, None], used[:, None])
+    largest = (np.maximum(zero_point, used - 1 - zero_point) * scale).max(initial=0.0)
     if not 1 / SQUARED_SAFELY < largest < SQUARED_SAFELY:  # float32 would make its square infinite, or zero
         difference = difference.astype(np.float64)
     error = difference**2 if weights is None else difference**2 * weights
-    # Rows of a matrix are added up faster than those of a stack of matrices.
-    return error.reshape(-1, values.shape[-1]).sum(axis=1, dtype=np.float64).reshape(low.shape)
+    return error.sum(axis=1, dtype=np.float64)

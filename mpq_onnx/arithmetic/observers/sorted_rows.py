@@ -18,7 +18,6 @@ class SortedRows:
     def __init__(self, values: np.ndarray, weights: np.ndarray | None) -> None:
         """Args: as of range_search.best_range."""
         rows, self.length = values.shape
-        self.numbers = np.arange(rows)[:, None]
         if weights is None:
             ordered, counts = np.sort(values, axis=1).astype(np.float64), np.ones(values.shape)
         else:
@@ -27,32 +26,37 @@ class SortedRows:
                 np.take_along_axis(each, order, 1).astype(np.float64) for each in (values, weights)
             )
         self.reach = np.maximum(np.abs(ordered).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        self.line = self._on_line(ordered).ravel()
+        self.line = self._on_line(ordered, np.arange(rows)[:, None]).ravel()
         self.weights, self.values = _sums(counts), _sums(counts * ordered)
         self.squares = (counts * ordered**2).sum(axis=1)
 
-    def squared_error(self, scale: np.ndarray, zero_point: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """Sum over each row of weights * (value - quantized value)^2.
+    def squared_error(
+        self, rows: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, used: np.ndarray
+    ) -> np.ndarray:
+        """Sum over each of `rows` of weights * (value - quantized value)^2.
 
         Args:
-            scale, zero_point, used: [..., rows], quantizers as quantization.Scheme.fit gives them.
+            rows: [quantizers], which row each is for.
+            scale, zero_point, used: [quantizers], as quantization.Scheme.fit gives them.
         """
-        steps = np.arange(int(used.max())) - zero_point[..., None]  # [..., rows, levels]
-        last = (used - 1 - zero_point)[..., None]
-        step = scale.astype(np.float64)[..., None]
+        steps = np.arange(int(used.max())) - zero_point[:, None]  # [quantizers, levels]
+        last = (used - 1 - zero_point)[:, None]
+        step = scale.astype(np.float64)[:, None]
         # Behind the last level there is none to go to.
-        thresholds = np.where(steps[..., :-1] < last, (steps[..., :-1] + 0.5) * step, np.inf)
-        inner = np.searchsorted(self.line, self._on_line(thresholds)) - self.numbers * self.length
-        first = np.zeros((*inner.shape[:-1], 1), inner.dtype)
-        ends = np.concatenate([first, inner, first + self.length], axis=-1)
-        weight, value = (np.diff(sums[self.numbers, ends], axis=-1) for sums in (self.weights, self.values))
+        thresholds = np.where(steps[:, :-1] < last, (steps[:, :-1] + 0.5) * step, np.inf)
+        rows = rows[:, None]
+        inner = np.searchsorted(self.line, self._on_line(thresholds, rows)) - rows * self.length
+        first = np.zeros((len(rows), 1), inner.dtype)
+        ends = np.concatenate([first, inner, first + self.length], axis=1)
+        weight, value = (np.diff(sums[rows, ends], axis=1) for sums in (self.weights, self.values))
         level = np.minimum(steps, last) * step
-        error = self.squares + ((level * weight - 2 * value) * level).sum(axis=-1)
-        return np.where(error < SMALLEST_SHARE * self.squares, 0.0, error)
+        squares = self.squares[rows[:, 0]]
+        error = squares + ((level * weight - 2 * value) * level).sum(axis=1)
+        return np.where(error < SMALLEST_SHARE * squares, 0.0, error)
 
-    def _on_line(self, values: np.ndarray) -> np.ndarray:
-        """Where `values`, [..., rows, any], lie among all rows."""
-        return (values / (4 * self.reach)).clip(-INSIDE, INSIDE) + self.numbers
+    def _on_line(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Where `values`, [any, numbers], of `rows`, [any, 1], lie among all rows."""
+        return (values / (4 * self.reach[rows[:, 0]])).clip(-INSIDE, INSIDE) + rows
 
 
 def _sums(numbers: np.ndarray) -> np.ndarray:

@@ -24,6 +24,23 @@ def quantizer_range(value: ir.Value, stored_levels: Mapping[str, np.ndarray]) ->
     return None if found is None else _range(found, stored_levels)
 
 
+def stored_range(value: ir.Value) -> np.ndarray | None:
+    """What the integers that are stored behind `value` span, zero included, in real numbers: float64 [1], or one per channel.
+
+    None where nothing is stored there, and for scales a block.
+    """
+    found = quantizer_behind(value)
+    stored = None if found is None else found.stored
+    if found is None or stored is None or found.scale is None or found.zero_point is None:
+        return None
+    rows = _by_scale(found, stored.astype(np.int64))
+    if rows is None:
+        return None
+    rows = rows - found.zero_point.reshape(-1, 1)
+    span = rows.max(axis=1, initial=0) - rows.min(axis=1, initial=0)
+    return np.abs(found.scale.astype(np.float64)).reshape(-1) * span
+
+
 def quantizer_axis(value: ir.Value, rank: int) -> int | None:
     """The axis of a stored tensor of `rank` dimensions that its scales run along; None where views lie between."""
     found = quantizer_of(value)
@@ -74,14 +91,18 @@ def _is_all_zero(found: Quantizer, stored: np.ndarray) -> np.ndarray | bool:
     """
     if found.zero_point is None:
         return False
-    integers, zeros = stored.astype(np.int64), found.zero_point.reshape(-1)
+    rows = _by_scale(found, stored.astype(np.int64))
+    return False if rows is None else np.asarray((rows == found.zero_point.reshape(-1, 1)).all(axis=1))
+
+
+def _by_scale(found: Quantizer, integers: np.ndarray) -> np.ndarray | None:
+    """[scales, integers that share one]; None for scales a block."""
     if found.scales == 1:
-        return bool((integers == zeros[0]).all())
+        return integers.reshape(1, -1)
     axis = found.axis if integers.ndim else 0
     if not -integers.ndim <= axis < integers.ndim or integers.shape[axis] != found.scales:
-        return False  # blocks
-    rows = np.moveaxis(integers, axis, 0).reshape(found.scales, -1)
-    return np.asarray((rows == zeros[:, None]).all(axis=1))
+        return None
+    return np.moveaxis(integers, axis, 0).reshape(found.scales, -1)
 
 
 @dataclass(frozen=True)
