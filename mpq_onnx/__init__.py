@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpq_onnx.documents.allocation import Allocation, NodePrecision
+    from mpq_onnx.documents.allocation import Allocation
     from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
     from mpq_onnx.documents.loading import load_allocation, load_document, load_energy_allocation
+    from mpq_onnx.documents.node_precision import NodePrecision
     from mpq_onnx.errors import MpqOnnxError
     from mpq_onnx.runs.allocating import AllocateResult, allocate
     from mpq_onnx.runs.allocating_energy import AllocateEnergyResult, allocate_energy
@@ -44,7 +45,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Allocation": "documents.allocation",
-    "NodePrecision": "documents.allocation",
+    "NodePrecision": "documents.node_precision",
     "load_allocation": "documents.loading",
     "EnergyAllocation": "documents.energy_allocation",
     "NodeEnergy": "documents.energy_allocation",

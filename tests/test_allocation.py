@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mpq_onnx.documents.allocation import Allocation, NodePrecision, Settings
+from mpq_onnx.documents.allocation import Allocation, Settings
+from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.placement import ActivationSite, ProductSite, Sites, WeightSite, WeightUse
 

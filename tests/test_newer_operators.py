@@ -1,14 +1,13 @@
 """Operators that ONNX brought after opset 21: ONNX's own node tests judge their canonical form, run by onnxruntime."""
 
+import numpy as np
 import onnx
 import onnx_ir as ir
-import numpy as np
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-import mpq_onnx
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.model_file import model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize

@@ -61,9 +61,14 @@ class Entry(Part):
         """The first of FACTS that two entries do not share."""
         return next((name for name in self.FACTS if getattr(self, name) != getattr(other, name)), None)
 
+    @property
+    def may_be_missing(self) -> bool:
+        """Documents of earlier versions have no entry of this kind, and mean what it says by itself."""
+        return False
+
 
 Owned = tuple[Entry, int | None]
-"""An entry that the model has, and its output channels."""
+"""An entry that the model has, and its output channels; 0 of what can only stay in float."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class PrecisionDocument(Document):
             raise AllocationError(f"the {self.KIND.title} has entries that the model has not: {listed}")
         for entry in self.nodes:
             _take(entry, left[entry.names])
-        missing = [own.node for same in left.values() for own, _ in same]
+        missing = [own.node for same in left.values() for own, _ in same if not own.may_be_missing]
         if missing:
             raise AllocationError(f"the {self.KIND.title} has no entry for {_named_first('node', missing)}")
 
@@ -189,6 +194,10 @@ def _take(entry: Entry, left: list[Owned]) -> None:
         raise AllocationError(f"{entry.title}: {misplaced}")
     field, called = entry.BY_CHANNEL
     values = getattr(entry, field)
+    if channels == 0 and values is not None:
+        raise AllocationError(
+            f"{entry.title}: {field} is {values}, but it can only stay in float; make it null"
+        )
     if isinstance(values, tuple) and len(values) not in (
         (1, channels) if entry.LONE_FITS_ALL else (channels,)
     ):

@@ -15,6 +15,9 @@ from torch import Tensor
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.mirror.ops.sliding_window import AxisPads, pad_spatial, sliding_window
 
+MIRRORED_FROM, MIRRORED_PARTS = 512, 6
+"""Taps from which on a symmetric moment is computed below its diagonal alone, and in how many parts."""
+
 
 @dataclass(frozen=True)
 class MatrixForm:
@@ -161,5 +164,19 @@ def _draw(count: int, wanted: int, generator: torch.Generator, device: torch.dev
 
 
 def second_moment(left: Tensor, right: Tensor) -> Tensor:
-    """sum over examples and positions of left right^T: [g, k, k] from two patches [n, g, k, l]."""
-    return torch.einsum("ngkl,ngml->gkm", left, right)
+    """sum over examples and positions of left right^T, [g, k, k], from two patches [n, g, k, l].
+
+    Of patches with themselves it is symmetric, and half the work.
+    """
+    if left is not right or left.shape[2] < MIRRORED_FROM:
+        return torch.einsum("ngkl,ngml->gkm", left, right)
+    groups, taps = left.shape[1:3]
+    rows = left.permute(1, 2, 0, 3).reshape(groups, taps, -1)
+    found = left.new_empty(groups, taps, taps)
+    size = -(-taps // MIRRORED_PARTS)
+    for start in range(0, taps, size):
+        end = min(start + size, taps)
+        lower = rows[:, start:] @ rows[:, start:end].transpose(1, 2)
+        found[:, start:, start:end] = lower
+        found[:, start:end, start:] = lower.transpose(1, 2)
+    return found

@@ -38,6 +38,7 @@ from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
 from mpq_onnx.passes.fold_lengths import FoldLengthsPass
 from mpq_onnx.passes.free_batch import FreeBatchPass
 from mpq_onnx.passes.fusing import fuse_composites
+from mpq_onnx.passes.gather_nd_rows import GatherNDRowsPass
 from mpq_onnx.passes.hold_composites import HoldCompositesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
@@ -135,6 +136,7 @@ def _modern(model: ir.Model) -> ir.Model:
     model = convert_opset(prepare(model).model)
     _lift_constants(model)
     ResizeAllAxesPass()(model)
+    GatherNDRowsPass()(model)
     MachineLearningOperatorsPass()(model)
     TimeMajorRecurrencePass()(model)
     return model

@@ -4,6 +4,8 @@ Attention, RotaryEmbedding, RMSNormalization, Swish and the like are functions i
 depends on their attributes, the inputs that they have and those inputs' types.
 """
 
+from typing import Any
+
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
@@ -23,7 +25,7 @@ def write_out_newer_operators(model: ir.Model, opset: int, known: int) -> None:
     """
     while nodes := [node for node in model.graph.all_nodes() if _is_newer(node, opset, known)]:
         for number, node in enumerate(nodes):
-            function = ir.from_proto(_function(node, opset))
+            function = ir.serde.deserialize_function(_function(node, opset))
             function.domain, function.name = WRITTEN_OUT, f"{node.op_type}_{number}"
             function.opset_imports[""] = opset  # of an older body; what it is made of is the same since
             model.functions[function.identifier()] = function
@@ -44,10 +46,10 @@ def _is_newer(node: ir.Node, opset: int, known: int) -> bool:
 
 
 def _function(node: ir.Node, opset: int) -> onnx.FunctionProto:
-    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, "")  # whose type stubs lack functions
     for name, attribute in schema.attributes.items():  # a function's body takes them from the node alone
         if attribute.default_value.name and name not in node.attributes:
-            node.attributes.add(ir.from_proto(attribute.default_value))
+            node.attributes.add(ir.serde.deserialize_attribute(attribute.default_value))
     if schema.has_function:
         found = schema.get_function_with_opset_version(max(schema.function_opset_versions))
     elif schema.has_context_dependent_function:

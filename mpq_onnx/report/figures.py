@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from mpq_onnx.arithmetic.noise.units import attojoules
-from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
+from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.report.charts import Axis, Chart, LayerChart, Scatter, Series, spans_decades
 from mpq_onnx.report.columns import column_of
 from mpq_onnx.report.pareto import BITS, axes_of, front_of, kinds_of, quality_metric

@@ -9,8 +9,9 @@ import numpy as np
 from tabulate import tabulate
 
 from mpq_onnx.arithmetic.noise.units import attojoules
-from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation, NodeEnergy
+from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise

@@ -12,8 +12,9 @@ from mpq_onnx.arithmetic.quantized_network import (
     QuantizedNetwork,
 )
 from mpq_onnx.arithmetic.weights import TABLE_RULES, WeightGrid, WeightRules
-from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.calibration import Calibration
+from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.graph.placement import Sites, WeightUse
 from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.registries import DYNAMIC, INT32_BIAS, PER_TENSOR

@@ -235,6 +235,10 @@ def _by_sites(sites: Sites, counts_macs: bool) -> _Found:
         InspectedLayer(each.node, each.op_type, each.float_weight, 0, each.macs, None, each.why_float)
         for each in sites.products
     ]
+    layers += [
+        InspectedLayer(each.node, each.op_type, each.tensor, each.elements, 0, None, "stays float")
+        for each in sites.parameters
+    ]
     if not counts_macs:
         layers = [dataclasses.replace(each, macs=None) for each in layers]
     free = sum(site.elements for site in sites.free_weights)
@@ -243,6 +247,7 @@ def _by_sites(sites: Sites, counts_macs: bool) -> _Found:
         for site in sites.weights
         if site.fixed_bits is not None
     )
+    fixed += FLOAT_BITS * sum(each.elements for each in sites.parameters)
     low, high = ((free * mean + fixed) / BYTE for mean in means)
     return _Found(
         False,

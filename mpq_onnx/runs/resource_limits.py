@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantization import counted_bits
-from mpq_onnx.documents.allocation import entries_of
+from mpq_onnx.documents.node_precision import entries_of
 from mpq_onnx.documents.resources.terms import ResourceFacts, Sum, tensors_of
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.live_tensors import alive_together

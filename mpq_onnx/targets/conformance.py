@@ -8,7 +8,8 @@ import numpy as np
 
 from mpq_onnx.arithmetic.quantization import SCHEMES
 from mpq_onnx.arithmetic.weights import TABLE_RULES
-from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.graph.placement.sites import Sites
 from mpq_onnx.registries import PER_CHANNEL
 from mpq_onnx.targets.description import FLOAT, FLOAT_WIDTH, Statement, Target, listed
@@ -101,8 +102,9 @@ def allocation_faults(required: Requirements, sites: Sites, allocation: Allocati
     stay_float = {site.node for site in sites.products if site.float_weight is not None}
     fed_back = {(use.node, site.tensor) for site in sites.weights for use in site.uses if use.is_fed_back}
     faults: list[Fault] = []
+    parameters = {(each.node, each.tensor) for each in sites.parameters}
     for node in allocation.nodes:
-        found = _found(node, allocation, bits)
+        found = None if (node.node, node.weight) in parameters else _found(node, allocation, bits)
         if found is not None:
             if node.node in stay_float:
                 found = replace(found, is_weight=True)

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from mpq_onnx.documents.allocation import Allocation, NodePrecision
+from mpq_onnx.documents.allocation import Allocation
+from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.documents.resources.terms import Sum, Term
 from mpq_onnx.targets.cost_table import CostTable
 

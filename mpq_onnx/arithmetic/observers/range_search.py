@@ -127,9 +127,12 @@ def squared_error(
         values, levels, weights: as in best_range.
     """
     shape = np.shape(low)
-    fitted = (np.broadcast_to(each, shape).reshape(-1) for each in scheme.fit(low, high, levels))
+    scale, zero_point, used = (
+        np.broadcast_to(each, shape).reshape(-1) for each in scheme.fit(low, high, levels)
+    )
     rows = np.broadcast_to(np.arange(len(values)), shape).reshape(-1)
-    return _squared_error(values[rows], *fitted, None if weights is None else weights[rows]).reshape(shape)
+    counts = None if weights is None else weights[rows]
+    return _squared_error(values[rows], scale, zero_point, used, counts).reshape(shape)
 
 
 def _squared_error(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mpq_onnx.documents.allocation import NodePrecision
+    from mpq_onnx.documents.node_precision import NodePrecision
 
 FLOAT_BITS = 32.0
 """What a value that stays float takes."""

@@ -12,10 +12,12 @@ from mpq_onnx.arithmetic.overrides import Override
 from mpq_onnx.graph.example_layout import Layouts
 from mpq_onnx.graph.placement.embeddings import EMBEDDING_BITS, embedding_sites
 from mpq_onnx.graph.placement.first_and_last import fix_first_and_last
+from mpq_onnx.graph.placement.float_parameters import float_parameters
 from mpq_onnx.graph.placement.graph_roles import quantized_source
 from mpq_onnx.graph.placement.overrides import Said, widths_said, with_widths
 from mpq_onnx.graph.placement.sites import (
     ActivationSite,
+    FloatParameter,
     ProductSite,
     Shapes,
     Sites,
@@ -77,8 +79,12 @@ def find_sites(
         with_sources(site, lambda use: None if use.is_fed_back else source(use.input)) for site in weights
     ]
     found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
+    taken = {site.tensor for site in found} | {str(site.float_weight) for site in products}
+    parameters = float_parameters(model, taken)
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
-    fixed = fix_first_and_last(Sites(tuple(found), activations, tuple(order), products), first_last)
+    fixed = fix_first_and_last(
+        Sites(tuple(found), activations, tuple(order), products, parameters), first_last
+    )
     said = widths_said(model, fixed, overrides)
     if restrict is not None:
         fixed, said = restrict(fixed, said)
@@ -88,6 +94,7 @@ def find_sites(
 __all__ = [
     "EMBEDDING_BITS",
     "ActivationSite",
+    "FloatParameter",
     "ProductSite",
     "Restriction",
     "Said",

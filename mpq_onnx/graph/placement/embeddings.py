@@ -1,4 +1,4 @@
-"""Embedding tables: constant matrices that rows are gathered from. They get a fixed width, a scale per row."""
+"""Embedding tables: constants that entries along one axis are gathered from. They get a fixed width, a scale an entry."""
 
 from collections.abc import Set
 
@@ -8,6 +8,8 @@ from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.graph.placement.sites import WeightSite, WeightUse
 
 EMBEDDING_BITS = 8
+MATRIX = 2
+"""Axes of a table, at least: a scale an entry of a vector would be the vector again."""
 
 
 def embedding_sites(model: ir.Model, taken: Set[str], bits: int) -> tuple[WeightSite, ...]:
@@ -25,12 +27,13 @@ def embedding_sites(model: ir.Model, taken: Set[str], bits: int) -> tuple[Weight
             continue
         rows = node.inputs[1]
         shape = tuple(table.const_value.shape.numpy())
-        by_row = node.attributes.get_int("axis", 0) == 0 and len(shape) == 2
         is_float = table.dtype is not None and table.dtype.is_floating_point()
-        if not by_row or not is_float or rows is None or rows.const_value is not None:
+        if len(shape) < MATRIX or not is_float or rows is None or rows.const_value is not None:
             continue
         shapes[str(table.name)] = shape
-        output = str(node.outputs[0].name)
-        use = WeightUse(str(node.name), node.op_type, str(rows.name), None, output, 0, shape[0], 0)
+        axis, output = node.attributes.get_int("axis", 0) % len(shape), str(node.outputs[0].name)
+        use = WeightUse(str(node.name), node.op_type, str(rows.name), None, output, axis, shape[axis], 0)
         uses.setdefault(str(table.name), []).append(use)
-    return tuple(WeightSite(name, 0, shapes[name], tuple(each), bits) for name, each in uses.items())
+    return tuple(
+        WeightSite(name, each[0].channel_axis, shapes[name], tuple(each), bits) for name, each in uses.items()
+    )

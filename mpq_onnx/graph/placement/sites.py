@@ -132,6 +132,17 @@ class ProductSite:
 
 
 @dataclass(frozen=True)
+class FloatParameter:
+    """A constant that gets no width, and that is neither a weight of a multiply-accumulate nor a bias."""
+
+    node: str
+    """The first that reads it."""
+    op_type: str
+    tensor: str
+    elements: int
+
+
+@dataclass(frozen=True)
 class ActivationSite:
     """One activation tensor that gets a quantizer."""
 
@@ -159,6 +170,8 @@ class Sites:
     """Names of inputs and nodes in graph order."""
     products: tuple[ProductSite, ...] = ()
     """All multiply-accumulates that no weight's uses name."""
+    parameters: tuple[FloatParameter, ...] = ()
+    """Other constants that stay in float."""
 
     @property
     def macs(self) -> int:

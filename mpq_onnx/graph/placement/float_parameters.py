@@ -1,0 +1,40 @@
+"""Constants of floats beside weights, tables and biases: they stay in float, and count as what they take in the file.
+
+Matrices that are added (positions), multiplied with activations entry by entry (modulated weights), or that parts are taken
+from other than by rows.
+"""
+
+from collections.abc import Set
+
+import onnx_ir as ir
+
+from mpq_onnx.graph.masks import Strength, array_strength
+from mpq_onnx.graph.operators import RECURRENT_OPS, TABLE_LOOKUPS, is_bookkeeping, is_float
+from mpq_onnx.graph.placement.sites import FloatParameter
+
+MATRIX = 2
+
+
+def float_parameters(model: ir.Model, taken: Set[str]) -> tuple[FloatParameter, ...]:
+    """In graph order of their first readers.
+
+    A vector is none, a bias or a factor a channel, unless it is looked up in; nor is a mask.
+
+    Args:
+        taken: constants that have a width, or stay in float as the weight of a product.
+    """
+    found: dict[str, FloatParameter] = {}
+    for node in model.graph:
+        for index, value in enumerate(node.inputs):
+            if value is None or value.const_value is None or not is_float(value) or value.name in taken:
+                continue
+            shape = tuple(value.const_value.shape.numpy())
+            is_matrix = sum(size > 1 for size in shape) >= MATRIX
+            looked_up = node.op_type in TABLE_LOOKUPS and index == 0
+            if is_bookkeeping(node, index) or node.op_type in RECURRENT_OPS or not (is_matrix or looked_up):
+                continue
+            if array_strength(value.const_value.numpy(), 1.0) is not Strength.NONE:
+                continue
+            site = FloatParameter(str(node.name), node.op_type, str(value.name), value.const_value.size)
+            found.setdefault(site.tensor, site)
+    return tuple(found.values())
