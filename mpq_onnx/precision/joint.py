@@ -37,7 +37,7 @@ class JointBudgets:
     """Widths that go together."""
 
     def solve(self, costs: Costs) -> Precision:
-        """Allowed widths of least summed cost; costs: float64 [items, choices] by kind.
+        """Allowed widths of least summed cost, wide where that costs no more; costs: float64 [items, choices] by kind.
 
         Raises:
             UsageError: no widths keep all limits.
@@ -45,6 +45,27 @@ class JointBudgets:
         for each in costs.values():
             check_costs(each)
         options = self._options(costs)
+        return self._widened(self._cheapest(options, costs), options)
+
+    def _widened(self, found: Precision, options: Mapping[str, Options]) -> Precision:
+        """One tensor after the other at the widest option that costs no more than its own and keeps all budgets."""
+        for kind, side in self.sides.items():
+            for name in side.items.names:
+                each = options[name]
+                levels = side.items.split(found[kind])[name]
+                own = [place for place, other in enumerate(each.levels) if np.array_equal(other, levels)]
+                if not own:
+                    continue
+                wider = np.flatnonzero((each.costs <= each.costs[own[0]]) & (each.bits > each.bits[own[0]]))
+                for place in sorted(wider, key=lambda place: -each.bits[place]):
+                    widths = {**side.items.split(found[kind]), name: each.levels[place]}
+                    tried = {**found, kind: side.items.join(widths)}
+                    if self._keeps(tried):
+                        found = tried
+                        break
+        return found
+
+    def _cheapest(self, options: Mapping[str, Options], costs: Costs) -> Precision:
         least = {name: float(each.costs.min()) for name, each in options.items()}
         known = self._best(self._equal_choices(), costs)
         # The solver's precision is that of its units: costs far below them are solved for once more, in units of their own.
@@ -192,9 +213,13 @@ class JointBudgets:
         return {kind: side.items.join(levels) for kind, side in self.sides.items()}
 
     def _best(self, precisions: Iterable[Precision], costs: Costs) -> Precision | None:
-        """Of those that keep all budgets, the least in cost."""
+        """Of those that keep all budgets, the least in cost; among equal costs the widest."""
         kept = [each for each in precisions if self._keeps(each)]
-        return min(kept, key=lambda each: self._cost(each, costs), default=None)
+        return min(kept, key=lambda each: (self._cost(each, costs), -self._bits(each)), default=None)
+
+    def _bits(self, precision: Precision) -> float:
+        """The sum of the sides' means."""
+        return sum(side.items.mean(precision[kind]) for kind, side in self.sides.items())
 
     def _equal_choices(self) -> Iterator[Precision]:
         """Every pair of equal widths among the choices."""
