@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mpq_onnx.errors import ModelError
+
 Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are called
 Feeds = Mapping[str, np.ndarray]
 SMALL, LARGE = 2, 3
@@ -39,17 +41,30 @@ def examples_first(array: Array, layout: ExampleLayout | None, examples: int) ->
     """`array` as [examples, ...]: the examples' axis moved to the front, an example's rows behind it.
 
     A tensor without examples is repeated for each.
+
+    Raises:
+        ModelError: its rows are not those of so many examples.
     """
     if layout is None:
         return array.reshape((1, *array.shape))[[0] * examples]
     axis = layout.axis
     if layout.rows > 1:
+        if array.shape[axis] != examples * layout.rows:
+            raise ModelError(written_batch(examples, array.shape[axis] // layout.rows))
         parts = (examples, layout.rows) if layout.outer else (layout.rows, examples)
         array = array.reshape((*array.shape[:axis], *parts, *array.shape[axis + 1 :]))
         axis += 0 if layout.outer else 1
     for place in range(axis, 0, -1):
         array = array.swapaxes(place, place - 1)
     return array
+
+
+def written_batch(examples: int, found: int) -> str:
+    """What is wrong with a network that gives outputs for `found` examples where it has `examples`."""
+    return (
+        f"{examples} examples at once have outputs for {found}: the batch size is written into the network;"
+        " mpq-onnx export opens it where it can, or export the network again with an open batch axis"
+    )
 
 
 def fixed_layout(shape: Sequence[int], batch: int) -> ExampleLayout | None:

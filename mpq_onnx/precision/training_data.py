@@ -13,7 +13,7 @@ from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
-from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts, written_batch
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.elements import elements_made, forward_batch
@@ -197,10 +197,7 @@ class TrainingData:
                 for output, layout in zip(outputs, self.layouts, strict=True)
             ]
             if any(len(each) != len(wanted) for each in found):
-                raise ModelError(
-                    f"{len(wanted)} examples at once have outputs for {min(map(len, found))}: the batch size is written into"
-                    " the network; mpq-onnx export opens it where it can, or export the network again with an open batch axis"
-                )
+                raise ModelError(written_batch(len(wanted), min(map(len, found))))
             self.known.update(zip(wanted, zip(*found, strict=True), strict=True))
         rows = (self.known[position] for position in wanted)
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))

@@ -11,7 +11,16 @@ def output_notes(evaluation: Evaluation) -> tuple[str, ...]:
     """A line for a guess of what the outputs mean, and one for every part of them that says little or nothing."""
     parts = evaluation.comparison.parts if evaluation.comparison is not None else ()
     guess = () if evaluation.taken_for is None else (evaluation.taken_for,)
-    return (*guess, *(note for part in parts if (note := _note(part)) is not None))
+    return (*guess, *_mixed(evaluation), *(note for part in parts if (note := _note(part)) is not None))
+
+
+def _mixed(evaluation: Evaluation) -> tuple[str, ...]:
+    if not evaluation.mixed:
+        return ()
+    return (
+        f"{', '.join(evaluation.mixed)}: what the network answers for an example hangs on the others in its batch; figures are"
+        " of the batches that were run (evaluate --batch-size for others)",
+    )
 
 
 def _note(part: PartFigures) -> str | None:

@@ -35,6 +35,8 @@ class Evaluation:
     comparison then hold the means of the repeats (see statistics.Estimate.over_repeats)."""
     taken_for: str | None = None
     """What the output was taken for, and how to change it, where the file does not say what it means."""
+    mixed: tuple[str, ...] = ()
+    """Outputs that answer an example otherwise where others are in its batch (see runtime.mixed_examples)."""
     classes: int | None = None
     """How many the outputs choose among, where there are labels and they choose."""
 
@@ -87,6 +89,7 @@ def evaluate_runner(
             examples_per_second=len(dataset) / max(seconds, 1e-9),
             comparison=tally.comparison,
             taken_for=meaning.taken_for,
+            mixed=meaning.mixed,
             classes=tally.classes,
         )
 

@@ -103,6 +103,7 @@ def evaluate_noisy(
             comparison=comparison,
             noise=_spreads(metrics, comparison, [each for each in comparisons if each is not None]),
             taken_for=meaning.taken_for,
+            mixed=meaning.mixed,
             classes=tallies[0].classes,
         )
 

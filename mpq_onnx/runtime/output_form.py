@@ -9,6 +9,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
+from mpq_onnx.runtime.mixed_examples import mixing_outputs
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.tasks import IMAGES, TASKS, VALUES_TASK, Answer, OutputForm, answer_of, is_class_matrix
 
@@ -24,6 +25,8 @@ class OutputMeaning:
     parts: tuple[OutputPart, ...]
     taken_for: str | None = None
     """A sentence where the answer is a guess that the file's task could correct; says how."""
+    mixed: tuple[str, ...] = ()
+    """Outputs that answer an example otherwise where others are in its batch."""
 
 
 def output_meaning(
@@ -48,7 +51,8 @@ def output_meaning(
     )
     answer = answer_of(dataset.task, form)
     told = dataset.task in TASKS or dataset.has_labels or not is_class_matrix(form)
-    return OutputMeaning(answer, parts, None if told else _taken_for(reference.outputs[0], form, answer))
+    guess = None if told else _taken_for(reference.outputs[0], form, answer)
+    return OutputMeaning(answer, parts, guess, mixing_outputs(reference, layouts, dataset))
 
 
 def _taken_for(name: str, form: OutputForm, answer: Answer) -> str:

@@ -1,0 +1,58 @@
+"""Networks whose answer for an example hangs on the others in its batch, or that hold the batch size: both are said."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import make_model
+from onnx import TensorProto, helper
+
+import mpq_onnx
+from mpq_onnx.errors import ModelError
+
+W = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+
+
+def network(mixing: str) -> onnx.ModelProto:
+    mixed = {
+        "none": [helper.make_node("Relu", ["x"], ["h"], "relu")],
+        "softmax": [helper.make_node("Softmax", ["x"], ["h"], "softmax", axis=0)],
+        "cumulative": [helper.make_node("CumSum", ["x", "first"], ["h"], "sum")],
+        "mean": [
+            helper.make_node("ReduceMean", ["x"], ["m"], "mean", axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "m"], ["h"], "centred"),
+        ],
+    }
+    tensors = {"w": W, "first": np.array(0)}
+    nodes = [*mixed[mixing], helper.make_node("MatMul", ["h", "w"], ["y"], "product")]
+    return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 3])], tensors)
+
+
+@pytest.mark.parametrize("mixing", ["none", "softmax", "cumulative", "mean"])
+def test_what_mixes_the_examples_of_a_batch_is_said(mixing: str, tmp_path: Path) -> None:
+    onnx.save(network(mixing), tmp_path / "float.onnx")
+    found = mpq_onnx.evaluate(tmp_path / "float.onnx", "random?count=20")
+    assert any("others in its batch" in note for note in found.notes) == (mixing != "none")
+
+
+def test_noise_is_no_mixing(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    options = mpq_onnx.EnergyOptions(("shot",), method="uniform", repeats=1)
+    result = mpq_onnx.allocate_energy(
+        cnn_file, f"npz:{image_file}?count=32", tmp_path, energy_per_mac=3.0, options=options
+    )
+    found = mpq_onnx.evaluate(result.model_path, f"npz:{image_file}?count=32", repeats=2)
+    assert not any("others in its batch" in note for note in found.notes)
+
+
+def test_a_batch_that_is_squeezed_away_is_one_clear_line(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Squeeze", ["x"], ["row"], "squeeze"),
+        helper.make_node("MatMul", ["row", "w"], ["y"], "product"),
+    ]
+    model = make_model(nodes, [("x", TensorProto.FLOAT, [1, 6])], [("y", [3])], {"w": W})
+    onnx.save(model, tmp_path / "float.onnx")
+    with pytest.raises(ModelError, match="the batch size is written into the network"):
+        mpq_onnx.allocate(
+            tmp_path / "float.onnx", "random?count=64", tmp_path / "out", weight_bits=8, activation_bits=8
+        )
