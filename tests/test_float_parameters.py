@@ -88,7 +88,7 @@ def test_documents_without_such_entries_still_apply(tmp_path: Path) -> None:
     """Those of earlier versions; a width for such numbers is refused."""
     model, _ = branched("added")
     onnx.save(model, tmp_path / "float.onnx")
-    result = mpq_onnx.allocate(
+    mpq_onnx.allocate(
         tmp_path / "float.onnx",
         "random?count=64",
         tmp_path / "out",

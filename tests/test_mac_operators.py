@@ -151,7 +151,7 @@ def test_an_einsum_of_many_operands_is_products_of_two(case: str) -> None:
     model = einsum_of_many(case)
     canonical = canonicalize(ir.from_proto(model))
     products = list(macs_of(canonical.graph))
-    assert [each.node.op_type for each in products] == ["Einsum"] * 2
+    assert len(products) == 2 and {each.node.op_type for each in products} <= {"Einsum", "MatMul"}
     assert products[-1].node.name == "product"
     constants = sum(N not in shape for shape in MANY[case][1])
     assert sum(mac.is_weight and mac.held_index == 1 for mac in products) == constants

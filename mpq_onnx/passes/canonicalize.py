@@ -32,6 +32,7 @@ from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
+from mpq_onnx.passes.einsum_as_matmul import EinsumAsMatMulPass
 from mpq_onnx.passes.einsum_in_pairs import EinsumInPairsPass
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
@@ -45,6 +46,7 @@ from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
+from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
@@ -158,6 +160,9 @@ def _simplified(model: ir.Model) -> ir.Model:
         WriteEinsumLabelsPass(),
         EinsumInPairsPass(),
         WeightsOnTheRightPass(),
+        EinsumAsMatMulPass(),
+        common.ShapeInferencePass(),
+        StacksOfOnePass(),
         FoldGemmFactorsPass(),
     )(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
