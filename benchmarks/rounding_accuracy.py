@@ -1,12 +1,13 @@
 """Accuracy by rounding (adaptive, block) and budget: ResNet-20 on CIFAR-10 and EfficientNet-Lite0 on ImageNet images, widths of
 the default method with uniform ones of the same rounding beside. Every figure is kept in output/rounding_accuracy.jsonl as it
-comes, and a second call goes on from there; name a network or a rounding to measure that part alone.
+comes, and a second call goes on from there; name a network, a rounding, or what has a width, to measure that part alone.
 
-    python benchmarks/rounding_accuracy.py [resnet20] [efficientnet_lite0] [adaptive] [block]
+    python benchmarks/rounding_accuracy.py [resnet20] [efficientnet_lite0] [adaptive] [block] [layer] [channel]
     python benchmarks/rounding_accuracy.py --show      # the table of what is there
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ MOST_LOST = {
 }  # fmt: skip
 """Goals: points of top-1 below float."""
 ROUNDINGS = ("adaptive", "block")
+GRANULARITIES = ("layer", "channel")
+"""What has a width of its own."""
 BIT_CHOICES = (1, 2, 3, 4, 5, 6, 7, 8)
 """A mean of 1.5 bits needs widths below 2."""
 
@@ -46,16 +49,17 @@ class Run:
     weight_bits: float
     activation_bits: float
     rounding: str
+    granularity: str
 
 
 def runs(parts: set[str]) -> Iterator[Run]:
-    """All, or those of the networks and of the roundings that are named."""
-    networks, roundings = parts & set(BUDGETS) or set(BUDGETS), parts & set(ROUNDINGS) or set(ROUNDINGS)
-    for network, budgets in BUDGETS.items():
-        for budget in budgets if network in networks else ():
-            for rounding in ROUNDINGS:
-                if rounding in roundings:
-                    yield Run(network, *budget, rounding)
+    """All, or those of the networks, of the roundings and of the granularities that are named."""
+    networks, roundings, granularities = (
+        [each for each in known if each in parts] or [*known] for known in (BUDGETS, ROUNDINGS, GRANULARITIES)
+    )
+    for network in networks:
+        for budget, rounding, granularity in itertools.product(BUDGETS[network], roundings, granularities):
+            yield Run(network, *budget, rounding, granularity)
 
 
 def data_of(network: str) -> tuple[Path, str, str]:
@@ -83,7 +87,9 @@ def measure(run: Run) -> list[dict]:
         weight_bits=run.weight_bits,
         activation_bits=run.activation_bits,
         keep_candidates=True,
-        options=mpq_onnx.AllocateOptions(rounding=run.rounding, bit_choices=choices),
+        options=mpq_onnx.AllocateOptions(
+            rounding=run.rounding, bit_choices=choices, granularity=run.granularity
+        ),
         overwrite=True,
     )
     seconds = time.process_time() - start
@@ -118,6 +124,7 @@ def show(kept: Kept) -> None:
                 run.network,
                 f"W{run.weight_bits:g} A{run.activation_bits:g}",
                 run.rounding,
+                run.granularity,
                 *(f"{100 * each:.2f}" for each in (chosen["float_top1"], uniform["top1"], chosen["top1"])),
                 f"{lost:.2f}" + ("" if goal is None else f" (goal {goal:g})"),
                 f"{100 * chosen['agreement']:.2f}",
@@ -129,6 +136,7 @@ def show(kept: Kept) -> None:
         "network",
         "budget",
         "rounding",
+        "widths by",
         "float",
         "uniform",
         "kept",

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import assert_one_line, run_inside
 
+import mpq_onnx
 from mpq_onnx.arithmetic.noise.energy_levels import ANY, REPEATS
-from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide
+from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide, PricedLimit
 from mpq_onnx.precision.items import Items
 
 ENERGIES = (1, 10, 100, 1000)
@@ -81,7 +82,7 @@ def test_no_energies_of_the_choices_cost_less(seed: int, levels) -> None:
     prices = EnergyPrices(np.array([1.0, 4.0, 16.0, 40.0]), amounts, float(rng.exponential(1)))
     ends = sorted(float(amounts[:, place].sum()) for place in range(4))
     most = prices.fixed + float(rng.uniform(ends[0], ends[-1] * 1.01))
-    side = PricedEnergySide(items, "x", most, prices, levels, np.array([1.0]))
+    side = PricedEnergySide(items, (PricedLimit("x", most, prices),), levels, np.array([1.0]))
     costs = np.exp(rng.normal(0, 2, (3, 1)))
     found = side.solve(costs)
     assert prices.spent(found) <= most * (1 + 1e-9)
@@ -97,11 +98,66 @@ def test_no_energies_of_the_choices_cost_less(seed: int, levels) -> None:
     assert prices.spent(side.project(np.exp(rng.normal(0, 1, 3)))) <= most * (1 + 1e-9)
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 3), levels=st.sampled_from([ANY, REPEATS]))
+def test_several_limits_are_kept_at_nearly_the_least_cost(seed: int, count: int, levels) -> None:
+    rng = np.random.default_rng(seed)
+    items = Items(tuple("abcdef"), (1,) * 6, np.ones(6))
+    known = np.array([1.0, 4.0, 16.0, 40.0])
+    tables = [np.cumsum(rng.exponential(1, (6, 4)), axis=1) for _ in range(count)]
+    limits = tuple(
+        PricedLimit(
+            f"resource {index}",
+            float(rng.uniform(each[:, 0].sum() * 1.01, each[:, -1].sum())),
+            EnergyPrices(known, each),
+        )
+        for index, each in enumerate(tables)
+    )
+    side = PricedEnergySide(items, limits, levels, np.array([1.0]))
+    side.check()
+    costs = np.exp(rng.normal(0, 2, (6, 1)))
+    found, uniform = side.solve(costs), side.uniform()
+    projected = side.project(np.exp(rng.normal(0, 1, 6)))
+    for energies in (found, uniform, projected):
+        assert all(limit.prices.spent(energies) <= limit.most * (1 + 1e-9) for limit in limits)
+        assert np.isin(energies, side.choices).all() or levels is ANY
+    own = (costs[:, 0] / found).sum()
+    assert own <= (costs[:, 0] / uniform).sum() * (1 + 1e-9)
+    tried = rng.choice(side.choices, (3000, 6))
+    fits = np.array([all(limit.holds(each) for limit in limits) for each in tried])
+    others = (costs[:, 0] / tried[fits]).sum(axis=1)
+    assert not len(others) or own <= others.min() * 1.05
+
+
+def test_limits_and_a_mean_together(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    nodes = write_table(tmp_path / "costs.csv", cnn_file)
+    text = (tmp_path / "costs.csv").read_text().splitlines()
+    with_time = [f"{line},{'time_us' if not at else 0.1 * at}" for at, line in enumerate(text)]
+    (tmp_path / "costs.csv").write_text("\n".join([*with_time, ""]))
+    most = 3 + 3 * sum(range(1, len(nodes) + 1))
+    done = run_inside(
+        "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", "--noise", "shot", "--costs",
+        tmp_path / "costs.csv", "--max", f"energy_uj={most}", "--max", "time_us=100",
+        "--energy-per-mac", 20, "-o", tmp_path / "out", "--json", "--method", "closed-form", "--repeats", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for candidate in json.loads(done.stdout)["candidates"]:
+        assert candidate["resources"]["energy_uj"] <= most * (1 + 1e-9)
+        assert candidate["resources"]["time_us"] <= 100 * (1 + 1e-9)
+    document = mpq_onnx.EnergyAllocation.load(tmp_path / "out" / "energy.json")
+    assert document.mean_energy_per_mac <= 20 * (1 + 1e-9)
+    assert set(document.limits) == {"energy_uj", "time_us"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ([], 2, "give --energy-per-mac"),
-        (["--max", "energy_uj=30", "--energy-per-mac", 5], 2, "not several budgets"),
+        (
+            ["--max", "energy_uj=30", "--energy-per-mac", 0.5, "--costs", "costs.csv"],
+            2,
+            "the smallest, at equal energies, is 1",
+        ),
         (["--max", "energy_uj=30"], 2, "it is a column of a table"),
         (["--max", "energy_uj=4", "--costs", "costs.csv"], 2, "the smallest, at equal energies, is 13.1"),
         (["--max", "area=4", "--costs", "costs.csv"], 2, "no column area; there is energy_uj"),

@@ -14,7 +14,7 @@ from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
 from mpq_onnx.precision.energy_learner import EnergyLearner
-from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide
+from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide, PricedLimit
 from mpq_onnx.precision.items import Items, Levels, energy_items
 from mpq_onnx.precision.noise_costs import NoiseCosts
 from mpq_onnx.precision.problem import ENERGIES, CostMeter, Precision, Problem
@@ -93,8 +93,8 @@ class EnergyProblem(Problem):
     allowed: EnergyLevels
     prices: Mapping[str, EnergyPrices] = field(default_factory=dict)
     """What the energies cost, by resource."""
-    most: tuple[str, float] | None = None
-    """(resource, its limit)."""
+    most: Mapping[str, float] = field(default_factory=dict)
+    """Limits by resource, beside or in place of the budget."""
     noise_draws: str = BANK
     """Where the mirror's normals come from, a name in NOISE_DRAWS."""
 
@@ -111,17 +111,23 @@ class EnergyProblem(Problem):
     def sides(self) -> Mapping[str, EnergySide | PricedEnergySide]:
         """The energies."""
         falls_with = np.array([NOISE_MODELS[name].falls_with for name in self.noises])
-        if self.most is not None:
-            resource, most = self.most
-            priced = PricedEnergySide(
-                self.items, resource, most, self.prices[resource], self.allowed, falls_with
-            )
-            return {ENERGIES: priced}
+        if self.most:
+            limits = [PricedLimit(name, most, self.prices[name]) for name, most in self.most.items()]
+            if self.energy_per_mac is not None:
+                limits.append(
+                    PricedLimit("energy-per-mac", self.energy_per_mac, self._mean(limits[0].prices))
+                )
+            return {ENERGIES: PricedEnergySide(self.items, tuple(limits), self.allowed, falls_with)}
         assert self.energy_per_mac is not None
         return {ENERGIES: EnergySide(self.items, self.energy_per_mac, self.allowed, falls_with)}
 
+    def _mean(self, like: EnergyPrices) -> EnergyPrices:
+        """The mean energy as what every item adds to it, at the known energies of other prices."""
+        shares = self.items.sizes / self.items.sizes.sum()
+        return EnergyPrices(like.energies, shares[:, None] * like.energies)
+
     def check_limit(self) -> None:
-        """Raise UsageError for a limit that no energies keep."""
+        """Raise UsageError for limits that no energies keep."""
         side = self.sides[ENERGIES]
         if isinstance(side, PricedEnergySide):
             side.check()

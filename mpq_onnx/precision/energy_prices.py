@@ -1,4 +1,4 @@
-"""Energies per MAC under a limit on what the device takes for them: converters, lasers, whatever a cost table says.
+"""Energies per MAC under limits on what the device takes for them: converters, lasers, whatever a cost table says.
 
 What a node takes at an energy per MAC need not be proportional to it, as a converter of more bits, or its idle power, is not.
 """
@@ -15,6 +15,7 @@ from mpq_onnx.errors import UsageError
 from mpq_onnx.precision.items import Items
 from mpq_onnx.precision.knapsack import ROUNDING, check_costs, select
 from mpq_onnx.precision.limits import not_below
+from mpq_onnx.precision.several_limits import least_under_all
 
 CHOICES = 160
 """Energies to choose from, in equal ratios."""
@@ -48,13 +49,30 @@ class EnergyPrices:
 
 
 @dataclass(frozen=True)
-class PricedEnergySide:
-    """The energies under a limit on a resource."""
+class PricedLimit:
+    """The most that the energies may take of one resource."""
 
-    items: Items
     resource: str
     most: float
     prices: EnergyPrices
+
+    def holds(self, energies: np.ndarray) -> bool:
+        """Do float64 [items] keep it?"""
+        return self.prices.spent(energies) <= self.most * (1 + ROUNDING)
+
+    @property
+    def room(self) -> float:
+        """What the energies may take."""
+        return self.most * (1 + ROUNDING) - self.prices.fixed
+
+
+@dataclass(frozen=True)
+class PricedEnergySide:
+    """The energies under limits on resources."""
+
+    items: Items
+    limits: tuple[PricedLimit, ...]
+    """At least one; all of the same known energies."""
     allowed: EnergyLevels
     falls_with: np.ndarray
     """float64 [noise models]: the power of the energy that each model's variance falls with."""
@@ -65,14 +83,17 @@ class PricedEnergySide:
         return self._fits(self._equal(self.choices[-1]))
 
     @cached_property
-    def _by_choice(self) -> np.ndarray:
-        """float64 [items, choices]: what each item takes at each energy that it may get."""
-        return np.stack([self.prices.at(self._equal(energy)) for energy in self.choices], axis=1)
+    def _by_choice(self) -> list[np.ndarray]:
+        """Of every limit, float64 [items, choices]: what each item takes at each energy that it may get."""
+        return [
+            np.stack([limit.prices.at(self._equal(energy)) for energy in self.choices], axis=1)
+            for limit in self.limits
+        ]
 
     @cached_property
     def choices(self) -> np.ndarray:
         """float64, ascending: energies that an item may get, all within the known ones."""
-        known = self.prices.energies
+        known = self.limits[0].prices.energies
         found = np.union1d(np.geomspace(known[0], known[-1], CHOICES).clip(known[0], known[-1]), known)
         if self.allowed.smallest:
             found = np.unique(np.rint(found[found >= self.allowed.smallest - 0.5]))
@@ -85,15 +106,19 @@ class PricedEnergySide:
 
     def check(self) -> None:
         """Raise UsageError where even the smallest energies take too much; says what can be reached."""
-        equal = min(self.prices.spent(self._equal(energy)) for energy in self.choices)
-        if equal > self.most * (1 + ROUNDING):
-            raise UsageError(
-                f"--max {self.resource}={self.most:.6g}: cannot be reached; the smallest, at equal energies, is"
-                f" {not_below(equal)}"
-            )
+        for limit in self.limits:
+            equal = min(limit.prices.spent(self._equal(energy)) for energy in self.choices)
+            if equal > limit.most * (1 + ROUNDING):
+                raise UsageError(
+                    f"--max {limit.resource}={limit.most:.6g}: cannot be reached; the smallest, at equal energies, is"
+                    f" {not_below(equal)}"
+                )
+        if not any(self._fits(self._equal(energy)) for energy in self.choices):
+            asked = ", ".join(f"{limit.resource}={limit.most:.6g}" for limit in self.limits)
+            raise UsageError(f"{asked}: cannot be kept together at equal energies; raise one of them")
 
     def uniform(self) -> np.ndarray:
-        """The same energy for every MAC, float64 [items]: the most that the limit allows."""
+        """The same energy for every MAC, float64 [items]: the most that the limits allow."""
         best = max(energy for energy in self.choices if self._fits(self._equal(energy)))
         place = int(np.searchsorted(self.choices, best))
         if self.allowed.smallest or place + 1 == len(self.choices):
@@ -109,17 +134,22 @@ class PricedEnergySide:
         return levels
 
     def solve(self, costs: np.ndarray) -> np.ndarray:
-        """Energies of least summed cost; costs: float64 [items, noise models], at unit energy."""
+        """Energies of least summed cost, of several limits nearly so; costs: float64 [items, noise models], at unit energy."""
         check_costs(costs)
         by_choice = np.einsum("im,mc->ic", costs, self.choices ** -self.falls_with[:, None])
+        if len(self.limits) > 1:
+            return self.choices[
+                least_under_all(by_choice, self._by_choice, [each.room for each in self.limits])
+            ]
         # The knapsack wants amounts that rise; a device may well take less for more.
-        order = np.argsort(self._by_choice, axis=1, kind="stable")
-        amounts, ordered = (np.take_along_axis(each, order, axis=1) for each in (self._by_choice, by_choice))
-        chosen = select(amounts, ordered, self.most * (1 + ROUNDING) - self.prices.fixed).chosen
+        (own,) = self._by_choice
+        order = np.argsort(own, axis=1, kind="stable")
+        amounts, ordered = (np.take_along_axis(each, order, axis=1) for each in (own, by_choice))
+        chosen = select(amounts, ordered, self.limits[0].room).chosen
         return self.choices[np.take_along_axis(order, chosen[:, None], axis=1)[:, 0]]
 
     def project(self, learned: np.ndarray) -> np.ndarray:
-        """Allowed energies in the proportions of `learned` that keep the limit, within those that are known."""
+        """Allowed energies in the proportions of `learned` that keep the limits, within those that are known."""
         scaled = self._scaled(learned)
         if not self._fits(scaled):  # where more is not always dearer, no factor need keep the limit
             return self.uniform()
@@ -139,10 +169,10 @@ class PricedEnergySide:
         return np.full(len(self.items.sizes), float(energy))
 
     def _fits(self, energies: np.ndarray) -> bool:
-        return self.prices.spent(energies) <= self.most * (1 + ROUNDING)
+        return all(limit.holds(energies) for limit in self.limits)
 
     def _scaled(self, wanted: np.ndarray) -> np.ndarray:
-        """`wanted` times the largest factor that keeps the limit, cut to what is known."""
+        """`wanted` times the largest factor that keeps the limits, cut to what is known."""
         ends = self.choices[0], self.choices[-1]
 
         def at(log_factor: float) -> np.ndarray:

@@ -96,8 +96,8 @@ def allocate_energy(
         model: the float ONNX file, or a quantized one, or such a model in memory.
         data: data spec, or arrays or a DataLoader (see datasets.in_memory), for sensitivities and training.
         output: the folder to write into; made when missing.
-        energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); None where
-            options.max bounds a column of options.costs in its place.
+        energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); may be None
+            where options.max bounds columns of options.costs, or stand beside them.
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
@@ -247,7 +247,7 @@ def _notes(
     why = kept_note(choice, options.chosen_method, "energies")
     notes = [] if why is None else [why]
     spent = choice.uniform.allocation.mean_energy_per_mac
-    if energy_per_mac is not None and spent < energy_per_mac * (1 - 1e-9):
+    if energy_per_mac is not None and not options.max and spent < energy_per_mac * (1 - 1e-9):
         notes.append(
             f"uniform spends {spent:g} of the {energy_per_mac:g} repeats: equal whole repeats cannot spend the rest"
         )

@@ -21,8 +21,8 @@ MOST_KNOWN = 256
 
 def energy_prices(
     base: FloatModel, sites: tuple[MacSite, ...], options: EnergyOptions
-) -> tuple[dict[str, EnergyPrices], tuple[str, float] | None]:
-    """Prices of the energies by resource, and the limit on one of them.
+) -> dict[str, EnergyPrices]:
+    """Prices of the energies by resource, those of the limits among them.
 
     Raises:
         UsageError: a limit on what no column of the table holds.
@@ -31,15 +31,14 @@ def energy_prices(
     limits = options.limits
     table = read_costs(options.costs, limits, own=())
     if table is None:
-        return {}, None
+        return {}
     allocation = Allocation.embedded(base.model.metadata_props, base.path)
     widths = {} if allocation is None else node_widths(allocation)
     known = _known_energies(table, sites)
-    prices = {
+    return {
         column: _prices(table, column, sites, options.granularity, widths, known)
         for column in table.resources
     }
-    return prices, next(iter(limits.items()), None)
 
 
 def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:

@@ -73,13 +73,11 @@ class EnergyOptions(LearningOptions):
 
 
 def check_energy_budget(energy_per_mac: float | None, options: EnergyOptions) -> None:
-    """Raise UsageError for a budget that no allowed energies keep, and where there is none, or more than one."""
+    """Raise UsageError for a budget that no allowed energies keep, and where there is none."""
     if energy_per_mac is None and not options.max:
         raise UsageError(
             "--noise: give --energy-per-mac, the mean that may be spent, or --max of a column of --costs"
         )
-    if len(options.max) + (energy_per_mac is not None) > 1:
-        raise UsageError("--noise: give --energy-per-mac or one --max, not several budgets at once")
     if energy_per_mac is None:
         return
     allowed = ENERGY_LEVELS[options.energy_levels]

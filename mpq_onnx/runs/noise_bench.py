@@ -72,7 +72,7 @@ class NoiseBench:
         Raises:
             UsageError: a limit of `options` that no energies keep.
         """
-        prices, most = energy_prices(self.base, self.sites, options)
+        prices = energy_prices(self.base, self.sites, options)
         macs = sum(site.macs for site in self.sites)
         cost_examples = options.cost_examples(macs)
         problem = EnergyProblem(
@@ -84,7 +84,7 @@ class NoiseBench:
             allowed=ENERGY_LEVELS[options.energy_levels],
             noise_draws=options.noise_draws,
             prices=prices,
-            most=most,
+            most=options.limits,
             training=options.training_settings(macs),
             data=self.training,
             log=training_log(progress / LOG_FILE, self.training.ranks),
