@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable
 
 FLOAT32_BYTES = 4
-LARGE_PROCESS = 5 * 2**29
-"""Bytes: libraries and a small network come to half of it."""
+LARGE_PROCESS = 3 * 2**29
+"""Bytes: libraries and a small network stay below."""
 
 
 def examples_at_once(elements: int, most: int, memory: int) -> int:
