@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import make_model
+from conftest import make_model, weights
 from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
@@ -161,3 +161,50 @@ def test_labels_of_other_shapes_get_a_line_that_says_what_is_wanted(
             model, data, tmp_path / "out", weight_bits=4,
             options=mpq_onnx.AllocateOptions(effort="quick", labels="real", method="gradient"),
         )  # fmt: skip
+
+
+def layers_file(path: Path, extra: str = "") -> Path:
+    """Two Gemms with a Relu between and `extra` at the end, as exporters write them: no names, no types of inner tensors."""
+    first, second = (weights(np.random.default_rng(seed), CLASSES, CLASSES) for seed in (1, 2))
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], transB=1),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "v"], [f"s{extra}" if extra else "y"], transB=1),
+    ]
+    if extra:
+        nodes.append(helper.make_node(extra, [f"s{extra}"], ["y"]))
+    model = make_model(
+        nodes, [("x", FLOAT, ["n", CLASSES])], [("y", ["n", CLASSES])], {"w": first, "v": second}
+    )
+    onnx.save(model, path)
+    return path
+
+
+def test_every_node_of_a_file_without_types_is_compared(tmp_path: Path) -> None:
+    raw, x = layers_file(tmp_path / "raw.onnx"), examples()
+    options = mpq_onnx.AllocateOptions(effort="quick", method="uniform")
+    quantized = mpq_onnx.allocate(
+        raw, x, tmp_path / "out", weight_bits=4, activation_bits=8, options=options
+    ).model_path
+    mpq_onnx.export(str(raw), tmp_path / "float.onnx")
+    found = mpq_onnx.compare(raw, quantized, x)
+    assert [each.tensor for each in found] == ["h", "r", "y"] and found.notes == ()
+    exported = mpq_onnx.compare(tmp_path / "float.onnx", quantized, x)
+    assert [(each.tensor, each.sqnr) for each in found] == [(each.tensor, each.sqnr) for each in exported]
+
+
+def test_nodes_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
+    first, second = layers_file(tmp_path / "a.onnx", "Sigmoid"), layers_file(tmp_path / "b.onnx", "Tanh")
+    np.savez(tmp_path / "x.npz", x=examples())
+    done = run_inside("compare", first, second, "--data", f"npz:{tmp_path / 'x.npz'}")
+    assert done.returncode == 0 and "NOTE: not compared" in done.stdout and "sSigmoid (Gemm)" in done.stdout
+    turned = onnx.load(second)
+    turned.graph.node[1].output[0] = "r_"
+    turned.graph.node.insert(2, helper.make_node("Unsqueeze", ["r_", "axes"], ["r"]))
+    turned.graph.node[3].CopyFrom(helper.make_node("MatMul", ["r", "v"], ["sTanh"]))
+    turned.graph.node.append(helper.make_node("Squeeze", ["t", "axes"], ["y"]))
+    turned.graph.node[4].output[0] = "t"
+    turned.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "axes"))
+    found = mpq_onnx.compare(second, turned, examples())
+    assert [each.tensor for each in found] == ["h", "y"]
+    assert len(found.notes) == 1 and "other shapes: r (Relu), sTanh (Gemm)" in found.notes[0]
