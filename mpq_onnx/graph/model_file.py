@@ -28,6 +28,7 @@ from mpq_onnx.graph.zip_map import drop_zip_maps
 
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""
+MODEL_SUFFIXES = (".onnx",)
 DATA_SUFFIX = ".data"
 DIGEST_LENGTH = 12
 """Hexadecimal digits of the content in the name of a data file."""
