@@ -39,12 +39,32 @@ TASKS: dict[str, Answer] = {
 }
 
 
-def check_classes(labels: np.ndarray, classes: int) -> None:
-    """Raise ValueError unless `labels` is a vector of whole numbers 0 .. classes-1."""
-    if labels.ndim != 1 or labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= classes:
+def class_labels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """int64 [examples]: the class of every example, of labels that are that already or one-hot rows [examples, classes].
+
+    Raises:
+        ValueError: they are neither, or name other classes than 0 .. classes-1; the text says which labels are wanted.
+    """
+    if is_one_hot(labels, classes):
+        return labels.argmax(axis=1)
+    if labels.ndim != 1:
+        shape = ", ".join(map(str, ("examples", *labels.shape[1:])))
+        raise ValueError(
+            f"labels of shape [{shape}] do not fit the model's {classes} classes: give one number an example, 0 to"
+            f" {classes - 1}, or one row of {classes} with a single 1 and zeros"
+        )
+    if labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"labels from {labels.min()} to {labels.max()} do not fit the model's {classes} classes"
         )
+    return labels
+
+
+def is_one_hot(labels: np.ndarray, classes: int) -> bool:
+    """Whether they are rows [examples, classes], each with a single 1 and zeros."""
+    if labels.ndim != 2 or labels.shape[1] != classes:
+        return False
+    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import BashComplete
+from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.arithmetic.quantization import WEIGHT_SCHEMES
@@ -121,3 +122,27 @@ def test_the_documented_line_sets_completion_up(
     with pytest.raises(SystemExit) as leaving:
         main([])
     assert leaving.value.code == 0 and "compdef" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("c.yaml", "weight-bits: 4\nweight_bits: 5\n", "weight-bits stands there as weight_bits too"),
+        ("c.toml", "weight-bits = 4\nweight_bits = 5\n", "weight-bits stands there as weight_bits too"),
+        ("c.json", '{"weight_bits": 4, "weight-bits": 4}', "weight-bits stands there as weight_bits too"),
+        ("c.yaml", "weight-bits: 4\nseed: 1\nweight-bits: 5\n", "weight-bits stands there twice"),
+        ("c.json", '{"weight-bits": 4, "weight-bits": 5}', "weight-bits stands there twice"),
+        ("c.toml", "weight-bits = 4\nweight-bits = 5\n", "c.toml"),
+        ("c.yaml", "o: here\noutput: there\n", "output and o are the same option"),
+    ],
+)
+def test_an_option_stands_in_a_configuration_once(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    given = ("--data", "random", "-o", tmp_path / "out", "--config", tmp_path / name)
+    assert_one_line(run_inside("allocate", "m.onnx", *given), 2, f"--config {tmp_path / name}", said)
+
+
+def test_an_option_stands_in_a_case_of_a_sweep_once(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("data: random\ncases:\n  - weight-bits: 4\n    weight_bits: 5\n")
+    refused = run_inside("sweep", "m.onnx", "--config", tmp_path / "s.yaml", "-o", tmp_path / "out")
+    assert_one_line(refused, 2, "cases: weight-bits stands there as weight_bits too")

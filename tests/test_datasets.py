@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from mpq_onnx.datasets import open_dataset
+from mpq_onnx.datasets import InMemory, drawn, open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.errors import DataError, UsageError
@@ -146,7 +146,7 @@ def test_wrong_shape_and_nan_are_refused(npz: Path, tmp_path: Path) -> None:
     images = np.zeros((6, 3, 8, 6), np.float32)
     images[4, 0, 0, 0] = np.nan
     np.savez(path, images=images)
-    with pytest.raises(DataError, match="NaN or infinity in example 4"):
+    with pytest.raises(DataError, match="NaN or infinity in example 4 of the data"):
         list(open_dataset(f"npz:{path}", IMAGE).batches(6))
 
 
@@ -328,3 +328,32 @@ def test_the_digest_follows_content_and_setup_and_not_the_place(
     assert digest(folder, SQUARE) == before
     Image.new("RGB", (8, 8), (9, 9, 9)).save(colours / "images" / "n1" / "a picture.png")
     assert digest(folder, SQUARE) != before
+
+
+def test_a_broken_example_is_named_by_its_place_in_the_data(tmp_path: Path) -> None:
+    """Whatever order it is read in, and whichever part of the data is taken."""
+    wanted = (ModelInput("x", np.dtype(np.float32), (None, 4)),)
+    x = np.arange(400, dtype=np.float32).reshape(100, 4)
+    x[37, 2] = np.nan
+    np.savez(tmp_path / "x.npz", x=x)
+    for options in ("", "?shuffle=1", "?start=30", "?shuffle=3&count=100"):
+        with pytest.raises(DataError, match="NaN or infinity in example 37 of the data, counted from 0"):
+            list(drawn(open_dataset(f"npz:{tmp_path / 'x.npz'}{options}", wanted), 0).batches(16))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_all_examples_share_may_be_written_to(tmp_path: Path, count: int) -> None:
+    """torch warns of arrays that it could not write to."""
+    wanted = (
+        ModelInput("x", np.dtype(np.float32), (None, 4)),
+        ModelInput("gain", np.dtype(np.float32), (3,), example_axis=None),
+    )
+    x, gain = np.ones((5, 4), np.float32), np.arange(3, dtype=np.float32)
+    gain.flags.writeable = False
+    np.savez(tmp_path / "x.npz", x=x, gain=gain)
+    for source in (f"npz:{tmp_path / 'x.npz'}", InMemory({"x": x, "gain": gain})):
+        batch = open_dataset(source, wanted).read(range(count))
+        assert all(array.flags.writeable for array in batch.inputs.values())
+        np.testing.assert_array_equal(batch.inputs["gain"], gain)
+        batch.inputs["gain"][:] = 7  # nobody else's
+        np.testing.assert_array_equal(open_dataset(source, wanted).read([0]).inputs["gain"], gain)

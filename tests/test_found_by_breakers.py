@@ -84,6 +84,30 @@ def test_results_do_not_take_the_place_of_models(tmp_path: Path) -> None:
     assert model.read_bytes() == before
 
 
+def test_a_file_takes_the_place_of_its_own_kind_alone(tmp_path: Path) -> None:
+    model = dense_file(tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=inputs())
+    data = ("--data", f"npz:{tmp_path / 'x.npz'}")
+    options = mpq_onnx.AllocateOptions(effort="quick", method="uniform")
+    mpq_onnx.allocate(model, inputs(), tmp_path / "out", weight_bits=4, activation_bits=8, options=options)
+    documents = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
+    allocation = tmp_path / "out" / "allocation.json"
+    for path in documents.keys() - {tmp_path / "out" / "calibration.json"}:
+        assert_one_line(
+            run_inside("calibrate", model, *data, "-o", path), 2, path.name, "the calibration would replace"
+        )
+    for command in (("export", model), ("apply", model, allocation, *data)):
+        assert_one_line(
+            run_inside(*command, "-o", allocation), 2, "allocation.json: the model goes into", ".onnx"
+        )
+    profiled = run_inside("profile", model, "--with", "onnxruntime", "-o", allocation)
+    assert_one_line(profiled, 2, "a cost table goes into", ".csv")
+    assert {path: path.read_bytes() for path in documents} == documents
+    (tmp_path / "empty.json").touch()
+    for path in (tmp_path / "out" / "calibration.json", tmp_path / "new.json", tmp_path / "empty.json"):
+        assert run_inside("calibrate", model, *data, "-o", path).returncode == 0
+
+
 def test_macs_of_tokens_that_share_an_axis_with_examples(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Reshape", ["x", "rows"], ["flat"], name="flat"),

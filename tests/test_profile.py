@@ -371,3 +371,21 @@ def test_everything_that_can_be_said_is_documented() -> None:
     flags = [f"--{each.spelled}" for each in options_of(mpq_onnx.ProfileOptions)]
     quoted = {"--weight-bits", "--activation-bits"}
     assert [flag for flag in flags if flag not in page and flag not in quoted] == []
+
+
+def test_nodes_without_names_are_timed_by_the_names_that_every_command_gives_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], transB=1),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "v"], ["y"], transB=1),
+    ]
+    tensors = {"w": weights(rng, 64, 32), "v": weights(rng, 10, 64)}
+    onnx.save(
+        make_model(nodes, [("x", TensorProto.FLOAT, ["n", 32])], [("y", ["n", 10])], tensors),
+        tmp_path / "m.onnx",
+    )
+    options = mpq_onnx.ProfileOptions(runs=5, weight_bits=(8,), activation_bits=(8,))
+    mpq_onnx.profile(tmp_path / "m.onnx", tmp_path / "t.csv", simulator="onnxruntime", options=options)
+    assert load_cost_table(tmp_path / "t.csv").nodes == ("h", "y", REST)
+    assert [row.node for row in mpq_onnx.inspect(tmp_path / "m.onnx").layers] == ["h", "y"]

@@ -4,7 +4,7 @@ import click
 
 import mpq_onnx
 from mpq_onnx.commands.option_types import FILE
-from mpq_onnx.commands.printing import print_json
+from mpq_onnx.commands.printing import print_json, print_notes
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
 from mpq_onnx.runs.learning_options import LearningOptions
 
@@ -28,6 +28,7 @@ def compare(exact: str, changed: str, data: str, everything: bool, device: str, 
 
     noises = mpq_onnx.compare(exact, changed, data, device=device)
     if as_json:
-        print_json({"nodes": noises})
+        print_json({"nodes": noises, "notes": noises.notes})
     else:
         click.echo(noise_table(noises, None if everything else SHOWN_TENSORS))
+        print_notes(noises.notes)

@@ -51,6 +51,11 @@ def _configure(context: click.Context, parameter: click.Parameter, path: str | N
         for text in (str(each.name), *each.opts)
     }
     check_names(found, names.keys() - {"config"}, f"--config {path}")
+    spelled: dict[str, str] = {}
+    for name in found:
+        other = spelled.setdefault(str(names[name].name), name)
+        if other != name:
+            raise UsageError(f"--config {path}: {name} and {other} are the same option; keep one")
     context.default_map = {
         str(names[name].name): _typed(f"--config {path}: {name.replace('_', '-')}", names[name], value)
         for name, value in found.items()

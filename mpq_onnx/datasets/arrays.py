@@ -33,7 +33,7 @@ def array_examples(
         DataError: an input has no array, or lengths differ.
     """
     arrays = dict(given)
-    labels = _labels(arrays.pop(LABELS, None), where)
+    labels = label_array(arrays.pop(LABELS, None), where)
     if not all(wanted.name in arrays for wanted in inputs):
         if len(inputs) == 1 and IMAGES in arrays:
             arrays = {inputs[0].name: arrays[IMAGES]}
@@ -84,8 +84,8 @@ def array_examples(
     )
 
 
-def _labels(given: np.ndarray | None, where: str) -> np.ndarray | None:
-    """int64 where all are whole numbers, else float64 scores.
+def label_array(given: np.ndarray | None, where: str) -> np.ndarray | None:
+    """int64 where all are whole numbers, else float64 scores; a column [examples, 1] as a vector.
 
     Raises:
         DataError: they are no numbers.
@@ -96,5 +96,7 @@ def _labels(given: np.ndarray | None, where: str) -> np.ndarray | None:
         raise DataError(
             f"{where}: labels of {given.dtype} that are no numbers; give classes from 0, or scores"
         )
+    if given.ndim == 2 and given.shape[1] == 1:
+        given = given[:, 0]
     whole = given.dtype.kind != "f" or bool((given == np.floor(given)).all())
     return given.astype(np.int64 if whole else np.float64)

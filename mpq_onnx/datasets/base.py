@@ -87,7 +87,8 @@ class Dataset:
         Raises:
             DataError: wrong shape, NaN, or an input that the data lacks.
         """
-        batch = self.examples.read([self.indices[position] for position in positions])
+        places = [self.indices[position] for position in positions]
+        batch = self.examples.read(places)
         arrays = {}
         for wanted in self.inputs:
             if wanted.name not in batch.inputs:
@@ -98,8 +99,9 @@ class Dataset:
             if array.dtype.kind not in "fiub":
                 raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
             with np.errstate(over="ignore"):  # what becomes infinite is refused below
-                typed = np.ascontiguousarray(array, dtype=wanted.dtype)
-            wanted.check(typed, self.name, self.examples.image_files)
+                # Writable: what examples share may be one read-only array, which torch takes with a warning alone.
+                typed = np.require(array, wanted.dtype, ["C", "W"])
+            wanted.check(typed, self.name, places, self.examples.image_files)
             arrays[wanted.name] = wanted.place(typed, self.name)
         return Batch(arrays, batch.labels, batch.groups, len(positions))
 

@@ -166,12 +166,7 @@ def _array(value: Any, where: str) -> np.ndarray:
 
 
 def _checked(arrays: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """Labels as a vector of numbers, and at least one example."""
-    if LABELS in arrays:
-        labels = arrays[LABELS]
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        arrays[LABELS] = labels
+    """With at least one example."""
     if any(array.ndim and not len(array) for array in arrays.values()):
         raise DataError(f"{where}: no examples: an array has length 0")
     return arrays

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mpq_onnx.datasets.arrays import LABELS, label_array
 from mpq_onnx.datasets.base import Batch, Examples, Facts
 from mpq_onnx.datasets.spec import DataSpec
 from mpq_onnx.errors import DataError
@@ -20,7 +21,7 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     if not isinstance(made, Mapping) or not made:
         raise DataError(f"{spec.text}: the factory must return a dict of arrays by model input name")
     arrays = {name: np.asarray(array) for name, array in made.items()}
-    labels = arrays.pop("labels", None)
+    labels = label_array(arrays.pop(LABELS, None), spec.text)
     lengths = {len(array) for array in [*arrays.values(), *([] if labels is None else [labels])]}
     if len(lengths) != 1:
         raise DataError(f"{spec.text}: the factory returned arrays of different lengths {sorted(lengths)}")
@@ -28,6 +29,6 @@ def open_examples(spec: DataSpec, inputs: tuple[ModelInput, ...], facts: Facts) 
     def read(indices: Sequence[int]) -> Batch:
         chosen = np.asarray(indices)
         batch = {name: array[chosen] for name, array in arrays.items()}
-        return Batch(batch, None if labels is None else labels[chosen].astype(np.int64))
+        return Batch(batch, None if labels is None else labels[chosen])
 
     return Examples(lengths.pop(), labels is not None, read)

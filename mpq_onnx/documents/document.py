@@ -7,11 +7,12 @@ import math
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mpq_onnx.documents.constraints import Part, Schema
-from mpq_onnx.errors import AllocationError, MpqOnnxError
-from mpq_onnx.files import here, write_text
+from mpq_onnx.errors import AllocationError, MpqOnnxError, UsageError
+from mpq_onnx.files import check_name, here, write_text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -70,6 +71,28 @@ class Document(Part):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
         write_text(path, json.dumps(self.document(), indent=self.KIND.indent) + "\n")
+
+    @classmethod
+    def check_place(cls, path: str | os.PathLike[str]) -> None:
+        """See that `save` would take the place of an earlier such document, of an empty file, or of nothing.
+
+        Raises:
+            UsageError: the name, or the file that is there, is one of something else.
+        """
+        check_name(path, (".json",), f"the {cls.KIND.title}")
+        place = Path(path)
+        if not place.is_file() or not place.stat().st_size:
+            return
+        try:
+            content = read_json(place, UsageError)
+        except UsageError:
+            content = None
+        held = content.get("format") if isinstance(content, dict) else None
+        if held != cls.KIND.format:
+            what = held if isinstance(held, str) else "something else"
+            raise UsageError(
+                f"{path}: holds {what}, which the {cls.KIND.title} would replace; choose another file with -o"
+            )
 
     @classmethod
     def load(cls: type[AnyDocument], path: str | os.PathLike[str]) -> AnyDocument:

@@ -21,12 +21,14 @@ from mpq_onnx.graph.model_checks import check_loaded
 from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.output_shapes import state_output_shapes
 from mpq_onnx.graph.quantized_tensors import mark_earlier_file
+from mpq_onnx.graph.sparse_tensors import make_dense
 from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
 from mpq_onnx.graph.weights_apart import hold_in_arrays, put_back, weights_apart
 from mpq_onnx.graph.zip_map import drop_zip_maps
 
 LARGEST_INLINE_BYTES = 1_900_000_000
 """protobuf ends at 2 GiB; above this the weights go to an external-data file."""
+MODEL_SUFFIXES = (".onnx",)
 DATA_SUFFIX = ".data"
 DIGEST_LENGTH = 12
 """Hexadecimal digits of the content in the name of a data file."""
@@ -92,10 +94,17 @@ def _check_rules(path: str | GivenModel) -> None:
         onnx.checker.check_model(proto)
 
 
-def _read(path: str | GivenModel) -> ir.Model:
-    """The model of a file, weights in memory."""
+def _without_foreign_forms(path: str | GivenModel) -> onnx.ModelProto:
+    """What onnx_ir has no form for is put into another."""
     proto = read_proto(path)
     drop_zip_maps(proto)
+    make_dense(proto)
+    return proto
+
+
+def _read(path: str | GivenModel) -> ir.Model:
+    """The model of a file, weights in memory."""
+    proto = _without_foreign_forms(path)
     state_output_shapes(proto)
     model = ir.from_proto(proto)
     if not isinstance(path, GivenModel):
@@ -147,7 +156,7 @@ def remove_stale_data(path: Path, kept: Collection[str]) -> None:
 
 def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """The files beside an ONNX file that hold weights of it, in alphabetical order."""
-    model = ir.load(here(path))
+    model = ir.from_proto(_without_foreign_forms(str(here(path))))
     tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     tensors += [
         attribute.value

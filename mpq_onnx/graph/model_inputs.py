@@ -38,10 +38,11 @@ class ModelInput:
             return self.shape
         return (*self.shape[: self.example_axis], *self.shape[self.example_axis + 1 :])
 
-    def check(self, array: np.ndarray, where: str, image_files: bool = False) -> None:
+    def check(self, array: np.ndarray, where: str, places: Sequence[int], image_files: bool = False) -> None:
         """Raise DataError unless examples [examples, ...] fit this input, free of NaN and infinities.
 
         Args:
+            places: of the examples in the data as it was given, from 0.
             image_files: the examples come from files, which resize= and crop= apply to.
         """
         if self.example_shape is not None:
@@ -56,9 +57,10 @@ class ModelInput:
                     f" {self.name} ({', '.join(wanted_text)}); {shape_advice(array.shape[1:], self.example_shape, image_files)}"
                 )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            example = int(np.argwhere(~np.isfinite(array))[0][0])
+            bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            example = min(place for place, is_bad in zip(places, bad, strict=True) if is_bad)
             raise DataError(
-                f"{where}: NaN or infinity in example {example} of this batch for input {self.name}"
+                f"{where}: NaN or infinity in example {example} of the data, counted from 0, for input {self.name}"
             )
 
     def place(self, examples: np.ndarray, where: str) -> np.ndarray:

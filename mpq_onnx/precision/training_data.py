@@ -18,7 +18,7 @@ from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.elements import elements_made, forward_batch
 from mpq_onnx.progress import begin
-from mpq_onnx.tasks import Answer, OutputForm, answer_of, check_classes
+from mpq_onnx.tasks import Answer, OutputForm, answer_of, class_labels
 
 READ_BATCH = 64
 SEEN_EXAMPLES = 64
@@ -97,7 +97,7 @@ class TrainingData:
             self.layouts = self._layouts(mirror)
         self.sha256 = self.ranks.first(lambda: _content(dataset))
         with _running(1):
-            self.elements = elements_made(mirror, self._tensors(dataset.read(range(1)))[0])
+            self.elements = elements_made(mirror, self._inputs(dataset.read(range(1))))
         self.forward_batch = forward_batch(self.elements.largest, READ_BATCH)
         """So many examples go through the network at once, where no gradients are taken."""
         self.seen = range(min(SEEN_EXAMPLES, len(dataset)))
@@ -160,12 +160,10 @@ class TrainingData:
         self, positions: Sequence[int] | np.ndarray, batch: Batch, place: int = 0
     ) -> TrainingBatch:
         """`batch`, which was read at `positions`."""
-        if batch.labels is not None:
-            self._check(batch.labels)
-        inputs, labels = self._tensors(batch)
+        inputs, labels = self._inputs(batch), self._labels(batch)
         return TrainingBatch(
             inputs,
-            labels,
+            None if labels is None else torch.from_numpy(labels).to(self.device),
             batch.examples,
             lambda: self._answers(positions, inputs),
             self.answer,
@@ -180,7 +178,7 @@ class TrainingData:
             positions[start : start + self.forward_batch]
             for start in range(0, len(positions), self.forward_batch)
         )
-        answers = [self._answers(part, self._tensors(self.dataset.read(part))[0]) for part in parts]
+        answers = [self._answers(part, self._inputs(self.dataset.read(part))) for part in parts]
         return tuple(map(torch.cat, zip(*answers, strict=True)))
 
     @torch.no_grad()
@@ -208,16 +206,18 @@ class TrainingData:
         whole = max(len(self) // size, 1)
         return [order[index * size : (index + 1) * size] for index in range(whole)]
 
-    def _check(self, labels: np.ndarray) -> None:
-        """Raise DataError for labels that are not among the classes of a model that chooses among some."""
-        if self.classes is None:
-            return
+    def _labels(self, batch: Batch) -> np.ndarray | None:
+        """Of a model that chooses among classes, the class of every example.
+
+        Raises:
+            DataError: labels that are not among its classes.
+        """
+        if batch.labels is None or self.classes is None:
+            return batch.labels
         try:
-            check_classes(labels, self.classes)
+            return class_labels(batch.labels, self.classes)
         except ValueError as error:
             raise DataError(f"{self.dataset.name}: {error}") from error
 
-    def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        inputs = tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)
-        labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(self.device)
-        return inputs, labels
+    def _inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)

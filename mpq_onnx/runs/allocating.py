@@ -187,7 +187,7 @@ def allocate(
         )
         rules.check(problem.sites, choice.kept.result.allocation, str(asked.model))
         few = opened.validation.first(COMPARED_EXAMPLES)
-        nodes = compare_tensors(ground.model, bench.graph(choice.kept), few, options.device)
+        nodes = compare_tensors(ground.model, bench.graph(choice.kept), few, options.device).noises
 
         def write() -> AllocateResult:
             written = ResultFolder(progress, folder)

@@ -11,8 +11,9 @@ from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
+from mpq_onnx.files import check_name
 from mpq_onnx.graph.given_model import ModelSource
-from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.graph.model_file import MODEL_SUFFIXES, save_model
 from mpq_onnx.graph.placement import find_sites
 from mpq_onnx.registries import NEAREST, PLACEMENTS, ROUNDINGS, STORAGES, WEIGHT_OBSERVERS
 from mpq_onnx.report.card import make_card
@@ -98,6 +99,7 @@ def apply(
         AllocationError: the allocation is malformed or another model's, or a target does not take it.
         MpqOnnxError: see its other subclasses.
     """
+    check_name(output, MODEL_SUFFIXES, "the model")
     if storage is not None:
         check_choice("storage", storage, STORAGES)
     given = None if target is None else load_target(target)

@@ -9,8 +9,9 @@ from typing import Any
 from mpq_onnx.datasets import DataSource, data_source
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import AllocationError, check_choice
+from mpq_onnx.files import check_name
 from mpq_onnx.graph.given_model import ModelSource
-from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.graph.model_file import MODEL_SUFFIXES, save_model
 from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
@@ -64,6 +65,7 @@ def apply_energy(
         AllocationError: the energy allocation is malformed or another model's.
         MpqOnnxError: see its other subclasses.
     """
+    check_name(output, MODEL_SUFFIXES, "the model")
     wanted = EnergyAllocation.load(allocation)
     if noise_draws is not None:
         check_choice("noise draws", noise_draws, NOISE_DRAWS)

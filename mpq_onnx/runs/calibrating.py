@@ -7,7 +7,6 @@ from mpq_onnx.datasets import DataSource, data_source
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.equalization import DEPTHWISE
-from mpq_onnx.files import check_name
 from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
@@ -31,7 +30,7 @@ def calibrate(
     Raises:
         MpqOnnxError: see its subclasses.
     """
-    check_name(output, (".json",), "a calibration")
+    Calibration.check_place(output)
     rules = CalibrationRules(observer, placement, activation_scheme, equalization)
     float_model = load_float_model(model)
     dataset = drawn(float_model.open_data(data_source(data)), seed)

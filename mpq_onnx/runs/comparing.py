@@ -1,21 +1,29 @@
 """compare: two files of one network, node by node on the same data. No torch here."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from mpq_onnx.datasets import DataSource, data_source, open_dataset
-from mpq_onnx.graph.given_model import ModelSource
+from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.result import Result
-from mpq_onnx.runtime.comparison import NodeNoise, compare_tensors
+from mpq_onnx.runtime.comparison import ComparedTensors, NodeNoise, compare_tensors
+
+MOST_NAMED = 8
 
 
 class NodeNoises(list[NodeNoise], Result):
     """One NodeNoise a tensor, in graph order."""
 
     DRAWN = "node", "sqnr"
+
+    def __init__(self, noises: Sequence[NodeNoise], notes: tuple[str, ...] = ()) -> None:
+        super().__init__(noises)
+        self.notes = notes
+        """Which nodes could not be compared, and why."""
 
     @property
     def table(self) -> list[dict[str, Any]]:
@@ -39,4 +47,22 @@ def compare(
     """
     first, second = load_model(exact), load_model(changed)
     dataset = open_dataset(data_source(data), model_inputs(first), first.metadata_props)
-    return NodeNoises(compare_tensors(first, second, dataset, device))
+    found = compare_tensors(first, second, dataset, device)
+    return NodeNoises(found.noises, _left_out(found, str(model_source(changed))))
+
+
+def _left_out(found: ComparedTensors, changed: str) -> tuple[str, ...]:
+    """A line for nodes without a counterpart, and one for those of another shape."""
+    lines = []
+    if found.missing:
+        lines.append(f"not compared, since {changed} has no tensors of these names: {_named(found.missing)}")
+    if found.reshaped:
+        lines.append(
+            f"not compared, since {changed} gives their tensors other shapes: {_named(found.reshaped)}"
+        )
+    return tuple(lines)
+
+
+def _named(nodes: Sequence[str]) -> str:
+    more = len(nodes) - MOST_NAMED
+    return ", ".join(nodes[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,40 @@ def _read_toml(text: str) -> Any:
     return importlib.import_module(TOML_MODULE).loads(text)
 
 
+class _YamlLoader(yaml.SafeLoader):
+    """Refuses a name that stands twice in a table; YAML's own takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As SafeLoader's."""
+        _check_once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _YamlLoader)
+
+
+def _read_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_table)
+
+
+def _table(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    _check_once([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _check_once(names: Sequence[str]) -> None:
+    """Raise ValueError for a name that stands there twice; TOML's reader refuses that itself."""
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} stands there twice; keep one")
+
+
 READERS: dict[str, Callable[[str], Any]] = {
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
     ".toml": _read_toml,
-    ".json": json.loads,
+    ".json": _read_json,
 }
 
 
@@ -36,7 +65,7 @@ def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The options in a file, by name with underscores; paths that begin with ./ or ../ are taken from its folder.
 
     Raises:
-        UsageError: missing, of another format, or not a table of options.
+        UsageError: missing, of another format, not a table of options, or one option stands there twice.
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
@@ -50,7 +79,18 @@ def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UsageError(f"--config {path}: {one_line(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UsageError(f"--config {path}: write one option a line, such as weight-bits: 4")
-    return {key.replace("-", "_"): value for key, value in found_from(found, path.parent).items()}
+    return with_underscores(found_from(found, path.parent), f"--config {path}")
+
+
+def with_underscores(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The options by name with underscores; raises UsageError for one that stands there in both spellings."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        key = name.replace("-", "_")
+        if key in found:
+            raise UsageError(f"{where}: {key.replace('_', '-')} stands there as {key} too; keep one")
+        found[key] = value
+    return found
 
 
 def check_names(given: Collection[str], known: Collection[str], where: str) -> None:

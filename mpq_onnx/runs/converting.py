@@ -46,6 +46,7 @@ def noise_to_bits(
         UsageError: the file is not noisy.
         MpqOnnxError: see its other subclasses.
     """
+    Allocation.check_place(output)
     model = model_source(model)
     noisy = load_model(model)
     if METADATA_ENERGY not in noisy.metadata_props:

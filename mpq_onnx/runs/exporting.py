@@ -11,9 +11,10 @@ from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
+from mpq_onnx.files import check_name
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
-from mpq_onnx.graph.model_file import clone, save_model
+from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
@@ -101,6 +102,7 @@ def export(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    check_name(output, MODEL_SUFFIXES, "the model")
     given, weights = model_source(source), None if weights is None else os.fspath(weights)
     source = str(given)
     if preprocess is not None:

@@ -14,6 +14,7 @@ import mpq_onnx
 from mpq_onnx.datasets import DataSource, open_dataset, optional_source
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.errors import check_choice
+from mpq_onnx.files import check_name
 from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -86,6 +87,7 @@ def profile(
         UsageError: the simulator is not installed, or has no such architecture; the message says what to do.
         MpqOnnxError: see its other subclasses.
     """
+    check_name(output, (".csv",), "a cost table")
     check_choice("with", simulator, SIMULATORS)
     chosen = options or ProfileOptions()
     profiler: Profiler = SIMULATORS[simulator]

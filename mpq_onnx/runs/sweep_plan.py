@@ -8,7 +8,7 @@ from typing import Any
 
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs import option_values
-from mpq_onnx.runs.configuration import check_names
+from mpq_onnx.runs.configuration import check_names, with_underscores
 from mpq_onnx.runs.energy_options import check_energy_budget
 from mpq_onnx.runs.option_values import bits_options, bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
@@ -61,7 +61,7 @@ def runs_of(configuration: Mapping[str, Any]) -> Iterator[Run]:
     seen = set()
     number = 0
     for case in cases:
-        merged = {**base, **{name.replace("-", "_"): value for name, value in case.items()}}
+        merged = {**base, **with_underscores(case, "cases")}
         check_names(merged, KNOWN, "the sweep's configuration")
         if "data" not in merged:
             raise UsageError("the sweep's configuration: give data, a data spec such as npz:train.npz")

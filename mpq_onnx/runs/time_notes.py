@@ -49,10 +49,11 @@ def say_what_is_to_come(
 
 def say_if_by_chance(data: TrainingData) -> None:
     """A line where the float network does no better than guessing on the first examples."""
-    labels = data.dataset.read(data.seen).labels
-    if labels is None or data.answer is not Answer.CLASSES:
+    if data.answer is not Answer.CLASSES or not data.dataset.has_labels:
         return
-    output = data.batch(data.seen).float_outputs[0].cpu().numpy()
+    batch = data.batch(data.seen)
+    assert batch.labels is not None
+    labels, output = (each.cpu().numpy() for each in (batch.labels, batch.float_outputs[0]))
     right = ClassScores.predictions(output) == labels
     found = Estimate.share(int(np.count_nonzero(right)), len(labels))
     for line in chance_note("the float file", "top1", found, output.shape[1]):

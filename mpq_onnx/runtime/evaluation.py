@@ -9,6 +9,7 @@ import numpy as np
 from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.progress import watched
+from mpq_onnx.runtime.not_finite import ALL_FINITE, NotFinite
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
@@ -39,6 +40,10 @@ class Evaluation:
     """Outputs that answer an example otherwise where others are in its batch (see runtime.mixed_examples)."""
     classes: int | None = None
     """How many the outputs choose among, where there are labels and they choose."""
+    one_hot_labels: bool = False
+    """Whether the data's labels are rows with a single 1, which stand for classes."""
+    not_finite: NotFinite = ALL_FINITE
+    """Among the model's outputs; of several repeats the worst."""
 
 
 def evaluate_runner(
@@ -57,6 +62,7 @@ def evaluate_runner(
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
+    baseline = baseline.paired(runner.outputs) if baseline is not None else None
     own = output_layouts(runner, dataset)
     theirs = output_layouts(baseline, dataset) if baseline is not None else own
     parts = dataset.parts(batch_size)
@@ -91,6 +97,8 @@ def evaluate_runner(
             taken_for=meaning.taken_for,
             mixed=meaning.mixed,
             classes=tally.classes,
+            one_hot_labels=tally.one_hot_labels,
+            not_finite=tally.not_finite,
         )
 
     return dataset.ranks.at_first(answered(), len(parts), counted)

@@ -22,6 +22,7 @@ from mpq_onnx.graph.model_inputs import open_batch_names
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
+from mpq_onnx.runtime.not_finite import NotFinite
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.part_figures import PartFigures
 from mpq_onnx.runtime.session import CPU_PROVIDER, Runner, providers
@@ -63,8 +64,10 @@ def evaluate_noisy(
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
+    noisy = Runner(model, device, where=where)
     exact, theirs = None, []
     if baseline is not None:
+        baseline = baseline.paired(noisy.outputs)
         theirs = output_layouts(baseline, dataset)
         exact = dataset.ranks.in_order(
             by_example(baseline.run(batch.inputs), theirs, batch) for batch in dataset.own_batches(batch_size)
@@ -73,7 +76,6 @@ def evaluate_noisy(
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == [CPU_PROVIDER]
     workers = min(len(streams), _cores()) if on_cpu else 1
-    noisy = Runner(model, device, where=where)
     layouts = output_layouts(noisy, dataset)
     work = _Work(model, dataset, seed, device, batch_size, where, 1 if on_cpu else 0, layouts)
     meaning = (
@@ -105,6 +107,8 @@ def evaluate_noisy(
             taken_for=meaning.taken_for,
             mixed=meaning.mixed,
             classes=tallies[0].classes,
+            one_hot_labels=tallies[0].one_hot_labels,
+            not_finite=NotFinite.most([tally.not_finite for tally in tallies]),
         )
 
     own = dataset.ranks.own(streams)
@@ -136,6 +140,7 @@ def _mean_comparison(repeats: Sequence[Comparison]) -> Comparison | None:
         difference,
         Estimate.over_repeats(agreements) if agreements else None,
         [PartFigures.over_repeats(each) for each in zip(*(found.parts for found in repeats), strict=True)],
+        first.not_finite,
     )
 
 

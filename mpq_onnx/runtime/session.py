@@ -1,6 +1,7 @@
 """onnxruntime sessions: device, optimization level, fixed batch sizes, errors in one line."""
 
 import contextlib
+import copy
 import ctypes
 import functools
 import os
@@ -105,7 +106,7 @@ class Runner:
         self.fixed_batch = next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
-        """The outputs (all of the model's by default) for a batch of any size.
+        """The outputs (all, in the order of `self.outputs`, by default) for a batch of any size.
 
         A model with a fixed batch size is run as often as needed, its last batch filled up by repetition.
 
@@ -133,9 +134,23 @@ class Runner:
             parts.append(self._run(part, outputs))
         return [_join(arrays, self.fixed_batch, size) for arrays in zip(*parts, strict=True)]
 
+    def paired(self, outputs: Sequence[str]) -> "Runner":
+        """This model with its outputs in the order in which they are compared with another file's.
+
+        Outputs of the same names are compared by name, others by place.
+
+        Args:
+            outputs: the other file's.
+        """
+        if sorted(outputs) != sorted(self.outputs):
+            return self
+        ordered = copy.copy(self)
+        ordered.outputs = tuple(outputs)
+        return ordered
+
     def _run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> list[np.ndarray]:
         try:
-            return self.session.run(outputs, dict(feeds))
+            return self.session.run(self.outputs if outputs is None else outputs, dict(feeds))
         except Exception as error:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"

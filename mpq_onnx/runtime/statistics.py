@@ -10,6 +10,8 @@ import numpy as np
 
 CONFIDENCE = 0.95
 NORMAL_QUANTILE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+NO_PREDICTION = int(np.iinfo(np.int64).min)
+"""Among predictions: of an output with NaN, which is neither right nor the same as another. No label is so small."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,9 @@ class PairedCounts:
         self.labelled = False
 
     def update(self, ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None) -> None:
-        """Take in one batch of predicted classes, int64 [examples], of both."""
+        """Take in one batch of predicted classes, int64 [examples], of both; NO_PREDICTION equals nothing."""
         self.examples += len(ours)
-        self.same += int((ours == theirs).sum())
+        self.same += int(((ours == theirs) & (ours != NO_PREDICTION)).sum())
         if labels is not None:
             self.labelled = True
             self.gained += int(((ours == labels) & (theirs != labels)).sum())

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
+from mpq_onnx.runtime.not_finite import ALL_FINITE, NotFinite
 from mpq_onnx.runtime.output_form import OutputMeaning, as_examples, comparable_shapes
 from mpq_onnx.runtime.part_figures import PartFigures, PartTally, worst
 from mpq_onnx.runtime.scores import SCORES, Scores
@@ -33,6 +34,8 @@ class Comparison:
     """Which that is."""
     parts: tuple[PartFigures, ...]
     """Every output, and every part of an output whose parts differ in scale (see output_parts)."""
+    not_finite: NotFinite = ALL_FINITE
+    """Among the baseline's outputs."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Tally:
         self.parts: dict[str, list[PartTally]] = {}
         self.pairs = PairedCounts()
         self.compared = False
+        self.one_hot_labels = False
+        self.not_finite, self.not_finite_exact = ALL_FINITE, ALL_FINITE
 
     def update(self, batch: Answers) -> None:
         """Take in one batch.
@@ -67,20 +72,25 @@ class Tally:
         """
         output = as_examples(batch.outputs[0], batch.examples)
         labels = batch.labels if len(output) == batch.examples else None
+        self.not_finite += NotFinite.of(batch.outputs, batch.examples)
         exact = None
         if batch.exact is not None:
             self.compared = True
+            self.not_finite_exact += NotFinite.of(batch.exact, batch.examples)
             exact = as_examples(batch.exact[0], batch.examples)
             self._compare_parts(batch, batch.exact)
         try:
-            for group, members in _groups(batch.groups, len(output)):
-                self._score(group, output[members], _take(labels, members), _take(exact, members))
+            answers = None if labels is None else self.make.answers(labels, output)
         except ValueError as error:
             raise DataError(f"{self.dataset.name}: {error}") from error
+        if labels is not None and answers is not None:
+            self.one_hot_labels |= labels.ndim > answers.ndim
+        for group, members in _groups(batch.groups, len(output)):
+            self._score(group, output[members], _take(answers, members), _take(exact, members))
         ours = self.ours[EVERYTHING].predictions(output)
         theirs = self.ours[EVERYTHING].predictions(exact) if exact is not None else None
         if ours is not None and theirs is not None and len(ours) == len(theirs):
-            own = labels.reshape(-1) if labels is not None and labels.size == len(ours) else None
+            own = answers.reshape(-1) if answers is not None and answers.size == len(ours) else None
             self.pairs.update(ours, theirs, own)
 
     def _score(
@@ -132,7 +142,9 @@ class Tally:
         for group, scores in self.theirs.items():
             metrics |= _named(scores.metrics(), group)
         parts = tuple(tally.figures for tally in self.parts[EVERYTHING])
-        return make_comparison(metrics, self.pairs.difference, self.pairs.agreement, parts)
+        return make_comparison(
+            metrics, self.pairs.difference, self.pairs.agreement, parts, self.not_finite_exact
+        )
 
     @property
     def classes(self) -> int | None:
@@ -152,6 +164,7 @@ def make_comparison(
     difference: Difference | None,
     agreement: Estimate | None,
     parts: Sequence[PartFigures],
+    not_finite: NotFinite,
 ) -> Comparison:
     """With the worst of `parts`; `agreement` is that of predictions, where outputs stand for some."""
     least, labels = worst(parts, "sqnr"), worst(parts, "agreement")
@@ -162,6 +175,7 @@ def make_comparison(
         output_sqnr=None if least is None else least[0].value,
         worst_part=None if least is None else least[1],
         parts=tuple(parts),
+        not_finite=not_finite,
     )
 
 

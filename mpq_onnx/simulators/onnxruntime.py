@@ -119,8 +119,9 @@ def file_times(path: Path, nodes: Sequence[str], job: Job, traces: Path) -> File
     Runs with and without a look at the kernels take turns, so that a machine that is busy for a while disturbs both alike.
     """
     threads, runs = job.settings.threads, job.settings.runs
-    plain = Runner(str(path), "cpu", threads=threads)
-    traced = Runner(str(path), "cpu", threads=threads, kernel_times=str(traces))
+    model = load_model(path)  # its nodes have names, which kernels carry
+    plain = Runner(model, "cpu", where=str(path), threads=threads)
+    traced = Runner(model, "cpu", where=str(path), threads=threads, kernel_times=str(traces))
     feeds = {name: array for name, array in job.feeds.items() if name in plain.inputs}
     whole = []
     for turn in range(WARM_UP + runs):
@@ -131,7 +132,7 @@ def file_times(path: Path, nodes: Sequence[str], job: Job, traces: Path) -> File
         if turn >= WARM_UP:
             whole.append(1e3 * (time.perf_counter() - start))
     kernels = _kernel_times(Path(traced.session.end_profiling()))
-    aliases = _layers_by_tensor(load_model(path), nodes)
+    aliases = _layers_by_tensor(model, nodes)
     layers = dict.fromkeys(nodes, 0.0)
     calibrated = _quiet(whole[::2])
     kernels = _without_looking(kernels, calibrated)

@@ -5,7 +5,10 @@ import math
 import numpy as np
 
 from mpq_onnx.runtime.scores.scores import Scores
-from mpq_onnx.runtime.statistics import Estimate
+from mpq_onnx.runtime.statistics import NO_PREDICTION, Estimate
+from mpq_onnx.tasks import class_labels
+
+CLASSES = 2
 
 
 class BinaryScores(Scores):
@@ -16,11 +19,13 @@ class BinaryScores(Scores):
         self.logits: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []
 
+    @classmethod
+    def answers(cls, labels: np.ndarray, output: np.ndarray) -> np.ndarray:
+        return class_labels(labels, CLASSES)
+
     def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
         if labels is None:
             return
-        if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
-            raise ValueError(f"labels from {labels.min()} to {labels.max()}; 0 and 1 are expected")
         self.logits.append(output.astype(np.float64).ravel())
         self.labels.append(labels)
 
@@ -31,23 +36,32 @@ class BinaryScores(Scores):
         from scipy.special import log_expit  # slow to load
 
         logits, labels = np.concatenate(self.logits), np.concatenate(self.labels)
+        # Where the baseline, whose predictions are the labels, answers NaN nothing is right.
+        logits = np.where(labels == NO_PREDICTION, math.nan, logits)
         losses = -np.where(labels == 1, log_expit(logits), log_expit(-logits))
         found = {
             "log_loss": Estimate.mean(losses),
-            "accuracy": Estimate.share(int(((logits > 0) == (labels == 1)).sum()), len(labels)),
+            "accuracy": Estimate.share(
+                int((_predicted(logits) == labels)[~np.isnan(logits)].sum()), len(labels)
+            ),
         }
-        positives = int(labels.sum())
+        positives = int((labels == 1).sum())
         if 0 < positives < len(labels):
             found = {"auroc": _area(labels, logits, positives), **found}
         return found
 
     @property
     def chosen_among(self) -> int | None:
-        return 2 if self.labels else None
+        return CLASSES if self.labels else None
 
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
-        return (output.ravel() > 0).astype(np.int64)
+        return _predicted(output.ravel())
+
+
+def _predicted(logits: np.ndarray) -> np.ndarray:
+    """int64 [examples]: 0 or 1, or NO_PREDICTION."""
+    return np.where(np.isnan(logits), NO_PREDICTION, logits > 0)
 
 
 def _area(labels: np.ndarray, logits: np.ndarray, positives: int) -> Estimate:

@@ -3,12 +3,10 @@
 import numpy as np
 
 from mpq_onnx.runtime.scores.scores import Scores
-from mpq_onnx.runtime.statistics import Estimate
-from mpq_onnx.tasks import IMAGES, check_classes
+from mpq_onnx.runtime.statistics import NO_PREDICTION, Estimate
+from mpq_onnx.tasks import IMAGES, class_labels
 
 FEW = 5
-NO_CLASS = -1
-"""What an output with a NaN in it stands for."""
 
 
 class ClassScores(Scores):
@@ -18,18 +16,18 @@ class ClassScores(Scores):
         super().__init__(task)
         self.examples = self.top1 = self.top5 = self.classes = 0
 
+    @classmethod
+    def answers(cls, labels: np.ndarray, output: np.ndarray) -> np.ndarray:
+        return class_labels(labels, output.shape[1])
+
     def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
         if labels is None:
             return
         self.classes = output.shape[1]
-        check_classes(labels, self.classes)
         self.examples += len(labels)
-        self.top1 += int(np.count_nonzero(self.predictions(output) == labels))
-        if self.classes > FEW:
-            # Of equal logits the last counts as the larger, as in scikit-learn's top_k_accuracy_score (which takes no NaN).
-            first = np.argsort(output, axis=1, kind="stable")[:, ::-1][:, :FEW]
-            known = ~np.isnan(output).any(axis=1)
-            self.top5 += int(((first == labels[:, None]).any(axis=1) & known).sum())
+        places = _places(output, labels)
+        self.top1 += int(np.count_nonzero(places < 1))
+        self.top5 += int(np.count_nonzero(places < FEW))
 
     def metrics(self) -> dict[str, Estimate]:
         """top1, and top5 where there are more than five classes; or accuracy."""
@@ -49,8 +47,17 @@ class ClassScores(Scores):
 
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
-        return np.where(np.isnan(output).any(axis=1), NO_CLASS, output.argmax(axis=1))
+        return np.where(np.isnan(output).any(axis=1), NO_PREDICTION, output.argmax(axis=1))
 
-    @classmethod
-    def targets(cls, exact: np.ndarray) -> np.ndarray | None:
-        return exact.argmax(axis=1)
+
+def _places(output: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """int64 [examples]: how many classes come before the right one; all of them where an output or a label is none.
+
+    Of equal logits the lower class comes first, as argmax has it: place 0 is the prediction.
+    """
+    classes = output.shape[1]
+    known = (labels != NO_PREDICTION) & ~np.isnan(output).any(axis=1)
+    right = np.where(known, labels, 0)[:, None]
+    logits = np.take_along_axis(output, right, axis=1)
+    before = (output > logits) | ((output == logits) & (np.arange(classes) < right))
+    return np.where(known, before.sum(axis=1), classes)

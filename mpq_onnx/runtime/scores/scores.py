@@ -18,13 +18,18 @@ class Scores(ABC):
         """Args: task: the model's."""
         self.task = task
 
-    @abstractmethod
-    def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
-        """Take in one batch of the first output, and the right answers, or the baseline's, or None.
+    @classmethod
+    def answers(cls, labels: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """The data's labels of one batch in the form that `update` takes.
 
         Raises:
-            ValueError: labels that do not fit; the text says why.
+            ValueError: they do not fit the first output; the text says why.
         """
+        return labels
+
+    @abstractmethod
+    def update(self, output: np.ndarray, labels: np.ndarray | None) -> None:
+        """Take in one batch of the first output, and the right answers (see `answers`), or the baseline's, or None."""
 
     @abstractmethod
     def metrics(self) -> dict[str, Estimate]:
@@ -37,7 +42,7 @@ class Scores(ABC):
 
     @staticmethod
     def predictions(output: np.ndarray) -> np.ndarray | None:
-        """int64 [examples]: the class that an output stands for; None where it stands for none."""
+        """int64 [examples]: the class that an output stands for, NO_PREDICTION where it holds NaN; None for other outputs."""
         return None
 
     @classmethod
