@@ -11,6 +11,8 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.errors import DataError
+from mpq_onnx.runtime.remembering_runner import RememberingRunner
+from mpq_onnx.runtime.session import Runner
 
 RNG = np.random.default_rng(0)
 CLASSES = 8
@@ -208,3 +210,14 @@ def test_nodes_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
     found = mpq_onnx.compare(second, turned, examples())
     assert [each.tensor for each in found] == ["h", "y"]
     assert len(found.notes) == 1 and "other shapes: r (Relu), sTanh (Gemm)" in found.notes[0]
+
+
+def test_a_remembered_answer_is_the_same(cnn_file: Path, image_file: Path) -> None:
+    images = np.load(image_file)["images"][:12]
+    plain, remembering = Runner(str(cnn_file)), RememberingRunner(str(cnn_file))
+    (name,) = plain.inputs
+    floats = images.astype(np.float32)
+    for batch in (floats[:4], floats[4:], floats[:4], floats[:4] + 1):
+        (wanted,), (found,) = plain.run({name: batch}), remembering.run({name: batch})
+        np.testing.assert_array_equal(found, wanted)
+    assert remembering.run({name: floats[:4]})[0] is remembering.run({name: floats[:4]})[0]

@@ -17,6 +17,7 @@ from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.quantized_graph import write_graph
 from mpq_onnx.runs.quantizing import round_network
 from mpq_onnx.runtime.evaluation import evaluate_runner
+from mpq_onnx.runtime.remembering_runner import RememberingRunner
 from mpq_onnx.runtime.session import Runner
 
 RECORDED_OPTIONS = (
@@ -36,7 +37,7 @@ class WidthBench(Bench[Allocation]):
         self, model: ir.Model, problem: WidthProblem, options: AllocateOptions, validation: TrainingData
     ) -> None:
         self.model, self.problem, self.options, self.validation = model, problem, options, validation
-        self.baseline = Runner(model, options.device)
+        self.baseline = RememberingRunner(model, options.device)
 
     def measure(self, candidate: Candidate) -> Finished[Allocation]:
         """Round, write and evaluate it."""

@@ -83,7 +83,7 @@ def evaluate_runner(
             yield Answers(batch.examples, answers, exact, batch.labels, batch.groups), seconds
 
     def counted(answers: Iterator[tuple[Answers, float]]) -> Evaluation:
-        meaning = output_meaning(baseline or runner, theirs, dataset)
+        meaning = output_meaning(baseline or runner, theirs, dataset, batch_size)
         tally, seconds = Tally(dataset, meaning), 0.0
         for each, took in answers:
             tally.update(each)

@@ -42,12 +42,13 @@ def mixing_outputs(
         for name, layout, one, same, other in zip(
             runner.outputs, layouts, first, again, elsewhere, strict=True
         )
-        if layout is not None and np.array_equal(one, same, equal_nan=True) and not _alike(one, other)
+        if layout is not None and _alike(one, same, 0.0) and not _alike(one, other, SHARE)
     )
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+def _alike(one: np.ndarray, other: np.ndarray, share: float) -> bool:
+    """Args: share: of the largest number that floats may differ by."""
     if one.dtype.kind != "f":
         return np.array_equal(one, other)
     largest = np.abs(one[np.isfinite(one)]).max(initial=0.0)
-    return np.allclose(one, other, rtol=0.0, atol=SHARE * largest, equal_nan=True)
+    return np.allclose(one, other, rtol=0.0, atol=share * largest, equal_nan=True)

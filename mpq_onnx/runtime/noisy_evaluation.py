@@ -79,9 +79,9 @@ def evaluate_noisy(
     layouts = output_layouts(noisy, dataset)
     work = _Work(model, dataset, seed, device, batch_size, where, 1 if on_cpu else 0, layouts)
     meaning = (
-        output_meaning(noisy, layouts, dataset)
+        output_meaning(noisy, layouts, dataset, batch_size)
         if baseline is None
-        else output_meaning(baseline, theirs, dataset)
+        else output_meaning(baseline, theirs, dataset, batch_size)
     )
 
     def counted(results: Iterator[_Counted]) -> Evaluation:

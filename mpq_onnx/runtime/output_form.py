@@ -30,29 +30,45 @@ class OutputMeaning:
 
 
 def output_meaning(
-    reference: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset
+    reference: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset, batch_size: int
 ) -> OutputMeaning:
     """Of the reference's outputs (the baseline, or the model itself where there is none) on some examples of `dataset`.
 
     Args:
         layouts: of the reference's outputs.
+        batch_size: examples that are run at once; what onnxruntime takes for more it keeps.
     """
     order = np.random.default_rng(0).permutation(len(dataset))
-    batch = dataset.read(np.sort(order[:EXAMPLES]))
-    outputs = [
-        as_examples(examples_first(array, layout, batch.examples), batch.examples)
-        for array, layout in zip(reference.run(batch.inputs), layouts, strict=True)
-    ]
-    parts = output_parts(reference.outputs, outputs)
+    positions = np.sort(order[:EXAMPLES])
+    batches = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+    answers = [_answers(reference, layouts, dataset, batch) for batch in batches]
+    outputs = [_joined(arrays, [*map(len, batches)]) for arrays in zip(*answers, strict=True)]
+    scales = output_parts(reference.outputs, outputs)
     form = OutputForm(
         tuple(array.shape for array in outputs),
         tuple(array.dtype.kind == "f" for array in outputs),
-        alike=len(parts) == len(outputs) or dataset.has_labels,
+        alike=len(scales) == len(outputs) or dataset.has_labels,
     )
     answer = answer_of(dataset.task, form)
     told = dataset.task in TASKS or dataset.has_labels or not is_class_matrix(form)
     guess = None if told else _taken_for(reference.outputs[0], form, answer)
-    return OutputMeaning(answer, parts, guess, mixing_outputs(reference, layouts, dataset))
+    return OutputMeaning(answer, scales, guess, mixing_outputs(reference, layouts, dataset))
+
+
+def _answers(
+    reference: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset, positions: np.ndarray
+) -> list[np.ndarray]:
+    batch = dataset.read(positions)
+    return [
+        as_examples(examples_first(array, layout, batch.examples), batch.examples)
+        for array, layout in zip(reference.run(batch.inputs), layouts, strict=True)
+    ]
+
+
+def _joined(parts: Sequence[np.ndarray], examples: Sequence[int]) -> np.ndarray:
+    """Of several batches; the first batch's where an output's length is no matter of examples."""
+    by_example = [*map(len, parts)] == [*examples] and len({part.shape[1:] for part in parts}) == 1
+    return np.concatenate(parts) if by_example else parts[0]
 
 
 def _taken_for(name: str, form: OutputForm, answer: Answer) -> str:

@@ -1,0 +1,39 @@
+"""A Runner that computes the outputs of the same inputs once: the float model, beside which every candidate is measured."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mpq_onnx.runtime.session import Runner
+
+MOST_BYTES = 2**28
+"""Of outputs that are kept."""
+
+
+class RememberingRunner(Runner):
+    """Of a model without randomness."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._known: dict[tuple[Any, ...], list[np.ndarray]] = {}
+        self._bytes = 0
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
+        """See Runner."""
+        wanted = tuple(self.outputs if outputs is None else outputs)
+        key = (wanted, *(_content(name, feeds[name]) for name in self.inputs if name in feeds))
+        if key in self._known:
+            return [*self._known[key]]
+        found = super().run(feeds, outputs)
+        size = sum(array.nbytes for array in found)
+        if self._bytes + size <= MOST_BYTES:
+            self._bytes += size
+            self._known[key] = found
+        return [*found]
+
+
+def _content(name: str, array: np.ndarray) -> tuple[Any, ...]:
+    digest = hashlib.blake2b(array.tobytes(), digest_size=16).digest()
+    return name, array.shape, array.dtype.str, digest
