@@ -1,15 +1,14 @@
 """ONNX's own node tests judge the mirror's op table: every test of supported ops passes, or is listed here with the reason."""
 
 import re
-from unittest import mock
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from onnx import TensorProto, numpy_helper
-from onnx.backend.test.loader import load_model_tests
+from onnx import TensorProto
+from onnx_node_tests import as_array, node_tests
 
 from mpq_onnx.mirror import build_mirror
 from mpq_onnx.mirror.ops import OP_TABLE
@@ -50,18 +49,8 @@ def reason_to_skip(name: str, model: onnx.ModelProto) -> str | None:
     return next((reason for pattern, reason in NAMED.items() if re.search(pattern, name)), None)
 
 
-RANDN = np.random.randn
-
-
-def smaller_volumes(*shape: int) -> np.ndarray:
-    """numpy's randn, with 8 for 32 in what three tests pool: ONNX's reference takes seconds for their 89,373 windows."""
-    return RANDN(1, 3, 8, 8, 8) if shape == (1, 3, 32, 32, 32) else RANDN(*shape)
-
-
 def cases():
-    with mock.patch("numpy.random.randn", smaller_volumes):
-        everything = load_model_tests(kind="node")
-    for case in everything:
+    for case in node_tests():
         nodes = case.model.graph.node
         if all(node.domain in ("", "ai.onnx") and node.op_type in (*OP_TABLE, "Constant") for node in nodes):
             reason = reason_to_skip(case.name, case.model)
@@ -70,7 +59,7 @@ def cases():
 
 
 def to_torch(value: object) -> torch.Tensor:
-    array = numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)
+    array = as_array(value)
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
     return torch.from_numpy(np.array(array))
