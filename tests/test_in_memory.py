@@ -279,6 +279,7 @@ def test_what_results_offer_in_a_notebook(
         allocated, noisy, mpq_onnx.evaluate(allocated.model_path, arrays, baseline=cnn_file), mpq_onnx.inspect(cnn_file),
         mpq_onnx.compare(cnn_file, allocated.model_path, arrays),
         mpq_onnx.handoff(allocated.model_path, tmp_path / "h", to="csv"),
+        mpq_onnx.calibrate(cnn_file, arrays, tmp_path / "calibration.json"),
     ]  # fmt: skip
     for result in results:
         assert isinstance(result, Result) and isinstance(result.to_dict(), dict) and result.table
@@ -290,6 +291,9 @@ def test_what_results_offer_in_a_notebook(
         if _has_pandas():
             assert len(result.to_pandas()) == len(result.table)
     assert {row["node"]: row["weight_bits"] for row in allocated.table}["stem"] is not None
+    card = mpq_onnx.card(allocated.model_path)
+    assert card.to_dict() == card and "<table>" in card._repr_html_()
+    assert len(card.table) == sum(map(len, card.values()))
     exported = mpq_onnx.export(cnn_file, tmp_path / "e.onnx")
     assert "largest_difference" in exported._repr_html_()
     with pytest.raises(mpq_onnx.MpqOnnxError, match="nothing to draw"):

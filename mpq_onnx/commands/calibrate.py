@@ -10,9 +10,6 @@ from mpq_onnx.commands.printing import print_json
 from mpq_onnx.commands.shared_options import data_option, json_option, options_from
 from mpq_onnx.runs.options import AllocateOptions
 
-SHOWN = ("examples", "observer", "scheme", "equalization", "scaled_tensors", "model")
-"""Of a calibration, beside where it is and how many activations it has."""
-
 
 @click.command()
 @click.argument("model", type=FILE)
@@ -24,14 +21,6 @@ def calibrate(model: str, data: str, output: str, as_json: bool, **options: Any)
     """Measure the activation ranges of MODEL."""
     result = mpq_onnx.calibrate(model, data, output, **options)
     if as_json:
-        print_json(
-            {
-                "path": output,
-                "activations": len(result.tensors),
-                **{name: getattr(result, name) for name in SHOWN},
-            }
-        )
+        print_json({"path": output, **result.to_dict()})
         return
-    click.echo(
-        f"{output}: {len(result.tensors)} activations, {result.examples} examples, observer {result.observer}"
-    )
+    click.echo(f"{output}: {result.title}")
