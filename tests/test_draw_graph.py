@@ -54,6 +54,20 @@ def noisy(tmp_path_factory: pytest.TempPathFactory, digital: Path, image_file: P
     return folder
 
 
+def test_8_and_16_bits_have_colours_of_their_own(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    mpq_onnx.allocate(
+        cnn_file, f"npz:{image_file}?count=32", tmp_path / "out", weight_bits=8, activation_bits=16,
+        options=mpq_onnx.AllocateOptions(
+            method="uniform", rounding="nearest", activation_bit_choices=(16,), exclude=("stem",)
+        ),
+    )  # fmt: skip
+    mpq_onnx.draw_graph(tmp_path / "out" / "model.onnx", tmp_path / "graph.svg")
+    legend = re.findall(r">(\d+)( and more)? bits<", (tmp_path / "graph.svg").read_text())
+    assert legend == [("8", ""), ("16", "")]
+    colours = {colour for _, colour in Picture(tmp_path / "graph.svg").boxes.values()} - {None}
+    assert len(colours) == 2
+
+
 def test_every_operator_shows_its_bits(digital: Path, tmp_path: Path) -> None:
     done = run_inside("report", "--graph", digital / "model.onnx", "-o", tmp_path / "graph.svg")
     assert done.returncode == 0 and "coloured by bits" in done.stdout, done.stderr

@@ -18,6 +18,8 @@ NAME_START = 8
 """Letters of a longer name that stay in front."""
 COLOURS = ("#f29157", "#f6b56f", "#f4d98b", "#cfe19b", "#9fd3b0", "#8fc1dd", "#9aaee6")
 """From few bits, or little energy, to many; dark text is legible on all."""
+BEYOND = "#d3a6e0"
+"""Of more bits than the colours reach: 16, mostly."""
 FEWEST_BITS = 2
 SWATCH, LETTER = 38.0, 7.0
 """Of the legend: its square with what lies around it, and a letter."""
@@ -73,18 +75,18 @@ class _BitScale:
     """Colours of whole widths from two bits on, of the weights or, where a box has none, of its output."""
 
     nothing = "float"
+    colours = (*COLOURS, BEYOND)
 
     def __init__(self, graph: DrawnGraph) -> None:
         self.note = "colour: bits of the weights, or of the output where a box has no weights"
         widths = [bits for box in graph.boxes if (bits := self._bits(box)) is not None]
-        found = sorted({self._step(each) for each in widths})
-        last = len(COLOURS) - 1
-        names = (
-            {last: f"{FEWEST_BITS + last} and more"} if max(widths, default=0) > FEWEST_BITS + last else {}
-        )
+        names = {step: f"{FEWEST_BITS + step}" for step in range(len(self.colours))}
         if min(widths, default=FEWEST_BITS) < FEWEST_BITS:
             names[0] = f"{FEWEST_BITS} and fewer"
-        self.swatches = [(COLOURS[step], f"{names.get(step, FEWEST_BITS + step)} bits") for step in found]
+        beyond = {each for each in widths if self._step(each) == len(COLOURS)}
+        names[len(COLOURS)] = f"{min(beyond, default=0):g}" + (" and more" if len(beyond) > 1 else "")
+        found = sorted({self._step(each) for each in widths})
+        self.swatches = [(self.colours[step], f"{names[step]} bits") for step in found]
 
     @staticmethod
     def _bits(box: Box) -> float | None:
@@ -92,11 +94,11 @@ class _BitScale:
 
     @staticmethod
     def _step(bits: float) -> int:
-        return min(max(round(bits) - FEWEST_BITS, 0), len(COLOURS) - 1)
+        return min(max(round(bits) - FEWEST_BITS, 0), len(COLOURS))
 
     def colour(self, box: Box) -> str | None:
         bits = self._bits(box)
-        return None if bits is None else COLOURS[self._step(bits)]
+        return None if bits is None else self.colours[self._step(bits)]
 
 
 class _EnergyScale:
