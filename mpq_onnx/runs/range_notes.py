@@ -23,7 +23,7 @@ def range_notes(model: ir.Model, sites: Sequence[MacSite], noises: Sequence[str]
         span = spans.get(site.node)
         if site.weight_range is not None and span is not None and span.max() > 0:
             ranges.append(np.mean(site.weight_range))
-            used.append(span.mean())
+            used.append(span.max() if len(site.weight_range) == 1 else span.mean())
             macs.append(site.macs)
     if not grows or not macs:
         return ()
