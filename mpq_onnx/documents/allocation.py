@@ -3,6 +3,7 @@
 On disk it is allocation.json (documented in docs/allocation.md).
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from mpq_onnx.documents.precision_document import Owned, PrecisionDocument
 from mpq_onnx.documents.resources import bit_operations, weight_bytes
 from mpq_onnx.documents.resources.terms import ResourceFacts, spent
 from mpq_onnx.documents.target_record import TargetRecord
+from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.graph.placement import Sites
 from mpq_onnx.graph.placement.quantizer_ranges import weight_levels
@@ -194,6 +196,24 @@ class Allocation(PrecisionDocument):
         channels = {site.tensor: site.channels for site in sites.weights}
         channels |= {each.tensor: 0 for each in sites.parameters}
         return [(entry, channels.get(entry.weight or "")) for entry in entries_of(sites)]
+
+    def _check_entries(self, sites: Sites) -> None:
+        super()._check_entries(sites)
+        widths: dict[str | None, tuple[str, Any]] = {}
+        for entry in self.nodes:
+            if entry.weight is None:
+                continue
+            title, bits = widths.setdefault(entry.weight, (entry.title, entry.weight_bits))
+            if bits != entry.weight_bits:
+                raise AllocationError(
+                    f"{entry.title}: weight_bits is {entry.weight_bits}, and {bits} in {title}: one tensor has one width"
+                )
+
+    def completed(self, sites: Sites) -> "Allocation":
+        """With the entries that documents of earlier versions lack: what stays in float counts all the same."""
+        known = {entry.names for entry in self.nodes}
+        missing = [own for own in entries_of(sites) if own.may_be_missing and own.names not in known]
+        return dataclasses.replace(self, nodes=(*self.nodes, *missing)) if missing else self
 
 
 def make_allocation(

@@ -112,11 +112,13 @@ class EnergyProblem(Problem):
         """The energies."""
         falls_with = np.array([NOISE_MODELS[name].falls_with for name in self.noises])
         if self.most:
-            limits = [PricedLimit(name, most, self.prices[name]) for name, most in self.most.items()]
+            limits = [
+                PricedLimit(f"--max {name}={most:.6g}", most, self.prices[name])
+                for name, most in self.most.items()
+            ]
             if self.energy_per_mac is not None:
-                limits.append(
-                    PricedLimit("energy-per-mac", self.energy_per_mac, self._mean(limits[0].prices))
-                )
+                asked = f"--energy-per-mac {self.energy_per_mac:.6g}"
+                limits.append(PricedLimit(asked, self.energy_per_mac, self._mean(limits[0].prices)))
             return {ENERGIES: PricedEnergySide(self.items, tuple(limits), self.allowed, falls_with)}
         assert self.energy_per_mac is not None
         return {ENERGIES: EnergySide(self.items, self.energy_per_mac, self.allowed, falls_with)}

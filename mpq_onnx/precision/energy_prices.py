@@ -52,7 +52,8 @@ class EnergyPrices:
 class PricedLimit:
     """The most that the energies may take of one resource."""
 
-    resource: str
+    asked: str
+    """By which option, as it is written on the command line."""
     most: float
     prices: EnergyPrices
 
@@ -110,11 +111,11 @@ class PricedEnergySide:
             equal = min(limit.prices.spent(self._equal(energy)) for energy in self.choices)
             if equal > limit.most * (1 + ROUNDING):
                 raise UsageError(
-                    f"--max {limit.resource}={limit.most:.6g}: cannot be reached; the smallest, at equal energies, is"
+                    f"{limit.asked}: cannot be reached; the smallest, at equal energies, is"
                     f" {not_below(equal)}"
                 )
         if not any(self._fits(self._equal(energy)) for energy in self.choices):
-            asked = ", ".join(f"{limit.resource}={limit.most:.6g}" for limit in self.limits)
+            asked = ", ".join(limit.asked for limit in self.limits)
             raise UsageError(f"{asked}: cannot be kept together at equal energies; raise one of them")
 
     def uniform(self) -> np.ndarray:

@@ -146,6 +146,7 @@ def apply(
         rules_of(scaled, wanted, made_for).restriction,
     )
     wanted.check_against(sites, str(allocation))
+    wanted = wanted.completed(sites)
     for each in (made_for if settings.method != NOISE_TO_BITS else None, given):
         check_settings(each, settings, str(allocation))
         rules_of(scaled, wanted, each).check(sites, wanted, str(allocation), AllocationError)

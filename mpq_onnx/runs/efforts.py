@@ -42,7 +42,7 @@ class Effort:
 
 EFFORTS = {
     QUICK: Effort("water-filling", "nearest", 32, 16, 0.03, 128, 128, 512, 5e11, False),
-    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None, 1e12, False),
+    NORMAL: Effort("refined", "adaptive", 32, 16, 0.03, 256, 512, None, 7e11, False),
     THOROUGH: Effort("refined", "adaptive", 150, 32, 0.01, 512, 1024, None, math.inf, True),
 }
 """Quick is the closed form, in seconds; thorough trains and looks at as much as the papers do."""

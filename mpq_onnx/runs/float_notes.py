@@ -15,8 +15,11 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
     left = float_weights(sites)
     if left:
         notes.append(f"weights stay in float, and count as 32 bits, at {_named(left)}")
+    multiplied = {site.float_weight for site in sites.products}  # named above
     parameters = [
-        f"{each.tensor} ({each.elements:,} at {each.node}, {each.op_type})" for each in sites.parameters
+        f"{each.tensor} ({each.elements:,} at {each.node}, {each.op_type})"
+        for each in sites.parameters
+        if each.tensor not in multiplied
     ]
     if parameters:
         notes.append(f"numbers that stay in float, and count as 32 bits, in no mean: {_named(parameters)}")

@@ -11,20 +11,25 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.runtime.session import Runner
 
-FEWEST = 3
+FEWEST, MOST = 3, 64
+"""Examples in a batch that is looked at."""
 SHARE = 1e-3
-"""Of an output's largest number: kernels may add up in another order at another place of a batch."""
+"""Of an output's largest number: kernels may add up in another order at another place of a batch,"""
+SHARE_OF_SIZES = 0.03
+"""and are others for another size, after which a quantizer may round to the next level."""
 
 
 def mixing_outputs(
-    runner: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset
+    runner: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset, batch_size: int
 ) -> tuple[str, ...]:
-    """The outputs that differ for an example in another place beside others; none where a run differs from itself (noise).
+    """The outputs that differ for an example at another place of a batch, or alone; none that differ from run to run (noise).
 
     Args:
         layouts: of the outputs.
+        batch_size: of the batches that are evaluated.
     """
-    if len(dataset) < FEWEST or any(each.fixed_batch for each in dataset.inputs):
+    count = min(max(batch_size, FEWEST), MOST, len(dataset))
+    if count < FEWEST or any(each.fixed_batch for each in dataset.inputs):
         return ()
 
     def answers(positions: Sequence[int]) -> list[np.ndarray]:
@@ -36,18 +41,21 @@ def mixing_outputs(
             for output, layout in zip(outputs, layouts, strict=True)
         ]
 
-    first, again, elsewhere = (answers(positions) for positions in ((0, 1), (0, 1), (2, 0)))
+    batch = range(count)
+    found = [answers(positions) for positions in (batch, batch, batch[::-1], range(1))]
     return tuple(
         str(name)
-        for name, layout, one, same, other in zip(
-            runner.outputs, layouts, first, again, elsewhere, strict=True
-        )
-        if layout is not None and _alike(one, same, 0.0) and not _alike(one, other, SHARE)
+        for name, layout, first, again, elsewhere, alone in zip(runner.outputs, layouts, *found, strict=True)
+        if layout is not None
+        and _alike(first, again, 0.0)
+        and not (_alike(first, elsewhere, SHARE) and _alike(first, alone, SHARE_OF_SIZES))
     )
 
 
 def _alike(one: np.ndarray, other: np.ndarray, share: float) -> bool:
     """Args: share: of the largest number that floats may differ by."""
+    if one.shape != other.shape:
+        return True  # as many as the data have: nothing to compare
     if one.dtype.kind != "f":
         return np.array_equal(one, other)
     largest = np.abs(one[np.isfinite(one)]).max(initial=0.0)

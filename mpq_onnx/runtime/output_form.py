@@ -52,7 +52,7 @@ def output_meaning(
     answer = answer_of(dataset.task, form)
     told = dataset.task in TASKS or dataset.has_labels or not is_class_matrix(form)
     guess = None if told else _taken_for(reference.outputs[0], form, answer)
-    return OutputMeaning(answer, scales, guess, mixing_outputs(reference, layouts, dataset))
+    return OutputMeaning(answer, scales, guess, mixing_outputs(reference, layouts, dataset, batch_size))
 
 
 def _answers(

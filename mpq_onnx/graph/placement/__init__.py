@@ -79,8 +79,7 @@ def find_sites(
         with_sources(site, lambda use: None if use.is_fed_back else source(use.input)) for site in weights
     ]
     found += embedding_sites(model, {site.tensor for site in weights}, embedding_bits)
-    taken = {site.tensor for site in found} | {str(site.float_weight) for site in products}
-    parameters = float_parameters(model, taken)
+    parameters = float_parameters(model, {site.tensor for site in found})
     order = [str(value.name) for value in model.graph.inputs] + [str(node.name) for node in model.graph]
     fixed = fix_first_and_last(
         Sites(tuple(found), activations, tuple(order), products, parameters), first_last

@@ -1,7 +1,7 @@
 """Constants of floats beside weights, tables and biases: they stay in float, and count as what they take in the file.
 
-Matrices that are added (positions), multiplied with activations entry by entry (modulated weights), or that parts are taken
-from other than by rows.
+Matrices that are added (positions), multiplied with activations entry by entry (modulated weights), that parts are taken from
+other than by rows, and weights of products that have no axis of output channels.
 """
 
 from collections.abc import Set
@@ -13,15 +13,22 @@ from mpq_onnx.graph.operators import RECURRENT_OPS, TABLE_LOOKUPS, is_bookkeepin
 from mpq_onnx.graph.placement.sites import FloatParameter
 
 MATRIX = 2
+OWN_PARAMETERS = frozenset(
+    {
+        *RECURRENT_OPS, "LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization",
+        "BatchNormalization",
+    }
+)  # fmt: skip
+"""Operators whose constants are biases, states and factors of normalizations."""
 
 
 def float_parameters(model: ir.Model, taken: Set[str]) -> tuple[FloatParameter, ...]:
     """In graph order of their first readers.
 
-    A vector is none, a bias or a factor a channel, unless it is looked up in; nor is a mask.
+    A vector is none, a bias or a factor a channel, unless it is looked up in; nor is a mask, or what a normalization takes.
 
     Args:
-        taken: constants that have a width, or stay in float as the weight of a product.
+        taken: constants that have a width.
     """
     found: dict[str, FloatParameter] = {}
     for node in model.graph:
@@ -31,7 +38,7 @@ def float_parameters(model: ir.Model, taken: Set[str]) -> tuple[FloatParameter, 
             shape = tuple(value.const_value.shape.numpy())
             is_matrix = sum(size > 1 for size in shape) >= MATRIX
             looked_up = node.op_type in TABLE_LOOKUPS and index == 0
-            if is_bookkeeping(node, index) or node.op_type in RECURRENT_OPS or not (is_matrix or looked_up):
+            if not (is_matrix or looked_up) or is_bookkeeping(node, index) or node.op_type in OWN_PARAMETERS:
                 continue
             if array_strength(value.const_value.numpy(), 1.0) is not Strength.NONE:
                 continue
