@@ -67,22 +67,63 @@ def test_what_is_no_product_of_two_matrices_computes_the_same(data: str, weight:
 
 
 @pytest.mark.parametrize(("stack", "axes"), itertools.product([1, 2], [2, 3, 4]))
-def test_a_stack_of_one_is_a_matrix_where_shapes_stay(stack: int, axes: int) -> None:
+def test_a_stack_of_one_is_a_matrix(stack: int, axes: int) -> None:
     """[1, 5, 6] or [1, 1, 5, 6] times data of so many axes."""
     rng = np.random.default_rng(0)
     w = rng.standard_normal((*(1,) * stack, 5, 6)).astype(np.float32)
-    shape = (3, *(2,) * (axes - 2), 5)
-    x = rng.standard_normal(shape).astype(np.float32)
+    x = rng.standard_normal((3, *(2,) * (axes - 2), 5)).astype(np.float32)
     node = helper.make_node("MatMul", ["x", "w"], ["y"], "product")
-    wanted = (x @ w).shape
-    given_shape, found_shape = ["n", *shape[1:]], [*wanted]
-    model = make_model([node], [("x", TensorProto.FLOAT, given_shape)], [("y", found_shape)], {"w": w})
-    if axes >= stack + 2:
-        found_shape[0] = "n"
-        model = make_model([node], [("x", TensorProto.FLOAT, given_shape)], [("y", found_shape)], {"w": w})
+    wanted = x @ w
+    lengths = ["n" if size == 3 else size for size in wanted.shape]
+    model = make_model([node], [("x", TensorProto.FLOAT, ["n", *x.shape[1:]])], [("y", lengths)], {"w": w})
     canonical = canonicalize(ir.from_proto(model))
     found = run(model_bytes(canonical), x)
-    np.testing.assert_allclose(found, x @ w, rtol=1e-4, atol=1e-5)
-    assert found.shape == wanted
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert found.shape == wanted.shape
     (product,) = (each for each in canonical.graph if each.op_type == "MatMul")
-    assert len(product.inputs[1].shape) == (2 if axes >= stack + 2 else stack + 2)
+    assert product.inputs[1].const_value.shape.numpy() == (5, 6)
+
+
+def test_a_matrix_of_zeros_is_not_added() -> None:
+    """A bias of zeros is, as it may be corrected."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "product"),
+        helper.make_node("Add", ["h", "zeros"], ["m"], "mask"),
+        helper.make_node("Add", ["m", "bias"], ["y"], "bias"),
+    ]
+    tensors = {
+        "w": np.ones((5, 6), np.float32),
+        "zeros": np.zeros((4, 6), np.float32),
+        "bias": np.zeros(6, np.float32),
+    }
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 4, 5])], [("y", ["n", 4, 6])], tensors)
+    canonical = canonicalize(ir.from_proto(model))
+    assert [node.name for node in canonical.graph] == ["product", "bias"]
+    x = np.random.default_rng(0).standard_normal((2, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(run(model_bytes(canonical), x), run(model.SerializeToString(), x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["Einsum", "MatMul", "first"])
+def test_a_bias_of_heads_stands_next_to_its_product(form: str) -> None:
+    """x [n, 4, 5] by weights [5, 3, 2], and a bias [3, 2]."""
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((5, 3, 2)).astype(np.float32), rng.standard_normal((3, 2)).astype(np.float32)
+    tensors = {"w": w, "b": b}
+    operands = ["b", "h"] if form == "first" else ["h", "b"]
+    if form == "MatMul":
+        tensors |= {"w": w.reshape(5, 6), "lengths": np.array([0, 0, 3, 2])}
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["flat"], "product"),
+            helper.make_node("Reshape", ["flat", "lengths"], ["h"], "split"),
+        ]
+    else:
+        nodes = [helper.make_node("Einsum", ["x", "w"], ["h"], "product", equation="btd,dhk->bthk")]
+    nodes.append(helper.make_node("Add", operands, ["y"], "bias"))
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 4, 5])], [("y", ["n", 4, 3, 2])], tensors)
+    canonical = canonicalize(ir.from_proto(model))
+    assert [node.op_type for node in canonical.graph] == ["MatMul", "Add", "Reshape"]
+    assert canonical.graph.outputs[0].name == "y"
+    x = rng.standard_normal((2, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(
+        run(model_bytes(canonical), x), run(model.SerializeToString(), x), rtol=1e-4, atol=1e-5
+    )

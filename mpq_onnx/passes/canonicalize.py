@@ -30,6 +30,7 @@ from mpq_onnx.graph.model_checks import check_weights
 from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
+from mpq_onnx.passes.bias_before_reshape import BiasBeforeReshapePass
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.einsum_as_matmul import EinsumAsMatMulPass
@@ -53,6 +54,7 @@ from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.transposed_copies import TransposedCopiesPass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
+from mpq_onnx.passes.zero_addends import ZeroAddendsPass
 
 LARGEST_FOLDED = 2**26
 """Elements of a constant that folding may make."""
@@ -151,6 +153,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     # What folding found out of shapes lets more of them fold.
     if FoldLengthsPass()(InferShapesAnewPass()(model).model).modified:
         _fold(model)
+    ZeroAddendsPass()(model)
     RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
@@ -163,6 +166,8 @@ def _simplified(model: ir.Model) -> ir.Model:
         EinsumAsMatMulPass(),
         common.ShapeInferencePass(),
         StacksOfOnePass(),
+        common.ShapeInferencePass(),
+        BiasBeforeReshapePass(),
         FoldGemmFactorsPass(),
     )(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])

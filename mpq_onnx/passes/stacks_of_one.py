@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard, rank_of
 
@@ -10,23 +11,25 @@ MATRIX = 2
 
 
 class StacksOfOnePass(ir.passes.InPlacePass):
-    """Where MatMuls alone read it, with data of as many axes at least: their outputs keep their shapes."""
+    """Where MatMuls alone read it; the axes that it gave their outputs are put in front of them."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         changed = False
-        for value in list(model.graph.initializers.values()):
-            if _is_stack_of_one(value) and all(
-                _keeps_its_shape(use.node, use.idx, value) for use in value.uses()
+        for stack in list(model.graph.initializers.values()):
+            uses = tuple(stack.uses())
+            if not _is_stack_of_one(stack) or not all(
+                _is_product(use.node, use.idx, model.graph) for use in uses
             ):
-                assert value.const_value is not None
-                array = np.ascontiguousarray(
-                    value.const_value.numpy().reshape(value.const_value.shape[-MATRIX:])
-                )
-                matrix = add_initializer(model.graph, f"{value.name}_matrix", array)
-                for use in list(value.uses()):
-                    use.node.replace_input_with(use.idx, matrix)
-                del model.graph.initializers[str(value.name)]
-                changed = True
+                continue
+            assert stack.const_value is not None
+            shape = tuple(stack.const_value.shape.numpy())
+            array = np.ascontiguousarray(stack.const_value.numpy().reshape(shape[-MATRIX:]))
+            matrix = add_initializer(model.graph, f"{stack.name}_matrix", array)
+            for use in uses:
+                use.node.replace_input_with(use.idx, matrix)
+                _put_axes_in_front(model.graph, use.node, len(shape))
+            del model.graph.initializers[str(stack.name)]
+            changed = True
         return ir.passes.PassResult(model, modified=changed)
 
 
@@ -40,8 +43,28 @@ def _is_stack_of_one(value: ir.Value) -> bool:
     )
 
 
-def _keeps_its_shape(node: ir.Node, index: int, stack: ir.Value) -> bool:
-    """Its output has the same axes with the matrix in place of the stack."""
-    data, own = rank_of(node.inputs[0]), rank_of(stack)
-    is_product = node.op_type == "MatMul" and is_standard(node) and index == 1
-    return is_product and data is not None and own is not None and data >= own
+def _is_product(node: ir.Node, index: int, graph: ir.Graph) -> bool:
+    known = (rank_of(node.inputs[0]) or 0) >= MATRIX
+    return node.op_type == "MatMul" and is_standard(node) and index == 1 and known and node.graph is graph
+
+
+def _put_axes_in_front(graph: ir.Graph, node: ir.Node, axes: int) -> None:
+    """Of length 1, as many as the output of `node` lacks now."""
+    rank = rank_of(node.inputs[0])
+    assert rank is not None
+    if rank >= axes:
+        return
+    old = node.outputs[0]
+    uses = tuple(old.uses())
+    front = add_initializer(graph, f"{node.name}_axes", np.arange(axes - rank))
+    added = ir.node("Unsqueeze", [old, front], name=fresh_node_name(graph, f"{node.name}_unsqueeze"))
+    new = added.outputs[0]
+    new.type, new.shape, old.shape = old.type, old.shape, None
+    new.name = fresh_name(graph, f"{old.name}_unsqueezed")
+    take_name(graph, new, old, f"{old.name}_matrix")
+    for use in uses:
+        use.node.replace_input_with(use.idx, new)
+    for position, output in enumerate(graph.outputs):
+        if output is old:
+            graph.outputs[position] = new
+    graph.insert_after(node, added)
