@@ -103,7 +103,54 @@ def test_documents_without_such_entries_still_apply(tmp_path: Path) -> None:
     older = {**document, "nodes": [entry for entry in document["nodes"] if entry["weight"] != "other"]}
     path.write_text(json.dumps(older))
     mpq_onnx.apply(tmp_path / "float.onnx", path, tmp_path / "applied.onnx")
+    found = mpq_onnx.evaluate(tmp_path / "applied.onnx", "random?count=16")
+    assert found.allocation is not None and found.allocation.weight_bytes == 36 + 4 * 30
     parameters[0]["weight_bits"] = 8
     path.write_text(json.dumps(document))
     with pytest.raises(mpq_onnx.MpqOnnxError, match="can only stay in float"):
+        mpq_onnx.apply(tmp_path / "float.onnx", path, tmp_path / "applied.onnx")
+    found = mpq_onnx.evaluate(tmp_path / "applied.onnx", "random?count=16")
+    assert found.allocation is not None and found.allocation.weight_bytes == 36 + 4 * 30
+
+
+def test_a_float_weight_without_channels_counts(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Einsum", ["x", "v"], ["y"], "sums", equation="btc,tc->bt")]
+    tensors = {"v": weights(5, 6)}
+    nodes.insert(0, helper.make_node("MatMul", ["given", "w"], ["x"], "product"))
+    tensors["w"] = weights(6, 6)
+    model = make_model(nodes, [("given", TensorProto.FLOAT, ["n", 5, 6])], [("y", ["n", 5])], tensors)
+    onnx.save(model, tmp_path / "float.onnx")
+    result = mpq_onnx.allocate(
+        tmp_path / "float.onnx",
+        "random?count=64",
+        tmp_path / "out",
+        weight_bits=8,
+        activation_bits=8,
+        options=QUICK,
+    )
+    assert result.chosen.allocation.weight_bytes == 36 + 4 * 30
+    assert len([note for note in result.notes if "stay in float" in note]) == 1
+
+
+def test_two_widths_for_one_tensor_are_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("MatMul", ["r", "w"], ["y"], "second"),
+    ]
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 6])], {"w": weights(6, 6)})
+    onnx.save(model, tmp_path / "float.onnx")
+    mpq_onnx.allocate(
+        tmp_path / "float.onnx",
+        "random?count=64",
+        tmp_path / "out",
+        weight_bits=8,
+        activation_bits=8,
+        options=QUICK,
+    )
+    path = tmp_path / "out" / "allocation.json"
+    document = mpq_onnx.Allocation.load(path).document()
+    next(entry for entry in document["nodes"] if entry["node"] == "second")["weight_bits"] = 4
+    path.write_text(json.dumps(document))
+    with pytest.raises(mpq_onnx.MpqOnnxError, match="one tensor has one width"):
         mpq_onnx.apply(tmp_path / "float.onnx", path, tmp_path / "applied.onnx")

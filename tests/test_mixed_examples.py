@@ -7,6 +7,7 @@ import onnx
 import pytest
 from conftest import make_model
 from onnx import TensorProto, helper
+from onnxruntime.quantization import quantize_dynamic
 
 import mpq_onnx
 from mpq_onnx.errors import ModelError
@@ -34,6 +35,26 @@ def test_what_mixes_the_examples_of_a_batch_is_said(mixing: str, tmp_path: Path)
     onnx.save(network(mixing), tmp_path / "float.onnx")
     found = mpq_onnx.evaluate(tmp_path / "float.onnx", "random?count=20")
     assert any("others in its batch" in note for note in found.notes) == (mixing != "none")
+
+
+def test_ranges_of_a_whole_batch_are_said(tmp_path: Path) -> None:
+    onnx.save(network("none"), tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "dynamic.onnx")
+    found = mpq_onnx.evaluate(tmp_path / "dynamic.onnx", "random?count=20", baseline=tmp_path / "float.onnx")
+    assert any("over all examples of a batch" in note for note in found.notes)
+
+
+def test_what_hangs_on_the_number_of_examples_is_said(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "product"),
+        helper.make_node("Shape", ["x"], ["examples"], "examples", start=0, end=1),
+        helper.make_node("Cast", ["examples"], ["count"], "count", to=TensorProto.FLOAT),
+        helper.make_node("Div", ["h", "count"], ["y"], "share"),
+    ]
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 3])], {"w": W})
+    onnx.save(model, tmp_path / "float.onnx")
+    found = mpq_onnx.evaluate(tmp_path / "float.onnx", "random?count=20")
+    assert any("others in its batch" in note for note in found.notes)
 
 
 def test_noise_is_no_mixing(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.batch_notes import batch_notes
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.file_resources import file_resources
 from mpq_onnx.runs.gates import reached
@@ -184,6 +185,7 @@ def evaluate(
             *chance_notes(found),
             *label_notes(dataset, loaded),
             *output_notes(found),
+            *batch_notes(loaded),
             *_unmeasured(found, dataset),
             *(
                 speed_notes(other, Runner(model, device), dataset)

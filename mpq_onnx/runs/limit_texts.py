@@ -8,7 +8,7 @@ from mpq_onnx.errors import UsageError
 
 PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 AMOUNT = re.compile(r"([-+.\deE]+?)([kKMGT]?)(B?)")
-EXAMPLE = "write RESOURCE=AMOUNT, such as weight_bytes=1MB, bops=2G or, with --costs, energy_uj=12.5"
+EXAMPLE = "write RESOURCE=AMOUNT, above 0, such as weight_bytes=1MB, bops=2G or, with --costs, energy_uj=12.5"
 
 
 def read_limits(texts: Sequence[str]) -> dict[str, float]:
