@@ -52,6 +52,19 @@ def test_a_table_is_a_table_however_it_is_looked_up(form: str, tmp_path: Path) -
     assert mpq_onnx.inspect(tmp_path / "float.onnx").weights == 50 * 8 + 8 * 4
 
 
+def allocated(model: onnx.ModelProto, folder: Path) -> mpq_onnx.AllocateResult:
+    """At 8 bits everywhere, on random data."""
+    onnx.save(model, folder / "float.onnx")
+    return mpq_onnx.allocate(
+        folder / "float.onnx",
+        "random?count=64",
+        folder / "out",
+        weight_bits=8,
+        activation_bits=8,
+        options=QUICK,
+    )
+
+
 def branched(form: str) -> tuple[onnx.ModelProto, int]:
     """A matrix, and numbers that are no weight of it; with how many they are."""
     other = weights(5, 6)
@@ -65,15 +78,7 @@ def branched(form: str) -> tuple[onnx.ModelProto, int]:
 @pytest.mark.parametrize("form", ["added", "modulated"])
 def test_what_stays_float_is_counted_and_named(form: str, tmp_path: Path) -> None:
     model, count = branched(form)
-    onnx.save(model, tmp_path / "float.onnx")
-    result = mpq_onnx.allocate(
-        tmp_path / "float.onnx",
-        "random?count=64",
-        tmp_path / "out",
-        weight_bits=8,
-        activation_bits=8,
-        options=QUICK,
-    )
+    result = allocated(model, tmp_path)
     assert result.chosen.allocation.weight_bytes == 36 + 4 * count
     (note,) = [note for note in result.notes if "stay in float" in note]
     assert f"other ({count} at combine" in note
@@ -87,15 +92,7 @@ def test_what_stays_float_is_counted_and_named(form: str, tmp_path: Path) -> Non
 def test_documents_without_such_entries_still_apply(tmp_path: Path) -> None:
     """Those of earlier versions; a width for such numbers is refused."""
     model, _ = branched("added")
-    onnx.save(model, tmp_path / "float.onnx")
-    mpq_onnx.allocate(
-        tmp_path / "float.onnx",
-        "random?count=64",
-        tmp_path / "out",
-        weight_bits=8,
-        activation_bits=8,
-        options=QUICK,
-    )
+    allocated(model, tmp_path)
     path = tmp_path / "out" / "allocation.json"
     document = mpq_onnx.Allocation.load(path).document()
     parameters = [entry for entry in document["nodes"] if entry["weight"] == "other"]
@@ -119,15 +116,7 @@ def test_a_float_weight_without_channels_counts(tmp_path: Path) -> None:
     nodes.insert(0, helper.make_node("MatMul", ["given", "w"], ["x"], "product"))
     tensors["w"] = weights(6, 6)
     model = make_model(nodes, [("given", TensorProto.FLOAT, ["n", 5, 6])], [("y", ["n", 5])], tensors)
-    onnx.save(model, tmp_path / "float.onnx")
-    result = mpq_onnx.allocate(
-        tmp_path / "float.onnx",
-        "random?count=64",
-        tmp_path / "out",
-        weight_bits=8,
-        activation_bits=8,
-        options=QUICK,
-    )
+    result = allocated(model, tmp_path)
     assert result.chosen.allocation.weight_bytes == 36 + 4 * 30
     assert len([note for note in result.notes if "stay in float" in note]) == 1
 
@@ -139,15 +128,7 @@ def test_two_widths_for_one_tensor_are_refused(tmp_path: Path) -> None:
         helper.make_node("MatMul", ["r", "w"], ["y"], "second"),
     ]
     model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 6])], {"w": weights(6, 6)})
-    onnx.save(model, tmp_path / "float.onnx")
-    mpq_onnx.allocate(
-        tmp_path / "float.onnx",
-        "random?count=64",
-        tmp_path / "out",
-        weight_bits=8,
-        activation_bits=8,
-        options=QUICK,
-    )
+    allocated(model, tmp_path)
     path = tmp_path / "out" / "allocation.json"
     document = mpq_onnx.Allocation.load(path).document()
     next(entry for entry in document["nodes"] if entry["node"] == "second")["weight_bits"] = 4

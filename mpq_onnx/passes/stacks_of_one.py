@@ -3,9 +3,10 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard, rank_of
+from mpq_onnx.passes.put_behind import put_behind
 
 MATRIX = 2
 
@@ -54,17 +55,12 @@ def _put_axes_in_front(graph: ir.Graph, node: ir.Node, axes: int) -> None:
     assert rank is not None
     if rank >= axes:
         return
-    old = node.outputs[0]
-    uses = tuple(old.uses())
     front = add_initializer(graph, f"{node.name}_axes", np.arange(axes - rank))
-    added = ir.node("Unsqueeze", [old, front], name=fresh_node_name(graph, f"{node.name}_unsqueeze"))
-    new = added.outputs[0]
-    new.type, new.shape, old.shape = old.type, old.shape, None
-    new.name = fresh_name(graph, f"{old.name}_unsqueezed")
-    take_name(graph, new, old, f"{old.name}_matrix")
-    for use in uses:
-        use.node.replace_input_with(use.idx, new)
-    for position, output in enumerate(graph.outputs):
-        if output is old:
-            graph.outputs[position] = new
-    graph.insert_after(node, added)
+    name = fresh_node_name(graph, f"{node.name}_unsqueeze")
+
+    def unsqueezed(value: ir.Value) -> ir.Node:
+        added = ir.node("Unsqueeze", [value, front], name=name)
+        added.outputs[0].name = fresh_name(graph, f"{value.name}_unsqueezed")
+        return added
+
+    put_behind(graph, node, unsqueezed)

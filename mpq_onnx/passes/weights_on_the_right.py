@@ -8,10 +8,11 @@ An Einsum's operands change places with their labels.
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.mac import Mac, einsum_labels, mac_of
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import rank_of
+from mpq_onnx.passes.put_behind import put_behind
 from mpq_onnx.passes.tied_weights import MATRIX
 
 ELEMENTWISE = frozenset(
@@ -155,7 +156,7 @@ def _transposed_before(graph: ir.Graph, node: ir.Node, value: ir.Value, rank: in
 def _squeeze_behind(graph: ir.Graph, node: ir.Node) -> None:
     axes = add_initializer(graph, f"{node.outputs[0].name}_last_axis", np.array([-1], np.int64))
     name = fresh_node_name(graph, f"{node.outputs[0].name}_squeeze")
-    _put_behind(graph, node, lambda value: ir.node("Squeeze", [value, axes], name=name))
+    put_behind(graph, node, lambda value: ir.node("Squeeze", [value, axes], name=name))
 
 
 def _transpose_behind(graph: ir.Graph, node: ir.Node, rank: int) -> None:
@@ -165,27 +166,11 @@ def _transpose_behind(graph: ir.Graph, node: ir.Node, rank: int) -> None:
         _turn_constants(graph, following, rank)
         last = following
     order, name = _order(rank), fresh_node_name(graph, f"{last.outputs[0].name}_turn_back")
-    _put_behind(graph, last, lambda value: ir.node("Transpose", [value], {"perm": order}, name=name))
+    put_behind(graph, last, lambda value: ir.node("Transpose", [value], {"perm": order}, name=name))
     stale = node
     while stale is not last:
         stale.outputs[0].shape = None
         stale = next(iter(stale.outputs[0].uses())).node
-
-
-def _put_behind(graph: ir.Graph, node: ir.Node, make) -> None:  # type: ignore[no-untyped-def]
-    """Let the readers of `node` read what `make` makes of its output; an output of the model keeps its name."""
-    old = node.outputs[0]
-    uses = list(old.uses())
-    added = make(old)
-    new = added.outputs[0]
-    new.type, new.shape, old.shape = old.type, old.shape, None
-    take_name(graph, new, old, f"{old.name}_turned")
-    for use in uses:
-        use.node.replace_input_with(use.idx, new)
-    for position, output in enumerate(graph.outputs):
-        if output is old:
-            graph.outputs[position] = new
-    graph.insert_after(node, added)
 
 
 def _passable(node: ir.Node) -> ir.Node | None:

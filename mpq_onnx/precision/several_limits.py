@@ -37,7 +37,8 @@ def least_under_all(costs: np.ndarray, amounts: Sequence[np.ndarray], rooms: Seq
         return float(costs[rows, chosen].sum())
 
     alike = [np.full(len(costs), place) for place in range(costs.shape[1])]
-    best = min(filter(fits, alike), key=cost)
+    smallest = min(alike, key=lambda chosen: max(each[rows, chosen].sum() for each in shares))
+    best = min(filter(fits, alike), key=cost, default=smallest)  # a sum may differ by its order of adding
 
     def at(proportions: np.ndarray) -> np.ndarray:
         """What is chosen at the lowest prices of these proportions that keep all limits."""
