@@ -173,3 +173,13 @@ def test_a_weight_that_a_folded_transpose_makes_is_stored_in_order() -> None:
     assert [node.op_type for node in canonical.graph] == ["MatMul"]
     (stored,) = canonical.graph.initializers.values()
     np.testing.assert_array_equal(stored.const_value.numpy(), weight.T)
+
+
+def test_training_mode_is_refused_by_name() -> None:
+    tensors = {name: np.ones(3, np.float32) for name in ("scale", "bias", "mean", "variance")}
+    node = helper.make_node(
+        "BatchNormalization", ["x", *tensors], ["y", "mean_out", "variance_out"], "normalize", training_mode=1
+    )
+    model = make_model([node], [("x", TensorProto.FLOAT, ["n", 3])], [("y", ["n", 3])], tensors)
+    with pytest.raises(ModelError, match=r"normalize \(BatchNormalization\) is in training mode"):
+        canonicalize(ir.from_proto(model))

@@ -43,6 +43,16 @@ def check_weights(model: ir.Model, operators: tuple[str, ...]) -> None:
             )
 
 
+def check_inference(model: ir.Model) -> None:
+    """Raise ModelError, naming the node, for a BatchNormalization that normalizes by the batch that it sees."""
+    for node in model.graph.all_nodes():
+        if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0) == 1:
+            raise ModelError(
+                f"node {node.name} (BatchNormalization) is in training mode, and normalizes by whatever batch it sees;"
+                " export the network in evaluation mode"
+            )
+
+
 def _check_text(model: ir.Model) -> None:
     """protobuf hands over bytes where a string is no UTF-8."""
     nodes = list(model.graph.all_nodes())

@@ -26,7 +26,7 @@ from onnxscript.rewriter.rules.common import (
 )
 
 from mpq_onnx.errors import ModelError, deepest_line
-from mpq_onnx.graph.model_checks import check_weights
+from mpq_onnx.graph.model_checks import check_inference, check_weights
 from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
@@ -129,6 +129,7 @@ def _errors_of(where: str) -> Iterator[None]:
 
 def _modern(model: ir.Model) -> ir.Model:
     """At opset 21, one graph, no Identity, constants as initializers, inferred shapes."""
+    check_inference(model)
     prepare = ir.passes.Sequential(
         common.InlinePass(lambda function: not is_composite(function)),
         common.RemoveInitializersFromInputsPass(),
