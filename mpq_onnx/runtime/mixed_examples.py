@@ -11,7 +11,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
 from mpq_onnx.runtime.session import Runner
 
-FEWEST, MOST = 3, 64
+FEWEST, MOST = 3, 8
 """Examples in a batch that is looked at."""
 SHARE = 1e-3
 """Of an output's largest number: kernels may add up in another order at another place of a batch,"""
