@@ -11,6 +11,7 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.errors import DataError
+from mpq_onnx.runtime import timing
 from mpq_onnx.runtime.remembering_runner import RememberingRunner
 from mpq_onnx.runtime.session import Runner
 
@@ -214,10 +215,30 @@ def test_nodes_that_cannot_be_compared_are_said(tmp_path: Path) -> None:
 
 def test_a_remembered_answer_is_the_same(cnn_file: Path, image_file: Path) -> None:
     images = np.load(image_file)["images"][:12]
-    plain, remembering = Runner(str(cnn_file)), RememberingRunner(str(cnn_file))
+    plain = Runner(str(cnn_file))
+    remembering = RememberingRunner(plain)
     (name,) = plain.inputs
     floats = images.astype(np.float32)
     for batch in (floats[:4], floats[4:], floats[:4], floats[:4] + 1):
         (wanted,), (found,) = plain.run({name: batch}), remembering.run({name: batch})
         np.testing.assert_array_equal(found, wanted)
     assert remembering.run({name: floats[:4]})[0] is remembering.run({name: floats[:4]})[0]
+
+
+def test_what_is_timed_is_computed(
+    cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remembered answer takes no time."""
+    timed = []
+
+    def took(runners: tuple[Runner, ...], inputs: object) -> list[float]:
+        timed.extend(runners)
+        return [1.0, 2.0]
+
+    monkeypatch.setattr(timing, "interleaved_milliseconds", took)
+    result = mpq_onnx.allocate(
+        cnn_file, f"npz:{image_file}?count=32", tmp_path, weight_bits=8, activation_bits=8,
+        options=mpq_onnx.AllocateOptions(method="uniform", rounding="nearest"),
+    )  # fmt: skip
+    assert any("runs slower than float" in note for note in result.notes)
+    assert len(timed) == 2 and all(type(runner) is Runner for runner in timed)

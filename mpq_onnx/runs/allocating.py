@@ -387,7 +387,7 @@ def _write(
             *check_notes(check),
             *chance_notes(kept.evaluation),
             *output_notes(kept.evaluation),
-            *speed_notes(bench.baseline, Runner(graph, options.device), opened.validation),
+            *speed_notes(bench.float_runner, Runner(graph, options.device), opened.validation),
         ),
     )
     written.finish(result)

@@ -34,6 +34,7 @@ from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.remembering_runner import RememberingRunner
+from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import SignalToNoise
 
 COMMON_OPTIONS = ("noise", "compat", "seed", "device")
@@ -63,7 +64,7 @@ class NoiseBench:
         self.mirror = straight_through(with_outputs(mirror, differentiable_outputs(base.model)))
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
-        self.baseline = RememberingRunner(base.model, options.device)
+        self.baseline = RememberingRunner(Runner(base.model, options.device))
         self.shared = shared or SharedWork()
 
     def at(self, energy_per_mac: float | None, options: EnergyOptions, progress: Path) -> "EnergyBench":

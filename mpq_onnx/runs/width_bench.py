@@ -37,7 +37,8 @@ class WidthBench(Bench[Allocation]):
         self, model: ir.Model, problem: WidthProblem, options: AllocateOptions, validation: TrainingData
     ) -> None:
         self.model, self.problem, self.options, self.validation = model, problem, options, validation
-        self.baseline = RememberingRunner(model, options.device)
+        self.float_runner = Runner(model, options.device)
+        self.baseline = RememberingRunner(self.float_runner)
 
     def measure(self, candidate: Candidate) -> Finished[Allocation]:
         """Round, write and evaluate it."""

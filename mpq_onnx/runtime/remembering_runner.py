@@ -13,10 +13,10 @@ MOST_BYTES = 2**28
 
 
 class RememberingRunner(Runner):
-    """Of a model without randomness."""
+    """Of a model without randomness; its session is another Runner's, whose runs take the time that they take."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, runner: Runner) -> None:
+        vars(self).update(vars(runner))
         self._known: dict[tuple[Any, ...], list[np.ndarray]] = {}
         self._bytes = 0
 
