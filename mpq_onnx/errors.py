@@ -1,7 +1,11 @@
 """The errors that a user can cause, each with the exit code that the command line answers with."""
 
+from collections.abc import Sequence
+
 LONGEST_REASON = 200
 """Characters that are shown of what a library says."""
+MOST_NAMED = 8
+"""Of many, in a line."""
 
 
 class MpqOnnxError(Exception):
@@ -65,6 +69,12 @@ def check_choice(name: str, value: str, choices: object) -> None:
     names = list(choices)  # type: ignore[call-overload]
     if value not in names:
         raise UsageError(f"{name} {value}: choose one of {', '.join(names)}")
+
+
+def first_names(names: Sequence[str], most: int = MOST_NAMED) -> str:
+    """`a, b, c and 4 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from mpq_onnx.documents.constraints import Part
 from mpq_onnx.documents.document import Document, Header
-from mpq_onnx.errors import AllocationError
+from mpq_onnx.errors import AllocationError, first_names
 
 EDITED = "edited"
 """The method of entries that somebody has changed since they were written."""
@@ -208,17 +208,13 @@ def _take(entry: Entry, left: list[Owned]) -> None:
 
 def _listed_unknown(unknown: Sequence[str], known: Sequence[str]) -> str:
     """The first names that are none, each with the known one that is nearest to it, and what may be edited instead."""
-    texts = []
-    for name in unknown[:MOST_NAMED]:
+    texts = [*unknown]
+    for place, name in enumerate(unknown[:MOST_NAMED]):
         near = difflib.get_close_matches(name, known, 1)
-        texts.append(f"{name} (meant is {near[0]}?)" if near else name)
-    return f"{', '.join(texts)}{_more(unknown)}; only widths, ranges and energies may be edited"
+        texts[place] = f"{name} (meant is {near[0]}?)" if near else name
+    return f"{first_names(texts, MOST_NAMED)}; only widths, ranges and energies may be edited"
 
 
 def _named_first(kind: str, names: Sequence[str]) -> str:
     """`node a, b, c and 4 more`."""
-    return f"{kind} {', '.join(names[:MOST_NAMED])}{_more(names)}"
-
-
-def _more(names: Sequence[str]) -> str:
-    return f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{kind} {first_names(names, MOST_NAMED)}"

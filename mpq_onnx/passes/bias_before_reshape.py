@@ -65,11 +65,7 @@ def _turn_round(graph: ir.Graph, node: ir.Node, split: ir.Value, name: str, vect
     graph.insert_before(reshape, added)
     reshape.replace_input_with(0, total)
     old = node.outputs[0]
-    for use in tuple(old.uses()):
-        use.node.replace_input_with(use.idx, split)
-    for position, output in enumerate(graph.outputs):
-        if output is old:
-            graph.outputs[position] = split
+    ir.convenience.replace_all_uses_with(old, split, replace_graph_outputs=True)
     take_name(graph, split, old, f"{old.name}_split")
     graph.remove(node, safe=True)
     added.name = node.name

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.mac import einsum_labels, mac_of
 from mpq_onnx.graph.model_file import add_initializer
+from mpq_onnx.passes.put_in_place import put_in_place
 
 SAME, ANY = 0, -1
 """Lengths in a Reshape: that of the input's axis, and what is left."""
@@ -67,9 +67,6 @@ class EinsumAsMatMulPass(ir.passes.InPlacePass):
             if labels.is_product and _may_be_turned(mac.held, labels):
                 _rewrite(model.graph, node, labels, matrices)
                 modified = True
-        for value, _ in matrices:
-            if not value.uses() and not value.is_graph_output():
-                model.graph.initializers.pop(str(value.name), None)
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -112,7 +109,7 @@ def _rewrite(
     found = labels.rows + labels.columns
     if labels.result != found:
         then("Transpose", [value], {"perm": [found.index(each) for each in labels.result]})
-    _put_in_place(graph, node, nodes, product)
+    put_in_place(graph, node, nodes, product)
 
 
 def _matrix(
@@ -131,15 +128,3 @@ def _matrix(
         array = np.ascontiguousarray(turned.reshape(rows, -1))
         matrices[key] = add_initializer(graph, f"{weight.name}_matrix", array)
     return matrices[key]
-
-
-def _put_in_place(graph: ir.Graph, node: ir.Node, nodes: list[ir.Node], product: ir.Node) -> None:
-    """The product takes the node's name, the last one its output's."""
-    old = node.outputs[0]
-    for each in nodes:
-        each.name = node.name if each is product else fresh_node_name(graph, f"{node.name}_part")
-        each.outputs[0].type = old.type
-        if each is not nodes[-1]:
-            each.outputs[0].name = fresh_name(graph, f"{old.name}_part")
-    nodes[-1].outputs[0].name, nodes[-1].outputs[0].shape = old.name, old.shape
-    ir.convenience.replace_nodes_and_values(graph, node, [node], nodes, [old], [nodes[-1].outputs[0]])

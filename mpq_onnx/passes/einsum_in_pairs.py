@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.mac import einsum_labels, is_stored
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.passes.put_in_place import put_in_place
 
 PAIR = 2
 
@@ -64,7 +64,7 @@ def _rearrange(graph: ir.Graph, node: ir.Node, operand: _Operand, result: str) -
         added.append(ir.node("ReduceSum", [value, axes], {"keepdims": 0}))
         value = added[-1].outputs[0]
     added.append(ir.node("Transpose", [value], {"perm": [kept.index(label) for label in result]}))
-    _put_in_place(graph, node, added)
+    put_in_place(graph, node, added, added[-1])
 
 
 def _multiply_in_turn(graph: ir.Graph, node: ir.Node, operands: list[_Operand], result: str) -> None:
@@ -86,21 +86,10 @@ def _multiply_in_turn(graph: ir.Graph, node: ir.Node, operands: list[_Operand], 
         equation = f"{done.labels},{operand.labels}->{labels}"
         added.append(ir.node("Einsum", [done.value, operand.value], {"equation": equation}))
         done = _Operand(added[-1].outputs[0], labels)
-    _put_in_place(graph, node, added)
+    put_in_place(graph, node, added, added[-1])
 
 
 def _labels_after(first: _Operand, second: _Operand, rest: list[_Operand], result: str) -> str:
     """The labels of the product of two operands that the result or the rest still need."""
     needed = set(result).union(*(each.labels for each in rest))
     return "".join(label for label in dict.fromkeys(first.labels + second.labels) if label in needed)
-
-
-def _put_in_place(graph: ir.Graph, node: ir.Node, added: list[ir.Node]) -> None:
-    """`added` instead of `node`, whose name and output the last of them takes."""
-    old = node.outputs[0]
-    for each in added[:-1]:
-        each.name = fresh_node_name(graph, f"{node.name}_part")
-        each.outputs[0].name = fresh_name(graph, f"{old.name}_part")
-        each.outputs[0].type = old.type
-    added[-1].name = node.name
-    ir.convenience.replace_nodes_and_values(graph, node, [node], added, [old], [added[-1].outputs[0]])

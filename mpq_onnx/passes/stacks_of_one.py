@@ -7,8 +7,7 @@ from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard, rank_of
 from mpq_onnx.passes.put_behind import put_behind
-
-MATRIX = 2
+from mpq_onnx.passes.tied_weights import MATRIX
 
 
 class StacksOfOnePass(ir.passes.InPlacePass):

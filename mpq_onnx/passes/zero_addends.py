@@ -3,8 +3,7 @@
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_standard
-
-MATRIX = 2
+from mpq_onnx.passes.tied_weights import MATRIX
 
 
 class ZeroAddendsPass(ir.passes.InPlacePass):
@@ -37,6 +36,5 @@ def _take_out(graph: ir.Graph, node: ir.Node, other: ir.Value) -> None:
     result = node.outputs[0]
     if result.is_graph_output():
         return  # it keeps its name
-    for use in tuple(result.uses()):
-        use.node.replace_input_with(use.idx, other)
+    ir.convenience.replace_all_uses_with(result, other)
     graph.remove(node, safe=True)

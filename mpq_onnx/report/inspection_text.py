@@ -1,12 +1,12 @@
 """What `inspect` found, in words and a table."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from mpq_onnx.errors import first_names
+
 MISSING = "-"
-MOST_NAMED = 8
 
 
 def inspection_text(found: Any) -> str:
@@ -31,7 +31,7 @@ def inspection_text(found: Any) -> str:
         *(f"stays float: {each}" for each in found.stays_float),
         *(f"not counted: {each}" for each in found.uncounted),
         *(
-            f"unsupported: {name}, {_named(nodes)}: allocate refuses the model"
+            f"unsupported: {name}, node {first_names(nodes)}: allocate refuses the model"
             for name, nodes in found.unsupported.items()
         ),
     ]
@@ -95,8 +95,3 @@ def _budgets(found: Any) -> list[str]:
         verb = "have" if found.quantized else "can get"
         lines.append(f"{found.activations} activations {verb} a quantizer")
     return lines
-
-
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return f"node {', '.join(names[:MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mpq_onnx.datasets import DataSource, data_source, open_dataset
+from mpq_onnx.errors import first_names
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.model_file import load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runtime.comparison import ComparedTensors, NodeNoise, compare_tensors
-
-MOST_NAMED = 8
 
 
 class NodeNoises(list[NodeNoise], Result):
@@ -55,14 +54,11 @@ def _left_out(found: ComparedTensors, changed: str) -> tuple[str, ...]:
     """A line for nodes without a counterpart, and one for those of another shape."""
     lines = []
     if found.missing:
-        lines.append(f"not compared, since {changed} has no tensors of these names: {_named(found.missing)}")
+        lines.append(
+            f"not compared, since {changed} has no tensors of these names: {first_names(found.missing)}"
+        )
     if found.reshaped:
         lines.append(
-            f"not compared, since {changed} gives their tensors other shapes: {_named(found.reshaped)}"
+            f"not compared, since {changed} gives their tensors other shapes: {first_names(found.reshaped)}"
         )
     return tuple(lines)
-
-
-def _named(nodes: Sequence[str]) -> str:
-    more = len(nodes) - MOST_NAMED
-    return ", ".join(nodes[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
-from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice
+from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice, first_names
 from mpq_onnx.files import check_name
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
@@ -187,8 +187,7 @@ def _opened(source: SourceModel, where: str, check: str) -> tuple[_Checked | Non
         except MpqOnnxError as error:  # onnxruntime cannot run another number of examples
             reason = f"with another one onnxruntime stops: {error}"
         if found.written:
-            more = len(found.written) - SHOWN_NODES
-            named = ", ".join(found.written[:SHOWN_NODES]) + (f" and {more} more" if more > 0 else "")
+            named = first_names(found.written, SHOWN_NODES)
             reason = f"it is written into {named}, where it could not be taken out"
     return None, reason
 

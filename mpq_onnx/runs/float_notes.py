@@ -2,11 +2,9 @@
 
 import onnx_ir as ir
 
-from mpq_onnx.errors import ModelError
+from mpq_onnx.errors import ModelError, first_names
 from mpq_onnx.graph.placement import Sites
 from mpq_onnx.graph.uncounted import uncounted_macs
-
-MOST_NAMED = 8
 
 
 def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
@@ -14,7 +12,7 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
     notes = []
     left = float_weights(sites)
     if left:
-        notes.append(f"weights stay in float, and count as 32 bits, at {_named(left)}")
+        notes.append(f"weights stay in float, and count as 32 bits, at {first_names(left)}")
     multiplied = {site.float_weight for site in sites.products}  # named above
     parameters = [
         f"{each.tensor} ({each.elements:,} at {each.node}, {each.op_type})"
@@ -22,7 +20,9 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
         if each.tensor not in multiplied
     ]
     if parameters:
-        notes.append(f"numbers that stay in float, and count as 32 bits, in no mean: {_named(parameters)}")
+        notes.append(
+            f"numbers that stay in float, and count as 32 bits, in no mean: {first_names(parameters)}"
+        )
     recurrent = {
         use.node: f"{use.node} ({use.op_type})"
         for site in sites.weights
@@ -31,11 +31,11 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
     }
     if recurrent:
         notes.append(
-            f"the state from one time to the next stays in float inside {_named(list(recurrent.values()))}"
+            f"the state from one time to the next stays in float inside {first_names(list(recurrent.values()))}"
         )
     uncounted = [str(each) for each in uncounted_macs(model)]
     if uncounted:
-        notes.append(f"stays in float, in no mean and no BOPs: {_named(uncounted)}")
+        notes.append(f"stays in float, in no mean and no BOPs: {first_names(uncounted)}")
     return tuple(notes)
 
 
@@ -60,7 +60,7 @@ def check_quantizable(
         return ()
     left = float_weights(sites)
     found = "no layer with a constant weight to quantize" + (
-        f"; in float stay the weights of {_named(left)}" if left else ""
+        f"; in float stay the weights of {first_names(left)}" if left else ""
     )
     if activation_bits is None or not sites.activations:
         advice = "; give --activation-bits" if sites.activations else ""
@@ -71,8 +71,3 @@ def check_quantizable(
 def has_weights(sites: Sites) -> bool:
     """Whether a weight gets a width, chosen or fixed."""
     return any(site.fixed_bits != 0 for site in sites.weights)
-
-
-def _named(names: list[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

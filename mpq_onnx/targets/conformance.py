@@ -10,6 +10,7 @@ from mpq_onnx.arithmetic.quantization import SCHEMES
 from mpq_onnx.arithmetic.weights import TABLE_RULES
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.node_precision import NodePrecision
+from mpq_onnx.errors import first_names
 from mpq_onnx.graph.placement.sites import Sites
 from mpq_onnx.registries import PER_CHANNEL
 from mpq_onnx.targets.description import FLOAT, FLOAT_WIDTH, Statement, Target, listed
@@ -169,9 +170,7 @@ def faults_text(faults: Sequence[Fault]) -> str:
 
 
 def _named(nodes: list[str]) -> str:
-    more = len(nodes) - MOST_NAMED
-    kind = "node" if len(nodes) == 1 else "nodes"
-    return f"{kind} {', '.join(nodes[:MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")
+    return f"{'node' if len(nodes) == 1 else 'nodes'} {first_names(nodes, MOST_NAMED)}"
 
 
 def _bits(width: float | None) -> float:
