@@ -8,10 +8,11 @@ On a bare machine with a GPU, Python 3.10 or later and pip, from a checkout (abo
     python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python benchmarks/gpu_check.py
 
 Where nothing can be fetched, what is there will do: torch, torchvision, onnx, onnx_ir, onnxscript, onnxruntime (with or without
-its CUDA provider) with what they need, scipy, Pillow, PyYAML, and in pure Python tqdm, tabulate and annotated-types, the wheel
-of which can be brought along:
+its CUDA provider) with what they need, scipy, Pillow, PyYAML, tqdm, tabulate and attrs. Wheels of annotated-types,
+typing-inspection, pydantic, pydantic-core, jsonschema, jsonschema-specifications, referencing and rpds-py (4 MB; pydantic-core
+and rpds-py are compiled) can be brought along: whole allocations read back what they wrote, and check it.
 
-    pip install annotated_types-*.whl; PYTHONPATH=. python3 benchmarks/gpu_check.py
+    pip install --no-deps *.whl; PYTHONPATH=. python3 benchmarks/gpu_check.py
 
 Networks with random weights and data of their own; nothing is downloaded, and no shared data is read. A stage agrees where the
 largest difference, relative to the largest value, is within its tolerance (gpu_stages.STAGES says which, and why not all are

@@ -1,8 +1,9 @@
 """Accuracy by rounding (adaptive, block) and budget: ResNet-20 on CIFAR-10 and EfficientNet-Lite0 on ImageNet images, widths of
 the default method with uniform ones of the same rounding beside. Every figure is kept in output/rounding_accuracy.jsonl as it
-comes, and a second call goes on from there; name a network, a rounding, or what has a width, to measure that part alone.
+comes, and a second call goes on from there; name networks, budgets (W3A8), roundings, or what has a width, to measure that part
+alone.
 
-    python benchmarks/rounding_accuracy.py [resnet20] [efficientnet_lite0] [adaptive] [block] [layer] [channel]
+    python benchmarks/rounding_accuracy.py [resnet20] [efficientnet_lite0] [W3A8] [adaptive] [block] [layer] [channel]
     python benchmarks/rounding_accuracy.py --show      # the table of what is there
 """
 
@@ -51,15 +52,23 @@ class Run:
     rounding: str
     granularity: str
 
+    @property
+    def budget(self) -> str:
+        """As it is written."""
+        return f"W{self.weight_bits:g}A{self.activation_bits:g}"
+
 
 def runs(parts: set[str]) -> Iterator[Run]:
-    """All, or those of the networks, of the roundings and of the granularities that are named."""
+    """All, or those of the networks, budgets, roundings and granularities that are named."""
     networks, roundings, granularities = (
         [each for each in known if each in parts] or [*known] for known in (BUDGETS, ROUNDINGS, GRANULARITIES)
     )
+    named = {part for part in parts if part.startswith("W")}
     for network in networks:
         for budget, rounding, granularity in itertools.product(BUDGETS[network], roundings, granularities):
-            yield Run(network, *budget, rounding, granularity)
+            run = Run(network, *budget, rounding, granularity)
+            if not named or run.budget in named:
+                yield run
 
 
 def data_of(network: str) -> tuple[Path, str, str]:
@@ -122,7 +131,7 @@ def show(kept: Kept) -> None:
         rows.append(
             [
                 run.network,
-                f"W{run.weight_bits:g} A{run.activation_bits:g}",
+                run.budget,
                 run.rounding,
                 run.granularity,
                 *(f"{100 * each:.2f}" for each in (chosen["float_top1"], uniform["top1"], chosen["top1"])),

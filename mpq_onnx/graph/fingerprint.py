@@ -1,13 +1,13 @@
 """A model's fingerprint: equal for models that compute the same in the same way, whatever file they come from."""
 
-import concurrent.futures
 import hashlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
+from mpq_onnx.threads import side_by_side
 
 DEFAULT_DOMAIN = "ai.onnx"
 """Another spelling of the empty domain."""
@@ -44,11 +44,8 @@ class _Tensors:
         constants = [
             value.const_value for value in model.graph.initializers.values() if value.const_value is not None
         ]
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            found = pool.map(_tensor, constants)
-            self._known = {
-                id(tensor): description for tensor, description in zip(constants, found, strict=True)
-            }
+        found = side_by_side(_tensor, constants)
+        self._known = {id(tensor): description for tensor, description in zip(constants, found, strict=True)}
 
     def describe(self, tensor: ir.TensorProtocol | None) -> Description:
         if tensor is None:

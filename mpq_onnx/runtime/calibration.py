@@ -21,6 +21,7 @@ from mpq_onnx.ranks import Ranks
 from mpq_onnx.registries import OBSERVERS
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
+from mpq_onnx.threads import side_by_side
 
 BATCH_SIZE = 64
 """At most."""
@@ -28,6 +29,9 @@ BATCH_MEMORY = 2**28
 """Bytes of all tensors of a batch."""
 WIDEST_SEARCHED = 8
 """Above 8 bits the clipping error outweighs the rounding error in any search, and the whole range is kept."""
+
+_Summary = tuple[np.ndarray, np.ndarray]
+"""Of one batch of one tensor: its ends, and what its observer says of it."""
 
 
 def calibrate(
@@ -59,12 +63,13 @@ def calibrate(
     _watch(list(watchers.values()), _values(runner, tensors, dataset, batch_size), dataset.ranks)
     for watcher in watchers.values():
         watcher.merge(dataset.ranks)
+    results = side_by_side(lambda name: watchers[name].result(shapes[name]), tensors)
     return Calibration(
         model=fingerprint(model),
         observer=observer,
         scheme=scheme,
         examples=len(dataset),
-        tensors={name: watchers[name].result(shapes[name]) for name in tensors},
+        tensors=dict(zip(tensors, results, strict=True)),
         shapes=dict(shapes),
     )
 
@@ -88,16 +93,32 @@ def _watch(watchers: Sequence["_Watcher"], values: Iterator[list[np.ndarray]], r
     """Show every batch to the watchers: its summary on all ranks, in the order of the batches, its values on its own."""
     while True:
         own = next(values, None)
-        summaries = ranks.gather(
-            None if own is None else [each.summary(array) for each, array in zip(watchers, own, strict=True)]
-        )
+        summaries = ranks.gather(None if own is None else _summaries(watchers, own))
         if summaries[0] is None:  # the first rank has no fewer batches than others
             return
+        _take_in(watchers, summaries, own, ranks.rank)
+
+
+def _summaries(watchers: Sequence["_Watcher"], values: Sequence[np.ndarray]) -> list["_Summary"]:
+    return side_by_side(lambda pair: pair[0].summary(pair[1]), list(zip(watchers, values, strict=True)))
+
+
+def _take_in(
+    watchers: Sequence["_Watcher"],
+    summaries: Sequence[list["_Summary"] | None],
+    own: list[np.ndarray] | None,
+    own_rank: int,
+) -> None:
+    """One batch of every rank, in their order; each watcher by itself."""
+
+    def take_in(index: int) -> None:
         for rank, found in enumerate(summaries):
-            for index, watcher in enumerate(watchers if found is not None else ()):
-                watcher.follow(found[index])  # type: ignore[index]
-                if own is not None and rank == ranks.rank:
-                    watcher.count(own[index])
+            if found is not None:
+                watchers[index].follow(found[index])
+            if own is not None and rank == own_rank:
+                watchers[index].count(own[index])
+
+    side_by_side(take_in, range(len(watchers)))
 
 
 def _observer(name: str) -> Observer:
@@ -123,12 +144,12 @@ class _Watcher:
             observer.histogram if isinstance(observer, HistogramObserver) else StreamingHistogram()
         )
 
-    def summary(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def summary(self, values: np.ndarray) -> _Summary:
         """Of one batch."""
         ends = extremes(values)
         return ends, (ends if self.shared else self.observer.summary(values))
 
-    def follow(self, summary: tuple[np.ndarray, np.ndarray]) -> None:
+    def follow(self, summary: _Summary) -> None:
         """Take in that of the next batch."""
         ends, own = summary
         self.extremes.follow(ends)

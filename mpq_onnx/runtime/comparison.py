@@ -14,6 +14,7 @@ from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
 from mpq_onnx.runtime.statistics import SignalToNoise
 from mpq_onnx.runtime.tensors import read_tensors, runner_with_outputs
+from mpq_onnx.threads import side_by_side
 
 BATCH_MEMORY = 2**28
 """Bytes of all tensors of the batches of all ranks."""
@@ -82,14 +83,7 @@ def compare_tensors(
         for batch in watched(dataset.own_batches(batch_size), "compare", count):
             wanted = read_tensors(first, list(pairs), batch.inputs)
             found = read_tensors(second, list(pairs.values()), batch.inputs)
-            noises = [SignalToNoise() for _ in pairs]
-            for name, noise, a, b in zip(pairs, noises, wanted, found, strict=True):
-                if a.shape != b.shape:
-                    raise ModelError(
-                        f"tensor {name} has shape {a.shape} in one model and {b.shape} in the other"
-                    )
-                noise.update(a, b)
-            yield noises
+            yield side_by_side(_noise_of, list(zip(pairs, wanted, found, strict=True)))
 
     def summed(batches: Iterator[list[SignalToNoise]]) -> ComparedTensors:
         totals = {name: SignalToNoise() for name in pairs}
@@ -103,6 +97,18 @@ def compare_tensors(
         return ComparedTensors(found, _names(missing), _names(reshaped))
 
     return dataset.ranks.at_first(compared(), len(parts), summed)
+
+
+def _noise_of(compared: tuple[str, np.ndarray, np.ndarray]) -> SignalToNoise:
+    """Of one tensor in one batch: its name, its values in the exact model and those in the other."""
+    name, exact, changed = compared
+    if exact.shape != changed.shape:
+        raise ModelError(
+            f"tensor {name} has shape {exact.shape} in one model and {changed.shape} in the other"
+        )
+    noise = SignalToNoise()
+    noise.update(exact, changed)
+    return noise
 
 
 def _float_tensors(model: ir.Model, example: dict[str, np.ndarray], device: str) -> dict[str, ir.Node]:

@@ -6,7 +6,6 @@ last, in one more.
 """
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from mpq_onnx.runtime.session import CPU_PROVIDER, Runner, providers
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
 from mpq_onnx.runtime.tensors import output_layouts
+from mpq_onnx.threads import cores
 
 FEWEST_STREAMS = 4
 """Independent noise streams at least, so that few repeats keep several cores busy too."""
@@ -75,7 +75,7 @@ def evaluate_noisy(
     shares = -(-FEWEST_STREAMS // repeats)
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == [CPU_PROVIDER]
-    workers = min(len(streams), _cores()) if on_cpu else 1
+    workers = min(len(streams), cores()) if on_cpu else 1
     layouts = output_layouts(noisy, dataset)
     work = _Work(model, dataset, seed, device, batch_size, where, 1 if on_cpu else 0, layouts)
     meaning = (
@@ -224,8 +224,3 @@ def _by_repeat(results: Iterable[_Counted], shares: int) -> Iterator[_Counted]:
             batches = sorted((b for share in gathered for b in share.batches), key=lambda entry: entry[0])
             yield _Counted(batches, sum(share.seconds for share in gathered))
             gathered = []
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -30,6 +30,7 @@ from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.graph.weights_apart import weights_apart
 from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICES
+from mpq_onnx.threads import wanted_threads
 
 QUIET = 4
 """onnxruntime's log severity "fatal": errors are raised as well, and the command line says them in one line."""
@@ -76,7 +77,7 @@ class Runner:
         self.where = where or ("the model" if isinstance(model, ir.Model) else str(model))
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
-        options.intra_op_num_threads = threads or _threads_of_the_environment()
+        options.intra_op_num_threads = threads or wanted_threads()
         if kernel_times is not None:
             options.enable_profiling, options.profile_file_prefix = True, kernel_times
         options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
@@ -155,12 +156,6 @@ class Runner:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
             ) from error
-
-
-def _threads_of_the_environment() -> int:
-    """0 where it says nothing: one a core."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() else 0
 
 
 def _take(array: np.ndarray, picks: np.ndarray, axis: int | None) -> np.ndarray:

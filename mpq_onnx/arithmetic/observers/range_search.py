@@ -5,6 +5,7 @@ import numpy as np
 from mpq_onnx.arithmetic.observers.outermost import Outermost
 from mpq_onnx.arithmetic.observers.sorted_rows import SortedRows
 from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, Scheme, fake_quantize
+from mpq_onnx.threads import side_by_side
 
 JOINT_SHRINKS = np.linspace(1.0, 0.2, 41)
 """First both ends shrink together,"""
@@ -39,11 +40,11 @@ def best_range(
     rows_at_once = max(CACHED // max(values.shape[1], 1), 1)
     parts = [slice(start, start + rows_at_once) for start in range(0, len(values), rows_at_once)]
     if len(parts) > 1:
-        found = [
-            best_range(values[part], levels[part], None if weights is None else weights[part], scheme)
-            for part in parts
-        ]
-        low, high = zip(*found, strict=True)
+
+        def best(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            return best_range(values[part], levels[part], None if weights is None else weights[part], scheme)
+
+        low, high = zip(*side_by_side(best, parts), strict=True)
         return np.concatenate(low), np.concatenate(high)
     search = _Search(values, levels, weights, scheme)
     joint, ends = JOINT_SHRINKS[:, None], END_SHRINKS[:, None]
