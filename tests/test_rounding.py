@@ -19,9 +19,10 @@ from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.registries import ROUNDINGS
 from mpq_onnx.rounding.layer import Layer, Moments
 from mpq_onnx.rounding.layerwise import Corrections, round_weights
+from mpq_onnx.rounding.moments import squares_of_moments
 from mpq_onnx.rounding.quadratic import QuadraticError
 from mpq_onnx.rounding.rounding_data import RoundingData
-from mpq_onnx.rounding.shrinkage import LEAST_SHRINKAGE, read_elsewhere, shrunk
+from mpq_onnx.rounding.shrinkage import LEAST_SHRINKAGE, Seen, read_elsewhere, shrunk
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 
@@ -127,6 +128,11 @@ def samples_of_a_dense_layer(count: int, taps: int = 96) -> torch.Tensor:
     return torch.relu(torch.randn(count, taps, generator=generator) @ mixing.T)
 
 
+def of_samples(count: int, groups: int = 1) -> Seen:
+    """All in one example: nothing is known but their number."""
+    return Seen(count, 1, torch.zeros(groups))
+
+
 def dense_layer(taps: int = 96, bits: int = 4) -> Layer:
     weight = torch.randn(1, 32, taps, generator=torch.Generator().manual_seed(1)) / taps**0.5
     grid = weight_grid(weight[0].numpy(), np.full(32, bits), WeightRules("minmax"))
@@ -142,13 +148,40 @@ def test_few_samples_serve_examples_that_were_not_seen(count: int) -> None:
     moment = (seen.T @ seen / count)[None]
     unseen = samples_of_a_dense_layer(5000).T[None, None]
     nearest = ROUNDINGS["nearest"](layer, None)
-    adaptive = ROUNDINGS["adaptive"](layer, shrunk(Moments(moment, moment), count))
+    adaptive = ROUNDINGS["adaptive"](layer, shrunk(Moments(moment, moment), of_samples(count)))
     assert output_error(layer, adaptive, unseen) < 0.95 * output_error(layer, nearest, unseen)
+
+
+def test_positions_of_an_example_that_resemble_each_other_count_little() -> None:
+    """Many positions of few examples: as sure as the examples are many, not the positions."""
+    layer, examples, positions = dense_layer(), 48, 200
+    generator = torch.Generator().manual_seed(3)
+    own = samples_of_a_dense_layer(examples)[:, :, None]
+    patches = (own * (1 + 0.1 * torch.randn(examples, 96, positions, generator=generator)))[:, None]
+    moment = torch.einsum("ngkl,ngml->gkm", patches, patches) / (examples * positions)
+    between = squares_of_moments(patches).sum(0) - examples * moment.double().square().sum(dim=(1, 2))
+    unseen = samples_of_a_dense_layer(5000).T[None, None]
+    nearest = output_error(layer, ROUNDINGS["nearest"](layer, None), unseen)
+    aware, deceived = (
+        output_error(layer, ROUNDINGS["adaptive"](layer, shrunk(Moments(moment, moment), seen)), unseen)
+        for seen in (Seen(examples * positions, examples, between), of_samples(examples * positions))
+    )
+    assert aware < 0.95 * nearest
+    assert aware < 0.95 * deceived
+
+
+@pytest.mark.parametrize("positions", [5, 40])
+def test_examples_are_compared_by_the_norms_of_their_own_moments(positions: int) -> None:
+    patches = torch.randn(7, 2, 12, positions, generator=torch.Generator().manual_seed(0))
+    own = torch.einsum("ngkl,ngml->ngkm", patches, patches) / positions
+    torch.testing.assert_close(
+        squares_of_moments(patches), own.double().square().sum(dim=(2, 3)), rtol=1e-4, atol=0
+    )
 
 
 def test_moments_of_many_samples_stay_as_they_are() -> None:
     moment = samples_of_a_dense_layer(4000).T.cov()[None]
-    few, many = (shrunk(Moments(moment, moment), count).quantized for count in (10, 10**7))
+    few, many = (shrunk(Moments(moment, moment), of_samples(count)).quantized for count in (10, 10**7))
     assert torch.allclose(
         many, (1 - LEAST_SHRINKAGE) * moment, atol=float(2 * LEAST_SHRINKAGE * moment.max())
     )
@@ -162,7 +195,7 @@ def test_moments_of_many_samples_stay_as_they_are() -> None:
 def test_the_size_of_signals_decides_nothing(size: float) -> None:
     seen = samples_of_a_dense_layer(300)
     moment = (seen.T @ seen / 300)[None]
-    wanted, found = (shrunk(Moments(each, each), 300) for each in (moment, moment * size))
+    wanted, found = (shrunk(Moments(each, each), of_samples(300)) for each in (moment, moment * size))
     torch.testing.assert_close(found.quantized / size, wanted.quantized)
     torch.testing.assert_close(found.cross / size, wanted.cross)
 
@@ -170,7 +203,7 @@ def test_the_size_of_signals_decides_nothing(size: float) -> None:
 @pytest.mark.parametrize("taps", [1, 2])
 def test_few_and_silent_taps_have_moments_too(taps: int) -> None:
     for moment in (torch.zeros(2, taps, taps), torch.eye(taps).expand(2, taps, taps)):
-        found = shrunk(Moments(moment, moment), 3)
+        found = shrunk(Moments(moment, moment), of_samples(3, groups=2))
         assert bool(torch.isfinite(found.quantized).all())
         torch.testing.assert_close(found.quantized, moment)  # white already
 
@@ -180,7 +213,7 @@ def test_what_a_product_does_not_see_its_other_readers_do() -> None:
     layer = dense_layer()
     seen = samples_of_a_dense_layer(4000)
     seen[:, 48:] = 0
-    moments = shrunk(Moments(*[(seen.T @ seen / 4000)[None]] * 2), 4000)
+    moments = shrunk(Moments(*[(seen.T @ seen / 4000)[None]] * 2), of_samples(4000))
     nearest = ROUNDINGS["nearest"](layer, None)
     for readers, share in ((1, 1.5), (8, 1.1)):
         adaptive = ROUNDINGS["adaptive"](layer, read_elsewhere(moments, layer.weight, readers))

@@ -13,23 +13,18 @@ from mpq_onnx.arithmetic.weights import QuantizedWeight, WeightGrid, along_axis,
 from mpq_onnx.graph.mac import BIAS_INPUT, split_equation
 from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
-from mpq_onnx.mirror.matrix_form import MatrixForm, second_moment
+from mpq_onnx.mirror.matrix_form import MatrixForm
 from mpq_onnx.mirror.matrix_forms import matrix_form
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
+from mpq_onnx.rounding.moments import measured_moments
 from mpq_onnx.rounding.nearest import NEAREST
 from mpq_onnx.rounding.result import CORRECTED_OPS, RoundingResult, channel_bias, with_variance_of
 from mpq_onnx.rounding.rounding_data import RoundingData
-from mpq_onnx.rounding.shrinkage import read_elsewhere, shrunk
+from mpq_onnx.rounding.shrinkage import read_elsewhere
 
-SAMPLES_PER_TAP = 64
-"""Output positions that a second moment is averaged over, for each tap of the receptive field."""
-MOST_SAMPLES = 16384
-"""Of them all, where that leaves FEWEST_POSITIONS: the second moments of k taps cost k^2 a sample."""
-FEWEST_POSITIONS = 16
-"""Positions taken of every example, at least."""
 FINE_LEVELS = 512
 """A weight of more than 8 bits everywhere is rounded to nearest: its error hardly counts, whatever it is. At 8 bits it does
 where the scheme leaves levels unused, so that integer kernels do not saturate."""
@@ -143,7 +138,7 @@ class _Rounder:
         def find(form: MatrixForm) -> Moments:
             key = node.args[0], form, weight.shape, corrects
             if self.known is None or self.known[0] != key:
-                self.known = key, _moments(form, streams, weight, corrects, self.data)
+                self.known = key, measured_moments(form, streams, weight, corrects, self.data)
             return self.known[1]
 
         return find
@@ -223,37 +218,6 @@ def _round(
         moments = read_elsewhere(moments, layer.weight, others)
     integers = form.weight_from_matrix(chosen(layer, moments), weight)
     return QuantizedWeight.of(integers.cpu().numpy(), grid, site.channel_axis)
-
-
-def _moments(
-    form: MatrixForm, streams: Streams, weight: Tensor, central: bool, data: RoundingData
-) -> Moments:
-    """Second moments over all examples of all ranks, at as many output positions (spread at random) as the estimate needs.
-
-    Args:
-        central: of the deviations from the means.
-    """
-    generator, ranks = torch.Generator(), data.ranks
-    groups, _, taps = form.weight_matrix(weight).shape
-    wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // data.examples), FEWEST_POSITIONS)
-    # Sums of float32 in float64 are the same in any order, but for a digit that float32 does not have.
-    sums = [weight.new_zeros(groups, *shape, dtype=torch.float64) for shape in ((taps, taps), (taps,)) * 2]
-    count = 0
-    for place, exact_inputs, quantized_inputs in zip(
-        data.places, streams.exact, streams.quantized, strict=True
-    ):
-        generator.manual_seed(place)
-        x, t = form.sampled_patches((quantized_inputs[0], exact_inputs[0]), weight, wanted, generator)
-        found = second_moment(x, x), x.sum(dim=(0, 3)), second_moment(x, t), t.sum(dim=(0, 3))
-        for total, each in zip(sums, found, strict=True):
-            total += each
-        count += x.shape[0] * x.shape[3]
-    count = sum(ranks.gather(count))
-    quantized, mean, cross, exact_mean = (ranks.sum(total).div_(count) for total in sums)
-    if central:
-        quantized -= mean[:, :, None] * mean[:, None]
-        cross -= mean[:, :, None] * exact_mean[:, None]
-    return shrunk(Moments(quantized.to(weight), cross.to(weight)), count)
 
 
 def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:
