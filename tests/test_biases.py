@@ -296,6 +296,67 @@ def test_a_shared_weight_serves_the_reader_whose_input_is_alive(tmp_path: Path) 
         assert 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum()) > 30
 
 
+def added_to_products(form: str) -> onnx.ModelProto:
+    """Products with a constant added, as exporters write a dense layer: a bias in all but name, which onnxruntime makes int32.
+
+    Args:
+        form: "dead" and "faint" in one channel, "silent" everywhere, "loud" biases, "row" for one of shape [1, 6].
+    """
+    rng = np.random.default_rng(6)
+    w, b = weights(rng, 8, 6), weights(rng, 6)
+    if form in ("dead", "faint", "row"):
+        w[:, 2], b[2] = {"faint": 1e-12}.get(form, 0), 1
+    elif form == "silent":
+        w *= 0
+    else:
+        w, b = w * 1e-3, b * 1e4
+    tensors = {"w": w, "b": b[None] if form == "row" else b, "v": weights(rng, 6, 5)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("Add", ["b", "h"] if form == "row" else ["h", "b"], ["a"], "add"),
+        helper.make_node("Relu", ["a"], ["r"], "relu"),
+        helper.make_node("MatMul", ["r", "v"], ["y"], "second"),
+    ]
+    return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 8])], [("y", ["n", 5])], tensors)
+
+
+@pytest.mark.parametrize("scales", ["channel", "tensor"])
+@pytest.mark.parametrize("form", ["dead", "faint", "silent", "loud", "row"])
+def test_what_is_added_to_a_product_saturates_no_more_than_a_bias(
+    form: str, scales: str, tmp_path: Path
+) -> None:
+    result, _ = allocated(added_to_products(form), tmp_path, weight_scales=scales)
+    assert sqnr_of(result, tmp_path) > 30
+    assert not result.mirror_check.changed_by_default
+
+
+@pytest.mark.parametrize("scales", ["channel", "tensor"])
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_biases_that_stay_float_saturate_no_more(name: str, scales: str, tmp_path: Path) -> None:
+    result, _ = allocated(SIBLINGS[name](), tmp_path, bias="float", weight_scales=scales)
+    assert sqnr_of(result, tmp_path) > 30
+    assert not result.mirror_check.changed_by_default
+
+
+def test_what_a_session_by_default_makes_of_a_file_is_told(tmp_path: Path) -> None:
+    """Activations alone have widths: onnxruntime makes integers of the float weights."""
+    onnx.save(
+        conv(weights(np.random.default_rng(3), 4, 3, 3, 3), np.ones(4, np.float32)), tmp_path / "float.onnx"
+    )
+    result = mpq_onnx.allocate(
+        tmp_path / "float.onnx",
+        "random?count=64",
+        tmp_path / "out",
+        activation_bits=8,
+        options=mpq_onnx.AllocateOptions(method="uniform"),
+    )
+    check = result.mirror_check
+    assert check.changed_by_default and not check.changed_by_optimizer
+    assert any(
+        "onnxruntime's defaults" in note and f"{check.default_sqnr:.1f} dB" in note for note in result.notes
+    )
+
+
 @pytest.mark.parametrize("storage", ["int8", "packed"])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_every_dead_channel_keeps_its_bias(bits: int, storage: str, tmp_path: Path) -> None:

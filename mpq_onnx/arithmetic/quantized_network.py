@@ -47,6 +47,9 @@ class QuantizedNetwork:
     """By name of the node that adds the bias."""
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     """Corrected float constants by tensor: of an Add that is the bias of a product in all but name."""
+    stored_constants: dict[str, QuantizedBias] = field(default_factory=dict)
+    """Those, or the model's own, that stand in the file as integers of their own scales: exactly, out of reach of
+    onnxruntime's optimizer (see biases.bias_of_its_own_scale)."""
     float_biases: dict[str, np.ndarray] = field(default_factory=dict)
     """Corrected biases that stay float32 [channels], by node: its products have no scale of their own, or int32 does not hold
     them."""

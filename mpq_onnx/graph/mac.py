@@ -63,6 +63,25 @@ class Mac:
         has_one = self.node.op_type in (*CONVOLUTIONS, "Gemm") and len(self.node.inputs) > BIAS_INPUT
         return self.node.inputs[BIAS_INPUT] if has_one else None
 
+    def added(self, held_shape: Shape) -> ir.Value | None:
+        """The constant that an Add of its own gives to a product's output channels, which come last: its bias in all but name.
+
+        None where there is none, where something else reads it or the product, and where the operator has a bias itself.
+        """
+        if self.node.op_type not in ("MatMul", "Einsum") or not self._channels_come_last(held_shape):
+            return None
+        readers = tuple(self.output.uses())
+        if len(readers) != 1 or self.output.is_graph_output():
+            return None
+        reader = readers[0].node
+        if reader.op_type != "Add" or not is_standard(reader):
+            return None
+        constants = [value for value in reader.inputs if value is not None and value.const_value is not None]
+        if len(constants) != 1 or len(constants[0].uses()) != 1 or constants[0].is_graph_output():
+            return None
+        shape, channels = constants[0].const_value.shape.numpy(), self.channels(held_shape)  # type: ignore[union-attr]
+        return constants[0] if shape[-1:] == (channels,) and math.prod(shape) == channels else None
+
     @property
     def alpha(self) -> float:
         """Factor on the products (Gemm)."""
@@ -123,6 +142,14 @@ class Mac:
         if self.node.op_type == "ConvTranspose":  # each input element meets the whole kernel of its group
             return math.prod(shape_of(self.data)) * math.prod(shape_of(self.held)[1:])
         return math.prod(shape_of(self.output)) * self.fan_in(shape_of)
+
+    def _channels_come_last(self, held_shape: Shape) -> bool:
+        """Of the output of a MatMul or an Einsum."""
+        if self.node.op_type == "MatMul":
+            return self.held_index == 1
+        terms, result = einsum_labels(self.node)
+        axis = self.channel_axis(held_shape)
+        return axis is not None and terms[self.held_index][axis] == result[-1:]
 
     def _flag(self, name: str) -> bool:
         """An integer attribute that is 0 by default."""

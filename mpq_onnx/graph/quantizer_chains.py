@@ -58,9 +58,19 @@ class WeightChain(Quantizer):
         """Read as a bias alone, whatever its type."""
         uses = list(self.result.uses())
         return self.dtype == ir.DataType.INT32 or (
-            bool(uses)
-            and all(use.idx == BIAS_INPUT and use.node.op_type in (*CONVOLUTIONS, "Gemm") for use in uses)
+            bool(uses) and all(_is_added_to_products(use.node, use.idx) for use in uses)
         )
+
+
+def _is_added_to_products(node: ir.Node, index: int) -> bool:
+    """Input `index` of `node` is a bias, or what an Add behind a product has in its place."""
+    if node.op_type in (*CONVOLUTIONS, "Gemm"):
+        return index == BIAS_INPUT
+    if node.op_type != "Add":
+        return False
+    other = node.inputs[1 - index]
+    producer = None if other is None else other.producer()
+    return producer is not None and producer.op_type in ("MatMul", "Einsum")
 
 
 @dataclass(frozen=True)

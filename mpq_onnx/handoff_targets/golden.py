@@ -53,7 +53,12 @@ def write_golden(
 
 
 def largest_difference(model: Path, golden: Golden) -> float:
-    """Between the outputs of a file, in onnxruntime without graph optimizations, and the golden ones."""
+    """Between the outputs of a file, in onnxruntime without graph optimizations, and the golden ones.
+
+    Raises:
+        ModelError: a session with onnxruntime's defaults does not load the file.
+    """
+    Runner(model, "cpu", by_default=True)
     runner = Runner(model, "cpu", optimize=False)
     return max(
         float(np.abs(found.astype(np.float64) - wanted).max(initial=0))

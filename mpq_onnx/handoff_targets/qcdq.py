@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.model_file import add_initializer, save_model
+from mpq_onnx.graph.operators import PASS_THROUGH
 from mpq_onnx.handoff_targets.bundle import (
     MODEL_FILE,
     Bundle,
@@ -23,6 +24,7 @@ from mpq_onnx.handoff_targets.qdq_nodes import CLIPPED_BITS, WIDEST_BITS, quanti
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain
 from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
+from mpq_onnx.passes.repeat_quantizers import RepeatQuantizersPass
 from mpq_onnx.passes.store_integers import remove_unused
 
 
@@ -65,6 +67,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
         )
         replace_chain(model, weight, nodes)
     ExplicitWindowsPass()(model)
+    RepeatQuantizersPass(PASS_THROUGH, (ir.DataType.INT8,))(model)
     inline_composites(model)
     remove_unused(model)
     save_model(model, folder / MODEL_FILE)

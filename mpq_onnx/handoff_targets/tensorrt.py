@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.model_file import save_model
+from mpq_onnx.graph.operators import PASS_THROUGH
 from mpq_onnx.graph.quantizer_chains import ActivationChain
 from mpq_onnx.handoff_targets.bundle import (
     MODEL_FILE,
@@ -20,6 +21,7 @@ from mpq_onnx.handoff_targets.integer_range import ExportedActivation, exported_
 from mpq_onnx.handoff_targets.qdq_nodes import quantizer_nodes, stored_weight_node
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain, store_float
 from mpq_onnx.handoff_targets.target import Target
+from mpq_onnx.passes.repeat_quantizers import RepeatQuantizersPass
 from mpq_onnx.passes.store_integers import remove_unused
 
 ACTIVATION_BITS = 8
@@ -62,6 +64,7 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
             str(weight.result.name),
         )
         replace_chain(model, weight, [node])
+    RepeatQuantizersPass(PASS_THROUGH, (ir.DataType.INT8,))(model)
     inline_composites(model)
     remove_unused(model)
     save_model(model, folder / MODEL_FILE)

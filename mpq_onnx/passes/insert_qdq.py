@@ -11,6 +11,7 @@ are int32 or float.
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.biases import QuantizedBias
 from mpq_onnx.arithmetic.quantization import dequantize
 from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer, DynamicQuantizer, QuantizedNetwork
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
@@ -45,6 +46,8 @@ class InsertQdqPass(ir.passes.InPlacePass):
             _replace_bias(graph, nodes[name], add_initializer(graph, f"{name}_bias_corrected", corrected))
         for tensor, array in self.network.constants.items():
             graph.initializers[tensor].const_value = ir.tensor(array, name=tensor)
+        for tensor, bias in self.network.stored_constants.items():
+            _store_constant(graph, tensor, bias)
         for tensor, weight in self.network.weights.items():
             original = graph.initializers[tensor]
             written = self.write_weight(model, tensor, weight)
@@ -70,6 +73,18 @@ def _replace_bias(graph: ir.Graph, node: ir.Node, new: ir.Value) -> None:
     node.replace_input_with(BIAS_INPUT, new)
     if old is not None and not old.uses() and old.name in graph.initializers:
         del graph.initializers[str(old.name)]
+
+
+def _store_constant(graph: ir.Graph, tensor: str, bias: QuantizedBias) -> None:
+    """Read constant `tensor`, whose channels come last, back from integers."""
+    original = graph.initializers[tensor]
+    shape = original.const_value.shape.numpy()  # type: ignore[union-attr]
+    integers = add_initializer(graph, f"{tensor}_quantized", bias.integers.reshape(shape))
+    dequantized = dequantize_node(graph, tensor, integers, bias.scale, None, axis=len(shape) - 1)
+    mark_quantized(_producer(dequantized), tensor)
+    for user, index in tuple(original.uses()):
+        user.replace_input_with(index, dequantized)
+    del graph.initializers[tensor]
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:

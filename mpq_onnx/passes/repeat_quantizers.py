@@ -1,11 +1,15 @@
-"""Behind a Split, quantize again what is on a quantizer's grid already.
+"""Behind a view, quantize again what is on a quantizer's grid already.
 
-    QuantizeLinear [-> Clip] -> DequantizeLinear [-> views] -> Split
+    QuantizeLinear [-> Clip] -> DequantizeLinear [-> views] -> view
 
 onnxruntime moves DequantizeLinear past Reshape, Transpose and the like, but not past a node of several outputs: what reads a
-part computes in float. With a quantizer of the same scale, zero point and ends behind every part Split passes integers on.
-Values on the grid stay what they are. Preconditions: one scale, the same at both ends.
+part of a Split computes in float. With a quantizer of the same scale, zero point and ends behind every part Split passes
+integers on. Of int8 it must not move any itself: the QuantizeLinear that it writes behind a view says int8 (from opset 21 on),
+and another of its optimizers makes uint8 of the zero point alone. Values on the grid stay what they are. Preconditions: one
+scale, the same at both ends.
 """
+
+from collections.abc import Collection
 
 import onnx_ir as ir
 
@@ -18,15 +22,22 @@ from mpq_onnx.graph.quantizers import Quantizer, quantizer_behind
 class RepeatQuantizersPass(ir.passes.InPlacePass):
     """See the module."""
 
+    def __init__(self, views: Collection[str], types: Collection[ir.DataType]) -> None:
+        """Args: views: operators behind which quantizers are repeated. types: of the integers in between."""
+        super().__init__()
+        self.views, self.types = views, types
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         changed = False
-        for split in tuple(model.graph):
-            if split.op_type != "Split" or not is_standard(split) or not is_pass_through(split):
+        for view in tuple(model.graph):
+            if view.op_type not in self.views or not is_standard(view) or not is_pass_through(view):
                 continue
-            found = quantizer_behind(split.inputs[0])  # type: ignore[arg-type]
-            for part in split.outputs if found is not None and _can_repeat(found) else ():
+            found = quantizer_behind(view.inputs[0])  # type: ignore[arg-type]
+            if found is None or found.dtype not in self.types or not _can_repeat(found):
+                continue
+            for part in view.outputs:
                 if part.uses() and not part.is_graph_output():
-                    _repeat(model.graph, split, part, found)  # type: ignore[arg-type]
+                    _repeat(model.graph, view, part, found)
                     changed = True
         return ir.passes.PassResult(model, modified=changed)
 
@@ -36,7 +47,7 @@ def _can_repeat(found: Quantizer) -> bool:
     return is_linear and found.ends_agree and found.scales == 1 and found.real_limits is None
 
 
-def _repeat(graph: ir.Graph, split: ir.Node, part: ir.Value, found: Quantizer) -> None:
+def _repeat(graph: ir.Graph, view: ir.Node, part: ir.Value, found: Quantizer) -> None:
     """Send all readers of `part` to what comes out of a copy of the quantizer."""
     assert found.quantize is not None and found.dequantize is not None
     last = found.dequantize
@@ -56,6 +67,6 @@ def _repeat(graph: ir.Graph, split: ir.Node, part: ir.Value, found: Quantizer) -
         nodes.append(copy)
     value.shape = part.shape
     mark_quantized(nodes[-1], str(part.name))
-    graph.insert_after(split, nodes)
+    graph.insert_after(view, nodes)
     for user, index in uses:
         user.replace_input_with(index, value)

@@ -15,7 +15,7 @@ Activations = dict[str, ActivationQuantizer | DynamicQuantizer]
 
 @dataclass(frozen=True)
 class BiasedProduct:
-    """A node whose bias becomes int32."""
+    """A node whose bias becomes int32: by us, or by onnxruntime's optimizer when it loads the file."""
 
     node: str
     weight: str
@@ -29,6 +29,8 @@ class BiasedProduct:
     """The weight's scales run along this node's output channels."""
     readers: int = 1
     """Nodes that read the weight."""
+    added: str | None = None
+    """The tensor of the bias, where an Add of its own gives it."""
 
     @property
     def largest_bias(self) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Layer by layer: round the weights of each node on its data, correct its bias, go on with the quantized outputs."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,11 @@ import torch
 from torch import Tensor, fx
 
 from mpq_onnx.arithmetic.weights import QuantizedWeight, WeightGrid, along_axis, quantize_to_nearest
-from mpq_onnx.graph.mac import BIAS_INPUT, split_equation
+from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.graph.placement import WeightSite, WeightUse
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.matrix_form import MatrixForm
 from mpq_onnx.mirror.matrix_forms import matrix_form
-from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.stepwise import Stepper, Streams
 from mpq_onnx.progress import counter
 from mpq_onnx.rounding.layer import Layer, Moments, RoundingMethod
@@ -103,7 +101,7 @@ class _Rounder:
             if use.op_type in CORRECTED_OPS:
                 self._shift_bias(use, shift)
                 return shift.reshape(along_axis(exact[0].dim(), 1)) if exact else shift
-            self._shift_constant(node, use, shift)
+            self._shift_constant(use, shift)
         return None
 
     def _round(self, node: fx.Node, site: WeightSite, streams: Streams) -> None:
@@ -145,9 +143,7 @@ class _Rounder:
 
     def _corrects(self, node: fx.Node, use: WeightUse) -> bool:
         """The mean error of every channel will be taken away."""
-        return self.corrections.bias and (
-            _correctable(use, node, self.mirror) or _added_constant(node, use, self.mirror) is not None
-        )
+        return self.corrections.bias and (use.added is not None or _correctable(use, node, self.mirror))
 
     def _shift_bias(self, use: WeightUse, shift: Tensor) -> None:
         """Take the mean error into the bias."""
@@ -155,10 +151,9 @@ class _Rounder:
         corrected = shift if bias is None else (bias.detach() + shift).to(bias.dtype)
         self.result.biases[use.node] = corrected.cpu().numpy()
 
-    def _shift_constant(self, node: fx.Node, use: WeightUse, shift: Tensor) -> None:
+    def _shift_constant(self, use: WeightUse, shift: Tensor) -> None:
         """The same into the constant that an Add of its own gives."""
-        added = _added_constant(node, use, self.mirror)
-        assert added is not None
+        added = self.mirror.values[str(use.added)]
         constant = getattr(self.mirror.module, str(added.target)).detach()
         shifted = constant + shift.reshape(constant.shape)
         self.result.constants[self.tensors[added]] = shifted.cpu().numpy()
@@ -228,31 +223,6 @@ def _correctable(use: WeightUse, node: fx.Node, mirror: Mirror) -> bool:
     if bias is None:
         return True
     return use.bias is not None and channel_bias(mirror.parameter(use.bias), use.channels) is not None
-
-
-def _added_constant(node: fx.Node, use: WeightUse, mirror: Mirror) -> fx.Node | None:
-    """The constant that an Add of its own gives to a product's output channels, which come last: its bias in all but name.
-
-    None where there is none, where something else reads it or the product, and where the operator has a bias itself.
-    """
-    if use.op_type not in ("MatMul", "Einsum") or len(node.users) != 1:
-        return None
-    (reader,) = node.users
-    if reader.target is not OP_TABLE["Add"] or not _channels_come_last(node, use):
-        return None
-    constants = [each for each in reader.all_input_nodes if each.op == "get_attr" and len(each.users) == 1]
-    if len(constants) != 1:
-        return None
-    shape = getattr(mirror.module, str(constants[0].target)).shape
-    fits = len(shape) > 0 and shape[-1] == use.channels == math.prod(shape)
-    return constants[0] if fits else None
-
-
-def _channels_come_last(node: fx.Node, use: WeightUse) -> bool:
-    if use.op_type == "MatMul":
-        return True
-    (_, weight), result = split_equation(str(node.kwargs["equation"]))
-    return bool(result) and weight[use.channel_axis] == result[-1]
 
 
 def _mean_error(

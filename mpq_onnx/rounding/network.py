@@ -70,7 +70,7 @@ def quantize_network(
     grids = with_raised_scales(grids, products, activations, one_scale)
     rounded = rounder(grids, activations)
     activations = with_steps(activations, rounded.steps)
-    products = _biased_products(model, sites, allocation, activations, rounded.biases)
+    products = _biased_products(model, sites, allocation, activations, rounded)
     weights = with_scales_of_empty_channels(rounded.weights, products, activations, one_scale)
     readers = {tensor: nodes for tensor, nodes in sites.readers.items() if tensor in activations}
     network = QuantizedNetwork(activations, readers, weights, constants=rounded.constants)
@@ -80,7 +80,12 @@ def quantize_network(
         grid = weights[each.weight].grid
         scale = each.weight_scale(grid.scale)
         bias = None if scale is None else quantize_bias(each.bias, source.scale, scale)
-        network.biases[each.node] = bias_of_its_own_scale(each.bias) if bias is None else bias
+        if bias is None and each.added is not None:
+            network.stored_constants[each.added] = bias_of_its_own_scale(each.bias)
+        elif bias is None:
+            network.biases[each.node] = bias_of_its_own_scale(each.bias)
+        elif each.added is None and settings.bias == INT32_BIAS:
+            network.biases[each.node] = bias
     network.float_biases.update(
         {node: bias for node, bias in rounded.biases.items() if node not in network.biases}
     )
@@ -110,22 +115,23 @@ def _biased_products(
     sites: Sites,
     allocation: Allocation,
     activations: Mapping[str, ActivationQuantizer | DynamicQuantizer],
-    corrected: Mapping[str, np.ndarray] | None = None,
+    rounded: RoundingResult | None = None,
 ) -> list[BiasedProduct]:
     """The nodes whose bias becomes int32: weight and input have static quantizers.
 
+    onnxruntime's optimizer makes int32 of those that we leave float, and of what a MatMul's own Add gives, and saturates.
+
     Args:
-        corrected: biases by node that take the place of the model's.
+        rounded: has biases and constants that take the place of the model's.
     """
-    if allocation.settings.bias != INT32_BIAS:
-        return []
+    rounded = rounded or RoundingResult({}, {}, {})
     quantized = {node.weight for node in allocation.nodes if node.weight_bits is not None}
     found = []
     for site in sites.weights:
         along = [use for use in site.uses if use.channel_axis == site.channel_axis]
         readers = len({use.node for use in model.graph.initializers[site.tensor].uses()})
         for use in site.uses if site.tensor in quantized else ():
-            bias = (corrected or {}).get(use.node, _bias(model, use))
+            bias = _bias(model, use, rounded)
             source = use.source or ""
             # onnxruntime would scale an integer bias with the products, by alpha.
             if (
@@ -135,13 +141,19 @@ def _biased_products(
             ):
                 continue
             found.append(
-                BiasedProduct(use.node, site.tensor, source, bias, site.channels, use in along, readers)
+                BiasedProduct(
+                    use.node, site.tensor, source, bias, site.channels, use in along, readers, use.added
+                )
             )
     return found
 
 
-def _bias(model: ir.Model, use: WeightUse) -> np.ndarray | None:
+def _bias(model: ir.Model, use: WeightUse, rounded: RoundingResult) -> np.ndarray | None:
     """The float bias as a vector over the output channels; None where there is none, or one of another form."""
+    if use.added is not None:
+        return rounded.constants.get(use.added, constant(model, use.added)).reshape(-1)
+    if use.node in rounded.biases:
+        return rounded.biases[use.node]
     if use.bias is None or use.op_type not in CORRECTED_OPS:
         return None
     return channel_bias(constant(model, use.bias), use.channels)

@@ -58,6 +58,7 @@ class Runner:
         threads: int = 0,
         kernel_times: str | None = None,
         lengths: Mapping[str, int] | None = None,
+        by_default: bool = False,
     ) -> None:
         """Open a session.
 
@@ -69,6 +70,7 @@ class Runner:
             threads: of one run on the CPU; 0 takes as many as OMP_NUM_THREADS says, which torch follows too, or one a core.
             kernel_times: the beginning of the path where session.end_profiling() writes the time of every kernel.
             lengths: of named open axes, which are fixed so: what depends on shapes alone is then computed once.
+            by_default: leave on what would not run a file as it was allocated, as it is where nobody sets anything.
 
         Raises:
             ModelError: onnxruntime refuses the model.
@@ -80,7 +82,8 @@ class Runner:
         options.intra_op_num_threads = threads or wanted_threads()
         if kernel_times is not None:
             options.enable_profiling, options.profile_file_prefix = True, kernel_times
-        options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
+        if not by_default:
+            options.add_session_config_entry(MATMUL_ACCURACY, FLOAT32_COMPUTE)
         for name, length in (lengths or {}).items():
             options.add_free_dimension_override_by_name(name, length)
         if not optimize:
@@ -88,8 +91,9 @@ class Runner:
         chosen = providers(device)
         try:
             with _loadable(model, options) as (source, self.weights):
+                off = [] if by_default else UNFAITHFUL_OPTIMIZERS
                 self.session = ort.InferenceSession(
-                    source, options, providers=chosen, disabled_optimizers=UNFAITHFUL_OPTIMIZERS
+                    source, options, providers=chosen, disabled_optimizers=off
                 )
         except Exception as error:  # onnxruntime raises a class of its own per status code
             raise ModelError(f"{self.where}: onnxruntime cannot load it: {first_line(error)}") from error

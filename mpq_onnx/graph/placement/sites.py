@@ -37,6 +37,8 @@ class WeightUse:
     """Multiply-accumulates for one example; 0 for a look-up."""
     alpha: float = 1.0
     """Factor on the products."""
+    added: str | None = None
+    """Name of the constant that an Add of its own gives to the output channels: a bias in all but name (see graph.mac)."""
     is_depthwise: bool = False
     """Of a convolution with one input and one output channel a group: nothing is summed but the taps of one kernel."""
     is_fed_back: bool = False
@@ -251,7 +253,7 @@ def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:
     axis = mac.channel_axis(shape)
     if axis is None:
         return None
-    data, output, bias = str(mac.data.name), str(mac.output.name), mac.bias
+    data, output, bias, added = str(mac.data.name), str(mac.output.name), mac.bias, mac.added(shape)
     return WeightUse(
         node=str(mac.node.name),
         op_type=mac.node.op_type,
@@ -262,6 +264,7 @@ def _weight_use(mac: Mac, shapes: Shapes, layouts: Layouts) -> WeightUse | None:
         channels=mac.channels(shape),
         macs=mac.macs(lambda value: value_shape(value, shapes)),
         alpha=mac.alpha,
+        added=None if added is None else str(added.name),
         is_depthwise=mac.node.op_type == "Conv" and mac.group > 1 and shape[:2] == (mac.group, 1),
         is_fed_back=mac.is_fed_back,
         input_layout=layouts.get(data),
