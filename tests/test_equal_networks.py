@@ -175,3 +175,72 @@ def test_a_bias_added_behind_a_product_is_corrected_too(rounding: str, tmp_path:
     for form in (by_tokens, by_einsum):
         assert distance(form, True) == pytest.approx(rows, rel=0.25)
         assert distance(form, True) < 0.98 * distance(form, False)
+
+
+def written(form: str) -> onnx.ModelProto:
+    """The layers in other words: with operands that do nothing, a constant that is taken away, tied weights stored twice."""
+    rng = np.random.default_rng(8)
+    w, v, positions = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((8, 6), (6, 5), (TOKENS, 6))
+    )
+    tensors = {"w": w, "v": v}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("MatMul", ["r", "v"], ["y"], "second"),
+    ]
+
+    def behind_the_first(op_type: str, constant: np.ndarray) -> None:
+        tensors["c"] = constant
+        nodes.insert(1, helper.make_node(op_type, ["h", "c"], ["changed"], "change"))
+        nodes[2].input[0] = "changed"
+
+    if form == "zeros at the end":
+        tensors["c"] = np.zeros((TOKENS, 5), np.float32)
+        nodes[-1].output[0] = "last"
+        nodes.append(helper.make_node("Add", ["last", "c"], ["y"], "change"))
+    elif form in ("Add", "Sub", "Mul", "Div"):
+        behind_the_first(form, np.full((TOKENS, 6), form in ("Mul", "Div"), np.float32))
+    elif form in ("positions", "negative positions"):
+        behind_the_first(*(("Add", positions) if form == "positions" else ("Sub", -positions)))
+    elif form.startswith("tied"):
+        nodes[-1].input[1] = "t"
+        turned = helper.make_node("Transpose", ["w"], ["t"], "turn", perm=[1, 0])
+        if form == "tied by Unsqueeze":
+            tensors["axis"] = np.array([0])
+            turned = helper.make_node("Transpose", ["stack"], ["t"], "turn", perm=[0, 2, 1])
+            nodes.insert(2, helper.make_node("Unsqueeze", ["w", "axis"], ["stack"], "stack"))
+        if form == "tied by a copy":
+            tensors["t"] = w.T.copy()
+        else:
+            nodes.insert(len(nodes) - 1, turned)
+        del tensors["v"]
+    width = 8 if form.startswith("tied") else 5
+    return make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", TOKENS, 8])], [("y", ["n", TOKENS, width])], tensors
+    )
+
+
+@pytest.mark.parametrize(
+    ("plain", "forms"),
+    [
+        ("plain", ["zeros at the end", "Add", "Sub", "Mul", "Div"]),
+        ("positions", ["negative positions"]),
+        ("tied", ["tied by Unsqueeze", "tied by a copy"]),
+    ],
+)
+def test_other_words_for_the_same_cost_the_same(plain: str, forms: list[str], tmp_path: Path) -> None:
+    found = {}
+    for form in (plain, *forms):
+        source, exported = tmp_path / f"{form}.onnx", tmp_path / f"{form}-exported.onnx"
+        onnx.save(written(form), source)
+        mpq_onnx.export(str(source), exported)
+        options = AllocateOptions(method="water-filling", rounding="nearest")
+        result = mpq_onnx.allocate(
+            exported, "random?count=96", tmp_path / form, weight_bits=4, activation_bits=8, options=options
+        )
+        allocation = result.chosen.allocation
+        counted = sum(node.activation_elements for node in allocation.nodes if node.activation_counted)
+        widths = sorted(str(each) for each in allocation.widths().values())
+        found[form] = allocation.weight_bytes, counted, widths, round(result.chosen.distance, 5)
+    assert all(found[form] == found[plain] for form in forms), found

@@ -45,16 +45,17 @@ from mpq_onnx.passes.hold_composites import HoldCompositesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
+from mpq_onnx.passes.neutral_operands import NeutralOperandsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
+from mpq_onnx.passes.subtracted_constants import SubtractedConstantsPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.transposed_copies import TransposedCopiesPass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
-from mpq_onnx.passes.zero_addends import ZeroAddendsPass
 
 LARGEST_FOLDED = 2**26
 """Elements of a constant that folding may make."""
@@ -154,9 +155,10 @@ def _simplified(model: ir.Model) -> ir.Model:
     # What folding found out of shapes lets more of them fold.
     if FoldLengthsPass()(InferShapesAnewPass()(model).model).modified:
         _fold(model)
-    ZeroAddendsPass()(model)
+    NeutralOperandsPass()(model)
     RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
+    SubtractedConstantsPass()(model)
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
     _lift_constants(model)
     ir.passes.Sequential(
@@ -170,6 +172,7 @@ def _simplified(model: ir.Model) -> ir.Model:
         common.ShapeInferencePass(),
         BiasBeforeReshapePass(),
         FoldGemmFactorsPass(),
+        NeutralOperandsPass(),
     )(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
     ir.passes.Sequential(common.ShapeInferencePass(), TransposedCopiesPass(), TiedWeightsPass())(model)

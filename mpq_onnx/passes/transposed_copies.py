@@ -1,6 +1,6 @@
-"""A table that is stored a second time, transposed, is read through a Transpose instead.
+"""A table or a weight that is stored a second time, transposed, is read through a Transpose instead.
 
-torch's exporters fold the Transpose of a tied embedding into such a copy: a classifier's weight.
+Exporters fold the Transpose of a tied embedding, or of an encoder's weight, into such a copy: of a classifier, a decoder.
 """
 
 import numpy as np
@@ -12,21 +12,23 @@ from mpq_onnx.passes.tied_weights import MATRIX, PRODUCTS
 
 
 class TransposedCopiesPass(ir.passes.InPlacePass):
-    """Every matrix that products alone read, as their second operand, and that is a table transposed, element by element."""
+    """Every matrix that products alone read, as their second operand, and that is another one transposed, number by number."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         matrices = [value for value in graph.initializers.values() if _is_matrix(value)]
+        weights = [value for value in matrices if _is_weight_of_products(value)]
         tables = [value for value in matrices if any(_looks_up(*use) for use in value.uses())]
-        copies = [
-            value for value in matrices if not value.is_graph_output() and _is_weight_of_products(value)
-        ]
-        modified = False
-        for copy in copies:
-            table = next((each for each in tables if _are_transposed(each, copy)), None)
-            if table is not None:
-                _read_through_a_transpose(graph, table, copy)
-                modified = True
+        held, modified = [*tables], False
+        for weight in weights:
+            original = next(
+                (each for each in held if each is not weight and _are_transposed(each, weight)), None
+            )
+            if original is None or weight.is_graph_output():
+                held.append(weight)
+                continue
+            _read_through_a_transpose(graph, original, weight)
+            modified = True
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -47,17 +49,17 @@ def _is_weight_of_products(value: ir.Value) -> bool:
     )
 
 
-def _are_transposed(table: ir.Value, copy: ir.Value) -> bool:
-    assert table.const_value is not None and copy.const_value is not None
-    if tuple(table.const_value.shape) != tuple(reversed(copy.const_value.shape)):
+def _are_transposed(original: ir.Value, copy: ir.Value) -> bool:
+    assert original.const_value is not None and copy.const_value is not None
+    if tuple(original.const_value.shape) != tuple(reversed(copy.const_value.shape)):
         return False
-    first, second = table.const_value.numpy(), copy.const_value.numpy().T
+    first, second = original.const_value.numpy(), copy.const_value.numpy().T
     return np.array_equal(first[:1], second[:1]) and np.array_equal(first, second)
 
 
-def _read_through_a_transpose(graph: ir.Graph, table: ir.Value, copy: ir.Value) -> None:
+def _read_through_a_transpose(graph: ir.Graph, original: ir.Value, copy: ir.Value) -> None:
     name = str(copy.name)
-    turn = ir.node("Transpose", [table], {"perm": [1, 0]}, name=fresh_node_name(graph, f"{name}_turn"))
+    turn = ir.node("Transpose", [original], {"perm": [1, 0]}, name=fresh_node_name(graph, f"{name}_turn"))
     turn.outputs[0].name = fresh_name(graph, f"{name}_turned")
     turn.outputs[0].type, turn.outputs[0].shape = copy.type, copy.shape
     users = [node for node, _ in copy.uses()]

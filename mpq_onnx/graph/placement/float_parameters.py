@@ -25,7 +25,8 @@ OWN_PARAMETERS = frozenset(
 def float_parameters(model: ir.Model, taken: Set[str]) -> tuple[FloatParameter, ...]:
     """In graph order of their first readers.
 
-    A vector is none, a bias or a factor a channel, unless it is looked up in; nor is a mask, or what a normalization takes.
+    A vector is none, a bias or a factor a channel, unless it is looked up in; nor is a mask, what a normalization takes, or one
+    number many times over.
 
     Args:
         taken: constants that have a width.
@@ -40,7 +41,8 @@ def float_parameters(model: ir.Model, taken: Set[str]) -> tuple[FloatParameter, 
             looked_up = node.op_type in TABLE_LOOKUPS and index == 0
             if not (is_matrix or looked_up) or is_bookkeeping(node, index) or node.op_type in OWN_PARAMETERS:
                 continue
-            if array_strength(value.const_value.numpy(), 1.0) is not Strength.NONE:
+            array = value.const_value.numpy()
+            if array_strength(array, 1.0) is not Strength.NONE or (array == array.flat[0]).all():
                 continue
             site = FloatParameter(str(node.name), node.op_type, str(value.name), value.const_value.size)
             found.setdefault(site.tensor, site)
