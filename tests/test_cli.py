@@ -119,7 +119,7 @@ def test_stages_are_named_on_stderr_where_it_is_no_terminal(allocated: Path) -> 
     stages = [line.partition(" ")[2] for line in lines]
     wanted = (
         "read ", "calibrate: 3 batches", "candidate uniform", "round weights: 4 layers", "evaluate: 1 batch",
-        "costs of widths", "learn widths: 4 steps", "compare: 1 batch", "check: 2 sessions",
+        "costs of widths", "learn widths: 4 steps", "compare: 1 batch", "check: 3 sessions",
     )  # fmt: skip
     places = [next(i for i, stage in enumerate(stages) if stage.startswith(name)) for name in wanted]
     assert places[:2] == sorted(places[:2]) and places[-3:] == sorted(places[-3:])
