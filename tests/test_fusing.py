@@ -504,6 +504,8 @@ def behind_views(behind: str, opset: int = 17) -> onnx.ModelProto:
         both = Constant <value = int64[2] {{0, 1}}> ()
         zeros = Constant <value = int64[2] {{0, 0}}> ()
         many = Constant <value = int64[2] {{9999, 9999}}> ()
+        target = Constant <value = int64[3] {{0, 2, -1}}> ()
+        half = Constant <value = float {{0.5}}> ()
         {behind}
     }}"""
     return onnx.parser.parse_model(text)
@@ -519,6 +521,8 @@ def behind_views(behind: str, opset: int = 17) -> onnx.ModelProto:
         "narrow = Squeeze(conv, axis)  m = Abs(four)  z = BatchNormalization(narrow, four, four, four, m)  y = Relu(z)",
         "narrow = Squeeze(conv, axis)  p = Mul(narrow, column)  z = Add(p, column)  y = Relu(z)",
         "part = Slice(conv, zeros, many, both)  narrow = Squeeze(part, axis)  z = Add(narrow, column)  y = Relu(z)",
+        "rows = Reshape(conv, target)  t = Transpose<perm = [0, 2, 1]>(rows)  z = Mul(half, t)  y = Relu(z)",
+        "rows = Reshape(conv, target)  z = Div(rows, half)  y = Relu(z)",
     ],
 )
 def test_constants_behind_views_go_into_the_weights(behind: str) -> None:

@@ -1,6 +1,6 @@
 """A matrix of zeros that is added or taken away, or of ones that multiplies or divides, does nothing.
 
-A mask that lets everything through is such a one, as Attention written out has it.
+A mask that lets everything through is such a one, as Attention written out has it; so is a Where that always chooses the same.
 """
 
 import onnx_ir as ir
@@ -29,6 +29,8 @@ class NeutralOperandsPass(ir.passes.InPlacePass):
 
 def _changed_by_nothing(node: ir.Node) -> ir.Value | None:
     """The operand that is the result too."""
+    if node.op_type == "Where" and is_standard(node):
+        return _always_chosen(node)
     if node.op_type not in NEUTRAL or not is_standard(node) or len(node.inputs) != 2:
         return None
     pairs = [(node.inputs[1], node.inputs[0])]
@@ -38,6 +40,18 @@ def _changed_by_nothing(node: ir.Node) -> ir.Value | None:
         if neutral is not None and other is not None and _is_neutral(neutral, other, NEUTRAL[node.op_type]):
             return other
     return None
+
+
+def _always_chosen(node: ir.Node) -> ir.Value | None:
+    """The computed operand of a Where that has its shape."""
+    condition, chosen = node.inputs[0], None
+    if condition is not None and condition.const_value is not None:
+        truth = condition.const_value.numpy()
+        chosen = node.inputs[1] if truth.all() else None if truth.any() else node.inputs[2]
+    result = node.outputs[0].shape
+    if chosen is None or chosen.const_value is not None or chosen.shape is None or result is None:
+        return None
+    return chosen if tuple(chosen.shape) == tuple(result) else None
 
 
 def _is_neutral(neutral: ir.Value, other: ir.Value, number: int) -> bool:

@@ -4,6 +4,7 @@ Attention, RotaryEmbedding, RMSNormalization, Swish and the like are functions i
 depends on their attributes, the inputs that they have and those inputs' types.
 """
 
+import math
 from typing import Any
 
 import onnx
@@ -13,6 +14,8 @@ import onnx_ir.passes.common as common
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.operators import is_standard
 
+STACKED_HEADS = 3
+"""Axes of queries whose heads stand next to each other along the last one."""
 WRITTEN_OUT = "mpq_onnx.newer"
 """Domain of the functions until they are inlined."""
 
@@ -25,6 +28,7 @@ def write_out_newer_operators(model: ir.Model, opset: int, known: int) -> None:
     """
     while nodes := [node for node in model.graph.all_nodes() if _is_newer(node, opset, known)]:
         for number, node in enumerate(nodes):
+            _say_scale(node)
             function = ir.serde.deserialize_function(_function(node, opset))
             function.domain, function.name = WRITTEN_OUT, f"{node.op_type}_{number}"
             function.opset_imports[""] = opset  # of an older body; what it is made of is the same since
@@ -43,6 +47,15 @@ def _is_newer(node: ir.Node, opset: int, known: int) -> bool:
         and not onnx.defs.has(node.op_type, known, "")
         and onnx.defs.has(node.op_type, opset, "")
     )
+
+
+def _say_scale(node: ir.Node) -> None:
+    """Of an Attention that leaves it out: one over the root of the head's size, a constant that folds where that is known."""
+    shape = None if node.op_type != "Attention" or node.inputs[0] is None else node.inputs[0].shape
+    if shape is None or "scale" in node.attributes or not isinstance(shape[-1], int):
+        return
+    heads = node.attributes.get_int("q_num_heads", 1) if len(shape) == STACKED_HEADS else 1
+    node.attributes.add(ir.AttrFloat32("scale", 1 / math.sqrt(shape[-1] // heads)))
 
 
 def _function(node: ir.Node, opset: int) -> onnx.FunctionProto:

@@ -13,6 +13,8 @@ from mpq_onnx.passes.fusing.reading import constant_array, producer
 from mpq_onnx.passes.fusing.root_rule import Build, RootRule
 
 NORMALIZATION = "BatchNormalization"
+RESHAPES = frozenset({"Reshape", "Flatten"})
+"""Views behind which channels may lie anywhere."""
 
 
 class AffineBehindViewsRule(RootRule):
@@ -20,7 +22,8 @@ class AffineBehindViewsRule(RootRule):
 
     Keras and tf2onnx write a one-dimensional convolution as a two-dimensional one between views, with bias and normalization
     behind the last. Ahead of the views they can go into the weights. What is moved: Add, Sub, Mul, Div with a constant;
-    BatchNormalization, where the channels are along axis 1 on both sides.
+    BatchNormalization, where the channels are along axis 1 on both sides. One number, as the scale of attention's queries, is
+    moved past a Reshape as well.
     """
 
     def find(self, root: ir.Node) -> Build | None:
@@ -30,7 +33,9 @@ class AffineBehindViewsRule(RootRule):
         views: list[ir.Node] = []
         value = root.inputs[index]
         while (
-            (node := producer(value)) is not None and node.op_type in AXIS_BEHIND and _has_one_reader(value)
+            (node := producer(value)) is not None
+            and node.op_type in (*AXIS_BEHIND, *RESHAPES)
+            and _has_one_reader(value)
         ):
             views.insert(0, node)
             value = node.inputs[0]
@@ -39,7 +44,7 @@ class AffineBehindViewsRule(RootRule):
             return None
         inner = output_channel_axis(node.op_type, len(value.shape))
         outer = _axis_behind(views, inner)
-        if outer is None:
+        if outer is None and not _is_one_number(root, 1 - index):
             return None
         if root.op_type == NORMALIZATION:
             return _ahead(root, index, root.inputs[1:], value, views) if inner == outer == 1 else None
@@ -71,10 +76,19 @@ def _signal_input(root: ir.Node) -> int | None:
     return None
 
 
-def _turned_constant(root: ir.Node, index: int, axis: int, rank: int, wanted: int) -> np.ndarray | None:
+def _is_one_number(root: ir.Node, index: int) -> bool:
+    array = constant_array(root.inputs[index]) if root.op_type in AFFINE else None
+    return array is not None and array.size == 1
+
+
+def _turned_constant(
+    root: ir.Node, index: int, axis: int | None, rank: int, wanted: int
+) -> np.ndarray | None:
     """The constant operand as it stands beside a tensor of `rank` whose channels are along `wanted`, not `axis`."""
     array = constant_array(root.inputs[index])
     shape = root.outputs[0].shape
+    if array is not None and array.size == 1:
+        return array.reshape([1] * rank)
     if array is None or shape is None or not set(varying_axes(array, len(shape))) <= {axis}:
         return None
     beside = [1] * rank
@@ -124,7 +138,8 @@ def _axis_behind(views: Sequence[ir.Node], axis: int) -> int | None:
     """Where the channels lie behind `views`; None where a view mixes or drops them."""
     found: int | None = axis
     for view in views:
-        found = None if found is None else AXIS_BEHIND[view.op_type](view, found)
+        follow = AXIS_BEHIND.get(view.op_type)
+        found = None if found is None or follow is None else follow(view, found)
     return found
 
 
