@@ -46,6 +46,7 @@ from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.neutral_operands import NeutralOperandsPass
+from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
@@ -59,6 +60,8 @@ from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
 
 LARGEST_FOLDED = 2**26
 """Elements of a constant that folding may make."""
+MOST_FOLDINGS = 8
+"""Attention written out takes four."""
 GROWING = frozenset(
     {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "Pad", "Resize", "Upsample", "OneHot", "MatMul"}
 )
@@ -153,7 +156,10 @@ def _simplified(model: ir.Model) -> ir.Model:
     _lift_constants(model)
     _fold(model)
     # What folding found out of shapes lets more of them fold.
-    if FoldLengthsPass()(InferShapesAnewPass()(model).model).modified:
+    for _ in range(MOST_FOLDINGS):
+        InferShapesAnewPass()(model)
+        if not [each for each in (FoldLengthsPass(), OwnLengthsPass()) if each(model).modified]:
+            break
         _fold(model)
     NeutralOperandsPass()(model)
     RemoveUnreadPass()(model)

@@ -19,8 +19,11 @@ class AffineIntoWeightsRule(RootRule):
     """Constants added to and multiplied with the output of a Conv, ConvTranspose, Gemm or MatMul -> its weight and bias
 
     One value a channel, or one for all. A MatMul keeps one Add behind it, which is how its bias is written. Weights that
-    other nodes read too stay as they are.
+    other nodes read too stay as they are. The layer keeps its name.
     """
+
+    _layer: ir.Node | None = None
+    """The one that was found last; it goes where its successor is put."""
 
     def find(self, root: ir.Node) -> Build | None:
         if is_followed_by_affine(root):
@@ -32,8 +35,16 @@ class AffineIntoWeightsRule(RootRule):
                 continue
             found = affine_behind(value, output)
             if found is not None and found.is_finite and is_closed(root, {*found.interior, node}):
+                self._layer = node
                 return _fold(node, found)
         return None
+
+    def rewrite(self, op: Any, root: ir.Value, **matched: Any) -> ir.Value:
+        output = super().rewrite(op, root, **matched)
+        for node in op.nodes:
+            if node.op_type in FOLDS and self._layer is not None and self._layer.name:
+                node.name, self._layer.name = self._layer.name, f"{self._layer.name}_replaced"
+        return output
 
 
 def _fold(node: ir.Node, affine: Affine) -> Build | None:
