@@ -383,7 +383,7 @@ def test_ort_files_run_in_integer_kernels(
 
 
 def views_of_signals(view: str) -> onnx.ModelProto:
-    """A view between two quantized products, and one in front of the first."""
+    """A view between two quantized products, one in front of the first and one behind the last, which the model gives away."""
     rng = np.random.default_rng(5)
     tensors = {"w": weights(rng, 6, 6, 1), "v": weights(rng, 6, 6, 1), "b": weights(rng, 6)}
     attributes: dict = {"perm": [0, 2, 1]} if view == "Transpose" else {}
@@ -398,7 +398,8 @@ def views_of_signals(view: str) -> onnx.ModelProto:
         helper.make_node("Conv", ["seen", "w", "b"], ["c"], "first"),
         helper.make_node("Relu", ["c"], ["r"], "relu"),
         helper.make_node(view, ["r", *constants], ["again"], "between", **attributes),
-        helper.make_node("Conv", ["again", "v"], ["y"], "second"),
+        helper.make_node("Conv", ["again", "v"], ["z"], "second"),
+        helper.make_node(view, ["z", *constants], ["y"], "behind", **attributes),
     ]
     return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 6, 6])], [("y", ["n", 6, 6])], tensors)
 
@@ -417,14 +418,53 @@ def test_signed_activations_behind_views_load_in_a_plain_session(
         tmp_path / "float.onnx", data, tmp_path / "out", weight_bits=8, activation_bits=8, options=chosen
     )
     mpq_onnx.handoff(result.model_path, tmp_path / "handed", to=target, data=data)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    wanted, found = (
-        onnxruntime.InferenceSession(tmp_path / "handed" / "model.onnx", each).run(None, {"x": x})[0]
-        for each in (options, onnxruntime.SessionOptions())
-    )
+    wanted, found = in_two_sessions(tmp_path / "handed" / "model.onnx", x)
     # An integer kernel may put a value between two levels on the other one.
     assert np.abs(wanted - found).max() <= 0.05 * np.abs(wanted).max()
+
+
+def with_softmax() -> onnx.ModelProto:
+    rng = np.random.default_rng(5)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("Softmax", ["h"], ["p"], "softmax", axis=-1),
+        helper.make_node("MatMul", ["p", "v"], ["y"], "second"),
+    ]
+    tensors = {"w": weights(rng, 8, 8), "v": weights(rng, 8, 4)}
+    return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 8])], [("y", ["n", 3, 4])], tensors)
+
+
+def in_two_sessions(file: Path, x: np.ndarray) -> list[np.ndarray]:
+    """The output of a file without graph optimizations, and in a session by default."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return [
+        onnxruntime.InferenceSession(file, each).run(None, {"x": x})[0]
+        for each in (options, onnxruntime.SessionOptions())
+    ]
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_softmax_of_few_levels_is_itself_in_a_plain_session(bits: int, tmp_path: Path) -> None:
+    onnx.save(with_softmax(), tmp_path / "float.onnx")
+    x = np.random.default_rng(0).standard_normal((64, 3, 8)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    data = f"npz:{tmp_path}/x.npz"
+    chosen = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest")
+    result = mpq_onnx.allocate(
+        tmp_path / "float.onnx", data, tmp_path / "out", weight_bits=8, activation_bits=bits, options=chosen
+    )
+    mpq_onnx.handoff(result.model_path, tmp_path / "handed", to="qcdq", data=data)
+    wanted, found = in_two_sessions(tmp_path / "handed" / "model.onnx", x)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_what_has_one_side_in_float_is_said(exported: Path, image_file: Path, tmp_path: Path) -> None:
+    chosen = mpq_onnx.AllocateOptions(**FAST)
+    result = mpq_onnx.allocate(exported, f"npz:{image_file}", tmp_path / "out", weight_bits=4, options=chosen)
+    for target, told in (("ort", True), ("qcdq", True), ("json", False)):
+        handed = hand(Path(result.model_path), target, tmp_path / target, image_file)
+        assert any("onnxruntime's defaults" in note for note in handed.notes) == told
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_a_configuration_and_a_sweep_hold_overrides(
         (["--override", "stem:activations=0"], "not a width from 1 to 16"),
         (["--override", "stem:weights=4,weights=5"], "write NODE"),
         (["--override", "nothing:weights=4"], "override nothing: no node of that name or operator"),
-        (["--exclude", "nothing"], "override nothing: no node"),
+        (["--exclude", "nothing"], "exclude nothing: no node of that name or operator"),
         (["--override", "*:weights=8"], "cannot be reached with these overrides; the smallest is 8"),
     ],
 )

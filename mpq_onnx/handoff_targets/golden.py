@@ -58,7 +58,7 @@ def largest_difference(model: Path, golden: Golden) -> float:
     Raises:
         ModelError: a session with onnxruntime's defaults does not load the file.
     """
-    Runner(model, "cpu", by_default=True)
+    Runner(model, "cpu", where="the file to hand off", by_default=True)
     runner = Runner(model, "cpu", optimize=False)
     return max(
         float(np.abs(found.astype(np.float64) - wanted).max(initial=0))

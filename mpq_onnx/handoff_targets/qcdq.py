@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.quantization import dequantize
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer, save_model
 from mpq_onnx.graph.operators import PASS_THROUGH
 from mpq_onnx.handoff_targets.bundle import (
@@ -19,11 +21,12 @@ from mpq_onnx.handoff_targets.bundle import (
     noise,
     refuse,
 )
-from mpq_onnx.handoff_targets.integer_range import exported_activation
+from mpq_onnx.handoff_targets.integer_range import ExportedActivation, exported_activation
 from mpq_onnx.handoff_targets.qdq_nodes import CLIPPED_BITS, WIDEST_BITS, quantizer_nodes
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain
 from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
+from mpq_onnx.passes.insert_qdq import fuses_wrongly
 from mpq_onnx.passes.repeat_quantizers import RepeatQuantizersPass
 from mpq_onnx.passes.store_integers import remove_unused
 
@@ -48,6 +51,8 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
             None,
             str(chain.result.name),
         )
+        if fuses_wrongly(chain.source):
+            nodes.insert(0, _clip_before(model.graph, nodes[0], exported))
         replace_chain(model, chain, nodes)
     for weight in chains.weights:
         if weight.is_bias:
@@ -72,6 +77,22 @@ def write(bundle: Bundle, folder: Path) -> list[str]:
     remove_unused(model)
     save_model(model, folder / MODEL_FILE)
     return []
+
+
+def _clip_before(graph: ir.Graph, quantize: ir.Node, exported: ExportedActivation) -> ir.Node:
+    """A Clip to what the integers stand for, which keeps onnxruntime from fusing what would then be another kernel."""
+    ends = np.array([exported.integers.lowest, exported.integers.highest], np.float32)
+    limits = dequantize(ends, exported.scale, exported.zero_point.astype(np.float32)).astype(np.float32)
+    names = [f"{quantize.name}_{end}" for end in ("lowest", "highest")]
+    inputs = [
+        add_initializer(graph, name, limit) for name, limit in zip(names, limits.reshape(-1), strict=True)
+    ]
+    clip = ir.node(
+        "Clip", [quantize.inputs[0], *inputs], name=fresh_node_name(graph, f"{quantize.name}_clip")
+    )
+    clip.outputs[0].name = fresh_name(graph, f"{quantize.name}_clipped")
+    quantize.replace_input_with(0, clip.outputs[0])
+    return clip
 
 
 def _unclipped(bundle: Bundle) -> list[Problem]:

@@ -136,12 +136,12 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
     nodes = [quantize]
     if quantizer.levels <= np.iinfo(container).max:
         limits = np.array([0, quantizer.levels - 1], container)
-        if bytewide and not _fuses_wrongly(value):
+        if bytewide and not fuses_wrongly(value):
             nodes.append(_clip(graph, name, quantize.outputs[0], limits))
         else:
             nodes.insert(0, _clip(graph, name, value, _real_limits(quantizer)))
             quantize.replace_input_with(0, nodes[0].outputs[0])
-    elif _fuses_wrongly(value):
+    elif fuses_wrongly(value):
         nodes.insert(0, _ceiling(graph, name, value, _real_limits(quantizer)[1]))
         quantize.replace_input_with(0, nodes[0].outputs[0])
     quantize.outputs[0].name = fresh_name(graph, f"{name}_quantized")
@@ -149,7 +149,7 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
     return [*nodes, ir.node("DequantizeLinear", [nodes[-1].outputs[0], scale, zero_point], name=back)]
 
 
-def _fuses_wrongly(value: ir.Value) -> bool:
+def fuses_wrongly(value: ir.Value) -> bool:
     """Made by what onnxruntime fuses with its quantizers into a kernel that computes something else, or does not load.
 
     That of Softmax truncates; that of AveragePool knows no dilations, and divides by another count where the last window is

@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
+from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.operators import is_pass_through, is_standard
 from mpq_onnx.graph.quantized_tensors import mark_quantized
 from mpq_onnx.graph.quantizers import Quantizer, quantizer_behind
@@ -36,7 +36,7 @@ class RepeatQuantizersPass(ir.passes.InPlacePass):
             if found is None or found.dtype not in self.types or not _can_repeat(found):
                 continue
             for part in view.outputs:
-                if part.uses() and not part.is_graph_output():
+                if part.uses() or part.is_graph_output():
                     _repeat(model.graph, view, part, found)
                     changed = True
         return ir.passes.PassResult(model, modified=changed)
@@ -70,3 +70,7 @@ def _repeat(graph: ir.Graph, view: ir.Node, part: ir.Value, found: Quantizer) ->
     graph.insert_after(view, nodes)
     for user, index in uses:
         user.replace_input_with(index, value)
+    for position, output in enumerate(graph.outputs):
+        if output is part:
+            take_name(graph, value, part, f"{part.name}_seen")
+            graph.outputs[position] = value

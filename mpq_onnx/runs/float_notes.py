@@ -59,6 +59,10 @@ def check_quantizable(
     if weight_bits is None or has_weights(sites):
         return ()
     left = float_weights(sites)
+    if sites.weights and activation_bits is None:
+        raise ModelError(
+            f"{where}: first-last and exclude keep every weight in float: nothing is left to quantize"
+        )
     found = "no layer with a constant weight to quantize" + (
         f"; in float stay the weights of {first_names(left)}" if left else ""
     )

@@ -288,14 +288,15 @@ def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, devic
     edges = _sqnr(expected, moved)
     explained = min(each for each in (edges, check.unoptimized_sqnr, math.inf) if each is not None)
 
-    def is_changed(sqnr: float | None) -> bool:
-        return sqnr is not None and sqnr < explained - HEADROOM
+    def is_changed(sqnr: float | None, explained: float | None) -> bool:
+        return sqnr is not None and explained is not None and sqnr < explained - HEADROOM
 
     return dataclasses.replace(
         check,
         edge_sqnr=edges,
-        changed_by_optimizer=is_changed(check.optimizer_sqnr),
-        changed_by_default=check.changed_by_default or is_changed(check.default_sqnr),
+        changed_by_optimizer=is_changed(check.optimizer_sqnr, explained),
+        changed_by_default=check.changed_by_default
+        or is_changed(check.default_sqnr, min(edges or PLENTY, PLENTY)),
     )
 
 

@@ -127,4 +127,5 @@ def _check_used(override: Override, sites: Sites, makers: Makers) -> None:
 def _unused(override: Override, what: str, nodes: Sequence[tuple[str, str]]) -> str:
     near = get_close_matches(override.pattern, dict.fromkeys(name for node in nodes for name in node), 1)
     hint = f"; meant is {near[0]}?" if near else ""
-    return f"override {override.pattern}: no node of that name or operator has quantized {what}{hint}"
+    said = "exclude" if override.weights == () and override.activations == () else "override"
+    return f"{said} {override.pattern}: no node of that name or operator has quantized {what}{hint}"
