@@ -1,5 +1,6 @@
 """Networks without a weight that can get a width: activations are quantized all the same, and it is said."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,20 @@ def test_noise_on_the_quantizers_of_products_of_activations(noise: str, tmp_path
     )
     assert [node.node for node in result.chosen.allocation.nodes] == ["scores", "mix"]
     assert any("activations alone are quantized" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("kept", [{"first_last": "float"}, {"exclude": ("*",)}])
+def test_weights_that_options_keep_in_float_are_not_called_missing(kept: dict, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("MatMul", ["h", "v"], ["y"], "last"),
+    ]
+    tensors = {name: RNG.standard_normal((6, 6)).astype(np.float32) for name in "wv"}
+    onnx.save(
+        make_model(nodes, [("x", FLOAT, ["n", 6])], [("y", ["n", 6])], tensors), tmp_path / "float.onnx"
+    )
+    options = dataclasses.replace(QUICK, **kept)
+    with pytest.raises(ModelError, match="first-last and exclude keep every weight in float"):
+        mpq_onnx.allocate(
+            tmp_path / "float.onnx", "random?count=16", tmp_path / "out", weight_bits=4, options=options
+        )
