@@ -1,6 +1,7 @@
 """The second moments of what a layer reads, over the examples of all ranks."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +20,16 @@ FEWEST_POSITIONS = 16
 """Positions taken of every example, at least."""
 
 
+@dataclass
+class _Sums:
+    """Over the patches of this rank: x of the quantized network, t of the float one."""
+
+    samples: int
+    examples: int
+    x: Tensor
+    t: Tensor
+
+
 def measured_moments(
     form: MatrixForm, streams: Streams, weight: Tensor, central: bool, data: RoundingData
 ) -> Moments:
@@ -29,39 +40,42 @@ def measured_moments(
     """
     groups, _, taps = form.weight_matrix(weight).shape
     wanted = max(-(-min(SAMPLES_PER_TAP * taps, MOST_SAMPLES) // data.examples), FEWEST_POSITIONS)
-
-    def patches() -> Iterator[tuple[Tensor, Tensor]]:
-        """What the quantized network delivers and what the float network does, [n, g, k, l] of every batch."""
-        generator = torch.Generator()
-        for place, exact, quantized in zip(data.places, streams.exact, streams.quantized, strict=True):
-            generator.manual_seed(place)
-            x, t = form.sampled_patches((quantized[0], exact[0]), weight, wanted, generator)
-            yield x, t
+    ranks = data.ranks
 
     # Sums of float32 in float64 are the same in any order, but for a digit that float32 does not have.
     def zeros(*shape: int) -> Tensor:
         return weight.new_zeros(groups, *shape, dtype=torch.float64)
 
-    means, counts = (zeros(taps), zeros(taps)), [0, 0]
-    for x, t in patches():
-        for mean, each in zip(means, (x, t), strict=True):
-            mean += each.sum(dim=(0, 3))
-        counts[0] += x.shape[0] * x.shape[3]
-        counts[1] += x.shape[0]
-    samples, examples = (sum(data.ranks.gather(count)) for count in counts)
-    centre_x, centre_t = (
-        (data.ranks.sum(mean) / samples if central else zeros(taps)).to(weight)[None, :, :, None]
-        for mean in means
-    )
+    sums = _Sums(0, 0, zeros(taps), zeros(taps))
+    for x, t in _patches(form, streams, weight, wanted, data):
+        sums.samples += x.shape[0] * x.shape[3]
+        sums.examples += x.shape[0]
+        sums.x += x.sum(dim=(0, 3))
+        sums.t += t.sum(dim=(0, 3))
+    samples, examples = (sum(ranks.gather(count)) for count in (sums.samples, sums.examples))
+    means = (ranks.sum(each) / samples if central else zeros(taps) for each in (sums.x, sums.t))
+    mean_x, mean_t = (each.to(weight)[None, :, :, None] for each in means)
+
     quantized, cross, squares = zeros(taps, taps), zeros(taps, taps), zeros()
-    for x, t in patches():
-        x, t = x - centre_x, t - centre_t
+    for x, t in _patches(form, streams, weight, wanted, data):
+        x, t = x - mean_x, t - mean_t
         quantized += second_moment(x, x)
         cross += second_moment(x, t)
         squares += squares_of_moments(x).sum(0)
-    quantized, cross = (data.ranks.sum(total).div_(samples) for total in (quantized, cross))
-    between = data.ranks.sum(squares) - examples * quantized.square().sum(dim=(1, 2))
+    quantized, cross = (ranks.sum(total).div_(samples) for total in (quantized, cross))
+    between = ranks.sum(squares) - examples * quantized.square().sum(dim=(1, 2))
     return shrunk(Moments(quantized.to(weight), cross.to(weight)), Seen(samples, examples, between))
+
+
+def _patches(
+    form: MatrixForm, streams: Streams, weight: Tensor, wanted: int, data: RoundingData
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the quantized network delivers and what the float network does, [n, g, k, l] of every batch: each time the same."""
+    generator = torch.Generator()
+    for place, exact, quantized in zip(data.places, streams.exact, streams.quantized, strict=True):
+        generator.manual_seed(place)
+        x, t = form.sampled_patches((quantized[0], exact[0]), weight, wanted, generator)
+        yield x, t
 
 
 def squares_of_moments(patches: Tensor) -> Tensor:

@@ -99,13 +99,13 @@ def _watch(watchers: Sequence["_Watcher"], values: Iterator[list[np.ndarray]], r
         _take_in(watchers, summaries, own, ranks.rank)
 
 
-def _summaries(watchers: Sequence["_Watcher"], values: Sequence[np.ndarray]) -> list["_Summary"]:
+def _summaries(watchers: Sequence["_Watcher"], values: Sequence[np.ndarray]) -> list[_Summary]:
     return side_by_side(lambda pair: pair[0].summary(pair[1]), list(zip(watchers, values, strict=True)))
 
 
 def _take_in(
     watchers: Sequence["_Watcher"],
-    summaries: Sequence[list["_Summary"] | None],
+    summaries: Sequence[list[_Summary] | None],
     own: list[np.ndarray] | None,
     own_rank: int,
 ) -> None:
