@@ -461,7 +461,11 @@ def test_softmax_of_few_levels_is_itself_in_a_plain_session(bits: int, tmp_path:
 
 def test_what_has_one_side_in_float_is_said(exported: Path, image_file: Path, tmp_path: Path) -> None:
     chosen = mpq_onnx.AllocateOptions(**FAST)
-    result = mpq_onnx.allocate(exported, f"npz:{image_file}", tmp_path / "out", weight_bits=4, options=chosen)
+    result = mpq_onnx.allocate(
+        exported, f"npz:{image_file}", tmp_path / "out", activation_bits=8, options=chosen
+    )
+    evaluated = mpq_onnx.evaluate(result.model_path, f"npz:{image_file}")
+    assert any("onnxruntime's defaults" in note for note in evaluated.notes)
     for target, told in (("ort", True), ("qcdq", True), ("json", False)):
         handed = hand(Path(result.model_path), target, tmp_path / target, image_file)
         assert any("onnxruntime's defaults" in note for note in handed.notes) == told

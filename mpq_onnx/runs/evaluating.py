@@ -30,6 +30,7 @@ from mpq_onnx.runs.batch_notes import batch_notes
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.file_resources import file_resources
 from mpq_onnx.runs.gates import reached
+from mpq_onnx.runs.one_sided_notes import one_sided_notes
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.speed_note import speed_notes
@@ -186,6 +187,7 @@ def evaluate(
             *label_notes(dataset, loaded),
             *output_notes(found),
             *batch_notes(loaded),
+            *one_sided_notes(graph),
             *_unmeasured(found, dataset),
             *(
                 speed_notes(other, Runner(model, device), dataset)

@@ -18,7 +18,7 @@ from mpq_onnx.datasets import Dataset, DataSource, data_source, open_dataset
 from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
-from mpq_onnx.errors import ModelError, OutputError, TargetError, UsageError, check_choice, first_names
+from mpq_onnx.errors import ModelError, OutputError, TargetError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.given_model import ModelSource, model_source, source_digest
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
@@ -42,6 +42,7 @@ from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import HANDOFF, check_free, left_by_earlier, remove
+from mpq_onnx.runs.one_sided_notes import one_sided_notes
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import publish
 from mpq_onnx.runs.target_check import check_file
@@ -143,14 +144,8 @@ def handoff(
             )
         if bundle.is_noisy:
             notes.append("golden outputs are without noise")
-        one_sided = [
-            row.name for row in bundle.layers if (row.weight_bits is None) != (row.input_bits is None)
-        ]
-        if form.runs_in_onnxruntime and one_sided:
-            notes.append(
-                f"weights or inputs alone are quantized at {first_names(one_sided)}: a session with onnxruntime's defaults"
-                " quantizes the others too when it loads the file; docs/onnxruntime.md says what to switch off"
-            )
+        if form.runs_in_onnxruntime:
+            notes.extend(one_sided_notes(graph_facts(bundle.model)))
         names = [
             [str(value.name) for value in values]
             for values in (bundle.model.graph.inputs, bundle.model.graph.outputs)
