@@ -13,34 +13,24 @@ from mpq_onnx.passes.canonicalize import canonicalize
 
 def put_together(form: str) -> onnx.ModelProto:
     """x [n, 6, 8], and y [m, 6, 8] whose batch has another name."""
-    constants = {
-        "one": np.array([1]), "rest": np.array([-1]), "heads": np.array([2]), "size": np.array([4]), "zero": np.array(0),
-        "first": np.array([0]), "tokens": np.array([6]), "width": np.array([8]),
-    }  # fmt: skip
-    length, shape = {
-        "own": (helper.make_node("Shape", ["x"], ["n"], "lengths", start=0, end=1), ["n", "tokens", "heads", "rest"]),
-        "two open": (
-            helper.make_node("Shape", ["x"], ["n"], "lengths", start=0, end=1), ["rest", "n", "heads", "size"],
-        ),
-        "another's": (
-            helper.make_node("Shape", ["other"], ["n"], "lengths", start=0, end=1), ["rest", "tokens", "heads", "size"],
-        ),
-        "moved": (
-            helper.make_node("Shape", ["x"], ["n"], "lengths", start=0, end=1), ["tokens", "n", "heads", "rest"],
-        ),
-        "expanded": (
-            helper.make_node("Shape", ["x"], ["n"], "lengths", start=0, end=1), ["heads", "n", "tokens", "width"],
-        ),
-    }[form]  # fmt: skip
+    constants = {"rest": -1, "heads": 2, "size": 4, "tokens": 6, "width": 8}
+    shape = {
+        "own": ["n", "tokens", "heads", "rest"],
+        "two open": ["rest", "n", "heads", "size"],
+        "another's": ["rest", "tokens", "heads", "size"],
+        "moved": ["tokens", "n", "heads", "rest"],
+        "expanded": ["heads", "n", "tokens", "width"],
+    }[form]
+    source = "other" if form == "another's" else "x"
     op_type = "Expand" if form == "expanded" else "Reshape"
     nodes = [
-        length,
+        helper.make_node("Shape", [source], ["n"], "lengths", start=0, end=1),
         helper.make_node("Concat", shape, ["target"], "target", axis=0),
         helper.make_node(op_type, ["x", "target"], ["r"], "view"),
         helper.make_node("Relu", ["r"], ["y"], "relu"),
     ]
     inputs = [("x", TensorProto.FLOAT, ["n", 6, 8]), ("other", TensorProto.FLOAT, ["m", 6, 8])]
-    used = {name: array for name, array in constants.items() if name in shape}
+    used = {name: np.array([length]) for name, length in constants.items() if name in shape}
     return make_model(nodes, inputs, [("y", ["a", "b", "c", "d"])], used)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantization import dequantize
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer, save_model
 from mpq_onnx.graph.operators import PASS_THROUGH
 from mpq_onnx.handoff_targets.bundle import (
@@ -26,7 +25,7 @@ from mpq_onnx.handoff_targets.qdq_nodes import CLIPPED_BITS, WIDEST_BITS, quanti
 from mpq_onnx.handoff_targets.replacing import copied, inline_composites, replace_chain
 from mpq_onnx.handoff_targets.target import Target
 from mpq_onnx.passes.explicit_windows import ExplicitWindowsPass
-from mpq_onnx.passes.insert_qdq import fuses_wrongly
+from mpq_onnx.passes.insert_qdq import clip_node, fuses_wrongly
 from mpq_onnx.passes.repeat_quantizers import RepeatQuantizersPass
 from mpq_onnx.passes.store_integers import remove_unused
 
@@ -83,14 +82,9 @@ def _clip_before(graph: ir.Graph, quantize: ir.Node, exported: ExportedActivatio
     """A Clip to what the integers stand for, which keeps onnxruntime from fusing what would then be another kernel."""
     ends = np.array([exported.integers.lowest, exported.integers.highest], np.float32)
     limits = dequantize(ends, exported.scale, exported.zero_point.astype(np.float32)).astype(np.float32)
-    names = [f"{quantize.name}_{end}" for end in ("lowest", "highest")]
-    inputs = [
-        add_initializer(graph, name, limit) for name, limit in zip(names, limits.reshape(-1), strict=True)
-    ]
-    clip = ir.node(
-        "Clip", [quantize.inputs[0], *inputs], name=fresh_node_name(graph, f"{quantize.name}_clip")
-    )
-    clip.outputs[0].name = fresh_name(graph, f"{quantize.name}_clipped")
+    value = quantize.inputs[0]
+    assert value is not None
+    clip = clip_node(graph, f"{quantize.name}_source", value, limits.reshape(-1))
     quantize.replace_input_with(0, clip.outputs[0])
     return clip
 

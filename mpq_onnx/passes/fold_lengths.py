@@ -5,6 +5,9 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.model_file import add_initializer
 
+Length = int | str
+"""Known, or open with a name: equal names are equal lengths."""
+
 
 class FoldLengthsPass(ir.passes.InPlacePass):
     """Gather of a Shape, by constant indices of fixed axes, in all graphs."""
@@ -22,25 +25,27 @@ class FoldLengthsPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(found))
 
 
+def lengths_of(shape: ir.Shape) -> list[Length | None]:
+    """Of every axis; None where one is open and has no name."""
+    return [size if isinstance(size, int) else size.value for size in shape]
+
+
+def shape_lengths(node: ir.Node) -> list[Length | None] | None:
+    """The lengths that a Shape gives; None for another node, and of data of unknown rank."""
+    data = node.inputs[0] if node.op_type == "Shape" else None
+    if data is None or data.shape is None:
+        return None
+    lengths = lengths_of(data.shape)
+    return lengths[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(lengths))]
+
+
 def _lengths(node: ir.Node) -> np.ndarray | None:
     source, indices = node.inputs[:2]
     shape_node = source.producer() if source is not None else None
     tensor = ir.convenience.get_const_tensor(indices) if indices is not None else None
-    if (
-        shape_node is None
-        or shape_node.op_type != "Shape"
-        or tensor is None
-        or node.outputs[0].is_graph_output()
-    ):
+    sizes = None if shape_node is None else shape_lengths(shape_node)
+    if sizes is None or tensor is None or node.outputs[0].is_graph_output():
         return None
-    data = shape_node.inputs[0]
-    if data is None or data.shape is None:
-        return None
-    start, end = (
-        shape_node.attributes.get_int("start", 0),
-        shape_node.attributes.get_int("end", len(data.shape)),
-    )
-    sizes = list(data.shape)[start:end]
     picks = tensor.numpy().astype(np.int64)
     if not sizes or (picks >= len(sizes)).any() or (picks < -len(sizes)).any():
         return None

@@ -49,13 +49,7 @@ class InsertQdqPass(ir.passes.InPlacePass):
         for tensor, bias in self.network.stored_constants.items():
             _store_constant(graph, tensor, bias)
         for tensor, weight in self.network.weights.items():
-            original = graph.initializers[tensor]
-            written = self.write_weight(model, tensor, weight)
-            mark_quantized(_producer(written), tensor)
-            for user, index in tuple(original.uses()):
-                user.replace_input_with(index, written)
-            if not original.is_graph_output():
-                del graph.initializers[tensor]
+            _read_instead(graph, tensor, self.write_weight(model, tensor, weight))
         return ir.passes.PassResult(model, modified=bool(self.network.activations or self.network.weights))
 
 
@@ -77,14 +71,21 @@ def _replace_bias(graph: ir.Graph, node: ir.Node, new: ir.Value) -> None:
 
 def _store_constant(graph: ir.Graph, tensor: str, bias: QuantizedBias) -> None:
     """Read constant `tensor`, whose channels come last, back from integers."""
-    original = graph.initializers[tensor]
-    shape = original.const_value.shape.numpy()  # type: ignore[union-attr]
+    shape = graph.initializers[tensor].const_value.shape.numpy()  # type: ignore[union-attr]
     integers = add_initializer(graph, f"{tensor}_quantized", bias.integers.reshape(shape))
-    dequantized = dequantize_node(graph, tensor, integers, bias.scale, None, axis=len(shape) - 1)
+    _read_instead(
+        graph, tensor, dequantize_node(graph, tensor, integers, bias.scale, None, axis=len(shape) - 1)
+    )
+
+
+def _read_instead(graph: ir.Graph, tensor: str, dequantized: ir.Value) -> None:
+    """Let the readers of constant `tensor` read what is dequantized; the floats go unless the model gives them away."""
+    original = graph.initializers[tensor]
     mark_quantized(_producer(dequantized), tensor)
     for user, index in tuple(original.uses()):
         user.replace_input_with(index, dequantized)
-    del graph.initializers[tensor]
+    if not original.is_graph_output():
+        del graph.initializers[tensor]
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:
@@ -137,9 +138,9 @@ def _quantizer_nodes(graph: ir.Graph, value: ir.Value, quantizer: ActivationQuan
     if quantizer.levels <= np.iinfo(container).max:
         limits = np.array([0, quantizer.levels - 1], container)
         if bytewide and not fuses_wrongly(value):
-            nodes.append(_clip(graph, name, quantize.outputs[0], limits))
+            nodes.append(clip_node(graph, name, quantize.outputs[0], limits))
         else:
-            nodes.insert(0, _clip(graph, name, value, _real_limits(quantizer)))
+            nodes.insert(0, clip_node(graph, name, value, _real_limits(quantizer)))
             quantize.replace_input_with(0, nodes[0].outputs[0])
     elif fuses_wrongly(value):
         nodes.insert(0, _ceiling(graph, name, value, _real_limits(quantizer)[1]))
@@ -163,7 +164,8 @@ def fuses_wrongly(value: ir.Value) -> bool:
     return dilated or bool(attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0))
 
 
-def _clip(graph: ir.Graph, name: str, value: ir.Value, limits: np.ndarray) -> ir.Node:
+def clip_node(graph: ir.Graph, name: str, value: ir.Value, limits: np.ndarray) -> ir.Node:
+    """A Clip of `value` to [lowest, highest] in its own type; its names begin with `name`."""
     low = add_initializer(graph, f"{name}_lowest", limits[0])
     high = add_initializer(graph, f"{name}_highest", limits[1])
     node = ir.node("Clip", [value, low, high], name=fresh_node_name(graph, f"{name}_narrow"))

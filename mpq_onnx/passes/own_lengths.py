@@ -12,9 +12,8 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.passes.fold_lengths import Length, lengths_of, shape_lengths
 
-Length = int | str
-"""Known, or open with a name: equal names are equal lengths."""
 COPIED, LEFT, REST = 0, 1, -1
 """In targets: of Reshape, of Expand, and what Reshape works out itself."""
 HANDED_ON = ("Unsqueeze", "Squeeze", "Identity")
@@ -42,7 +41,7 @@ def _target(node: ir.Node) -> np.ndarray | None:
     if data is None or data.shape is None or wanted is None or wanted.const_value is not None:
         return None
     lengths = _numbers(wanted)
-    own = _lengths(data.shape)
+    own = _all_told(lengths_of(data.shape))
     found = None if lengths is None or own is None else TARGETS[node.op_type](lengths, own)
     return None if found is None else np.array(found, np.int64)
 
@@ -80,10 +79,9 @@ TARGETS: dict[str, Callable[[list[Length], list[Length]], list[int] | None]] = {
 }
 
 
-def _lengths(shape: ir.Shape) -> list[Length] | None:
+def _all_told(lengths: list[Length | None] | None) -> list[Length] | None:
     """None where one is open and has no name."""
-    found = [size if isinstance(size, int) else size.value for size in shape]
-    return None if None in found else found  # type: ignore[return-value]
+    return None if lengths is None or None in lengths else lengths  # type: ignore[return-value]
 
 
 def _numbers(value: ir.Value | None) -> list[Length] | None:
@@ -110,8 +108,4 @@ def _of_shape(node: ir.Node) -> list[Length] | None:
             return None
         picked = [each for each in places if isinstance(each, int) and -len(lengths) <= each < len(lengths)]
         return [lengths[each] for each in picked] if len(picked) == len(places) else None
-    data = node.inputs[0] if node.op_type == "Shape" else None
-    lengths = None if data is None or data.shape is None else _lengths(data.shape)
-    if lengths is None:
-        return None
-    return lengths[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(lengths))]
+    return _all_told(shape_lengths(node))

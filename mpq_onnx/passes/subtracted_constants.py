@@ -2,7 +2,6 @@
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.passes.put_in_place import put_in_place
@@ -17,8 +16,9 @@ class SubtractedConstantsPass(ir.passes.InPlacePass):
             if node.op_type == "Sub" and is_standard(node) and _takes_away_floats(node):
                 constant = node.inputs[1]
                 assert constant is not None and constant.const_value is not None
-                name = fresh_name(model.graph, f"{constant.name}_negative")
-                negative = add_initializer(model.graph, name, -constant.const_value.numpy())
+                negative = add_initializer(
+                    model.graph, f"{constant.name}_negative", -constant.const_value.numpy()
+                )
                 added = ir.node("Add", [node.inputs[0], negative])
                 put_in_place(model.graph, node, [added], added)
                 changed = True
