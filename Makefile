@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 SIMULATORS := $(VENV)-simulators
 PLAIN := $(VENV)-plain
 SITE := $(VENV)-docs
+# The tools that benchmarks/peers_table.py sets beside ours.
+PEERS := $(VENV)-peers
 
 .PHONY: demo test test-slow lint docs format clean
 
@@ -45,6 +47,11 @@ $(READY): pyproject.toml
 $(SIMULATORS)/.ready: tests/simulators/requirements.txt
 	$(PYTHON) -m venv $(SIMULATORS)
 	$(SIMULATORS)/bin/python -m pip install --quiet --requirement tests/simulators/requirements.txt
+	touch $@
+
+$(PEERS)/.ready: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 	touch $@
 
 $(PLAIN)/.ready:
