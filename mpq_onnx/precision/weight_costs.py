@@ -5,7 +5,7 @@ Errors that cancel inside the channel are seen to cancel. A weight that nodes sh
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ NAME = "fisher-projected"
 BATCH_SIZE = 32
 ERRORS_MEMORY = 3 * 2**29
 """Bytes of the errors of all weights at all of their choices."""
+OUTPUTS_AT_ONCE = 64
+"""Of a matrix product: more gradients of single examples do not stay in a processor's cache."""
 SMALL_BATCH_SIZE = 8
 """Where a weight has no matrix form: each batch is one sample of its cost."""
 
@@ -41,23 +43,23 @@ class _Use:
     form: MatrixForm
 
 
-@dataclass(frozen=True)
-class _Halved:
-    """A tensor in half the memory, each choice and channel in units of its largest number: the smallest weights keep theirs."""
+class _Errors(NamedTuple):
+    """Of rounding a weight, in half the memory; in units of the largest of each channel, so that the smallest keep theirs."""
 
     shares: Tensor
-    """float16, of the largest."""
+    """float16 [choices, ...]."""
     largest: Tensor
+    """Broadcasts to the shares."""
 
     @staticmethod
-    def of(values: Tensor, channel_axis: int) -> "_Halved":
-        """Args: values: [choices, ...]."""
-        others = [axis for axis in range(1, values.dim()) if axis != channel_axis]
-        largest = values.abs().amax(others, keepdim=True) if others else values.abs()
-        return _Halved((values / largest.where(largest > 0, 1.0)).half(), largest)
+    def halved(error: Tensor, channel_axis: int) -> "_Errors":
+        """Of one choice, in the weight's shape."""
+        others = [axis for axis in range(error.dim()) if axis != channel_axis]
+        largest = error.abs().amax(others, keepdim=True) if others else error.abs()
+        return _Errors((error / largest.where(largest > 0, 1.0)).half(), largest)
 
     def whole(self) -> Iterator[Tensor]:
-        """The values again, one choice after the other."""
+        """The errors of one choice after the other: those of all at once leave the processor's cache."""
         for shares, largest in zip(self.shares, self.largest, strict=True):
             yield shares.to(largest) * largest
 
@@ -77,25 +79,27 @@ class _Weight:
     sums: Tensor
     """float64 [channels, choices]: what was added up."""
 
-    kept: "_Halved | None"
-    """The errors; None where those of all weights would take too much memory."""
+    kept: _Errors | None
+    """Of all choices; None where those of all weights would take too much memory."""
 
-    def errors(self) -> Iterator[Tensor]:
-        """Of rounding, in the weight's shape, one choice after the other: those of all at once leave the processor's cache."""
-        yield from (self._made_errors() if self.kept is None else self.kept.whole())
+    def errors(self) -> _Errors:
+        """Of all choices: those that are kept, or made now."""
+        return self._made_errors() if self.kept is None else self.kept
 
-    def _made_errors(self) -> Iterator[Tensor]:
+    def _made_errors(self) -> _Errors:
         shape = along_axis(self.value.dim(), self.site.channel_axis)
+        made = []
         for grid in self.grids:
             parts = (
                 torch.from_numpy(each).to(self.value) for each in (grid.scale, grid.zero_point, grid.levels)
             )
-            yield fake_quantize(self.value, *(each.reshape(shape) for each in parts)) - self.value
+            rounded = fake_quantize(self.value, *(each.reshape(shape) for each in parts))
+            made.append(_Errors.halved(rounded - self.value, self.site.channel_axis))
+        return _Errors(*(torch.stack([*each]) for each in zip(*made, strict=True)))
 
     def with_errors(self) -> "_Weight":
         """The same, its errors made once."""
-        errors = torch.stack(list(self._made_errors()))
-        return replace(self, kept=_Halved.of(errors, self.site.channel_axis + 1))
+        return replace(self, kept=self._made_errors())
 
 
 class WeightCosts:
@@ -187,11 +191,18 @@ def _projected(weight: _Weight, each: _Use, x: Tensor, gradient: Tensor) -> Tens
     """g . d of every example, [examples, channels, choices]."""
     form = each.form
     patches, slopes = form.patches(x, weight.value), form.outputs(gradient, weight.value)
-    per_example = torch.einsum("ngol,ngkl->ngok", slopes, patches)
-    of_choices = [
-        torch.einsum("ngok,gok->ngo", per_example, form.weight_matrix(error)) for error in weight.errors()
-    ]
-    projected = torch.stack(of_choices, -1)
+    errors = weight.errors()
+    shares = [form.weight_matrix(each) for each in errors.shares]
+    sizes = [form.weight_matrix(each) for each in errors.largest.expand_as(errors.shares)]
+    parts = []
+    for start in range(0, slopes.shape[2], OUTPUTS_AT_ONCE):
+        part = slice(start, start + OUTPUTS_AT_ONCE)
+        per_example = torch.einsum("ngol,ngkl->ngok", slopes[:, :, part], patches)
+        error = torch.stack(
+            [share[:, part].to(x) * size[:, part] for share, size in zip(shares, sizes, strict=True)]
+        )
+        parts.append(torch.einsum("ngok,cgok->ngoc", per_example, error))
+    projected = torch.cat(parts, 2)
     examples, groups, outputs, choices = projected.shape
     if groups * outputs == weight.site.channels:
         return projected.reshape(examples, -1, choices)
@@ -202,5 +213,5 @@ def _batch_costs(weight: _Weight, gradient: Tensor) -> Tensor:
     """(g . d)^2 with g the gradient of a whole batch: on average the sum over its examples, which are independent."""
     axis = weight.site.channel_axis
     others = [place + 1 for place in range(weight.value.dim()) if place != axis]
-    product = torch.stack([error * gradient for error in weight.errors()]).double()
+    product = torch.stack([error * gradient for error in weight.errors().whole()]).double()
     return (product.sum(dim=others) if others else product).square().t()

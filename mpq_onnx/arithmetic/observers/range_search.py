@@ -92,7 +92,7 @@ class _Search:
             np.zeros(low.shape) if self.outermost is None else self.outermost.error(scale, zero_point, used)
         )
         errors, best = np.full(low.shape, np.inf), self.error.copy()
-        candidates, rows = np.nonzero(np.ones(low.shape, bool))
+        candidates, rows = np.nonzero(self._new(scale, zero_point, used))
         while len(rows):
             now = candidates[: self.at_once], rows[: self.at_once]
             found = self._error_of(now[1], scale[now], zero_point[now], used[now])
@@ -102,6 +102,18 @@ class _Search:
             open_ones = ~(least[candidates, rows] > best[rows])
             candidates, rows = candidates[open_ones], rows[open_ones]
         return errors
+
+    def _new(self, *quantizers: np.ndarray) -> np.ndarray:
+        """[candidates, rows]: neither the quantizer of the candidate before nor the best so far.
+
+        Args:
+            quantizers: scale, zero point and levels, [candidates, rows]. Those of a symmetric scheme hang on one end alone.
+        """
+        of_best = self.scheme.fit(self.low, self.high, self.levels)
+        new = np.any([each != best for each, best in zip(quantizers, of_best, strict=True)], axis=0)
+        new |= np.isinf(self.error)
+        new[1:] &= np.any([each[1:] != each[:-1] for each in quantizers], axis=0)
+        return new
 
     def _error_of(
         self, rows: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, used: np.ndarray
