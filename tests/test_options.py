@@ -7,14 +7,15 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from conftest import make_cnn
-from onnx import numpy_helper
+from conftest import make_cnn, make_model
+from onnx import TensorProto, helper, numpy_helper
 
 import mpq_onnx
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.graph.placement import ActivationSite
 from mpq_onnx.mirror.quantized import LearnedQuantizer, LearnedWidth, LearningRules, WidthTable
+from mpq_onnx.passes import channel_links, channel_scaling
 from mpq_onnx.passes.scale_channels import ScaleChannelsPass
 from mpq_onnx.precision.items import activation_items
 from mpq_onnx.precision.training_data import TrainingBatch
@@ -398,3 +399,43 @@ def test_a_calibration_with_another_scheme_is_refused(
             cnn_file, f"npz:{image_file}", tmp_path / "out", weight_bits=4, activation_bits=4, calibration=calibration,
             options=mpq_onnx.AllocateOptions(activation_scheme="symmetric"),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cross-layer", "activation-channels", "depthwise"])
+@pytest.mark.parametrize("length", [8, 7])
+@pytest.mark.parametrize("rank", [3, 4])
+def test_a_product_along_another_axis_reads_no_channels(
+    name: str, length: int, rank: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    spread = np.exp(rng.standard_normal(8)).reshape(-1, *[1] * (rank - 1))
+    made = (rng.standard_normal((8, 3, *[3] * (rank - 2))) * spread).astype(np.float32)
+    read = rng.standard_normal((length, 6)).astype(np.float32)
+    conv = helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1] * 2 * (rank - 2))
+    product = helper.make_node("MatMul", ["r", "v"], ["y"], name="product")
+    model = make_model(
+        [conv, helper.make_node("Relu", ["c"], ["r"]), product],
+        [("x", TensorProto.FLOAT, ["n", 3, *[8] * (rank - 3), length])],
+        [("y", ["n", 8, *[8] * (rank - 3), 6])],
+        {"w": made, "v": read},
+    )
+    x = rng.standard_normal((32, 3, *[8] * (rank - 3), length)).astype(np.float32)
+    options = mpq_onnx.AllocateOptions(effort="quick", method="uniform", equalization=name)
+    result = mpq_onnx.allocate(model, x, tmp_path / "out", weight_bits=8, activation_bits=8, options=options)
+    compared = mpq_onnx.evaluate(result.model_path, x, baseline=model).evaluation.comparison
+    assert compared is not None and compared.output_sqnr > 25
+
+
+def test_an_equalization_that_changes_the_network_is_left_out(
+    cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    """As a fault of ours would."""
+    monkeypatch.setattr(
+        channel_scaling, "_scaled_inputs", lambda node, factors: channel_links.constant_weight(node)
+    )
+    with caplog.at_level("INFO", logger="mpq_onnx"):
+        calibrated = mpq_onnx.calibrate(
+            cnn_file, f"npz:{image_file}", tmp_path / "calibration.json", equalization="cross-layer"
+        )
+    assert "equalization cross-layer: it would change what" in caplog.text
+    assert calibrated.channel_factors == {}

@@ -1,5 +1,6 @@
 """Links: a node with constant weights, and those that alone read its channels. What equalization scales between them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,14 @@ def find_links(model: ir.Model, shapes: Shapes) -> list[Link]:
     return links
 
 
+def scaled_readers(model: ir.Model, scaled: Collection[str], shapes: Shapes) -> list[ir.Node]:
+    """The nodes whose weights take the factors of `scaled`, links and depthwise tensors by name."""
+    found = [node for link in find_links(model, shapes) if link.name in scaled for node in link.consumers]
+    for value in depthwise_tensors(model):
+        found += [use.node for use in value.uses() if value.name in scaled]
+    return found
+
+
 def is_depthwise(node: ir.Node) -> bool:
     """True for a Conv with one input channel a group and a constant weight of its own."""
     if node.op_type != "Conv" or not is_constant(node.inputs[1]) or node.attributes.get_int("group", 1) == 1:
@@ -107,7 +116,7 @@ def _consumers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
     found: list[ir.Node] = []
     for use in value.uses():
         node = use.node
-        if weight_input(node) == 1 and use.idx == 0 and _is_readable(node):
+        if weight_input(node) == 1 and use.idx == 0 and _is_readable(node, shapes):
             if len(tuple(node.inputs[1].uses())) > 1 or node.attributes.get_int("transA", 0) == 1:  # type: ignore[union-attr]
                 return None
             found.append(node)
@@ -121,9 +130,12 @@ def _consumers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
     return found
 
 
-def _is_readable(node: ir.Node) -> bool:
-    """A Conv, or a product with one matrix."""
-    return node.op_type == "Conv" or (node.op_type in ("Gemm", "MatMul") and constant_weight(node).ndim == 2)
+def _is_readable(node: ir.Node, shapes: Shapes) -> bool:
+    """A Conv, or a product with one matrix along the channels: the second axis is the last one."""
+    if node.op_type == "Conv":
+        return True
+    rows = len(shapes.get(str(node.inputs[0].name), ()))  # type: ignore[union-attr]
+    return node.op_type in ("Gemm", "MatMul") and constant_weight(node).ndim == 2 == rows
 
 
 def _keeps_channels(node: ir.Node, shapes: Shapes) -> bool:

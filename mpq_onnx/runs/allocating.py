@@ -35,6 +35,7 @@ from mpq_onnx.runs.allocation_notes import allocation_notes, target_faults
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import CandidateResult, Choice, choose
 from mpq_onnx.runs.chance_notes import chance_notes
+from mpq_onnx.runs.equalizing import equalized
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
 from mpq_onnx.runs.keeping import is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
@@ -52,7 +53,6 @@ from mpq_onnx.runs.preparation import (
     FloatModel,
     calibration_for,
     check_covers,
-    equalized,
     load_float_model,
 )
 from mpq_onnx.runs.quantizing import torch_device

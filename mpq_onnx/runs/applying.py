@@ -22,13 +22,13 @@ from mpq_onnx.report.provenance import DataFacts, Provenance, embed_provenance
 from mpq_onnx.rounding.network import quantize_network
 from mpq_onnx.rounding.without_data import to_nearest
 from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.equalizing import equalized
 from mpq_onnx.runs.node_rows import width_rows
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
     check_covers,
     check_fingerprint,
     check_measured_as,
-    equalized,
     load_float_model,
     measure_calibration,
     read_calibration,

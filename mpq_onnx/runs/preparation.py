@@ -11,7 +11,7 @@ import onnx_ir as ir
 from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES
 from mpq_onnx.datasets import Dataset, InMemory, open_dataset
 from mpq_onnx.documents.calibration import Calibration
-from mpq_onnx.equalization import DEPTHWISE, Factors
+from mpq_onnx.equalization import DEPTHWISE
 from mpq_onnx.errors import AllocationError, DataError, UsageError, check_choice
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.graph.given_model import ModelSource, model_source
@@ -20,9 +20,9 @@ from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.placement import Shapes, Sites, find_sites
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.passes.canonicalize import canonicalize
-from mpq_onnx.passes.scale_channels import ScaleChannelsPass
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import EQUALIZATIONS, OBSERVERS, PLACEMENTS
+from mpq_onnx.runs.equalizing import channel_factors, equalized
 from mpq_onnx.runs.source_notes import source_notes
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -94,7 +94,7 @@ def measure_calibration(
 ) -> Calibration:
     """Calibrate on the whole of `dataset`; the ranges are those after equalization."""
     shapes = tensor_shapes(float_model.model, dataset, device)
-    factors = EQUALIZATIONS[rules.equalization](float_model.model, shapes, dataset, device)
+    factors = channel_factors(rules.equalization, float_model.model, shapes, dataset, device)
     scaled = equalized(float_model.model, factors, shapes)
     shapes = {**shapes, **_added_shapes(scaled, shapes)}
     tensors = [site.tensor for site in find_sites(scaled, shapes, rules.placement).activations]
@@ -121,15 +121,6 @@ def check_covers(calibration: Calibration, sites: Sites, where: str) -> None:
     missing = [site.tensor for site in sites.activations if site.tensor not in calibration.tensors]
     if missing:
         raise DataError(f"{where}: the calibration has no range of {missing[0]}; calibrate again")
-
-
-def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:
-    """`model`, or where there are factors a scaled copy that computes the same."""
-    if not factors:
-        return model
-    scaled = clone(model)
-    ScaleChannelsPass(factors, shapes)(scaled)
-    return scaled
 
 
 def check_measured_as(
