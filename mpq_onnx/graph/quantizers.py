@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -106,6 +107,14 @@ def integer_limits(dtype: ir.DataType) -> Ends:
     """(lowest, highest) of an integer type."""
     width = dtype.bitwidth
     return (-(2 ** (width - 1)), 2 ** (width - 1) - 1) if dtype.is_signed() else (0, 2**width - 1)
+
+
+def type_span(dtype: ir.DataType) -> float:
+    """The largest minus the smallest number of an integer type, or of a float type of a few bits."""
+    if dtype.is_integer():
+        return float(2**dtype.bitwidth - 1)
+    limits = ml_dtypes.finfo(dtype.numpy())
+    return float(limits.max) - float(limits.min)
 
 
 def _read_back(quantize: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:

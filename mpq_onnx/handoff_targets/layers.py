@@ -18,10 +18,10 @@ from mpq_onnx.graph.mac import is_stored, macs_of_node
 from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.graph.placement.sites import Shapes
-from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
 from mpq_onnx.registries import NOISE_MODELS
+from mpq_onnx.report.file_format import type_bits
 from mpq_onnx.report.graph_facts import LayerFacts
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
 
@@ -170,7 +170,7 @@ def _row(
         fan_in=site.fan_in,
         macs=site.macs,
         parameters=parameters,
-        weight_bits=_weight_bits(w, facts, stored_levels),
+        weight_bits=_weight_bits(facts, stored_levels),
         input_bits=_bits(facts.input.levels if facts.input is not None else None),
         output_bits=_bits(facts.output.levels if facts.output is not None else None),
         energy_per_mac=energy_per_mac,
@@ -191,13 +191,14 @@ def _shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:
 
 
 def _weight_bits(
-    held: ir.Value, facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]
+    facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]
 ) -> float | tuple[float, ...] | None:
+    """As the allocation says, else those of the type."""
     if facts.weight is None:
         return None
-    known = stored_levels.get(float_tensor(held))
+    known = stored_levels.get(facts.weight_tensor)
     if known is None:
-        return _bits(facts.weight.levels)
+        return type_bits(facts.weight.container)
     bits = tuple(width_of(int(levels)) for levels in known.tolist())
     return bits[0] if len(set(bits)) == 1 else bits
 

@@ -314,12 +314,17 @@ def _weight_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) 
 def _activation_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) -> str:
     if not tensors:
         return FLOAT
-    widths = [float(np.log2(tensor.levels)) for tensor in tensors if tensor.levels]
+    widths = [bits for tensor in tensors if (bits := _width(tensor)) is not None]
     if allocation is not None:
         widths = [
             float(node.activation_bits) for node in allocation.nodes if node.activation_bits is not None
         ]
     return _spread(widths) if widths else UNKNOWN
+
+
+def _width(tensor: TensorFacts) -> float | None:
+    """Of an activation, by its levels; by its type where that is one of floats."""
+    return float(np.log2(tensor.levels)) if tensor.levels else type_bits(tensor.container)
 
 
 def _spread(widths: Sequence[Any]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from mpq_onnx.registries import DYNAMIC
 from mpq_onnx.report.graph_facts import GraphFacts
 
@@ -66,9 +68,11 @@ def format_text(facts: GraphFacts) -> str:
 
 
 def type_bits(container: str) -> int | None:
-    """The width of an integer type by its name (int8); None for what has no fixed one."""
-    digits = "".join(filter(str.isdigit, container))
-    return int(digits) if digits else None
+    """The width of a type by its name (int8, float8e4m3fn); None for what has no fixed one."""
+    try:
+        return ir.DataType[container.upper()].bitwidth
+    except (KeyError, TypeError):
+        return None
 
 
 def _mean(counted: Sequence[tuple[int, int]]) -> float | None:

@@ -19,9 +19,11 @@ from mpq_onnx.graph.placement.quantizer_ranges import first_quantizer, is_on_gri
 from mpq_onnx.graph.quantized_already import QDQ_OPS, check_no_fake_quantizers, is_integer_operator
 from mpq_onnx.graph.quantized_tensors import float_tensor
 from mpq_onnx.graph.quantizers import Ends, Quantizer, quantizer_behind, quantizer_of, read_quantizer
+from mpq_onnx.graph.stored_weights import stored_weight
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.passes.inferred_shapes import inferred_shapes
+from mpq_onnx.passes.inline_functions import with_functions_inlined
 from mpq_onnx.registries import DYNAMIC, STATIC
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 
@@ -101,7 +103,7 @@ def graph_facts(model: ir.Model, where: str = "the file") -> GraphFacts:
     """
     check_no_fake_quantizers(model, where)
     try:
-        return _read_graph(model)
+        return _read_graph(with_functions_inlined(model))
     except (TypeError, ValueError, IndexError, AssertionError) as error:
         raise ModelError(
             f"{where}: its quantizers cannot be read: {first_line(error)}; make the file again"
@@ -135,7 +137,7 @@ def _layer(mac: Mac, macs: dict[tuple[str, str], int]) -> LayerFacts:
         node=str(node.name),
         op_type=node.op_type,
         held=str(w.name),
-        weight_tensor=float_tensor(w),
+        weight_tensor=_float_weight(w),
         constant=constant,
         weights=0 if stored is None else stored.size,
         macs=macs.get((str(node.name), str(w.name))),
@@ -162,9 +164,21 @@ def _raised_channels(bias: ir.Value | None) -> int:
     return 0 if stored is None else count_raised(stored)
 
 
+def _held(value: ir.Value) -> Quantizer | None:
+    """What a stored weight is read back by, views left out."""
+    found = stored_weight(value)
+    return None if found is None else found.quantizer
+
+
+def _float_weight(value: ir.Value) -> str:
+    """The name of the stored tensor behind views, in the float network."""
+    found = _held(value)
+    return float_tensor(value if found is None or found.result is None else found.result)
+
+
 def _weight(value: ir.Value) -> TensorFacts | None:
     """The quantizer of a stored weight."""
-    found = quantizer_of(value)
+    found = _held(value)
     if found is None or found.integers is None:
         return None
     packed = any(producer.domain == PACKED_DOMAIN for producer in _makers(found.integers))
@@ -255,7 +269,7 @@ def _stored_array(value: ir.Value) -> np.ndarray | None:
     """The stored numbers of a weight, float or integer; of a bit stream an array of its shape."""
     if value.const_value is not None:
         return value.const_value.numpy()
-    found = quantizer_of(value)
+    found = _held(value)
     if found is None or found.integers is None:
         return None
     if found.stored is not None:

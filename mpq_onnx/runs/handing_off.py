@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 
 import mpq_onnx
 from mpq_onnx.datasets import Dataset, DataSource, data_source, open_dataset
@@ -24,7 +23,6 @@ from mpq_onnx.graph.given_model import ModelSource, model_source, source_digest
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.node_names import complete_names
-from mpq_onnx.graph.operators import OWN_DOMAINS
 from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.quantizer_chains import Chains, quantizer_chains
@@ -34,6 +32,7 @@ from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
 from mpq_onnx.handoff_targets.layers import check_numbers, layer_rows
 from mpq_onnx.passes.dequantize_tables import DequantizeTablesPass
+from mpq_onnx.passes.inline_functions import inline_functions
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.progress import begin
@@ -224,7 +223,7 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     energy = EnergyAllocation.embedded(loaded.metadata_props, path)
     model = clone(loaded)
     RemoveNoisePass()(model)
-    common.InlinePass(criteria=lambda function: not function.domain.startswith(OWN_DOMAINS))(model)
+    inline_functions(model)
     DequantizeTablesPass()(model)
     complete_names(model)
     uncounted = uncounted_macs(model)
@@ -261,9 +260,11 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
 
 
 def _type_levels(chains: Chains) -> dict[str, np.ndarray]:
-    """All levels of the integers' type, for every stored tensor."""
+    """All levels of the integers' type, for every tensor that is stored so."""
     return {
-        quantized_tensor(chain.dequantize): np.array([2**chain.dtype.bitwidth]) for chain in chains.weights
+        quantized_tensor(chain.dequantize): np.array([2**chain.dtype.bitwidth])
+        for chain in chains.weights
+        if chain.dtype.is_integer()
     }
 
 

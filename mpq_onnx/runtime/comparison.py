@@ -10,6 +10,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.graph.quantized_tensors import marked_tensor
+from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
 from mpq_onnx.runtime.statistics import SignalToNoise
@@ -55,7 +56,9 @@ def compare_tensors(
     """
     example = dataset.read(range(1)).inputs
     nodes = _float_tensors(exact, example, device)
-    available = {str(value.name): str(value.name) for node in changed.graph for value in node.outputs}
+    available = {
+        str(value.name): str(_as_read(value).name) for node in changed.graph for value in node.outputs
+    }
     available |= {
         tensor: str(node.outputs[0].name)
         for node in changed.graph
@@ -97,6 +100,16 @@ def compare_tensors(
         return ComparedTensors(found, _names(missing), _names(reshaped))
 
     return dataset.ranks.at_first(compared(), len(parts), summed)
+
+
+def _as_read(value: ir.Value) -> ir.Value:
+    """Behind the quantizer that all readers of `value` have in common: files of others name what is in front of it, where
+    a Relu may be left to the quantizer's lowest integer."""
+    uses = tuple(value.uses())
+    if value.is_graph_output() or any(use.node.op_type != "QuantizeLinear" or use.idx for use in uses):
+        return value
+    results = {found.result for use in uses if (found := read_quantizer(use.node)) is not None}
+    return next((each for each in results if len(results) == 1 and each is not None), value)
 
 
 def _noise_of(compared: tuple[str, np.ndarray, np.ndarray]) -> SignalToNoise:

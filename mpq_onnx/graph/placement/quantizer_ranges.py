@@ -11,7 +11,8 @@ from mpq_onnx.graph.mac import is_stored
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_bookkeeping, is_constant, is_join, is_pass_through
 from mpq_onnx.graph.placement.graph_roles import FUSED_ACTIVATIONS
 from mpq_onnx.graph.quantized_tensors import marked_tensor, quantized_tensor
-from mpq_onnx.graph.quantizers import Quantizer, quantizer_behind, quantizer_of, read_quantizer
+from mpq_onnx.graph.quantizers import Quantizer, quantizer_behind, read_quantizer, type_span
+from mpq_onnx.graph.stored_weights import stored_weight
 
 
 def quantizer_range(value: ir.Value, stored_levels: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -33,7 +34,7 @@ def stored_range(value: ir.Value) -> np.ndarray | None:
     stored = None if found is None else found.stored
     if found is None or stored is None or found.scale is None or found.zero_point is None:
         return None
-    rows = _by_scale(found, stored.astype(np.int64))
+    rows = _by_scale(found, stored.astype(np.float64))
     if rows is None:
         return None
     rows = rows - found.zero_point.reshape(-1, 1)
@@ -42,9 +43,11 @@ def stored_range(value: ir.Value) -> np.ndarray | None:
 
 
 def quantizer_axis(value: ir.Value, rank: int) -> int | None:
-    """The axis of a stored tensor of `rank` dimensions that its scales run along; None where views lie between."""
-    found = quantizer_of(value)
-    return None if found is None or found.is_per_example else found.axis % rank
+    """The axis of a stored tensor of `rank` dimensions that its scales run along; None where views leave none."""
+    found = stored_weight(value)
+    if found is None or found.axis is None or found.quantizer.is_per_example:
+        return None
+    return found.axis % rank
 
 
 def weight_levels(
@@ -71,7 +74,7 @@ def _range(found: Quantizer, stored_levels: Mapping[str, np.ndarray]) -> np.ndar
     if found.scale is None or found.dequantize is None:
         return None
     scale = np.abs(found.scale.astype(np.float64)).reshape(-1)
-    all_steps = 2.0 ** (found.dtype or ir.DataType.UINT8).bitwidth - 1
+    all_steps = type_span(found.dtype or ir.DataType.UINT8)
     name = quantized_tensor(found.dequantize)
     if name in stored_levels:
         measured = scale * (stored_levels[name] - 1)
@@ -91,7 +94,7 @@ def _is_all_zero(found: Quantizer, stored: np.ndarray) -> np.ndarray | bool:
     """
     if found.zero_point is None:
         return False
-    rows = _by_scale(found, stored.astype(np.int64))
+    rows = _by_scale(found, stored.astype(np.float64))
     return False if rows is None else np.asarray((rows == found.zero_point.reshape(-1, 1)).all(axis=1))
 
 

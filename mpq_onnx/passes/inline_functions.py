@@ -1,0 +1,21 @@
+"""Functions of others, written out where they are called: what stands in them is read as the rest of the graph is."""
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from mpq_onnx.graph.model_file import clone
+from mpq_onnx.graph.operators import OWN_DOMAINS
+
+
+def inline_functions(model: ir.Model) -> None:
+    """In place; functions of ours, such as noisy operators, stay."""
+    common.InlinePass(lambda function: not function.domain.startswith(OWN_DOMAINS))(model)
+
+
+def with_functions_inlined(model: ir.Model) -> ir.Model:
+    """`model` itself where it has none but ours, else a copy."""
+    if all(function.domain.startswith(OWN_DOMAINS) for function in model.functions.values()):
+        return model
+    copy = clone(model)
+    inline_functions(copy)
+    return copy
