@@ -118,7 +118,7 @@ def test_layers_left_out(exported: Path, image_file: Path, tmp_path: Path) -> No
     assert card["activations"]["model inputs"] == "images: float"
 
 
-def test_integer_operators_are_named_not_read(tmp_path: Path) -> None:
+def test_integer_operators_are_named_and_their_weights_counted(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
     model = make_model(
         [helper.make_node("Conv", ["x", "w"], ["y"], "conv")],
@@ -130,7 +130,7 @@ def test_integer_operators_are_named_not_read(tmp_path: Path) -> None:
     quantize_dynamic(tmp_path / "float.onnx", tmp_path / "dynamic.onnx", weight_type=QuantType.QUInt8)
     card = mpq_onnx.card(tmp_path / "dynamic.onnx")
     assert card["model"]["format"] == "integer operators: 1 ConvInteger, 1 DynamicQuantizeLinear"
-    assert card["weights"]["quantized layers"] == "0 of 0"
+    assert (card["weights"]["quantized layers"], card["weights"]["bits"]) == ("1 of 1", "8")
 
 
 def test_a_float_file_has_a_card(exported: Path) -> None:

@@ -202,3 +202,47 @@ def test_tensors_are_compared_as_their_readers_see_them(tmp_path: Path) -> None:
     assert "Relu" not in {node.op_type for node in onnx.load(changed).graph.node}
     found = {each.node: each.sqnr for each in mpq_onnx.compare(exact, changed, images)}
     assert found["relu"] > 30 and found["second"] > 25
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
+def test_operators_on_integers_have_their_weights(form: QuantFormat, tmp_path: Path) -> None:
+    exact, changed = tmp_path / "float.onnx", tmp_path / "quantized.onnx"
+    onnx.save(with_batch("n"), exact)
+    images = RNG.standard_normal((32, 3, 6, 6)).astype(np.float32)
+    quantize_static(exact, changed, Batches(images), quant_format=form, per_channel=True)
+    found = mpq_onnx.inspect(changed)
+    assert [(each.elements, each.bits) for each in found.layers] == [(108, 8), (320, 8)]
+    assert (found.weights, found.mean_weight_bits, found.quantized) == (428, 8, True)
+    assert found.macs == (27 * 4 * 16 + 320 if form == QuantFormat.QDQ else None)
+    weights = mpq_onnx.card(changed)["weights"]
+    assert (weights["quantized layers"], weights["bits"], weights["stored as"]) == ("2 of 2", "8", "int8")
+    assert weights["share of weights"] == 1
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_macs_of_a_fixed_batch_are_those_of_one_example(batch: int, tmp_path: Path) -> None:
+    exact, changed = tmp_path / "float.onnx", tmp_path / "quantized.onnx"
+    onnx.save(with_batch(batch), exact)
+    images = RNG.standard_normal((batch, 3, 6, 6)).astype(np.float32)
+    quantize_static(exact, changed, Batches(images), quant_format=QuantFormat.QDQ)
+    for path in (exact, changed):
+        found = mpq_onnx.inspect(path)
+        assert [each.macs for each in found.layers] == [27 * 4 * 16, 320] and found.macs == 27 * 4 * 16 + 320
+
+
+def with_batch(batch: int | str) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "k"], ["c"], name="first"),
+            helper.make_node("Flatten", ["c"], ["f"], name="flat"),
+            helper.make_node("MatMul", ["f", "w"], ["y"], name="second"),
+        ],
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 5])],
+        [
+            numpy_helper.from_array((RNG.standard_normal(shape) / 3).astype(np.float32), name)
+            for name, shape in {"k": (4, 3, 3, 3), "w": (64, 5)}.items()
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

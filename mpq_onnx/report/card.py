@@ -21,7 +21,14 @@ from mpq_onnx.passes.describe_precision import producer_of
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.card_text import NONE, UNKNOWN, Card
-from mpq_onnx.report.file_format import FLOAT, format_name, type_bits
+from mpq_onnx.report.card_widths import (
+    activation_bits_text,
+    counts_text,
+    distinct,
+    type_bits_text,
+    weight_bits_text,
+)
+from mpq_onnx.report.file_format import FLOAT, format_name
 from mpq_onnx.report.graph_facts import OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
 from mpq_onnx.report.provenance import read_provenance
 
@@ -82,15 +89,20 @@ def _weights(
     layers = [layer for layer in facts.layers if layer.constant]
     quantized = [layer for layer in layers if layer.weight is not None]
     tensors = [layer.weight for layer in quantized if layer.weight is not None]
+    integers = facts.integer_weights
+    counts = [(layer.weights, layer.weight is not None) for layer in layers]
+    stored = [FLOAT if tensor.stored_float else tensor.container for tensor in tensors]
     settings = allocation.settings if allocation else None
     return {
-        "quantized layers": f"{len(quantized)} of {len(layers)}",
-        "share of weights": _share((layer.weights, layer.weight is not None) for layer in layers),
-        "share of MACs": _mac_share(facts.layers, lambda layer: layer.weight is not None),
-        "bits": _weight_bits(tensors, allocation),
-        "stored as": _distinct(FLOAT if tensor.stored_float else tensor.container for tensor in tensors),
-        "scales": _distinct(tensor.scales for tensor in tensors),
-        "scheme": _scheme(allocation) if allocation else _distinct(tensor.scheme for tensor in tensors),
+        "quantized layers": f"{len(quantized) + len(integers)} of {len(layers) + len(integers)}",
+        "share of weights": _share([*counts, *((each.weights, True) for each in integers)]),
+        "share of MACs": UNKNOWN
+        if integers
+        else _mac_share(facts.layers, lambda layer: layer.weight is not None),
+        "bits": weight_bits_text(tensors, integers, allocation),
+        "stored as": distinct([*stored, *(each.container for each in integers)]),
+        "scales": distinct(tensor.scales for tensor in tensors),
+        "scheme": _scheme(allocation) if allocation else distinct(tensor.scheme for tensor in tensors),
         "ranges": settings.weight_observer if settings else _unknown_if(tensors),
         "rounding": settings.rounding if settings else _unknown_if(tensors),
         "widths by": settings.granularity if settings else _unknown_if(tensors),
@@ -111,7 +123,7 @@ def _scheme(allocation: Allocation) -> str:
     owners = [node for node in allocation.nodes if node.owns_weight and node.weight_bits is not None]
     if all(node.weight_scheme is None for node in owners):
         return common
-    return _distinct(node.weight_scheme or common for node in owners)
+    return distinct(node.weight_scheme or common for node in owners)
 
 
 def _overrides(settings: Settings) -> list[str]:
@@ -137,16 +149,16 @@ def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, 
     return {
         "quantizers": len(tensors),
         "share of MACs": _mac_share(facts.layers, lambda layer: layer.input is not None),
-        "bits": _activation_bits(tensors, allocation),
-        "computed as": _distinct(tensor.container for tensor in tensors),
-        "scales": _distinct(tensor.scales for tensor in tensors),
-        "scheme": _distinct(tensor.scheme for tensor in tensors),
-        "ranges": _distinct(tensor.ranges for tensor in tensors),
+        "bits": activation_bits_text(tensors, allocation),
+        "computed as": distinct(tensor.container for tensor in tensors),
+        "scales": distinct(tensor.scales for tensor in tensors),
+        "scheme": distinct(tensor.scheme for tensor in tensors),
+        "ranges": distinct(tensor.ranges for tensor in tensors),
         "observer": settings.activation_observer if settings else _unknown_if(tensors),
         "placement": settings.placement if settings else _unknown_if(tensors),
         "model inputs": _states(facts.inputs),
         "model outputs": _states(facts.outputs),
-        "float into another operator": _counts(facts.float_operators) or "none",
+        "float into another operator": counts_text(facts.float_operators) or "none",
         "products of activations": f"{sum(bool(layer.weight and layer.input) for layer in products)} of {len(products)}",
     }
 
@@ -156,7 +168,7 @@ def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     kinds = {OWN_SCALE_BIASES: OWN_SCALE, FLOAT_BIASES: FLOAT}
     products = [layer for layer in facts.layers if layer.weight and layer.input]
     return {
-        "type": _distinct(layer.bias for layer in facts.layers),
+        "type": distinct(layer.bias for layer in facts.layers),
         **{
             name: ", ".join(layer.node for layer in products if layer.bias == kind) or NONE
             for name, kind in kinds.items()
@@ -297,45 +309,6 @@ def _interval(estimate: Mapping[str, Any]) -> str:
     return f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
 
 
-def _weight_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) -> str:
-    if not tensors:
-        return FLOAT
-    if allocation is None:
-        return _distinct(_bits(tensor) for tensor in tensors)
-    widths = [
-        width
-        for node in allocation.nodes
-        if node.weight_bits is not None and node.macs
-        for width in np.atleast_1d(node.weight_bits)
-    ]
-    return _spread(widths)
-
-
-def _activation_bits(tensors: Sequence[TensorFacts], allocation: Allocation | None) -> str:
-    if not tensors:
-        return FLOAT
-    widths = [bits for tensor in tensors if (bits := _width(tensor)) is not None]
-    if allocation is not None:
-        widths = [
-            float(node.activation_bits) for node in allocation.nodes if node.activation_bits is not None
-        ]
-    return _spread(widths) if widths else UNKNOWN
-
-
-def _width(tensor: TensorFacts) -> float | None:
-    """Of an activation, by its levels; by its type where that is one of floats."""
-    return float(np.log2(tensor.levels)) if tensor.levels else type_bits(tensor.container)
-
-
-def _spread(widths: Sequence[Any]) -> str:
-    low, high = float(min(widths)), float(max(widths))
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-
-
-def _bits(tensor: TensorFacts) -> str:
-    return str(type_bits(tensor.container) or UNKNOWN)
-
-
 def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
     """Name, weight width and input of the first or last layer."""
     if not layers:
@@ -343,7 +316,7 @@ def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
     (layer,) = layers
     if layer.weight is None:
         return f"{layer.node}: {FLOAT}"
-    bits = _bits(layer.weight)
+    bits = type_bits_text(layer.weight)
     for node in allocation.nodes if allocation else ():
         is_this = node.node == layer.node and node.weight == layer.weight_tensor
         if is_this and node.weight_bits is not None:
@@ -357,7 +330,7 @@ def _embeddings(allocation: Allocation | None) -> str:
     tables = [node for node in allocation.nodes if node.weight is not None and not node.macs]
     if not tables:
         return "none"
-    return _distinct(
+    return distinct(
         FLOAT if node.weight_bits is None else f"{node.mean_weight_bits:g} bits" for node in tables
     )
 
@@ -372,20 +345,6 @@ def _mac_share(layers: Sequence[LayerFacts], counts: Any) -> float | str:
     if not layers or any(layer.macs is None for layer in layers):
         return UNKNOWN
     return _share((layer.macs or 0, counts(layer)) for layer in layers)
-
-
-def _distinct(names: Iterable[str]) -> str:
-    """The names that occur, with their counts where there are several."""
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    if len(counts) == 1:
-        return next(iter(counts))
-    return _counts(counts) or "none"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _states(quantized: Mapping[str, bool]) -> str:

@@ -15,8 +15,13 @@ INTEGER_WEIGHTS = {
 class IntegerWeight:
     """The stored weight of an operator on integers."""
 
+    node: str
+    op_type: str
+    tensor: str
     weights: int
     bits: int
+    container: str
+    """The type of the file's tensor, which may hold several weights a number."""
 
 
 def integer_weight(node: ir.Node) -> IntegerWeight | None:
@@ -25,7 +30,10 @@ def integer_weight(node: ir.Node) -> IntegerWeight | None:
     value = node.inputs[index] if index is not None and index < len(node.inputs) else None
     if value is None or value.const_value is None:
         return None
+    stored = value.const_value
+    count, bits = stored.size, stored.dtype.bitwidth
     if node.op_type == "MatMulNBits":
-        counts = [node.attributes.get_int(name, 0) for name in ("K", "N", "bits")]
-        return IntegerWeight(counts[0] * counts[1], counts[2])
-    return IntegerWeight(value.const_value.size, value.const_value.dtype.bitwidth)
+        inputs, outputs, bits = (node.attributes.get_int(name, 0) for name in ("K", "N", "bits"))
+        count = inputs * outputs
+    container = str(stored.dtype).lower()
+    return IntegerWeight(str(node.name), node.op_type, str(value.name), count, bits, container)

@@ -149,6 +149,7 @@ def inspect(model: ModelSource) -> InspectResult:
         found = _quantized(facts, str(error).partition("; ")[2])
     else:
         found, roles = _float(loaded, str(model))
+    found = _of_one_example(found, loaded)
     properties = {key: loaded.metadata_props.get(key, "") for key in (METADATA_SOURCE, *MODEL_FACTS)}
     weights = {each.weight: each.elements for each in found.layers if each.weight is not None}
     return InspectResult(
@@ -186,17 +187,24 @@ def _quantized(facts: GraphFacts, advice: str) -> _Found:
 
 
 def _layers_of(facts: GraphFacts) -> tuple[InspectedLayer, ...]:
-    """As the graph stores them."""
-    return tuple(
-        InspectedLayer(
-            each.node,
-            each.op_type,
-            each.weight_tensor if each.constant else None,
-            each.weights,
-            each.macs,
-            None if each.weight is None else type_bits(each.weight.container),
-        )
-        for each in facts.layers
+    """As the graph stores them; whose MACs operators on integers have is not known."""
+    held = [
+        InspectedLayer(each.node, each.op_type, each.tensor, each.weights, None, each.bits)
+        for each in facts.integer_weights
+    ]
+    return (
+        *(
+            InspectedLayer(
+                each.node,
+                each.op_type,
+                each.weight_tensor if each.constant else None,
+                each.weights,
+                each.macs,
+                None if each.weight is None else type_bits(each.weight.container),
+            )
+            for each in facts.layers
+        ),
+        *held,
     )
 
 
@@ -215,7 +223,7 @@ def _float(loaded: ir.Model, where: str) -> tuple[_Found, Mapping[str, str]]:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         unsupported[name] = (*unsupported.get(name, ()), str(node.name))
     opened = _open_axes(model)
-    notes: tuple[str, ...] = (*source_notes(loaded), *opened, *_fixed_batch(model))
+    notes: tuple[str, ...] = (*source_notes(loaded), *opened)
     try:
         found = _by_sites(find_sites(model, inferred_shapes(model)), counts_macs=not opened)
     except (MpqOnnxError, KeyError, ValueError, IndexError, RuntimeError) as error:
@@ -299,12 +307,18 @@ def _open_axes(model: ir.Model) -> tuple[str, ...]:
     )
 
 
-def _fixed_batch(model: ir.Model) -> tuple[str, ...]:
-    """A line where all counts are of several examples, which the file holds together."""
-    batch = next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None)
-    if batch is None or batch == 1:
-        return ()
-    return (f"MACs are those of the {batch} examples that the file takes at once, as its batch is fixed",)
+def _of_one_example(found: _Found, model: ir.Model) -> _Found:
+    """MACs where the file takes a fixed number of examples at once; a line where they do not divide by it."""
+    batch = next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None) or 1
+    counts = [each.macs or 0 for each in found.layers]
+    if any(count % batch for count in counts):
+        line = f"MACs are those of the {batch} examples that the file takes at once, as its batch is fixed"
+        return dataclasses.replace(found, notes=(*found.notes, line))
+    layers = (
+        dataclasses.replace(each, macs=None if each.macs is None else each.macs // batch)
+        for each in found.layers
+    )
+    return dataclasses.replace(found, layers=tuple(layers))
 
 
 def _total(counts: Iterable[int | None]) -> int | None:
