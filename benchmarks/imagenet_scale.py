@@ -1,7 +1,8 @@
 """All that is measured at ImageNet scale, one script after the other: what an allocation costs, how accurate roundings are, how
-fast the files run beside float and onnxruntime's own quantizer's, and what noise costs.
+fast the files run beside float and onnxruntime's own quantizer's, how accurate other tools' are, and what noise costs.
 
-    python benchmarks/imagenet_scale.py            # some three hours on two idle cores; every figure is kept as it comes
+    make .venv-peers/.ready
+    python benchmarks/imagenet_scale.py            # some five hours on two idle cores; every figure is kept as it comes
     python benchmarks/imagenet_scale.py --show     # the tables of what is there
 """
 
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KEPT = ("allocate_cost.py", "rounding_accuracy.py", "file_speed.py")
+KEPT = ("allocate_cost.py", "rounding_accuracy.py", "file_speed.py", "peers_table.py")
 """Go on where they were; each has --show."""
 MEASURED_ANEW = ("noisy_speed.py",)
 

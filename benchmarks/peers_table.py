@@ -25,6 +25,7 @@ import onnxruntime
 from kept import Kept, measure_and_show
 from resnet20 import DATA, OUTPUT
 from rounding_accuracy import data_of
+from shared_data import require
 from tabulate import tabulate
 
 from mpq_onnx.datasets import open_dataset
@@ -86,6 +87,7 @@ def runs() -> Iterator[Run]:
 
 def measure(run: Run) -> list[dict]:
     """Quantize, then compare the outputs with labels and with float."""
+    require(PYTHON.parent, "other tools: make .venv-peers/.ready")
     model, train, test = data_of(run.network)
     tool = TOOLS[run.tool]
     with tempfile.TemporaryDirectory() as folder:
