@@ -13,7 +13,7 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx import registries
-from mpq_onnx.errors import DataError
+from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.runtime import timing
 from mpq_onnx.runtime.scores.values import cosines
 
@@ -352,3 +352,50 @@ def test_a_file_that_onnxruntime_does_not_run_replaces_no_other(
     refused = run_inside("apply", cnn_file, tmp_path / "out" / "allocation.json", "-o", output)
     assert_one_line(refused, 3, "onnxruntime cannot run")
     assert output.read_bytes() == b"kept" and not (tmp_path / "kept.card.md").exists()
+
+
+@pytest.mark.parametrize("name", ["seed", "batch_size", "rounding_examples"])
+@pytest.mark.parametrize("value", [1.5, 2.0, np.float32(3)])
+def test_whole_numbers_are_whole(name: str, value: float) -> None:
+    for request in (mpq_onnx.AllocateOptions, lambda **named: mpq_onnx.EnergyOptions(("shot",), **named)):
+        if name == "rounding_examples" and request is not mpq_onnx.AllocateOptions:
+            continue
+        with pytest.raises(UsageError, match=f"{name.replace('_', '-')} .*: must be a whole number"):
+            request(**{name: value})
+    assert getattr(mpq_onnx.AllocateOptions(**{name: np.int64(2)}), name) == 2
+
+
+def test_a_list_of_values_is_as_good_as_a_tuple() -> None:
+    given = mpq_onnx.EnergyOptions(["shot"], max=["energy_uj=3"])
+    assert given == mpq_onnx.EnergyOptions(("shot",), max=("energy_uj=3",)) and hash(given)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_seeds_that_no_generator_takes(seed: int, cnn_file: Path, tmp_path: Path) -> None:
+    calls = (
+        lambda: mpq_onnx.evaluate(cnn_file, "random?count=4", seed=seed),
+        lambda: mpq_onnx.calibrate(cnn_file, "random?count=4", tmp_path / "c.json", seed=seed),
+        lambda: mpq_onnx.export(cnn_file, tmp_path / "m.onnx", seed=seed),
+    )
+    for call in calls:
+        with pytest.raises(UsageError, match=f"seed {seed}: must be at least 0"):
+            call()
+
+
+def test_options_of_widths_without_a_budget_of_bits_are_refused_beside_noise(
+    cnn_file: Path, tmp_path: Path
+) -> None:
+    command = ("allocate", cnn_file, "--data", "random?count=16", "--noise", "shot", "--energy-per-mac", 5)
+    widths = ("--exclude", "stem", "--rounding", "nearest", "--effort", "quick")
+    refused = run_inside(*command, *widths, "-o", tmp_path / "out")
+    assert_one_line(refused, 2, "--exclude", "--rounding", "give --weight-bits or --activation-bits too")
+    assert not (tmp_path / "out").exists()
+    assert run_inside(*command, "--effort", "quick", "-o", tmp_path / "out").returncode == 0
+
+
+def test_the_check_of_noise_says_how_many_examples_it_has_seen(cnn_file: Path, tmp_path: Path) -> None:
+    result = mpq_onnx.allocate_energy(
+        cnn_file, "random?count=32", tmp_path / "out", energy_per_mac=5,
+        options=mpq_onnx.EnergyOptions(("shot",), method="uniform"),
+    )  # fmt: skip
+    assert (result.noise_check.examples, result.noise_check.draws) == (8, 256)

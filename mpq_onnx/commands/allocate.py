@@ -147,7 +147,7 @@ def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None, ra
     print_notes(result.notes)
     check = result.noise_check
     click.echo(
-        f"noise at the outputs, {check.examples} examples: {check.onnxruntime_sqnr:.1f} dB in onnxruntime,"
-        f" {check.mirror_sqnr:.1f} dB in the mirror"
+        f"noise at the outputs, {check.draws} draws on {check.examples} examples:"
+        f" {check.onnxruntime_sqnr:.1f} dB in onnxruntime, {check.mirror_sqnr:.1f} dB in the mirror"
     )
     click.echo(f"{result.model_path}: {result.bytes:,} bytes")

@@ -27,7 +27,7 @@ from mpq_onnx.runs.node_rows import energy_rows
 from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, EnergyBench, NoiseBench, output_signal_to_noise
 from mpq_onnx.runs.noise_check import NoiseCheck, OutputNoise, check_noise
 from mpq_onnx.runs.noisy_graph import load_noise_free
-from mpq_onnx.runs.option_values import energy_options_by_name
+from mpq_onnx.runs.option_values import energy_options_by_name, width_options_given
 from mpq_onnx.runs.options import AllocateOptions, as_float, check_budgets
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.range_notes import range_notes
@@ -46,7 +46,7 @@ from mpq_onnx.runs.target_rules import check_takes_float
 from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
 
-CHECKED_EXAMPLES = 256
+CHECKED_DRAWS = 256
 TRAINABLE_STORAGES = ("int8", "signed")
 """Forms of stored weights that noise can be allocated on."""
 
@@ -192,12 +192,12 @@ def _write(
     kept, noisy, options = choice.kept.result, bench.shared, bench.options
     graph = bench.graph(choice.kept)
     # Few examples are gone through again and again: noise has to be seen often to be known.
-    positions = [index % len(noisy.validation_set) for index in range(CHECKED_EXAMPLES)]
+    positions = [index % len(noisy.validation_set) for index in range(CHECKED_DRAWS)]
     checked = noisy.validation_set.part(positions)
     ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs)
     found = OutputNoise(ratios.outputs, ratios.output_noises)
     wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
-    check = check_noise(len(positions), found, wanted)
+    check = check_noise(len(set(positions)), len(positions), found, wanted)
     written.write_model(graph, choice, sources, read_provenance(noisy.base.model).get("scaled_tensors"))
     kept.allocation.save(written.results / ENERGY_FILE)
     notes = (
@@ -225,9 +225,13 @@ def digital_options(
     """How a float model is quantized before its energies are allocated; None without a budget of bits.
 
     Raises:
-        UsageError: a budget out of reach, or a form of storage that no noise can be added to.
+        UsageError: a budget out of reach, a form of storage that noise cannot be added to, or options of widths without one.
     """
     if weight_bits is None and activation_bits is None:
+        if digital is not None and (given := width_options_given(digital)):
+            raise UsageError(
+                f"--{', --'.join(given)}: widths alone have it: give --weight-bits or --activation-bits too, or leave it out"
+            )
         return None
     digital = digital or AllocateOptions(seed=options.seed, device=options.device, target=options.target)
     check_budgets(weight_bits, activation_bits, digital)

@@ -29,6 +29,8 @@ NAMES = {
     bool: "True or False",
     os.PathLike: "a path",
 }
+LARGEST_SEED = 2**31 - 1
+"""Steps of training have seeds of their own, 2**32 to each of these, in 64 bits."""
 SHOWN = 60
 """Characters of a value in a message."""
 
@@ -57,6 +59,12 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         return function(*arguments, **named)
 
     return call
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError for a seed that not all generators take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"seed {seed}: must be at least 0, and at most {LARGEST_SEED}")
 
 
 def _check(where: str, name: str, value: Any, hint: Any) -> None:

@@ -10,7 +10,7 @@ from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.calibration import Calibration
 from mpq_onnx.equalization import DEPTHWISE
 from mpq_onnx.graph.given_model import ModelSource
-from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.preparation import CalibrationRules, load_float_model, measure_calibration
 from mpq_onnx.runs.result import Result
 
@@ -69,6 +69,7 @@ def calibrate(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    check_seed(seed)
     Calibration.check_place(output)
     rules = CalibrationRules(observer, placement, activation_scheme, equalization)
     float_model = load_float_model(model)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, get_args, get_origin
 
 from mpq_onnx.errors import UsageError, check_choice
@@ -86,6 +86,8 @@ class Option:
 
     def _check_number(self, value: Any) -> None:
         check_is_number(self.spelled, value)
+        if self.kind is int and not isinstance(value, Integral):
+            raise UsageError(f"{self.spelled} {value}: must be a whole number")
         number = float(value)
         declared = self.declared
         if declared.least is not None and not declared.least <= number < math.inf:
@@ -115,9 +117,12 @@ def options_of(request: type) -> Iterator[Option]:
 
 
 def check_options(request: Any) -> None:
-    """Raise UsageError for the first option whose value is none."""
+    """Raise UsageError for the first option whose value is none; a list of values becomes a tuple, which has a hash."""
     for each in options_of(type(request)):
-        each.check(getattr(request, each.name))
+        value = getattr(request, each.name)
+        each.check(value)
+        if isinstance(value, list):
+            object.__setattr__(request, each.name, tuple(value))
 
 
 def _kinds(annotation: Any) -> tuple[type, type]:

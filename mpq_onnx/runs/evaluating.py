@@ -25,7 +25,7 @@ from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
-from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.batch_notes import batch_notes
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.file_resources import file_resources
@@ -129,6 +129,7 @@ def evaluate(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    check_seed(seed)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     model, data = model_source(model), data_source(data)

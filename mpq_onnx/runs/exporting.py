@@ -22,7 +22,7 @@ from mpq_onnx.passes.batch_in_reshapes import READINGS
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
 from mpq_onnx.progress import begin
-from mpq_onnx.runs.arguments import checked_arguments
+from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.fixed_values import fixed_values
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.source_notes import source_notes
@@ -102,6 +102,7 @@ def export(
     Raises:
         MpqOnnxError: see its subclasses.
     """
+    check_seed(seed)
     check_name(output, MODEL_SUFFIXES, "the model")
     given, weights = model_source(source), None if weights is None else os.fspath(weights)
     source = str(given)

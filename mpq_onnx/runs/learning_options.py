@@ -6,14 +6,12 @@ from dataclasses import dataclass, fields
 from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.registries import DEVICES, METHODS, TARGETS
+from mpq_onnx.runs.arguments import LARGEST_SEED
 from mpq_onnx.runs.declared import MACHINE, METHOD, TRAINING, check_options, option
 from mpq_onnx.runs.efforts import EFFORTS, NORMAL, Effort, shown
 from mpq_onnx.runs.limit_texts import read_limits
 from mpq_onnx.targets.description import Target
 from mpq_onnx.targets.loading import load_target
-
-LARGEST_SEED = 2**31 - 1
-"""Steps of training have seeds of their own, 2**32 to each of these, in 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)

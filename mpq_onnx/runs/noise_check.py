@@ -28,12 +28,14 @@ class NoiseCheck:
     """How well onnxruntime and the mirror agree on the noise at the outputs (two independent draws)."""
 
     examples: int
+    draws: int
+    """More than examples where these are few: they are gone through again, with other noise."""
     onnxruntime_sqnr: float
     """Decibels of the noisy outputs against the noise-free ones."""
     mirror_sqnr: float
 
 
-def check_noise(examples: int, found: OutputNoise, wanted: OutputNoise) -> NoiseCheck:
+def check_noise(examples: int, draws: int, found: OutputNoise, wanted: OutputNoise) -> NoiseCheck:
     """The check; `found` is onnxruntime's, `wanted` the mirror's.
 
     Raises:
@@ -45,7 +47,7 @@ def check_noise(examples: int, found: OutputNoise, wanted: OutputNoise) -> Noise
             f"the noisy graph fails its check: its outputs have {found.decibels:.1f} dB in onnxruntime and"
             f" {wanted.decibels:.1f} dB in the mirror, which independent draws do not explain; please report this model"
         )
-    return NoiseCheck(examples, found.decibels, wanted.decibels)
+    return NoiseCheck(examples, draws, found.decibels, wanted.decibels)
 
 
 def _errors(first: Sequence[float], second: Sequence[float]) -> float:

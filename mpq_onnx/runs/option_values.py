@@ -73,6 +73,18 @@ def noisy_requests(options: Mapping[str, Any]) -> tuple[EnergyOptions, AllocateO
     )
 
 
+def width_options_given(widths: AllocateOptions) -> list[str]:
+    """How options are spelled that say something of widths, and that are not as noisy_requests leaves them."""
+    same = {name: getattr(widths, name) for name in OF_BOTH}
+    plain = AllocateOptions(**same)
+    return [
+        each.spelled
+        for each in options_of(AllocateOptions)
+        if each.name not in (*same, "weight_scheme")
+        and getattr(widths, each.name) != getattr(plain, each.name)
+    ]
+
+
 def energy_options_by_name(options: EnergyOptions, digital: AllocateOptions | None) -> dict[str, Any]:
     """What makes the same requests again (see noisy_requests); `digital` None where a quantized model was given."""
     named = dataclasses.asdict(options)

@@ -108,15 +108,16 @@ def _energy_row(
     model: str | GivenModel, options: Mapping[str, Any], place: Path, shared: SharedWork
 ) -> dict[str, Any]:
     energies, widths = noisy_requests(options)
+    weight_bits, activation_bits = options.get("weight_bits"), options.get("activation_bits")
     result = allocate_energy(
         model,
         options["data"],
         place,
         energy_per_mac=options.get("energy_per_mac"),
         options=energies,
-        weight_bits=options.get("weight_bits"),
-        activation_bits=options.get("activation_bits"),
-        digital=widths,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        digital=widths if weight_bits or activation_bits else None,  # those that other runs of the sweep have
         validation=options.get("validation"),
         shared=shared,
     )
