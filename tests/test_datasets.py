@@ -1,5 +1,6 @@
 """Data specs: what is read, and what is refused in one line."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -7,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
+from torchvision import transforms
 
 from mpq_onnx.datasets import InMemory, drawn, open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.datasets.content_digest import dataset_digest
+from mpq_onnx.datasets.lines import Lines
+from mpq_onnx.datasets.preprocessing import Preprocessing, parse_preprocessing
+from mpq_onnx.datasets.spec import parse_spec
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.graph.metadata import METADATA_LABELS, METADATA_PREPROCESSING
 from mpq_onnx.graph.model_inputs import ModelInput
@@ -357,3 +364,50 @@ def test_what_all_examples_share_may_be_written_to(tmp_path: Path, count: int) -
         np.testing.assert_array_equal(batch.inputs["gain"], gain)
         batch.inputs["gain"][:] = 7  # nobody else's
         np.testing.assert_array_equal(open_dataset(source, wanted).read([0]).inputs["gain"], gain)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@given(
+    sides=st.tuples(st.integers(3, 70), st.integers(3, 70)),
+    resize=st.integers(1, 60),
+    crop=st.integers(1, 70),
+)
+@settings(deadline=None, max_examples=60)
+def test_images_are_resized_and_cropped_as_torchvision_does(
+    interpolation: str, sides: tuple[int, int], resize: int, crop: int, tmp_path_factory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "pixels.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (*sides, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    mode = transforms.InterpolationMode(interpolation)
+    wanted = transforms.CenterCrop(crop)(transforms.Resize(resize, mode)(Image.open(path)))
+    found = Preprocessing(resize=resize, crop=crop, interpolation=interpolation).load_image(str(path))
+    np.testing.assert_array_equal(found, np.asarray(wanted))
+
+
+@pytest.mark.parametrize("option", ["resize=-3", "resize=0", "crop=0", "crop=-1"])
+def test_sizes_of_images_are_positive(option: str) -> None:
+    name, _, value = option.partition("=")
+    with pytest.raises(DataError, match=f"{option}: must be at least 1"):
+        parse_preprocessing({name: value}, "here")
+
+
+def test_an_option_that_stands_twice_is_refused() -> None:
+    with pytest.raises(DataError, match="count= stands there twice"):
+        parse_spec("npz:train.npz?count=5&start=1&count=6")
+
+
+def test_what_is_for_images_alone_is_refused_elsewhere(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=np.zeros((4, 6), np.float32))
+    wanted = (ModelInput("x", np.dtype(np.float32), (None, 6), 0),)
+    assert len(open_dataset(f"npz:{tmp_path / 'rows.npz'}", wanted)) == 4
+    with pytest.raises(DataError, match="mean= is for images"):
+        open_dataset(f"npz:{tmp_path / 'rows.npz'}?mean=0.5&std=2", wanted)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_file_may_begin_with_the_mark_of_its_encoding(suffix: str, tmp_path: Path) -> None:
+    text = "\ufeffa;b\n1;2\n".encode()
+    path = tmp_path / f"table{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix.endswith(".gz") else text)
+    assert Lines(str(path), "table").read([1, 0]) == ["1;2", "a;b"]

@@ -399,3 +399,19 @@ def test_the_check_of_noise_says_how_many_examples_it_has_seen(cnn_file: Path, t
         options=mpq_onnx.EnergyOptions(("shot",), method="uniform"),
     )  # fmt: skip
     assert (result.noise_check.examples, result.noise_check.draws) == (8, 256)
+
+
+@pytest.mark.parametrize(("bops", "says"), [(None, True), ("50G", True), ("tight", False)])
+def test_what_is_left_of_a_mean_is_said_unless_a_limit_keeps_it(
+    bops: str | None, says: bool, cnn_file: Path, tmp_path: Path
+) -> None:
+    def allocated(*limits: str) -> mpq_onnx.AllocateResult:
+        return mpq_onnx.allocate(
+            cnn_file, "random?count=32", tmp_path / "out", weight_bits=4.9, activation_bits=8, overwrite=True,
+            options=mpq_onnx.AllocateOptions(effort="quick", bit_choices=(2, 8), max=limits),
+        )  # fmt: skip
+
+    limit = () if bops is None else (f"bops={bops}",)
+    if bops == "tight":
+        limit = (f"bops={allocated().chosen.allocation.bit_operations * 0.8:.0f}",)
+    assert any("unspent" in note for note in allocated(*limit).notes) == says

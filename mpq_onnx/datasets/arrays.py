@@ -53,6 +53,11 @@ def array_examples(
         for wanted in inputs
         if arrays[wanted.name].ndim == IMAGE_AXES and wanted.name not in (*shared, *raw)
     }
+    if preprocessing.given and not images:
+        raise DataError(
+            f"{where}: {preprocessing.given[0]}= is for images, arrays of {IMAGE_AXES} axes, and none of the model's inputs"
+            " is one; leave it out"
+        )
     lengths = {name: len(array) for name, array in arrays.items() if name not in shared and array.ndim}
     if labels is not None:
         lengths[LABELS] = len(labels)

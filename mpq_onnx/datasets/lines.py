@@ -47,9 +47,14 @@ class Lines:
         wanted = set(numbers)
         found = {number: line for number, line in self._blocks(wanted) if number in wanted}
         try:
-            return [found[number].decode("utf-8").rstrip("\r\n") for number in numbers]
+            return [self._text(number, found[number]) for number in numbers]
         except UnicodeDecodeError as error:
             raise DataError(f"{self.where}: {self.path} is not UTF-8: {error}") from error
+
+    @staticmethod
+    def _text(number: int, line: bytes) -> str:
+        """Without the mark that some programs begin a file with."""
+        return line.decode("utf-8-sig" if number == 0 else "utf-8").rstrip("\r\n")
 
     def _scan(self) -> None:
         place = 0

@@ -1,4 +1,7 @@
-"""From stored images to a model's input: layout, scale, mean and standard deviation, resize and crop."""
+"""From stored images to a model's input: layout, scale, mean and standard deviation, resize and crop.
+
+Sizes and places of pixels are those of torchvision's Resize and CenterCrop, which most published accuracies were measured with.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -34,6 +37,8 @@ class Preprocessing:
     """Side of the centre crop, for image files."""
     interpolation: str = "bilinear"
     """How image files are resized; a name in INTERPOLATIONS."""
+    given: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    """Options that the data spec itself has: whoever writes them takes the data for images."""
 
     @staticmethod
     def of_model(facts: Facts, spec: DataSpec) -> "Preprocessing":
@@ -46,7 +51,8 @@ class Preprocessing:
         merged = parse_options(metadata, "in the model's metadata") if metadata else {}
         merged.update({name: spec.options[name] for name in OPTIONS if name in spec.options})
         spec.taken.update(OPTIONS)
-        return parse_preprocessing(merged, spec.text)
+        given = tuple(name for name in OPTIONS if name in spec.options)
+        return dataclasses.replace(parse_preprocessing(merged, spec.text), given=given)
 
     def for_input(self, wanted: ModelInput, where: str) -> "Preprocessing":
         """The same for one input: one that takes integers has its images as they are stored.
@@ -84,14 +90,11 @@ class Preprocessing:
         with Image.open(path) as stored:
             image = stored.convert("RGB")
         if self.resize is not None:
-            width, height = image.size
-            ratio = self.resize / min(width, height)
-            image = image.resize(
-                (round(width * ratio), round(height * ratio)),
-                Image.Resampling[self.interpolation.upper()],
-            )
+            shorter = min(image.size)
+            width, height = (self.resize * length // shorter for length in image.size)
+            image = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
         if self.crop is not None:
-            left, top = round((image.width - self.crop) / 2), round((image.height - self.crop) / 2)
+            left, top = (_first_pixel(length, self.crop) for length in image.size)
             image = image.crop((left, top, left + self.crop, top + self.crop))
         return np.asarray(image)
 
@@ -118,11 +121,25 @@ def parse_preprocessing(options: dict[str, str], where: str) -> Preprocessing:
             mean=_floats(options.get("mean")),
             std=_floats(options.get("std")),
             scale=float(options["scale"]) if "scale" in options else None,
-            resize=int(options["resize"]) if "resize" in options else None,
-            crop=int(options["crop"]) if "crop" in options else None,
+            resize=_pixels(options, "resize"),
+            crop=_pixels(options, "crop"),
         )
     except ValueError as error:
         raise DataError(f"{where}: {error}; mean and std are numbers with commas between them") from error
+
+
+def _first_pixel(length: int, crop: int) -> int:
+    """Of a centre crop; below 0 where the image is smaller, and black pixels are added."""
+    return round((length - crop) / 2) if length >= crop else -((crop - length) // 2)
+
+
+def _pixels(options: dict[str, str], name: str) -> int | None:
+    if name not in options:
+        return None
+    pixels = int(options[name])
+    if pixels < 1:
+        raise ValueError(f"{name}={pixels}: must be at least 1")
+    return pixels
 
 
 def _floats(text: str | None) -> tuple[float, ...]:

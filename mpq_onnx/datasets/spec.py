@@ -129,4 +129,9 @@ def parse_options(query: str, where: str) -> dict[str, str]:
         )
     except ValueError:
         raise DataError(f"data spec {where}: options must read key=value&key=value") from None
-    return dict(pairs)
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in options if names.count(name) > 1)
+        raise DataError(f"data spec {where}: {twice}= stands there twice; give it once")
+    return options

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpq_onnx.documents.resources.terms import Term, Widths
-from mpq_onnx.errors import UsageError
+from mpq_onnx.errors import AllocationError, UsageError
 from mpq_onnx.precision.joint_program import Bound, JointProgram, Options, PairRule, tensor_options
 from mpq_onnx.precision.knapsack import check_costs
 from mpq_onnx.precision.limits import TOLERANCE, Limit, not_below, settled
-from mpq_onnx.precision.problem import Costs, Precision
+from mpq_onnx.precision.problem import Costs, Levels, Precision
 
 if TYPE_CHECKING:
     from mpq_onnx.precision.width_budgets import WidthSide
@@ -111,6 +111,22 @@ class JointBudgets:
     def has_equal_widths(self) -> bool:
         """Some pair of equal widths keeps the limits."""
         return self._best([*self._equal_choices(), *self._equal_levels()], self._no_costs()) is not None
+
+    def limits_bind(self, levels: Mapping[str, Levels]) -> bool:
+        """Some limit would be exceeded if everything had its next wider choice.
+
+        Args:
+            levels: of a candidate, by kind.
+        """
+        wider = dict(self.fixed)
+        for kind, side in self.sides.items():
+            for name, bits in levels[kind].items():
+                mean, choices = float(np.mean(bits)), side.items.choices[side.items.choices_of(name)]
+                wider[name] = float(min(choices[choices > mean + HAIR], default=mean))
+        try:
+            return not all(limit.holds(wider) for limit in self.limits)
+        except AllocationError:  # a cost table without a row for them
+            return True
 
     def check(self) -> None:
         """Raise UsageError for limits that no widths keep; says what can be reached."""

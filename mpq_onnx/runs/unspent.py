@@ -33,12 +33,13 @@ def unspent_notes(
     activation_bits: float | None,
     options: AllocateOptions,
     sites: Sites,
+    limits_bind: bool,
 ) -> tuple[str, ...]:
     """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on.
 
-    None beside limits, which leave of a mean what they must.
+    None beside limits that bind, which leave of a mean what they must.
     """
-    if allocation.limits:
+    if limits_bind:
         return ()
     nodes = allocation.nodes
     own = {site.tensor: site.choices for site in sites.weights}
