@@ -62,10 +62,10 @@ def front_of(rows: Sequence[Mapping[str, Any]], cost: str) -> set[int]:
         for index, row in enumerate(rows)
         if row.get(cost) is not None and (metric := quality_metric([row])) is not None
     )
-    best, found = -math.inf, set()
-    for _, negative, index in points:
-        if -negative > best:
-            best = -negative
+    best, at, found = -math.inf, math.inf, set()
+    for amount, negative, index in points:
+        if -negative > best or (amount, -negative) == (at, best):  # equals are both on it
+            at, best = amount, -negative
             found.add(index)
     return found
 
