@@ -176,10 +176,9 @@ def bias_notes(card: Card) -> tuple[str, ...]:
             f"the bias at {biases[OWN_SCALE_BIASES]} has its own scale, as int32 does not hold it at that of the products:"
             " onnxruntime computes the node in float"
         )
-    if biases[COMPUTED_BIASES] != NONE:
+    if (computed := biases[COMPUTED_BIASES]) != NONE:
         notes.append(
-            f"the bias at {biases[COMPUTED_BIASES]} is a computed activation with a quantizer of its own: onnxruntime computes"
-            " the node in float"
+            f"the bias at {computed} is a computed activation with its own quantizer: onnxruntime computes the node in float"
         )
     if biases[FLOAT_BIASES] != NONE:
         notes.append(f"the bias stays float between quantized weights and inputs at {biases[FLOAT_BIASES]}")
