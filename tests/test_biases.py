@@ -20,7 +20,14 @@ from mpq_onnx.arithmetic.quantization import LARGEST_SCALE, SMALLEST_SCALE, leve
 from mpq_onnx.arithmetic.quantized_network import ActivationQuantizer
 from mpq_onnx.arithmetic.weights import WeightRules, quantize_to_nearest, weight_grid
 from mpq_onnx.graph.model_file import load_model
-from mpq_onnx.report.card import FLOAT_BIASES, OWN_SCALE_BIASES, RAISED_CHANNELS, bias_notes, make_card
+from mpq_onnx.report.card import (
+    COMPUTED_BIASES,
+    FLOAT_BIASES,
+    OWN_SCALE_BIASES,
+    RAISED_CHANNELS,
+    bias_notes,
+    make_card,
+)
 from mpq_onnx.report.card_text import NONE
 from mpq_onnx.rounding.bias_scales import (
     BiasedProduct,
@@ -380,5 +387,47 @@ def test_every_dead_channel_keeps_its_bias(bits: int, storage: str, tmp_path: Pa
 
 @pytest.mark.parametrize(("channels", "words"), [(1, "1 output channel has"), (2, "2 output channels have")])
 def test_raised_channels_are_counted_in_words(channels: int, words: str) -> None:
-    biases = {OWN_SCALE_BIASES: NONE, FLOAT_BIASES: NONE, RAISED_CHANNELS: channels}
+    biases = {OWN_SCALE_BIASES: NONE, COMPUTED_BIASES: NONE, FLOAT_BIASES: NONE, RAISED_CHANNELS: channels}
     assert [note.startswith(words) for note in bias_notes({"biases": biases})] == [True]
+
+
+COMPUTED = {
+    "Conv": [
+        helper.make_node("ReduceMean", ["x"], ["means"], "means", axes=[0, 2, 3], keepdims=0),
+        helper.make_node("Conv", ["x", "w", "means"], ["y"], "layer"),
+    ],
+    "ConvTranspose, behind a view": [
+        helper.make_node("ReduceMean", ["x"], ["means"], "means", axes=[0, 2, 3]),
+        helper.make_node("Reshape", ["means", "flat"], ["bias"], "view"),
+        helper.make_node("ConvTranspose", ["x", "w", "bias"], ["y"], "layer"),
+    ],
+    "Gemm": [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["rows"], "rows"),
+        helper.make_node("ReduceMax", ["rows"], ["largest"], "largest", axes=[1]),
+        helper.make_node("Gemm", ["rows", "m", "largest"], ["y"], "layer"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", COMPUTED)
+def test_a_computed_bias_is_called_so(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tensors = {"w": weights(rng, 3, 3, 1, 1), "m": weights(rng, 3, 4), "flat": np.array([-1])}
+    used = {name for node in COMPUTED[kind] for name in node.input}
+    shape = ["n", 4] if kind == "Gemm" else ["n", 3, 6, 6]
+    proto = make_model(
+        COMPUTED[kind], [("x", TensorProto.FLOAT, ["n", 3, 6, 6])], [("y", shape)],
+        {name: array for name, array in tensors.items() if name in used},
+    )  # fmt: skip
+    result, _ = allocated(proto, tmp_path)
+    (note,) = [each for each in result.notes if "bias" in each]
+    assert note.startswith("the bias at layer is a computed activation") and "int32" not in note
+    biases = make_card(load_model(result.model_path), result.bytes)["biases"]
+    assert (biases["type"], biases[COMPUTED_BIASES]) == ("computed", "layer")
+    assert biases[OWN_SCALE_BIASES] == biases[FLOAT_BIASES] == NONE
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(result.model_path, options, providers=["CPUExecutionProvider"])
+    kernels = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert not any(kernel.startswith("QLinearConv") or kernel == "QGemm" for kernel in kernels)

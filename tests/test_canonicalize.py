@@ -8,8 +8,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from conftest import make_cnn, make_encoder, make_model, weights
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from mpq_onnx import inspect
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.fingerprint import fingerprint
 from mpq_onnx.graph.model_file import load_model, model_bytes
@@ -45,6 +46,64 @@ def test_same_function_from_any_opset(opset: int) -> None:
     np.testing.assert_allclose(
         run(model_bytes(canonical), feeds)[0], run(model.SerializeToString(), feeds)[0], rtol=1e-4, atol=1e-5
     )
+
+
+def calling(nodes: list[onnx.NodeProto], opset: int, versions: dict[str, int]) -> onnx.ModelProto:
+    """MatMul, a function of `nodes` from h to g that imports `versions`, MatMul."""
+    rng = np.random.default_rng(0)
+    outer = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
+        helper.make_node("Local", ["a"], ["b"], "call", domain="local"),
+        helper.make_node("MatMul", ["b", "v"], ["y"], "second"),
+    ]
+    tensors = {"w": weights(rng, 6, 6), "v": weights(rng, 6, 3)}
+    model = make_model(outer, [("x", TensorProto.FLOAT, ["n", 6])], [("y", ["n", 3])], tensors, opset)
+    inner = [
+        helper.make_node("Constant", [], ["u"], value=numpy_helper.from_array(weights(rng, 6, 6))),
+        *nodes,
+    ]
+    imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+    model.functions.append(helper.make_function("local", "Local", ["h"], ["g"], inner, imports))
+    deeper = [helper.make_node("Relu", ["h"], ["g"])]
+    model.functions.append(
+        helper.make_function("local", "Deeper", ["h"], ["g"], deeper, [helper.make_opsetid("", opset)])
+    )
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    return model
+
+
+PRODUCT = helper.make_node("MatMul", ["h", "u"], ["p"])
+FUNCTIONS = {
+    "a newer one": ([PRODUCT, helper.make_node("Relu", ["p"], ["g"])], 17, {"": 18}),
+    "an older one": ([PRODUCT, helper.make_node("Softmax", ["p"], ["g"])], 18, {"": 13}),
+    "of a function's domain": (
+        [PRODUCT, helper.make_node("Deeper", ["p"], ["g"], domain="local")], 17, {"": 18, "local": 2},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_of_another_opset(name: str, tmp_path: Path) -> None:
+    source = calling(*FUNCTIONS[name])
+    onnx.save(source, tmp_path / "source.onnx")
+    found = inspect(tmp_path / "source.onnx")
+    assert found.weights == found.macs == 2 * 6 * 6 + 6 * 3 and not found.notes
+    export(str(tmp_path / "source.onnx"), tmp_path / "float.onnx")
+    feeds = {"x": np.random.default_rng(1).standard_normal((4, 6)).astype(np.float32)}
+    np.testing.assert_allclose(
+        run((tmp_path / "float.onnx").read_bytes(), feeds)[0],
+        run(source.SerializeToString(), feeds)[0],
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("node", [
+    helper.make_node("Softmax", ["p"], ["g"]),  # over other axes since 13
+    helper.make_node("ReduceSum", ["p"], ["g"], axes=[0]),  # which are an input since 13
+], ids=lambda node: node.op_type)  # fmt: skip
+def test_a_function_whose_operators_mean_something_else_is_refused(node: onnx.NodeProto) -> None:
+    with pytest.raises(ModelError, match="Opset mismatch"):
+        canonicalize(ir.from_proto(calling([PRODUCT, node], 13, {"": 11})))
 
 
 def test_batch_normalization_is_folded_and_every_node_is_named() -> None:

@@ -242,3 +242,97 @@ def test_what_is_timed_is_computed(
     )  # fmt: skip
     assert any("runs slower than float" in note for note in result.notes)
     assert len(timed) == 2 and all(type(runner) is Runner for runner in timed)
+
+
+FORMS = {
+    "rows": [helper.make_node("NonZero", ["p"], ["found"])],
+    "columns": [
+        helper.make_node("NonZero", ["p"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["found"]),
+    ],
+    "values": [
+        helper.make_node("NonZero", ["p"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["columns"]),
+        helper.make_node("GatherND", ["p", "columns"], ["found"]),
+    ],
+}
+
+
+def search_file(path: Path, form: str, outputs: str, operator: str = "Relu") -> Path:
+    """What is not 0 behind `operator` of a product, as `found`, and y, a product of that; `outputs` is their order."""
+    rng = np.random.default_rng(5)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "inner"),
+        helper.make_node(operator, ["h"], ["p"], "chosen"),
+        *FORMS[form],
+        helper.make_node("MatMul", ["h", "v"], ["y"], "outer"),
+    ]
+    tensors = {name: rng.standard_normal((CLASSES, CLASSES)).astype(np.float32) for name in "wv"}
+    shapes = {"found": {"rows": [2, "k"], "columns": ["k", 2], "values": ["k"]}[form], "y": ["n", CLASSES]}
+    names = ["found", "y"] if outputs == "found first" else ["y", "found"]
+    model = make_model(
+        nodes, [("x", FLOAT, ["n", CLASSES])], [(name, shapes[name]) for name in names], tensors
+    )
+    if form != "values":
+        model.graph.output[names.index("found")].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("outputs", ["found first", "found last"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "baseline", ["Relu", "Exp"]
+)  # which leaves every number: the length hangs on the examples alone
+def test_an_output_as_long_as_the_data_make_it_is_left_out(
+    baseline: str, form: str, outputs: str, tmp_path: Path
+) -> None:
+    exact = search_file(tmp_path / "exact.onnx", form, outputs, baseline)
+    found = search_file(tmp_path / "found.onnx", form, outputs, "Relu" if baseline == "Exp" else "Softplus")
+    for count in (2, 8, 40):  # 2 are as many as a row of places has numbers
+        evaluated = mpq_onnx.evaluate(found, examples(count), baseline=exact)
+        comparison = evaluated.evaluation.comparison
+        assert comparison is not None and comparison.worst_part == "y" and comparison.output_sqnr == np.inf
+        kinds = {part.part: part.kind for part in comparison.parts}
+        assert kinds == {"y": "floats", "found": "lengths"}
+        assert any("output found is left out of the comparison" in note for note in evaluated.notes)
+    assert "lengths, not compared" in run_inside(
+        "evaluate", found, "--data", "random?count=8", "--baseline", exact
+    ).stdout  # fmt: skip
+
+
+def test_a_length_that_turns_out_to_hang_on_the_data(tmp_path: Path) -> None:
+    """The examples that layouts are found on have no zeros behind Relu, later ones have."""
+    model = search_file(tmp_path / "m.onnx", "rows", "found last")
+    weight = next(each for each in onnx.load(model).graph.initializer if each.name == "w")
+    inverse = np.linalg.inv(onnx.numpy_helper.to_array(weight))
+    inner = np.abs(examples(40)) + 1
+    inner[20, :3] = -1
+    found = mpq_onnx.evaluate(
+        model, (inner @ inverse).astype(np.float32), baseline=model
+    ).evaluation.comparison
+    assert found is not None and found.output_sqnr == np.inf
+    assert found.agreement is not None and found.agreement.value == 1
+
+
+def test_the_output_of_another_network_is_named(tmp_path: Path) -> None:
+    one, other = twins_file(tmp_path / "one.onnx", "pq"), onnx.load(tmp_path / "one.onnx")
+    weight = next(each for each in other.graph.initializer if each.name == "v")
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.zeros((CLASSES, 3), np.float32), "v"))
+    other.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 3
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(
+        DataError, match=r"output q has shape \(9, 3\) in the model, \(9, 8\) in the baseline"
+    ):
+        mpq_onnx.evaluate(tmp_path / "other.onnx", examples(9), baseline=one)
+
+
+def test_allocate_beside_an_output_as_long_as_the_data_make_it(tmp_path: Path) -> None:
+    found = mpq_onnx.allocate(
+        search_file(tmp_path / "m.onnx", "rows", "found first"), examples(), tmp_path / "out", weight_bits=4, activation_bits=6,
+        options=mpq_onnx.AllocateOptions(effort="quick"),
+    )  # fmt: skip
+    comparison = found.chosen.evaluation.comparison
+    assert comparison is not None and comparison.worst_part == "y"
+    assert min(found.mirror_check.optimized_sqnr, found.mirror_check.unoptimized_sqnr) > 40
+    assert found.mirror_check.same_predictions == 1

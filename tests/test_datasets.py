@@ -158,6 +158,26 @@ def test_wrong_shape_and_nan_are_refused(npz: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "examples", "advice"),
+    [
+        ((6,), (6,), r"\(6\) .* need one of their own: export the network again with input \(batch, 6\)"),
+        ((3, 8, 6), (3, 8, 6), r"whose axis 0 of length 3 is taken .* with input \(batch, 3, 8, 6\)"),
+        ((5, None), (5, 7), r"with input \(batch, 5, 7\)"),
+        ((None, 6), (1, 6), "convert the data"),  # these have an axis of examples
+        ((1, 6), (1, 6), "convert the data"),
+        ((5, 6), (6, 5), "convert the data"),
+    ],
+)
+def test_an_input_without_an_axis_of_examples_is_told_so(
+    shape: tuple[int | None, ...], examples: tuple[int, ...], advice: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((9, *examples), np.float32))
+    wanted = (ModelInput("x", np.dtype(np.float32), shape),)
+    with pytest.raises(DataError, match=advice):
+        open_dataset(f"npz:{tmp_path / 'x.npz'}", wanted).read([0])
+
+
+@pytest.mark.parametrize(
     ("shape", "advice"),
     [
         ((4, 8, 6, 3), "set layout=nhwc"),

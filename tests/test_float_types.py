@@ -161,6 +161,47 @@ def test_export_checks_against_the_source_and_says_what_it_does(name: str, tmp_p
     assert onnx.load(tmp_path / "again.onnx").graph.output[0].type.tensor_type.elem_type == kind
 
 
+def rounded_between(how: str, kind: int) -> onnx.ModelProto:
+    """A float network that rounds what is between two layers to another type; no type is stated there."""
+    rng = np.random.default_rng(0)
+    like = helper.make_tensor("like", kind, [1], [0.0])
+    casts = [
+        helper.make_node("Cast", ["h"], ["low"], "down", to=kind),
+        helper.make_node("Cast", ["low"], ["r"], "up", to=1),
+    ]
+    middles = {
+        "Cast": casts,
+        "CastLike": [
+            helper.make_node("Constant", [], ["like"], value=like),
+            helper.make_node("CastLike", ["h", "like"], ["low"], "down"),
+            helper.make_node("Cast", ["low"], ["r"], "up", to=1),
+        ],
+        "function": [helper.make_node("Rounded", ["h"], ["r"], "rounded", domain="local")],
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        *middles[how],
+        helper.make_node("MatMul", ["r", "v"], ["y"], "second"),
+    ]
+    tensors = {"w": weights(rng, 32, 16), "v": weights(rng, 16, 8)}
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 32])], [("y", ["n", 8])], tensors)
+    if how == "function":
+        opsets = [helper.make_opsetid("", 17)]
+        model.functions.append(helper.make_function("local", "Rounded", ["h"], ["r"], casts, opsets))
+        model.opset_import.append(helper.make_opsetid("local", 1))
+    return model
+
+
+@pytest.mark.parametrize("name", ONNX_TYPES)
+@pytest.mark.parametrize("how", ["Cast", "CastLike", "function"])
+def test_another_type_between_two_layers(how: str, name: str, tmp_path: Path) -> None:
+    """The source rounds where the canonical form does not: its check allows for it, and a note says it."""
+    onnx.save(rounded_between(how, ONNX_TYPES[name]), tmp_path / "source.onnx")
+    result = export(str(tmp_path / "source.onnx"), tmp_path / "float.onnx")
+    assert any(name in note for note in result.notes)
+    assert export(str(tmp_path / "float.onnx"), tmp_path / "again.onnx").notes == ()
+
+
 def test_bfloat16_inputs_become_float32(tmp_path: Path) -> None:
     onnx.save(retyped(perceptron(), "bfloat16"), tmp_path / "source.onnx")
     result = export(str(tmp_path / "source.onnx"), tmp_path / "float.onnx")

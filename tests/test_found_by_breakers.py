@@ -1,19 +1,24 @@
 """What newcomers and breakers of the release with clusters, pages and plug-ins have found: each is a kind, kept mended."""
 
+import itertools
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+import torch
 from conftest import make_model, weights
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx import registries
 from mpq_onnx.errors import DataError, UsageError
+from mpq_onnx.mirror import build_mirror
 from mpq_onnx.runtime import timing
 from mpq_onnx.runtime.scores.values import cosines
 
@@ -219,6 +224,24 @@ MIDDLES = {
         helper.make_node("Resize", ["a", "", "scales"], ["m"], "resize", mode="linear", axes=[2, 3]),
         {"scales": np.array([2, 1.5], np.float32)},
     ),
+    "resize, the aspect kept": (
+        helper.make_node(
+            "Resize", ["a", "", "", "sizes"], ["m"], "resize", mode="linear", axes=[3, 2],
+            keep_aspect_ratio_policy="not_smaller",
+        ),
+        {"sizes": np.array([5, 7])},
+    ),
+    "resize, a region of some axes": (
+        helper.make_node(
+            "Resize", ["a", "region", "", "sizes"], ["m"], "resize", mode="linear", axes=[2, 3],
+            coordinate_transformation_mode="tf_crop_and_resize",
+        ),
+        {"region": np.array([0.1, 0.2, 0.7, 0.9], np.float32), "sizes": np.array([5, 11])},
+    ),
+    "cubic resize to less": (
+        helper.make_node("Resize", ["a", "", "scales"], ["m"], "resize", mode="cubic", exclude_outside=1),
+        {"scales": np.array([1, 1, 2, 0.5], np.float32)},
+    ),
     "average of a dilated window": (
         helper.make_node("AveragePool", ["a"], ["m"], "pool", kernel_shape=[2, 2], dilations=[2, 2]),
         {},
@@ -246,6 +269,40 @@ def test_what_onnxruntimes_fusions_misread(activation_bits: int, name: str, tmp_
         found.model_path, "random?count=16", baseline=tmp_path / "float.onnx"
     ).evaluation.comparison
     assert comparison is not None and comparison.output_sqnr > 4 * activation_bits - 4
+
+
+COORDINATES = (
+    "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "tf_crop_and_resize",
+)  # fmt: skip
+INTERPOLATIONS = {
+    **{mode: {"nearest_mode": mode} for mode in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")},
+    "linear": {"mode": "linear"},
+    "cubic": {"mode": "cubic"},
+    "linear, smoothed": {"mode": "linear", "antialias": 1},
+    "cubic, smoothed": {"mode": "cubic", "antialias": 1},
+}
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_the_mirror_takes_the_pixels_that_onnxruntime_takes(interpolation: str, coordinates: str) -> None:
+    """By scales whose products are no whole numbers, or are in float32 alone; crops; lengths that stay."""
+    sizes = ((7, 8), (9, 4), (19, 13), (3, 35))
+    factors = ((1.5, 1.6), (1.1, 1.2), (1.3, 1), (0.6, 1.7), (1 / 3, 1.25), (0.9, 1.4))
+    for size, scales in itertools.product(sizes, factors):
+        extra = {"region": np.array([0, 0, 0.1, 0.2, 1, 1, 0.7, 1.1], np.float32)}
+        extra["scales"] = np.array([1, 1, *scales], np.float32)
+        node = helper.make_node(
+            "Resize", ["x", "region", "scales"], ["y"], coordinate_transformation_mode=coordinates,
+            **INTERPOLATIONS[interpolation],
+        )  # fmt: skip
+        model = make_model(
+            [node], [("x", TensorProto.FLOAT, [1, 2, *size])], [("y", [1, 2, "h", "w"])], extra, 19
+        )
+        x = RNG.standard_normal((1, 2, *size)).astype(np.float32)
+        session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        (found,) = build_mirror(ir.from_proto(model), "the model").module.forward(torch.from_numpy(x))
+        np.testing.assert_allclose(found.numpy(), session.run(None, {"x": x})[0], atol=1e-4)
 
 
 def test_a_resize_to_sizes_that_name_the_batch(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class ExampleLayout:
     """Entries of the axis that one example has."""
     outer: bool = True
     """True where an example's rows lie together, False where they are one batch apart (as in time-major rows)."""
+    told: bool = True
+    """False where no axis grows with the examples alone: the length hangs on the data, and the tensor is left as it is."""
 
     def one_example(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape that a tensor of `shape` has for one example."""
@@ -35,6 +37,9 @@ class ExampleLayout:
 
 Layouts = dict[str, ExampleLayout | None]
 """By tensor; None for a tensor that is the same for every batch. A tensor whose axis is not known is left out."""
+
+
+UNTOLD = ExampleLayout(0, told=False)
 
 
 def examples_first(array: Array, layout: ExampleLayout | None, examples: int) -> Array:
@@ -57,6 +62,12 @@ def examples_first(array: Array, layout: ExampleLayout | None, examples: int) ->
     for place in range(axis, 0, -1):
         array = array.swapaxes(place, place - 1)
     return array
+
+
+def examples_or_whole(array: Array, layout: ExampleLayout | None, examples: int) -> Array:
+    """examples_first; `array` as it is where it has not so many rows: after all their number hangs on the data."""
+    is_split = layout is None or layout.rows <= 1 or array.shape[layout.axis] == examples * layout.rows
+    return examples_first(array, layout, examples) if is_split else array
 
 
 def written_batch(examples: int, found: int) -> str:

@@ -51,10 +51,12 @@ class ModelInput:
                 for wanted, size in zip(self.example_shape, array.shape[1:], strict=True)
             )
             if not fits:
-                wanted_text = ["any" if size is None else str(size) for size in self.example_shape]
+                advice = self._axis_advice(array.shape[1:]) or shape_advice(
+                    array.shape[1:], self.example_shape, image_files
+                )
                 raise DataError(
-                    f"{where}: examples of shape ({', '.join(map(str, array.shape[1:]))}) do not fit model input"
-                    f" {self.name} ({', '.join(wanted_text)}); {shape_advice(array.shape[1:], self.example_shape, image_files)}"
+                    f"{where}: examples of shape {_shape_text(array.shape[1:])} do not fit model input"
+                    f" {self.name} {_shape_text(self.example_shape)}; {advice}"
                 )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
@@ -62,6 +64,20 @@ class ModelInput:
             raise DataError(
                 f"{where}: NaN or infinity in example {example} of the data, counted from 0, for input {self.name}"
             )
+
+    def _axis_advice(self, found: Sequence[int]) -> str | None:
+        """What to do where one example of shape `found` fills the whole input, which has then no axis for several."""
+        axis = self.example_axis
+        if self.shape is None or axis is None or (self.fixed_batch or 1) == 1:
+            return None
+        if len(found) != len(self.shape) or not _fits(found, self.shape):
+            return None
+        wanted = ", ".join(["batch", *map(str, found)])
+        return (
+            f"each fills the whole input, whose axis {axis} of length {self.shape[axis]} is taken for that of the examples,"
+            f" which need one of their own: export the network again with input ({wanted}), or, where axis {axis} does run over"
+            " examples, give them one by one"
+        )
 
     def place(self, examples: np.ndarray, where: str) -> np.ndarray:
         """`examples` [examples, ...] as the model reads them: along its own axis, or once where all share the input.
@@ -110,6 +126,11 @@ def _file_advice(found: Sequence[int], wanted: Sequence[int | None]) -> str:
 
 def _fits(sizes: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return all(size is None or size == given for given, size in zip(sizes, wanted, strict=True))
+
+
+def _shape_text(shape: Sequence[int | None]) -> str:
+    """`(3, any)`."""
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 def _by(lengths: Sequence[int | None]) -> str:

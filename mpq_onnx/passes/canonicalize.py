@@ -46,6 +46,7 @@ from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.neutral_operands import NeutralOperandsPass
+from mpq_onnx.passes.one_opset import OneOpsetPass
 from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
@@ -135,6 +136,7 @@ def _modern(model: ir.Model) -> ir.Model:
     """At opset 21, one graph, no Identity, constants as initializers, inferred shapes."""
     check_inference(model)
     prepare = ir.passes.Sequential(
+        OneOpsetPass(),
         common.InlinePass(lambda function: not is_composite(function)),
         common.RemoveInitializersFromInputsPass(),
         EliminateIdentitiesPass(),

@@ -20,12 +20,19 @@ TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "
 
 
 def converted_types(model: ir.Model) -> tuple[ir.DataType, ...]:
-    """The types that ComputeInFloat32Pass would convert: none for a graph that has it behind it."""
+    """The types that ComputeInFloat32Pass would convert: none for a graph that has it behind it.
+
+    Of a model that states no types between its nodes those count that a Cast makes and a constant has, in functions too.
+    """
     graph = model.graph
     outer = {*graph.inputs, *graph.outputs}
     found = {value.dtype for value in _outer_values(graph) if _needs_cast(value)}
     found |= {value.dtype for value in outer if value.dtype not in KEPT_OUTSIDE}
     found |= {value.dtype for each in model.graphs() for value in _values(each) if value not in outer}
+    borders = _borders(graph)
+    inside = [node for node in graph.all_nodes() if node not in borders]
+    inside += [node for function in model.functions.values() for node in function.all_nodes()]
+    found |= {_stated_type(attribute) for node in inside for attribute in node.attributes.values()}
     return tuple(dtype for dtype in sorted(CONVERTED) if dtype in found)
 
 
@@ -41,10 +48,10 @@ class ComputeInFloat32Pass(ir.passes.InPlacePass):
                 if value.producer() is not None:
                     _cast_output(graph, value)
                 modified = True
-        kept = {value for value in (*graph.inputs, *graph.outputs) if value.dtype in KEPT_OUTSIDE}
+        kept = set(_outer_values(graph))
         for value in {*graph.outputs, *(value for each in model.graphs() for value in _values(each))} - kept:
             modified |= _retype(value)
-        borders = {value.producer() for value in kept}
+        borders = _borders(graph)
         for node in list(graph.all_nodes()):
             if node in borders:
                 continue
@@ -62,6 +69,11 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
 def _outer_values(graph: ir.Graph) -> list[ir.Value]:
     """Inputs and outputs whose type stays while the graph computes in float32."""
     return [value for value in (*graph.inputs, *graph.outputs) if value.dtype in KEPT_OUTSIDE]
+
+
+def _borders(graph: ir.Graph) -> set[ir.Node | None]:
+    """The nodes that give outputs their type."""
+    return {value.producer() for value in _outer_values(graph)}
 
 
 def _needs_cast(value: ir.Value) -> bool:
@@ -146,18 +158,26 @@ def _float32_type(kind: ir.TypeProtocol) -> ir.TypeProtocol:
 def _retype_attributes(node: ir.Node) -> bool:
     modified = False
     for name, attribute in list(node.attributes.items()):
-        if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in CONVERTED:
-            node.attributes[name] = ir.AttrTensor(name, _as_float32(attribute.as_tensor()))
-        elif (
-            attribute.type == ir.AttributeType.INT
-            and name in TYPE_ATTRIBUTES
-            and attribute.as_int() in CONVERTED
-        ):
-            node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
-        else:
+        if _stated_type(attribute) is None:
             continue
+        if attribute.type == ir.AttributeType.TENSOR:
+            node.attributes[name] = ir.AttrTensor(name, _as_float32(attribute.as_tensor()))
+        else:
+            node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
         modified = True
     return modified
+
+
+def _stated_type(attribute: ir.Attr) -> ir.DataType | None:
+    """The type that an attribute names or holds, where that is one to convert."""
+    kind: int | None = None
+    if attribute.is_ref():
+        return None
+    if attribute.type == ir.AttributeType.TENSOR:
+        kind = attribute.as_tensor().dtype
+    elif attribute.type == ir.AttributeType.INT and attribute.name in TYPE_ATTRIBUTES:
+        kind = attribute.as_int()
+    return ir.DataType(kind) if kind in CONVERTED else None
 
 
 def _as_float32(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

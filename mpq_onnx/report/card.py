@@ -29,10 +29,11 @@ from mpq_onnx.report.card_widths import (
     weight_bits_text,
 )
 from mpq_onnx.report.file_format import FLOAT, format_name
-from mpq_onnx.report.graph_facts import OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
+from mpq_onnx.report.graph_facts import COMPUTED, OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
 from mpq_onnx.report.provenance import read_provenance
 
 OWN_SCALE_BIASES = "own scale beside integer products"
+COMPUTED_BIASES = "computed beside integer products"
 FLOAT_BIASES = "float beside integer products"
 RAISED_CHANNELS = "channels with a raised weight scale"
 
@@ -165,7 +166,7 @@ def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, 
 
 def _biases(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
     raised = sum(layer.raised_channels for layer in facts.layers)
-    kinds = {OWN_SCALE_BIASES: OWN_SCALE, FLOAT_BIASES: FLOAT}
+    kinds = {OWN_SCALE_BIASES: OWN_SCALE, COMPUTED_BIASES: COMPUTED, FLOAT_BIASES: FLOAT}
     products = [layer for layer in facts.layers if layer.weight and layer.input]
     return {
         "type": distinct(layer.bias for layer in facts.layers),
@@ -186,6 +187,10 @@ def bias_notes(card: Card) -> tuple[str, ...]:
         notes.append(
             f"the bias at {biases[OWN_SCALE_BIASES]} has its own scale, as int32 does not hold it at that of the products:"
             " onnxruntime computes the node in float"
+        )
+    if (computed := biases[COMPUTED_BIASES]) != NONE:
+        notes.append(
+            f"the bias at {computed} is a computed activation with its own quantizer: onnxruntime computes the node in float"
         )
     if biases[FLOAT_BIASES] != NONE:
         notes.append(f"the bias stays float between quantized weights and inputs at {biases[FLOAT_BIASES]}")

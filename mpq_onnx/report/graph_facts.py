@@ -29,7 +29,8 @@ from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 
 PER_TENSOR, PER_CHANNEL, PER_BLOCK = "per tensor", "per channel", "per block"
 ASYMMETRIC, SYMMETRIC, NARROW = "asymmetric", "symmetric", "symmetric, narrow"
-OWN_SCALE = "own scale"
+OWN_SCALE, COMPUTED = "own scale", "computed"
+"""Of biases."""
 ZERO_ALONE = "zero alone"
 """Of a quantizer of one level: what goes through it is always zero."""
 
@@ -69,7 +70,7 @@ class LayerFacts:
     output: TensorFacts | None
     """The quantizer that the output goes through, behind a fused activation."""
     bias: str
-    """int32, own scale (other integers), float or none."""
+    """int32, own scale (other integers), computed (an activation, with a quantizer of its own), float or none."""
     raised_channels: int
     """Output channels whose weight scale was raised, so that int32 holds the bias."""
 
@@ -152,6 +153,8 @@ def _layer(mac: Mac, macs: dict[tuple[str, str], int]) -> LayerFacts:
 def _bias_kind(bias: ir.Value | None) -> str:
     if bias is None:
         return "none"
+    if _read(bias) is not None:
+        return COMPUTED
     found = quantizer_of(bias)
     if found is None or found.integers is None:
         return "float"

@@ -15,7 +15,7 @@ from mpq_onnx.documents.node_precision import NodePrecision
 from mpq_onnx.runtime.comparison import NodeNoise
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
-from mpq_onnx.runtime.part_figures import TEXT, PartFigures
+from mpq_onnx.runtime.part_figures import NOT_COMPARED, PartFigures
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 
 MISSING = "-"
@@ -93,7 +93,9 @@ def part_table(parts: Iterable[PartFigures]) -> str:
             part.part,
             _decibels(part.sqnr.value if part.sqnr else None),
             _metric("cosine", part.cosine),
-            "text, not compared" if part.kind == TEXT else _metric("agreement", part.agreement),
+            f"{part.kind}, not compared"
+            if part.kind in NOT_COMPARED
+            else _metric("agreement", part.agreement),
         ]
         for part in parts
     ]

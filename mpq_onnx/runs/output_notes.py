@@ -1,7 +1,7 @@
 """What a result's outputs are taken for, and where little is left of them: said beside the figures. No torch here."""
 
 from mpq_onnx.runtime.evaluation import Evaluation
-from mpq_onnx.runtime.part_figures import PartFigures
+from mpq_onnx.runtime.part_figures import LENGTHS, PartFigures
 
 ONE_HOT = "labels are rows with a single 1 (one-hot): the place of the 1 is taken for the class"
 LITTLE = 3.0
@@ -48,6 +48,8 @@ def _not_finite(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _note(part: PartFigures) -> str | None:
+    if part.kind == LENGTHS:
+        return f"output {part.part} is left out of the comparison: its length hangs on the data, and the two networks differ"
     if part.constant:
         return f"output {part.part} is the same for every example, and the baseline's is not: nothing is left of it"
     if part.sqnr is None or part.sqnr.value >= LITTLE:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.datasets import Batch, Dataset
-from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_or_whole
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.not_finite import ALL_FINITE, NotFinite
 from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally
-from mpq_onnx.runtime.tensors import output_layouts
+from mpq_onnx.runtime.tensors import common_layouts, output_layouts
 
 BATCH_SIZE = 64
 
@@ -63,8 +63,9 @@ def evaluate_runner(
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
     baseline = baseline.paired(runner.outputs) if baseline is not None else None
-    own = output_layouts(runner, dataset)
-    theirs = output_layouts(baseline, dataset) if baseline is not None else own
+    own = theirs = output_layouts(runner, dataset)
+    if baseline is not None:
+        own, theirs = common_layouts(own, output_layouts(baseline, dataset))
     parts = dataset.parts(batch_size)
     positions = dataset.ranks.own(parts)
     runner.run(dataset.read(parts[0]).inputs)  # the first run allocates memory
@@ -107,8 +108,8 @@ def evaluate_runner(
 def by_example(
     outputs: Sequence[np.ndarray], layouts: Sequence[ExampleLayout | None], batch: Batch
 ) -> list[np.ndarray]:
-    """The outputs of one batch as [examples, ...]."""
+    """The outputs of one batch as [examples, ...]; as they are where their length hangs on the data."""
     return [
-        examples_first(output, layout, batch.examples)
+        examples_or_whole(output, layout, batch.examples)
         for output, layout in zip(outputs, layouts, strict=True)
     ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_or_whole
 from mpq_onnx.runtime.session import Runner
 
 FEWEST, MOST = 3, 8
@@ -35,9 +35,9 @@ def mixing_outputs(
     def answers(positions: Sequence[int]) -> list[np.ndarray]:
         """Of the first example, in the batch of the examples at `positions`."""
         outputs = runner.run(dataset.read(positions).inputs)
-        place = positions.index(0)
+        place, examples = positions.index(0), len(positions)
         return [
-            np.asarray(examples_first(output, layout, len(positions)))[place]
+            _answer(examples_or_whole(output, layout, examples), place, examples)
             for output, layout in zip(outputs, layouts, strict=True)
         ]
 
@@ -47,9 +47,15 @@ def mixing_outputs(
         str(name)
         for name, layout, first, again, elsewhere, alone in zip(runner.outputs, layouts, *found, strict=True)
         if layout is not None
+        and layout.told
         and _alike(first, again, 0.0)
         and not (_alike(first, elsewhere, SHARE) and _alike(first, alone, SHARE_OF_SIZES))
     )
+
+
+def _answer(output: np.ndarray, place: int, examples: int) -> np.ndarray:
+    """That of one example; all of what is not split into examples."""
+    return output[place] if output.ndim and len(output) == examples else output
 
 
 def _alike(one: np.ndarray, other: np.ndarray, share: float) -> bool:

@@ -27,7 +27,7 @@ from mpq_onnx.runtime.part_figures import PartFigures
 from mpq_onnx.runtime.session import CPU_PROVIDER, Runner, providers
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
-from mpq_onnx.runtime.tensors import output_layouts
+from mpq_onnx.runtime.tensors import common_layouts, output_layouts
 from mpq_onnx.threads import cores
 
 FEWEST_STREAMS = 4
@@ -65,10 +65,11 @@ def evaluate_noisy(
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
     noisy = Runner(model, device, where=where)
-    exact, theirs = None, []
+    exact = None
+    layouts = theirs = output_layouts(noisy, dataset)
     if baseline is not None:
         baseline = baseline.paired(noisy.outputs)
-        theirs = output_layouts(baseline, dataset)
+        layouts, theirs = common_layouts(layouts, output_layouts(baseline, dataset))
         exact = dataset.ranks.in_order(
             by_example(baseline.run(batch.inputs), theirs, batch) for batch in dataset.own_batches(batch_size)
         )
@@ -76,13 +77,8 @@ def evaluate_noisy(
     streams = [_Stream(repeat, share, shares) for repeat in range(repeats) for share in range(shares)]
     on_cpu = providers(device) == [CPU_PROVIDER]
     workers = min(len(streams), cores()) if on_cpu else 1
-    layouts = output_layouts(noisy, dataset)
     work = _Work(model, dataset, seed, device, batch_size, where, 1 if on_cpu else 0, layouts)
-    meaning = (
-        output_meaning(noisy, layouts, dataset, batch_size)
-        if baseline is None
-        else output_meaning(baseline, theirs, dataset, batch_size)
-    )
+    meaning = output_meaning(baseline or noisy, theirs, dataset, batch_size)
 
     def counted(results: Iterator[_Counted]) -> Evaluation:
         tallies: list[Tally] = []

@@ -1,13 +1,13 @@
 """What a model's outputs mean and which parts they have, found once before an evaluation."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.errors import DataError
-from mpq_onnx.graph.example_layout import ExampleLayout, examples_first
+from mpq_onnx.graph.example_layout import ExampleLayout, examples_or_whole
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.runtime.mixed_examples import mixing_outputs
 from mpq_onnx.runtime.session import Runner
@@ -23,10 +23,19 @@ class OutputMeaning:
 
     answer: Answer
     parts: tuple[OutputPart, ...]
+    names: tuple[str, ...]
+    """Of the outputs."""
+    loose: frozenset[int] = frozenset()
+    """Outputs, by place, whose length hangs on the data."""
     taken_for: str | None = None
     """A sentence where the answer is a guess that the file's task could correct; says how."""
     mixed: tuple[str, ...] = ()
     """Outputs that answer an example otherwise where others are in its batch."""
+
+    @property
+    def scored(self) -> int:
+        """The place of the output that predictions are read from: the first one with a row an example."""
+        return next((place for place in range(len(self.names)) if place not in self.loose), 0)
 
 
 def output_meaning(
@@ -43,16 +52,23 @@ def output_meaning(
     batches = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
     answers = [_answers(reference, layouts, dataset, batch) for batch in batches]
     outputs = [_joined(arrays, [*map(len, batches)]) for arrays in zip(*answers, strict=True)]
-    scales = output_parts(reference.outputs, outputs)
+    loose = frozenset(place for place, layout in enumerate(layouts) if layout is not None and not layout.told)
+    whole = [array.reshape(-1) if place in loose else array for place, array in enumerate(outputs)]
+    scales = output_parts(reference.outputs, whole)  # an output of no certain length is one part
+    counted = [array for place, array in enumerate(outputs) if place not in loose] or outputs
     form = OutputForm(
-        tuple(array.shape for array in outputs),
-        tuple(array.dtype.kind == "f" for array in outputs),
+        tuple(array.shape for array in counted),
+        tuple(array.dtype.kind == "f" for array in counted),
         alike=len(scales) == len(outputs) or dataset.has_labels,
     )
     answer = answer_of(dataset.task, form)
     told = dataset.task in TASKS or dataset.has_labels or not is_class_matrix(form)
-    guess = None if told else _taken_for(reference.outputs[0], form, answer)
-    return OutputMeaning(answer, scales, guess, mixing_outputs(reference, layouts, dataset, batch_size))
+    meaning = OutputMeaning(answer, scales, tuple(reference.outputs), loose)
+    return dataclasses.replace(
+        meaning,
+        taken_for=None if told else _taken_for(meaning.names[meaning.scored], form, answer),
+        mixed=mixing_outputs(reference, layouts, dataset, batch_size),
+    )
 
 
 def _answers(
@@ -60,7 +76,7 @@ def _answers(
 ) -> list[np.ndarray]:
     batch = dataset.read(positions)
     return [
-        as_examples(examples_first(array, layout, batch.examples), batch.examples)
+        as_examples(examples_or_whole(array, layout, batch.examples), batch.examples)
         for array, layout in zip(reference.run(batch.inputs), layouts, strict=True)
     ]
 
@@ -86,30 +102,3 @@ def _taken_for(name: str, form: OutputForm, answer: Answer) -> str:
 def as_examples(array: np.ndarray, examples: int) -> np.ndarray:
     """`array` as [examples, ...]; one that has no axis of that length in front counts as a single example."""
     return array if array.ndim and len(array) == examples else array[None]
-
-
-def comparable_shapes(found: np.ndarray, exact: np.ndarray, examples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both as [examples, ...] of equal shapes.
-
-    An output whose length depends on the data (what is left after non-maximum suppression) may differ between the two: the
-    shorter is filled up, with -1, or with 0 for floats.
-
-    Raises:
-        DataError: shapes of different networks.
-    """
-    ours, theirs = as_examples(found, examples), as_examples(exact, examples)
-    if ours.shape == theirs.shape:
-        return ours, theirs
-    whole = len(ours) == len(theirs) == 1 and found.shape[:1] != (examples,) and ours.ndim == theirs.ndim
-    if not whole:
-        raise DataError(
-            f"the model gives outputs of shape {found.shape}, the baseline of {exact.shape}: not the same network"
-        )
-    shape = tuple(max(lengths) for lengths in zip(ours.shape, theirs.shape, strict=True))
-    return _filled(ours, shape), _filled(theirs, shape)
-
-
-def _filled(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    filled = np.full(shape, -1 if array.dtype.kind == "i" else 0, array.dtype)
-    filled[tuple(slice(size) for size in array.shape)] = array
-    return filled

@@ -11,7 +11,8 @@ from mpq_onnx.runtime.statistics import NORMAL_QUANTILE, Cosine, Estimate, Share
 
 FIGURES = ("sqnr", "cosine", "agreement")
 """Of a part; in all of them more is better."""
-FLOATS, LABELS, TEXT = "floats", "labels", "text"
+FLOATS, LABELS, TEXT, LENGTHS = "floats", "labels", "text", "lengths"
+NOT_COMPARED = (TEXT, LENGTHS)
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PartFigures:
 
     part: str
     kind: str
-    """floats; labels: whole numbers and truth values; text: not compared."""
+    """floats; labels: whole numbers and truth values; text, and lengths that differ with the data: not compared."""
     sqnr: Estimate | None = None
     """Decibels, of floats: all examples' power over all examples' squared error."""
     cosine: Estimate | None = None
@@ -38,7 +39,8 @@ class PartFigures:
         for name in FIGURES:
             found = [getattr(each, name) for each in repeats]
             means[name] = None if None in found else Estimate.over_repeats(found)
-        return PartFigures(first.part, first.kind, **means, constant=all(each.constant for each in repeats))
+        kind = LENGTHS if any(each.kind == LENGTHS for each in repeats) else first.kind
+        return PartFigures(first.part, kind, **means, constant=all(each.constant for each in repeats))
 
 
 def worst(parts: Iterable[PartFigures], figure: str) -> tuple[Estimate, str] | None:
@@ -77,7 +79,10 @@ class PartTally:
         self.ours, self.theirs = Constancy(), Constancy()
 
     def update(self, exact: np.ndarray, found: np.ndarray) -> None:
-        """Take in one batch, [examples, ...] of equal shapes, from both networks."""
+        """Take in one batch, [examples, ...], from both networks; of other shapes in one of them nothing is left to compare."""
+        if self.kind == LENGTHS or exact.shape != found.shape:
+            self.kind = LENGTHS
+            return
         self.theirs.update(exact)
         self.ours.update(found)
         kinds = {exact.dtype.kind, found.dtype.kind}
@@ -99,7 +104,7 @@ class PartTally:
         if self.kind == LABELS:
             agreement = Share.bounded_mean(np.concatenate(self.equal))
             return PartFigures(self.part, self.kind, agreement=agreement, constant=constant)
-        if self.kind == TEXT or not self.signal:
+        if self.kind in NOT_COMPARED or not self.signal:
             return PartFigures(self.part, self.kind)
         return PartFigures(
             self.part,

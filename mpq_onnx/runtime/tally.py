@@ -8,7 +8,7 @@ import numpy as np
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import DataError
 from mpq_onnx.runtime.not_finite import ALL_FINITE, NotFinite
-from mpq_onnx.runtime.output_form import OutputMeaning, as_examples, comparable_shapes
+from mpq_onnx.runtime.output_form import OutputMeaning, as_examples
 from mpq_onnx.runtime.part_figures import PartFigures, PartTally, worst
 from mpq_onnx.runtime.scores import SCORES, Scores
 from mpq_onnx.runtime.statistics import Difference, Estimate, PairedCounts
@@ -61,6 +61,8 @@ class Tally:
         self.parts: dict[str, list[PartTally]] = {}
         self.pairs = PairedCounts()
         self.compared = False
+        self.scored = True
+        """False where even the output that predictions are read from has another length than the baseline's."""
         self.one_hot_labels = False
         self.not_finite, self.not_finite_exact = ALL_FINITE, ALL_FINITE
 
@@ -70,15 +72,18 @@ class Tally:
         Raises:
             DataError: labels or baseline outputs that do not fit.
         """
-        output = as_examples(batch.outputs[0], batch.examples)
+        output = as_examples(batch.outputs[self.meaning.scored], batch.examples)
         labels = batch.labels if len(output) == batch.examples else None
         self.not_finite += NotFinite.of(batch.outputs, batch.examples)
         exact = None
         if batch.exact is not None:
             self.compared = True
             self.not_finite_exact += NotFinite.of(batch.exact, batch.examples)
-            exact = as_examples(batch.exact[0], batch.examples)
+            exact = as_examples(batch.exact[self.meaning.scored], batch.examples)
             self._compare_parts(batch, batch.exact)
+            if exact.shape != output.shape:
+                self.scored = False
+                return
         try:
             answers = None if labels is None else self.make.answers(labels, output)
         except ValueError as error:
@@ -111,23 +116,38 @@ class Tally:
                 f"the model has {len(batch.outputs)} outputs, the baseline {len(exact)}: not the same network"
             )
         both = [
-            comparable_shapes(found, wanted, batch.examples)
+            (as_examples(found, batch.examples), as_examples(wanted, batch.examples))
             for found, wanted in zip(batch.outputs, exact, strict=True)
         ]
+        self._check_shapes(both, batch.examples)
         for group, members in _groups(batch.groups, batch.examples):
             tallies = self.parts.setdefault(group, [PartTally(part.name) for part in self.meaning.parts])
             for part, tally in zip(self.meaning.parts, tallies, strict=True):
                 ours, theirs = both[part.output]
-                if len(ours) == batch.examples:
+                if ours.shape == theirs.shape and len(ours) == batch.examples:
                     tally.update(part.of(theirs[members]), part.of(ours[members]))
                 elif group == EVERYTHING:
                     tally.update(theirs, ours)
+
+    def _check_shapes(self, both: Sequence[tuple[np.ndarray, np.ndarray]], examples: int) -> None:
+        """That the outputs are those of one network, in which lengths that hang on the data may differ.
+
+        Raises:
+            DataError: they are not.
+        """
+        for place, (ours, theirs) in enumerate(both):
+            by_example = len(ours) == len(theirs) == examples and place not in self.meaning.loose
+            if ours.shape != theirs.shape and (by_example or ours.ndim != theirs.ndim):
+                raise DataError(
+                    f"output {self.meaning.names[place]} has shape {ours.shape} in the model, {theirs.shape} in the baseline:"
+                    " not the same network"
+                )
 
     @property
     def metrics(self) -> dict[str, Estimate]:
         """The model's own; for a part of the data, NAME-PART."""
         found: dict[str, Estimate] = {}
-        for group, scores in self.ours.items():
+        for group, scores in self.ours.items() if self.scored else ():
             parts = [tally.figures for tally in self.parts.get(group, ())]
             least = {name: each[0] for name in scores.compared if (each := worst(parts, name)) is not None}
             found |= _named({**least, **scores.metrics()}, group)
@@ -139,7 +159,7 @@ class Tally:
         if not self.compared:
             return None
         metrics: dict[str, Estimate] = {}
-        for group, scores in self.theirs.items():
+        for group, scores in self.theirs.items() if self.scored else ():
             metrics |= _named(scores.metrics(), group)
         parts = tuple(tally.figures for tally in self.parts[EVERYTHING])
         return make_comparison(

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
-from mpq_onnx.graph.example_layout import ExampleLayout, Layouts, find_layouts
+from mpq_onnx.graph.example_layout import UNTOLD, ExampleLayout, Layouts, find_layouts
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
@@ -68,7 +68,7 @@ def tensor_shapes(model: ir.Model, dataset: Dataset, device: str) -> dict[str, t
 
 
 def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | None]:
-    """The layout of each output of `runner`; one whose axis cannot be told counts as having its examples first."""
+    """The layout of each output of `runner`."""
 
     def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(runner.outputs, runner.run(feeds), strict=True))
@@ -76,4 +76,16 @@ def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | Non
     layouts, _ = find_layouts(
         run, lambda positions: dataset.read(positions).inputs, len(dataset), runner.fixed_batch
     )
-    return [layouts.get(name, ExampleLayout(0)) for name in runner.outputs]
+    return [layouts.get(name, UNTOLD) for name in runner.outputs]
+
+
+def common_layouts(
+    one: Sequence[ExampleLayout | None], other: Sequence[ExampleLayout | None]
+) -> tuple[list[ExampleLayout | None], list[ExampleLayout | None]]:
+    """Those of two models whose outputs are compared: what cannot be told of one output is not told of the other."""
+    told = [all(each is None or each.told for each in pair) for pair in zip(one, other, strict=True)]
+    first, second = (
+        [each if is_told else UNTOLD for each, is_told in zip(side, told, strict=True)]
+        for side in (one, other)
+    )
+    return first, second

@@ -1,4 +1,7 @@
-"""Resize: every axis is resampled by a small matrix, so that one code serves nearest, linear and cubic."""
+"""Resize: every axis is resampled by a small matrix, so that one code serves nearest, linear and cubic.
+
+Scales and coordinates are float32, step by step as onnxruntime has them: 8 / 1.6 is 5 there, and less than 5 in float64.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+HALFWAY = 1e-6
+"""From the middle between two pixels: so near it is the middle to onnxruntime, whose divisions are inexact."""
 
 
 def resize(
@@ -25,20 +31,24 @@ def resize(
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
     dims = [a % x.dim() for a in axes] if axes is not None else list(range(x.dim()))
-    factors, lengths = _factors_and_lengths(x, dims, scales, sizes, keep_aspect_ratio_policy)
+    factors, lengths = _factors_and_lengths(
+        [x.shape[d] for d in dims], scales, sizes, keep_aspect_ratio_policy
+    )
+    if lengths == [x.shape[d] for d in dims]:
+        return x  # whatever the factors and the crop, to onnxruntime
     regions = roi.tolist() if roi is not None and roi.numel() else [0.0] * len(dims) + [1.0] * len(dims)
     outside = torch.zeros((), dtype=torch.bool, device=x.device)
     for position, dim in enumerate(dims):
         size, length, factor = x.shape[dim], lengths[position], factors[position]
         region = (regions[position], regions[position + len(dims)])
-        if length == size and factor == 1.0 and coordinate_transformation_mode != "tf_crop_and_resize":
-            continue
+        if factor == 1.0:
+            continue  # onnxruntime takes such an axis as it is, crops too
         source = _source_coordinates(length, size, factor, coordinate_transformation_mode, region)
         if mode == "nearest":
             index = _nearest(source, nearest_mode).clamp(0, size - 1).to(torch.int64)
             x = x.index_select(dim, index.to(x.device))
-        else:
-            stretch = max(1.0, 1.0 / factor) if antialias else 1.0
+        elif not antialias or length != size:  # antialiasing leaves an axis whose length stays
+            stretch = max(1.0, 1.0 / float(factor)) if antialias else 1.0
             matrix = _weights(source, size, mode, cubic_coeff_a, bool(exclude_outside), stretch)
             x = torch.movedim(torch.movedim(x, dim, -1) @ matrix.to(x.device, x.dtype).t(), -1, dim)
         if coordinate_transformation_mode == "tf_crop_and_resize":
@@ -50,45 +60,46 @@ def resize(
 
 
 def _factors_and_lengths(
-    x: Tensor, dims: list[int], scales: Tensor | None, sizes: Tensor | None, policy: str
-) -> tuple[list[float], list[int]]:
-    """Scale factor and output length of each resized axis."""
-    inputs = [x.shape[d] for d in dims]
+    inputs: list[int], scales: Tensor | None, sizes: Tensor | None, policy: str
+) -> tuple[Tensor, list[int]]:
+    """Scale factor (float32) and output length of each resized axis."""
+    taken = torch.tensor(inputs, dtype=torch.float32)
     if scales is not None and scales.numel():
-        factors = scales.tolist()
-        return factors, [math.floor(n * f) for n, f in zip(inputs, factors, strict=True)]
+        factors = scales.detach().to("cpu", torch.float32)
+        return factors, torch.floor(taken * factors).to(torch.int64).tolist()
     assert sizes is not None
-    lengths = sizes.tolist()
-    factors = [length / n for length, n in zip(lengths, inputs, strict=True)]
-    if policy != "stretch":
-        common = min(factors) if policy == "not_larger" else max(factors)
-        factors = [common] * len(factors)
-        lengths = [math.floor(n * common + 0.5) for n in inputs]
-    return factors, lengths
+    asked = sizes.to("cpu", torch.int64)
+    factors = asked.to(torch.float32) / taken
+    if policy == "stretch":
+        return factors, asked.tolist()
+    common = factors.min() if policy == "not_larger" else factors.max()
+    return common.expand(len(inputs)), torch.floor(taken * common + 0.5).to(torch.int64).tolist()
 
 
 def _source_coordinates(
-    length: int, size: int, factor: float, mode: str, region: tuple[float, float]
+    length: int, size: int, factor: Tensor, mode: str, region: tuple[float, float]
 ) -> Tensor:
     """Where each output position lies in the input (coordinate_transformation_mode of the ONNX specification)."""
-    out = torch.arange(length, dtype=torch.float64)
+    out = torch.arange(length, dtype=torch.float32)
     if mode == "asymmetric":
         return out / factor
     if mode == "half_pixel":
         return (out + 0.5) / factor - 0.5
     if mode == "half_pixel_symmetric":
-        adjustment = length / (factor * size)
-        return size / 2 * (1 - adjustment) + (out + 0.5) / factor - 0.5
+        adjustment = (
+            torch.tensor(float(length)) / (factor * size)
+        ).double()  # this mode alone goes on in float64
+        return (size / 2 * (1 - adjustment) + (out.double() + 0.5) / factor.double() - 0.5).float()
     if mode == "pytorch_half_pixel":
         return (out + 0.5) / factor - 0.5 if length > 1 else torch.zeros_like(out)
     if mode == "align_corners":
-        # The specification divides by the unrounded output size.
-        return out * (size - 1) / (size * factor - 1) if length > 1 else torch.zeros_like(out)
+        # The specification divides by the unrounded output length; onnxruntime and torch put the last pixel on the last one.
+        return out * (size - 1) / (length - 1) if length > 1 else torch.zeros_like(out)
     if mode == "tf_crop_and_resize":
-        start, end = region
+        start, end = torch.tensor(region, dtype=torch.float32)
         if length > 1:
             return start * (size - 1) + out * (end - start) * (size - 1) / (length - 1)
-        return torch.full_like(out, 0.5 * (start + end) * (size - 1))
+        return 0.5 * (start + end).expand(length) * (size - 1)
     raise NotImplementedError(f"Resize with coordinate_transformation_mode {mode}")
 
 
@@ -97,9 +108,11 @@ def _nearest(source: Tensor, mode: str) -> Tensor:
         return torch.floor(source)
     if mode == "ceil":
         return torch.ceil(source)
-    if mode == "round_prefer_floor":
-        return torch.ceil(source - 0.5)
-    return torch.floor(source + 0.5)  # round_prefer_ceil
+    below = torch.floor(source.double())
+    part = source - below  # exact
+    halfway = (part - 0.5).abs() < HALFWAY
+    up = halfway if mode == "round_prefer_ceil" else torch.zeros_like(halfway)
+    return below + torch.where(halfway, up, part > 0.5)
 
 
 def _weights(
