@@ -44,6 +44,20 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_other_file(output: str | os.PathLike[str], source: object, what: str) -> None:
+    """Raise UsageError where a command would write over what it was made from.
+
+    Args:
+        source: a path, or what is none.
+        what: the source is, in words.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return
+    with contextlib.suppress(OSError, ValueError):  # no file of that name
+        if here(output).samefile(here(source)):
+            raise UsageError(f"{output}: is {what} itself; choose another name with -o")
+
+
 def check_name(path: str | os.PathLike[str], suffixes: Sequence[str], what: str) -> None:
     """See that a file is named as what it will be: nobody wants a page in the place of a model.
 

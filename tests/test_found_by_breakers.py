@@ -1,6 +1,8 @@
 """What newcomers and breakers of the release with clusters, pages and plug-ins have found: each is a kind, kept mended."""
 
 import itertools
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import mpq_onnx
 from mpq_onnx import registries
 from mpq_onnx.errors import DataError, UsageError
 from mpq_onnx.mirror import build_mirror
+from mpq_onnx.runs.alone import LOCK_FILE, alone_in
 from mpq_onnx.runtime import timing
 from mpq_onnx.runtime.scores.values import cosines
 
@@ -134,7 +137,7 @@ def test_macs_of_tokens_that_share_an_axis_with_examples(tmp_path: Path) -> None
     assert mpq_onnx.inspect(path).macs == 16 * 8 * 4
 
 
-def test_counts_of_a_fixed_batch_are_said_to_be_its_own(tmp_path: Path) -> None:
+def test_counts_of_a_fixed_batch_that_mixes_examples_are_those_of_one(tmp_path: Path) -> None:
     model = onnx.load(dense_file(tmp_path / "m.onnx"))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     model.graph.node[1].op_type = "Softmax"
@@ -143,7 +146,7 @@ def test_counts_of_a_fixed_batch_are_said_to_be_its_own(tmp_path: Path) -> None:
     )  # examples are mixed: the batch stays
     onnx.save(model, tmp_path / "fixed.onnx")
     found = mpq_onnx.inspect(tmp_path / "fixed.onnx")
-    assert found.macs == 4 * 2 * 48 * 48 and any("4 examples" in note for note in found.notes)
+    assert found.macs == 2 * 48 * 48
 
 
 class Unfinished:
@@ -472,3 +475,92 @@ def test_what_is_left_of_a_mean_is_said_unless_a_limit_keeps_it(
     if bops == "tight":
         limit = (f"bops={allocated().chosen.allocation.bit_operations * 0.8:.0f}",)
     assert any("unspent" in note for note in allocated(*limit).notes) == says
+
+
+def test_one_run_at_a_time_in_a_folder(cnn_file: Path, tmp_path: Path) -> None:
+    data, folder = "random?count=32", tmp_path / "out"
+    quick = mpq_onnx.AllocateOptions(effort="quick", method="uniform")
+    calls = (
+        lambda: mpq_onnx.allocate(cnn_file, data, folder, weight_bits=4, options=quick, overwrite=True),
+        lambda: mpq_onnx.allocate_energy(
+            cnn_file,
+            data,
+            folder,
+            energy_per_mac=5,
+            options=mpq_onnx.EnergyOptions(("shot",)),
+            overwrite=True,
+        ),
+        lambda: mpq_onnx.sweep(cnn_file, {"data": data, "weight-bits": 4}, folder, overwrite=True),
+        lambda: mpq_onnx.handoff(cnn_file, folder, to="json", overwrite=True),
+    )
+    with alone_in(folder):
+        before = sorted(folder.rglob("*"))
+        for call in calls:
+            with pytest.raises(UsageError, match="another run is at work there"):
+                call()
+        assert sorted(folder.rglob("*")) == before
+    assert not folder.exists()
+    calls[0]()
+    assert LOCK_FILE not in {path.name for path in folder.iterdir()}
+
+
+def test_two_commands_at_once_leave_one_whole_result(cnn_file: Path, tmp_path: Path) -> None:
+    folder, options = tmp_path / "out", ("--effort", "quick", "--method", "uniform", "-q")
+    command = [
+        sys.executable,
+        "-m",
+        "mpq_onnx",
+        "allocate",
+        cnn_file,
+        "--data",
+        "random?count=32",
+        *options,
+        "-o",
+        folder,
+    ]
+    started = [
+        subprocess.Popen(
+            [*map(str, command), "--weight-bits", bits], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for bits in ("3", "5")
+    ]
+    ends = [(each.communicate()[1].decode(), each.returncode) for each in started]
+    codes = sorted(code for _, code in ends)
+    assert codes == [0, 2], ends
+    refused = next(text for text, code in ends if code == 2)
+    assert "another run is at work there" in refused or "holds" in refused
+    kept = "3" if ends[0][1] == 0 else "5"
+    assert mpq_onnx.load_allocation(folder / "allocation.json").budget["weight_bits"] == float(kept)
+    assert (folder / "model.onnx").is_file() and (folder / "config.yaml").is_file()
+
+
+def test_no_command_writes_over_what_it_reads(cnn_file: Path, tmp_path: Path) -> None:
+    options = mpq_onnx.EnergyOptions(("shot",), method="uniform")
+    mpq_onnx.allocate_energy(
+        cnn_file, "random?count=32", tmp_path / "noisy", energy_per_mac=5, options=options
+    )
+    before = cnn_file.read_bytes()
+    energies = tmp_path / "noisy" / "energy.json"
+    assert_one_line(run_inside("apply", cnn_file, energies, "-o", cnn_file), 2, "itself", "-o")
+    assert_one_line(run_inside("export", cnn_file, "-o", cnn_file), 2, "the source itself", "-o")
+    assert cnn_file.read_bytes() == before
+
+
+def test_what_a_cost_table_keeps_energies_from_is_said(tmp_path: Path) -> None:
+    model = dense_file(tmp_path / "m.onnx", 16)
+    rows = ["node,energy_per_mac,energy_uj"]
+    rows += [f"first,{energy},{energy / 10}" for energy in (1, 10, 100)]
+    rows += [f"second,{energy},{energy / 10}" for energy in (1, 1000)]
+    (tmp_path / "costs.csv").write_text("\n".join(rows) + "\n")
+
+    def notes(limit: str) -> tuple[str, ...]:
+        options = mpq_onnx.EnergyOptions(
+            ("shot",), effort="quick", costs=str(tmp_path / "costs.csv"), max=(f"energy_uj={limit}",)
+        )
+        return mpq_onnx.allocate_energy(
+            model, inputs(16), tmp_path / "out", options=options, overwrite=True
+        ).notes
+
+    capped, beyond = "no node gets more than 100", "would allow more than 100 a MAC"
+    assert [any(words in note for note in notes("1000")) for words in (capped, beyond)] == [True, True]
+    assert [any(words in note for note in notes("5")) for words in (capped, beyond)] == [True, False]

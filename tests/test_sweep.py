@@ -236,3 +236,13 @@ def test_an_unknown_option_in_a_file(cnn_file: Path, image_file: Path, tmp_path:
         "allocate", cnn_file, "--config", config, "--data", f"npz:{image_file}", "-o", tmp_path / "out"
     )
     assert_one_line(result, 2, "options.yaml", "weight-bis", "did you mean weight-bits")
+
+
+def test_equals_are_both_on_the_front() -> None:
+    rows = [
+        {"weight_bytes": 10, "top1": 0.9},
+        {"weight_bytes": 10, "top1": 0.9},
+        {"weight_bytes": 12, "top1": 0.9},
+    ]
+    mark_pareto(rows)
+    assert [row["pareto"] for row in rows] == [True, True, False]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mpq_onnx.errors import LONGEST_REASON, DataError, one_line
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
 TABLES = (".csv", ".tsv", ".txt", ".gz")
 SEEN = 200
 """Files and folders that are looked at to tell what a folder holds."""

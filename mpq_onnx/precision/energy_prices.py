@@ -32,6 +32,8 @@ class EnergyPrices:
     """float64 [items, known]."""
     fixed: float = 0.0
     """What is taken whatever the energies are."""
+    reached_by_some: float = 0.0
+    """The highest energy that an item alone is known at, where the others are not."""
 
     def at(self, energies: np.ndarray) -> np.ndarray:
         """float64 [items]: what each takes at its own of `energies` [items]."""

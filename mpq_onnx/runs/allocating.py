@@ -32,6 +32,7 @@ from mpq_onnx.registries import DYNAMIC, FLOAT_BIAS
 from mpq_onnx.report.card import bias_notes
 from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.allocation_notes import allocation_notes, target_faults
+from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import CandidateResult, Choice, choose
 from mpq_onnx.runs.chance_notes import chance_notes
@@ -115,6 +116,7 @@ class AllocateResult(AllocationResult[Allocation]):
 
 
 @checked_arguments
+@alone_in_output
 @torch.enable_grad()
 def allocate(
     model: ModelSource,

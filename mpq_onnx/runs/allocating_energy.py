@@ -13,15 +13,18 @@ from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
+from mpq_onnx.precision.problem import ENERGIES
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.registries import STATIC
 from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.report.tables import energy_text
 from mpq_onnx.runs.allocating import allocate
+from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import Choice, choose, kept_note
 from mpq_onnx.runs.chance_notes import chance_notes
+from mpq_onnx.runs.energy_limits import table_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.node_rows import energy_rows
 from mpq_onnx.runs.noise_bench import COMMON_OPTIONS, EnergyBench, NoiseBench, output_signal_to_noise
@@ -73,6 +76,7 @@ class AllocateEnergyResult(AllocationResult[EnergyAllocation]):
 
 
 @checked_arguments
+@alone_in_output
 @torch.enable_grad()
 def allocate_energy(
     model: ModelSource,
@@ -202,6 +206,7 @@ def _write(
     kept.allocation.save(written.results / ENERGY_FILE)
     notes = (
         *_notes(energy_per_mac, options, choice),
+        *table_notes(bench.problem.sides[ENERGIES]),
         *range_notes(noisy.base.model, noisy.sites, options.noises),
         *chance_notes(kept.evaluation),
         *output_notes(kept.evaluation),

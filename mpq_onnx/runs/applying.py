@@ -11,7 +11,7 @@ from mpq_onnx.datasets.sampling import drawn
 from mpq_onnx.documents.allocation import Allocation, Settings
 from mpq_onnx.documents.precision_document import NOISE_TO_BITS
 from mpq_onnx.errors import AllocationError, UsageError, check_choice
-from mpq_onnx.files import check_name
+from mpq_onnx.files import check_name, check_other_file
 from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, save_model
 from mpq_onnx.graph.placement import find_sites
@@ -108,8 +108,7 @@ def apply(
     made_for = recorded_target(wanted.settings.target)
     storage = storage_for(given or made_for, storage)
     data = optional_source(data)
-    if isinstance(model, str | os.PathLike) and Path(output).exists() and Path(output).samefile(model):
-        raise UsageError(f"{output}: is the float model itself; choose another name with -o")
+    check_other_file(output, model, "the float model")
     float_model = load_float_model(model)
     check_fingerprint(wanted.model, float_model, str(allocation))
     settings = wanted.settings

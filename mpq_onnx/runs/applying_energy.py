@@ -9,7 +9,7 @@ from typing import Any
 from mpq_onnx.datasets import DataSource, data_source
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import AllocationError, check_choice
-from mpq_onnx.files import check_name
+from mpq_onnx.files import check_name, check_other_file
 from mpq_onnx.graph.given_model import ModelSource
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, save_model
 from mpq_onnx.registries import NOISE_DRAWS
@@ -66,6 +66,7 @@ def apply_energy(
         MpqOnnxError: see its other subclasses.
     """
     check_name(output, MODEL_SUFFIXES, "the model")
+    check_other_file(output, model, "the model that it is made from")
     wanted = EnergyAllocation.load(allocation)
     if noise_draws is not None:
         check_choice("noise draws", noise_draws, NOISE_DRAWS)

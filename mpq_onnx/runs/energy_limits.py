@@ -7,7 +7,8 @@ import numpy as np
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.placement.mac_sites import MacSite
-from mpq_onnx.precision.energy_prices import EnergyPrices
+from mpq_onnx.precision.energies import EnergySide
+from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide
 from mpq_onnx.precision.items import energy_items
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.preparation import FloatModel
@@ -34,15 +35,35 @@ def energy_prices(
         return {}
     allocation = Allocation.embedded(base.model.metadata_props, base.path)
     widths = {} if allocation is None else node_widths(allocation)
-    known = _known_energies(table, sites)
+    by_node = _energies_by_node(table, sites)
+    known, highest = _known_energies(by_node, table), max(map(max, by_node))
     return {
-        column: _prices(table, column, sites, options.granularity, widths, known)
+        column: _prices(table, column, sites, options.granularity, widths, known, highest)
         for column in table.resources
     }
 
 
-def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:
-    """Energies that every node has rows for, or lies between."""
+def table_notes(side: EnergySide | PricedEnergySide) -> tuple[str, ...]:
+    """What the rows of a cost table keep the energies from."""
+    if not isinstance(side, PricedEnergySide):
+        return ()
+    prices, top = side.limits[0].prices, side.choices[-1]
+    notes = []
+    if side.allows_everything:
+        notes.append(
+            f"the limits would allow more than {top:g} a MAC, the highest energy that all nodes have rows for in the cost"
+            " table; add rows of higher ones to spend it"
+        )
+    if prices.reached_by_some > top:
+        notes.append(
+            f"some nodes have rows up to {prices.reached_by_some:g} a MAC in the cost table, but no node gets more than"
+            f" {top:g}, which all have"
+        )
+    return tuple(notes)
+
+
+def _energies_by_node(table: CostTable, sites: tuple[MacSite, ...]) -> list[set[float]]:
+    """Of the nodes that have rows with one."""
     by_node: dict[str, set[float]] = {site.node: set() for site in sites}
     for row in table.rows:
         if row.node in by_node and row.energy_per_mac is not None:
@@ -50,6 +71,11 @@ def _known_energies(table: CostTable, sites: tuple[MacSite, ...]) -> np.ndarray:
     given = [each for each in by_node.values() if each]
     if not given:
         raise AllocationError(f"{table.path}: has no column energy_per_mac; a table of energies needs it")
+    return given
+
+
+def _known_energies(given: list[set[float]], table: CostTable) -> np.ndarray:
+    """Energies that every node has rows for, or lies between."""
     low, high = max(map(min, given)), min(map(max, given))
     found = sorted(energy for energy in set().union(*given) if low <= energy <= high)
     if not found or found[0] <= 0:
@@ -68,6 +94,7 @@ def _prices(
     granularity: str,
     widths: Mapping[str, tuple[float | None, float | None]],
     known: np.ndarray,
+    highest: float,
 ) -> EnergyPrices:
     items = energy_items(sites, granularity)
     by_node = {
@@ -83,4 +110,4 @@ def _prices(
         np.tile(by_node[node] / count, (count, 1))
         for node, count in zip(items.names, items.counts, strict=True)
     ]
-    return EnergyPrices(known, np.concatenate(amounts), table.fixed(column, by_node))
+    return EnergyPrices(known, np.concatenate(amounts), table.fixed(column, by_node), highest)

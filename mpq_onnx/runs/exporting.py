@@ -11,7 +11,7 @@ from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice, first_names
-from mpq_onnx.files import check_name
+from mpq_onnx.files import check_name, check_other_file
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
@@ -104,6 +104,7 @@ def export(
     """
     check_seed(seed)
     check_name(output, MODEL_SUFFIXES, "the model")
+    check_other_file(output, source, "the source")
     given, weights = model_source(source), None if weights is None else os.fspath(weights)
     source = str(given)
     if preprocess is not None:

@@ -39,6 +39,7 @@ from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.runs.alone import alone_in
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import HANDOFF, check_free, left_by_earlier, remove
 from mpq_onnx.runs.one_sided_notes import one_sided_notes
@@ -284,13 +285,9 @@ def _manifest(result: HandoffResult, model: str, digest: str) -> dict[str, objec
 def _workplace(folder: Path) -> Iterator[Path]:
     """A folder beside the results, gone afterwards."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".handoff-", dir=folder) as work:
+        with alone_in(folder), tempfile.TemporaryDirectory(prefix=".handoff-", dir=folder) as work:
             yield Path(work)
     except OSError as error:
         raise OutputError(
             f"cannot write into {folder}: {error.strerror or error}; choose another folder"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only if it is empty, that is, ours

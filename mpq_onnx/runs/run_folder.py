@@ -65,8 +65,6 @@ def progress_folder(folder: Path, request: str, resume: bool, ranks: Ranks = ALO
         # Bad input stays bad: there is nothing to resume.
         if ranks.is_first:
             shutil.rmtree(progress, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only if it is empty, that is, ours
         raise
     if ranks.is_first:
         shutil.rmtree(progress, ignore_errors=True)

@@ -18,6 +18,7 @@ from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.precision.limits import not_below
 from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import digital_options
+from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import SEARCH, make_room
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
@@ -53,6 +54,7 @@ REQUEST_FILE = "request.json"
 
 
 @checked_arguments
+@alone_in_output
 def search_energy(
     model: ModelSource,
     data: DataSource,
@@ -132,6 +134,7 @@ def search_energy(
 
 
 @checked_arguments
+@alone_in_output
 def search_bits(
     model: ModelSource,
     data: DataSource,

@@ -23,6 +23,7 @@ from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.progress import begin, counter, warn
 from mpq_onnx.report.pareto import mark_pareto
+from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import SWEEP, make_room
 from mpq_onnx.runs.preparation import load_float_model
@@ -64,6 +65,7 @@ class SweepResult(Result):
 
 
 @checked_arguments
+@alone_in_output
 def sweep(
     model: ModelSource,
     configuration: Mapping[str, Any],
