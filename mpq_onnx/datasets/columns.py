@@ -25,6 +25,8 @@ TRANSFORMS: dict[str, Callable[[float], float]] = {
 }
 
 
+SHOWN = 60
+"""Characters of a row in a message."""
 Place = str | Count
 """A column's name or number."""
 
@@ -32,6 +34,8 @@ Place = str | Count
 @dataclass(frozen=True)
 class NumberColumn(Part):
     """(transform(value) - mean) / std."""
+
+    VALUE: ClassVar[str] = "number"
 
     column: Place
     transform: Annotated[str, OneOf(TRANSFORMS)] = "none"
@@ -49,6 +53,8 @@ class NumberColumn(Part):
 @dataclass(frozen=True)
 class CategoryColumn(Part):
     """A category's row in an embedding table: row 0 is for missing values and those that the vocabulary lacks."""
+
+    VALUE: ClassVar[str] = "category"
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {
         **Part.__pydantic_config__,
@@ -77,6 +83,8 @@ class CategoryColumn(Part):
 @dataclass(frozen=True)
 class HexColumn:
     """A category that is a hexadecimal number, as Criteo's are: value mod rows, and 0 where it is missing."""
+
+    VALUE: ClassVar[str] = "hexadecimal number"
 
     column: str | int
     rows: int
@@ -174,8 +182,11 @@ def _encode(column: Any, row: Sequence[str], where: str) -> Any:
     try:
         return column.encode(row[column.column].strip())
     except IndexError:
-        raise DataError(f"{where}: a row has {len(row)} fields, and no column {column.column}") from None
+        raise DataError(
+            f"{where}: a row has {len(row)} fields, and no column {column.column}: {', '.join(row)[:SHOWN]}"
+        ) from None
     except ValueError:
         raise DataError(
-            f"{where}: column {column.column}: {row[column.column]!r} cannot be read as {type(column).__name__}"
+            f"{where}: column {column.column}: {row[column.column]!r} is no {column.VALUE}, in the row"
+            f" {', '.join(row)[:SHOWN]}"
         ) from None

@@ -121,6 +121,11 @@ class Document(Part):
         """
         fault = cls.first_fault(content)
         if fault is not None:
+            held = content.get("format") if isinstance(content, dict) else None
+            if isinstance(held, str) and held != cls.KIND.format:
+                raise cls.KIND.refusal(
+                    f"{where}: says that it is {held}; wanted is the {cls.KIND.title} ({cls.KIND.format})"
+                )
             raise cls.KIND.refusal(f"{where}: at {fault.text}; see {cls.KIND.page} for the format")
         kind: Any = cls
         own = {field.name for field in dataclasses.fields(kind)}

@@ -24,7 +24,7 @@ from mpq_onnx.rounding.rounding_data import RoundingData
 
 KEPT_MEMORY = 3 * 2**28
 """Bytes of what all examples have at a layer: large images are kept in half precision, and fewer are taken."""
-BATCH_MEMORY = 2**27
+BATCH_MEMORY = 2**26
 """Bytes of the largest tensor of a batch."""
 STREAMS = 2
 """Float and quantized."""

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 
 from mpq_onnx.runtime.session import Runner
 
 MOST_BYTES = 2**28
 """Of outputs that are kept."""
+GIVE_BACK = "memory.enable_memory_arena_shrinkage"
+"""After each run, what the session worked in: it waits for long between few of them."""
 
 
 class RememberingRunner(Runner):
@@ -17,6 +20,8 @@ class RememberingRunner(Runner):
 
     def __init__(self, runner: Runner) -> None:
         vars(self).update(vars(runner))
+        self.run_options = ort.RunOptions()
+        self.run_options.add_run_config_entry(GIVE_BACK, "cpu:0")
         self._known: dict[tuple[Any, ...], list[np.ndarray]] = {}
         self._bytes = 0
 

@@ -76,6 +76,7 @@ class Runner:
             ModelError: onnxruntime refuses the model.
             UsageError: CUDA was asked for and is not there.
         """
+        self.run_options: ort.RunOptions | None = None
         self.where = where or ("the model" if isinstance(model, ir.Model) else str(model))
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
@@ -155,7 +156,9 @@ class Runner:
 
     def _run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> list[np.ndarray]:
         try:
-            return self.session.run(self.outputs if outputs is None else outputs, dict(feeds))
+            return self.session.run(
+                self.outputs if outputs is None else outputs, dict(feeds), self.run_options
+            )
         except Exception as error:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
