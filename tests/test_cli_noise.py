@@ -296,7 +296,7 @@ def test_search_for_bits(cnn_file: Path, image_file: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("noise", "ends"),
-    [((), (2, 8)), (("--noise", "shot", "--repeats", 2), (1, 1000))],
+    [(("--rounding", "nearest"), (2, 8)), (("--noise", "shot", "--repeats", 2), (1, 1000))],
 )
 def test_search_for_what_may_be_lost(
     noise: tuple[object, ...], ends: tuple[float, float], cnn_file: Path, image_file: Path, tmp_path: Path
@@ -304,7 +304,7 @@ def test_search_for_what_may_be_lost(
     """Against the float model's own figure on the test data, which nobody has to know."""
     command = (
         "search", cnn_file, "--data", f"npz:{image_file}?count=64", "--test", f"npz:{image_file}", "--max-drop", "top1=0.05",
-        "--from", ends[0], "--to", ends[1], "--tolerance", 0.9, "--method", "uniform", "--rounding", "nearest", *noise,
+        "--from", ends[0], "--to", ends[1], "--tolerance", 0.9, "--method", "uniform", *noise,
     )  # fmt: skip
     done = run_inside(*command, "-o", tmp_path, "--json")
     assert done.returncode == 0, done.stderr

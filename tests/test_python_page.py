@@ -57,7 +57,10 @@ def test_every_function_takes_paths(session: Path, tmp_path: Path) -> None:
     """What the page shows with texts, with pathlib's paths."""
     data, model, digital = "digits?count=64", tmp_path / "again.onnx", tmp_path / "digital"
     exported = mpq_onnx.export(session / "digits.onnx", model)
-    assert exported.path == str(model) and exported.metadata == mpq_onnx.export(str(model), model).metadata
+    assert (
+        exported.path == str(model)
+        and exported.metadata == mpq_onnx.export(str(model), tmp_path / "same.onnx").metadata
+    )
     calibration = tmp_path / "calibration.json"
     mpq_onnx.calibrate(model, data, calibration)
     options = mpq_onnx.AllocateOptions(method="uniform", rounding="nearest", bias_correction=False)

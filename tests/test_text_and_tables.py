@@ -85,7 +85,7 @@ def test_metrics_of_parts(tmp_path: Path, facts: dict[str, str]) -> None:
     write(tmp_path / "dev_mismatched.tsv", head + "c\td\tcontradiction\n")
     dataset = open_dataset(f"glue-mnli:{tmp_path}", TEXT, facts)
     batch = dataset.read(range(3))
-    tally = Tally(dataset, OutputMeaning(Answer.CLASSES, ()))
+    tally = Tally(dataset, OutputMeaning(Answer.CLASSES, (), ("scores",)))
     tally.update(Answers(3, [np.eye(3)[[1, 1, 2]]], None, batch.labels, batch.groups))
     found = {name: estimate.value for name, estimate in tally.metrics.items()}
     assert found == pytest.approx({"accuracy": 2 / 3, "accuracy-matched": 0.5, "accuracy-mismatched": 1.0})
@@ -158,7 +158,7 @@ def test_batches_come_in_order_and_errors_reach_the_reader(tmp_path: Path) -> No
     )
     dataset = open_dataset(f"criteo:{path}?rows=5", CLICKS)
     seen = []
-    with pytest.raises(DataError, match="'row' cannot be read as NumberColumn"):
+    with pytest.raises(DataError, match="'row' is no number, in the row bad, row"):
         for batch in dataset.batches(10):
             seen.extend(batch.labels.tolist())
     assert seen == [i % 2 for i in range(50)]
@@ -186,9 +186,9 @@ def test_wrong_files_are_refused(kind: str, text: str, options: str, complaint: 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"format": "other"}, "at format"),
+        ({"format": "other"}, "says that it is other; wanted is the columns"),
         ({"inputs": {"dense": [{"column": "absent"}]}}, "no column absent"),
-        ({"inputs": {"dense": [{"column": "kind"}]}}, "'y' cannot be read as NumberColumn"),
+        ({"inputs": {"dense": [{"column": "kind"}]}}, "'y' is no number, in the row y, 6, 3, yes"),
         ({"inputs": {}}, "at inputs"),
         (
             {"inputs": {"dense": [{"bogus": 1}]}},

@@ -382,14 +382,7 @@ def _write(
                 target_faults(choice, problem.sites, _rules(asked, ground)),
                 problem.budgets.joint is None or problem.budgets.joint.has_equal_widths,
             ),
-            *unspent_notes(
-                kept.allocation,
-                *budgets,
-                options,
-                problem.sites,
-                problem.budgets.joint is not None
-                and problem.budgets.joint.limits_bind(choice.kept.candidate.levels),
-            ),
+            *unspent_notes(kept.allocation, *budgets, options, problem.budgets, choice.kept.candidate.levels),
             *label_notes(opened.validation, opened.model.model),
             *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),

@@ -37,6 +37,8 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise UsageError(
             f"{named}: another run is at work there; wait for its end, or choose another folder"
         ) from error
+    except NotImplementedError:  # a file system without locks: nothing can be held
+        pass
     except OSError as error:
         raise OutputError(f"cannot write into {named}: {error.strerror}; choose another folder") from error
     try:

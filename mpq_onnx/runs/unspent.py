@@ -1,14 +1,15 @@
 """What is left of a budget of bits, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.documents.allocation import Allocation
-from mpq_onnx.graph.placement import Sites
 from mpq_onnx.precision.measures import MEAN
+from mpq_onnx.precision.problem import Levels
+from mpq_onnx.precision.width_budgets import WidthBudgets
 from mpq_onnx.runs.bench import UNIFORMS
 from mpq_onnx.runs.options import AllocateOptions
 
@@ -32,15 +33,19 @@ def unspent_notes(
     weight_bits: float | None,
     activation_bits: float | None,
     options: AllocateOptions,
-    sites: Sites,
-    limits_bind: bool,
+    bounds: WidthBudgets,
+    levels: Mapping[str, Levels],
 ) -> tuple[str, ...]:
     """A line for each budget of which more than WORTH_SAYING is left, where wider choices were there to spend it on.
 
     None beside limits that bind, which leave of a mean what they must.
+
+    Args:
+        levels: of the allocation, by kind.
     """
-    if limits_bind:
+    if bounds.joint is not None and bounds.joint.limits_bind(levels):
         return ()
+    sites = bounds.sites
     nodes = allocation.nodes
     own = {site.tensor: site.choices for site in sites.weights}
     own |= {site.tensor: site.choices for site in sites.activations}
