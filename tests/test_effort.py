@@ -210,3 +210,26 @@ def test_costs_are_the_same_whether_errors_are_kept_or_made_anew(
         found.append([node.weight_bits for node in filled.allocation.nodes])
     assert found[0] == found[1]
     assert len(set(filter(None, found[0]))) > 1
+
+
+def test_a_network_too_large_for_steps_worth_taking_has_the_closed_form(
+    cnn_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(EFFORTS, NORMAL, dataclasses.replace(EFFORTS[NORMAL], macs=1.0))
+
+    def allocated(**options: Any) -> mpq_onnx.AllocateResult:
+        return mpq_onnx.allocate(
+            cnn_file, "random?count=64", tmp_path / "out", weight_bits=4.5, activation_bits=6, overwrite=True,
+            options=mpq_onnx.AllocateOptions(rounding="nearest", **options),
+        )  # fmt: skip
+
+    with caplog.at_level("INFO", logger="mpq_onnx"):
+        short = allocated()
+    assert "too few to correct anything: the closed form is taken" in caplog.text
+    assert "refined" not in {each.name for each in short.candidates}
+    closed_form = allocated(method="water-filling")
+    assert [each.distance for each in short.candidates] == [each.distance for each in closed_form.candidates]
+    caplog.clear()
+    with caplog.at_level("INFO", logger="mpq_onnx"):
+        allocated(steps=2)
+    assert "too few" not in caplog.text and "learn widths: 2 steps" in caplog.text

@@ -21,6 +21,8 @@ class TrainingSettings:
     """A name in WIDTH_CHOICES."""
     measures_closed_form: bool = True
     """Method refined proposes the closed form too, where it is further from the float model on training data."""
+    corrects_costs: bool = True
+    """There are steps enough for method refined to find out anything; where not, it is the closed form."""
     measured_examples: int = 512
     """Training examples that the shares of a correction are compared on (see methods.refined)."""
     learn_ranges: bool = False

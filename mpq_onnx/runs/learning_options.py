@@ -13,6 +13,9 @@ from mpq_onnx.runs.limit_texts import read_limits
 from mpq_onnx.targets.description import Target
 from mpq_onnx.targets.loading import load_target
 
+FEWEST_STEPS = 8
+"""An effort that has fewer for a network does not train it: levels would hardly have moved."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions:
@@ -102,15 +105,16 @@ class LearningOptions:
         """Of the training loop, for a network of so many multiply-accumulates an example."""
         default = self.effort_defaults
         batch_size = default.batch_size if self.batch_size is None else self.batch_size
-        examples = default.examples(default.steps * batch_size, macs)
+        steps = -(-default.examples(default.steps * batch_size, macs) // batch_size)
         return TrainingSettings(
-            -(-examples // batch_size) if self.steps is None else self.steps,
+            steps if self.steps is None else self.steps,
             batch_size,
             default.learning_rate if self.learning_rate is None else self.learning_rate,
             self.chosen_penalty,
             self.seed,
             self.labels,
             measures_closed_form=default.measures_closed_form,
+            corrects_costs=self.steps is not None or steps >= FEWEST_STEPS,
             measured_examples=default.measured_examples(macs),
         )
 

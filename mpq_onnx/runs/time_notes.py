@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpq_onnx.precision.methods import refined
 from mpq_onnx.precision.training_data import TrainingData
 from mpq_onnx.precision.training_settings import TrainingSettings
 from mpq_onnx.progress import duration, note
@@ -33,6 +34,12 @@ def say_what_is_to_come(
     It is a bound from below: quantizers, noise, rounding and measuring come on top.
     """
     work = WORK.get(method, ())
+    if method == refined.NAME and not training.corrects_costs:
+        work = (COSTS,)
+        note(
+            f"method refined: for a network of this size this effort has {training.steps} training steps, too few to correct"
+            " anything: the closed form is taken; --steps or --effort thorough trains"
+        )
     examples = {
         COSTS: min(cost_examples, len(data)),
         TRAINING: training.steps * min(training.batch_size, len(data)),

@@ -22,6 +22,9 @@ def propose(problem: Problem) -> list[Candidate]:
         return uniform.propose(problem)  # there is nothing to choose
     costs = measured_costs(problem)
     start = problem.solve(costs)
+    closed_form = problem.candidate(problem.closed_form, start)
+    if not problem.training.corrects_costs:
+        return [closed_form]
     learned = train_levels(problem, start)
     begin("compare what training found with the costs")
 
@@ -39,7 +42,6 @@ def propose(problem: Problem) -> list[Candidate]:
         different.values(),
         key=lambda precision: measured_distance(problem, Learned(precision, learned.range_factors)),
     )
-    closed_form = problem.candidate(problem.closed_form, start)
     refined = problem.candidate(NAME, best, learned.range_factors)
     if refined.same_levels(closed_form):
         return [closed_form]
