@@ -19,7 +19,7 @@ LOCK_FILE = ".mpq-onnx.lock"
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold `folder`, which is made where it is not there, and goes away again where nothing was put into it.
+    """Hold `folder`, which is made where it is not there, and then goes away again where nothing was put into it.
 
     Raises:
         UsageError: another process holds it.
@@ -30,6 +30,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     place, named = here(folder), folder
     path = place / LOCK_FILE
     lock = FileLock(path, timeout=0)
+    is_ours = not place.exists()
     try:
         place.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -44,10 +45,12 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        lock.release()
         with contextlib.suppress(OSError):
-            place.rmdir()  # only if it is empty, that is, ours
+            path.unlink()
+        lock.release()
+        if is_ours:
+            with contextlib.suppress(OSError):
+                place.rmdir()  # only if it is empty
 
 
 def alone_in_output(function: Callable[P, R]) -> Callable[P, R]:
