@@ -8,6 +8,7 @@ DEBUG (-v) every detail.
 import contextlib
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
@@ -178,6 +179,9 @@ def _bar(stage: str, total: int | None, unit: str, done: int = 0) -> "tqdm":
     """A bar, where stderr is a terminal and nobody asked for quiet."""
     from tqdm import tqdm  # slow to load
 
+    if not hasattr(tqdm, "_lock"):
+        # Its own is shared with other processes, which none of ours is; a worker that is killed would leave it behind.
+        tqdm.set_lock(threading.RLock())
     return tqdm(total=total, initial=done, desc=stage, disable=_hidden(), leave=False, unit=unit)
 
 

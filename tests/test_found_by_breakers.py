@@ -564,3 +564,15 @@ def test_what_a_cost_table_keeps_energies_from_is_said(tmp_path: Path) -> None:
     capped, beyond = "no node gets more than 100", "would allow more than 100 a MAC"
     assert [any(words in note for note in notes("1000")) for words in (capped, beyond)] == [True, True]
     assert [any(words in note for note in notes("5")) for words in (capped, beyond)] == [True, False]
+
+
+def test_bars_leave_nothing_to_the_system() -> None:
+    """A worker of a cluster may be killed: what it shares with other processes would stay behind."""
+    code = (
+        "import multiprocessing; multiprocessing.set_start_method('spawn')\n"
+        "from mpq_onnx.progress import counter\n"
+        "with counter('stage', 3, 'step') as progress: progress.update()\n"
+        "from multiprocessing.resource_tracker import _resource_tracker as tracker\n"
+        "assert tracker._fd is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
