@@ -11,7 +11,7 @@ from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 from mpq_onnx.errors import DataError
-from mpq_onnx.runtime import timing
+from mpq_onnx.runtime import remembering_runner, timing
 from mpq_onnx.runtime.remembering_runner import RememberingRunner
 from mpq_onnx.runtime.session import Runner
 
@@ -336,3 +336,11 @@ def test_allocate_beside_an_output_as_long_as_the_data_make_it(tmp_path: Path) -
     assert comparison is not None and comparison.worst_part == "y"
     assert min(found.mirror_check.optimized_sqnr, found.mirror_check.unoptimized_sqnr) > 40
     assert found.mirror_check.same_predictions == 1
+
+
+def test_a_session_without_an_arena_remembers_too(cnn_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembering_runner, "ARENA", "cpu:7")
+    plain = Runner(cnn_file, "cpu")
+    feeds = {"images": np.random.default_rng(0).standard_normal((4, 3, 12, 12)).astype(np.float32)}
+    (found,) = RememberingRunner(plain).run(feeds)
+    np.testing.assert_array_equal(found, plain.run(feeds)[0])
