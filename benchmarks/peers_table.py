@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Tool:
 
 
 ALL = ("resnet20", "efficientnet_lite0")
+NETWORKS = os.environ.get("NETWORKS", ",".join(ALL)).split(",")
 TOOLS = {
     "mpq-onnx": Tool("mpq_onnx_default.py", Path(sys.executable), (8, 4, 3), (8, 4), ALL),
     "onnxruntime": Tool("onnxruntime_static.py", PYTHON, (8, 4), (8, 4), ALL),
@@ -73,8 +74,9 @@ class Run:
     tool: str
 
 
-def runs() -> Iterator[Run]:
-    for network in os.environ.get("NETWORKS", ",".join(ALL)).split(","):
+def runs(networks: Sequence[str]) -> Iterator[Run]:
+    """The tools at one budget behind each other."""
+    for network in networks:
         for weight_bits, activation_bits in BUDGETS:
             for name, tool in TOOLS.items():
                 if (
@@ -138,7 +140,8 @@ def float_classes(model: Path, images: np.ndarray) -> np.ndarray:
 def show(kept: Kept) -> None:
     """One line a run, the tools at one budget below each other."""
     rows = []
-    for run, (line,) in sorted(kept.by_work.items(), key=lambda item: [*runs()].index(item[0])):
+    order = [*runs(ALL)]
+    for run, (line,) in sorted(kept.by_work.items(), key=lambda item: order.index(item[0])):
         percents = (f"{100 * line[name]:.2f}" for name in ("float_top1", "top1", "agreement"))
         rows.append(
             [
@@ -156,4 +159,4 @@ def show(kept: Kept) -> None:
 
 
 if __name__ == "__main__":
-    measure_and_show(__doc__, Kept(OUTPUT / "peers.jsonl", Run), runs(), measure, show)
+    measure_and_show(__doc__, Kept(OUTPUT / "peers.jsonl", Run), runs(NETWORKS), measure, show)
