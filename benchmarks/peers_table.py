@@ -6,7 +6,7 @@ AdaRound takes ITERATIONS of a layer, so that its time is about ours or more; by
 does not have is left out.
 
     make .venv-peers/.ready
-    python benchmarks/peers_table.py            # an hour and a half on two cores; every figure is kept as it comes
+    python benchmarks/peers_table.py            # some three hours on two cores; every figure is kept as it comes
     NETWORKS=resnet20 python benchmarks/peers_table.py
     python benchmarks/peers_table.py --show
 """
