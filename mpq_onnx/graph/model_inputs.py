@@ -1,6 +1,6 @@
 """What a model wants to be fed: name, element type and shape of each input, and which axis runs over examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +146,11 @@ def model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
         ModelInput(str(value.name), _numpy_dtype(value), _shape(value), axis)
         for value, axis in zip(values, axes, strict=True)
     )
+
+
+def fixed_batch(inputs: Iterable[ModelInput]) -> int | None:
+    """How many examples a model with `inputs` takes at once, where it allows just one number."""
+    return next((each.fixed_batch for each in inputs if each.fixed_batch), None)
 
 
 def open_batch_names(model: ir.Model) -> set[str]:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.graph.quantizers import Quantizer, quantizer_of
+from mpq_onnx.graph.reshape_targets import resolved_sizes
 
 SAME_SHAPE = ("Identity", "Dropout")
 OTHER_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -87,9 +88,8 @@ def _reshaped(view: ir.Node, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         return None
     if view.op_type == "Unsqueeze":
         return np.expand_dims(elements, numbers).shape
-    if not view.attributes.get_int("allowzero", 0):
-        numbers = tuple(shape[place] if each == 0 else each for place, each in enumerate(numbers))
-    return elements.reshape(numbers).shape
+    sizes = resolved_sizes(shape, [*numbers], bool(view.attributes.get_int("allowzero", 0)))
+    return None if sizes is None else tuple(sizes)
 
 
 def _numbers(view: ir.Node) -> tuple[int, ...] | None:

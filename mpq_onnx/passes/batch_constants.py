@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
+from mpq_onnx.graph.reshape_targets import COPIED, REST, resolved_sizes
 from mpq_onnx.passes.followed_shapes import FollowedShapes, Lengths
 
-COPIED, REST = 0, -1
 """In a Reshape's target: the input's own length along this axis; what is left."""
 WHOLE = np.iinfo(np.int64).max
 """The end of a Slice that takes all."""
@@ -62,23 +62,6 @@ def _free_target(shape: Lengths, axis: int, target: list[int], keep_zeros: bool)
         if math.prod(sizes[:place]) == before:
             return [REST if each == place else size for each, size in enumerate(sizes)]
     return None
-
-
-def resolved_sizes(shape: Lengths, target: list[int], keep_zeros: bool) -> list[int] | None:
-    """The shape that a Reshape's target makes of one whose lengths are all known; None where that cannot be told."""
-    if None in shape:
-        return None
-    known = [int(size) for size in shape if size is not None]
-    sizes = [
-        known[place] if size == COPIED and not keep_zeros and place < len(known) else size
-        for place, size in enumerate(target)
-    ]
-    if REST in sizes:
-        others = math.prod(size for size in sizes if size != REST)
-        if not others:
-            return None
-        sizes[sizes.index(REST)] = math.prod(known) // others
-    return sizes
 
 
 def _free_part(node: ir.Node, target: ir.Value | None, size: int) -> str | None:

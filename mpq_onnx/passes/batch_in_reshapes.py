@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.passes.batch_constants import FREED, REST, Free, constant_for, resolved_sizes, varying_axis
+from mpq_onnx.graph.reshape_targets import REST, resolved_sizes
+from mpq_onnx.passes.batch_constants import FREED, Free, constant_for, varying_axis
 from mpq_onnx.passes.followed_shapes import FollowedShapes
 
 

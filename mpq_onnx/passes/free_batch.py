@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.batch_in_reshapes import written_batch
@@ -43,7 +43,7 @@ class FreeBatchPass(ir.passes.InPlacePass):
         inputs = [value for value in graph.inputs if value.name not in graph.initializers]
         wanted = model_inputs(model)
         axes = [each.example_axis for each in wanted]
-        size = next((each.fixed_batch for each in wanted if each.fixed_batch), None)
+        size = fixed_batch(wanted)
         if size is None:
             return ir.passes.PassResult(model, modified=False)
         written, followed = FollowedShapes(model), FollowedShapes(model)

@@ -122,7 +122,7 @@ class JointBudgets:
         for kind, side in self.sides.items():
             for name, bits in levels[kind].items():
                 mean, choices = float(np.mean(bits)), side.items.choices[side.items.choices_of(name)]
-                wider[name] = float(min(choices[choices > mean + HAIR], default=mean))
+                wider[name] = float(min(choices[choices > mean * (1 + TOLERANCE)], default=mean))
         try:
             return not all(limit.holds(wider) for limit in self.limits)
         except AllocationError:  # a cost table without a row for them

@@ -14,6 +14,7 @@ from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts, written_batch
+from mpq_onnx.graph.model_inputs import fixed_batch
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.elements import elements_made, forward_batch
@@ -127,7 +128,7 @@ class TrainingData:
                 outputs = mirror.module.forward(*inputs)
             return {str(index): output.cpu().numpy() for index, output in enumerate(outputs)}
 
-        fixed = next((each.fixed_batch for each in self.dataset.inputs if each.fixed_batch), None)
+        fixed = fixed_batch(self.dataset.inputs)
         found, _ = find_layouts(
             run, lambda positions: self.dataset.read(positions).inputs, len(self.dataset), fixed
         )

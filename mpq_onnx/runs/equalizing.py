@@ -1,5 +1,7 @@
 """Equalization: its factors, whether the network still computes the same with them, and the network that has them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -19,14 +21,19 @@ SAME = 1e-2
 """Of the largest number: float32 loses far less, another network is farther away."""
 
 
-def channel_factors(name: str, model: ir.Model, shapes: Shapes, dataset: Dataset, device: str) -> Factors:
-    """The factors of the equalization `name`; none, and a NOTE, where the network would compute something else with them."""
+def equalize(
+    name: str, model: ir.Model, shapes: Shapes, dataset: Dataset, device: str
+) -> tuple[Factors, ir.Model]:
+    """The factors of the equalization `name`, and the network with them; none, and a NOTE, where that computes other things."""
     factors = EQUALIZATIONS[name](model, shapes, dataset, device)
-    changed = _changed(model, factors, shapes, dataset, device) if factors else None
+    if not factors:
+        return factors, model
+    scaled = equalized(model, factors, shapes)
+    changed = _changed(model, scaled, scaled_readers(model, factors, shapes), dataset, device)
     if changed is None:
-        return factors
+        return factors, scaled
     note(f"equalization {name}: it would change what {changed} computes, and was left out; please report it")
-    return {}
+    return {}, model
 
 
 def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:
@@ -38,16 +45,16 @@ def equalized(model: ir.Model, factors: Factors, shapes: Shapes) -> ir.Model:
     return scaled
 
 
-def _changed(model: ir.Model, factors: Factors, shapes: Shapes, dataset: Dataset, device: str) -> str | None:
-    """The first node that reads scaled channels and makes something else of them than before."""
-    nodes = scaled_readers(model, factors, shapes)
-    tensors = [str(node.outputs[0].name) for node in nodes]
+def _changed(
+    model: ir.Model, scaled: ir.Model, readers: Sequence[ir.Node], dataset: Dataset, device: str
+) -> str | None:
+    """The first of the nodes that read scaled channels which makes something else of them than before."""
+    tensors = [str(node.outputs[0].name) for node in readers]
     feeds = dataset.read([index % len(dataset) for index in range(CHECKED)]).inputs
     before, after = (
-        read_tensors(runner_with_outputs(each, tensors, device), tensors, feeds)
-        for each in (model, equalized(model, factors, shapes))
+        read_tensors(runner_with_outputs(each, tensors, device), tensors, feeds) for each in (model, scaled)
     )
-    for node, wanted, found in zip(nodes, before, after, strict=True):
+    for node, wanted, found in zip(readers, before, after, strict=True):
         if np.abs(found - wanted).max(initial=0) > SAME * np.abs(wanted).max(initial=0):
             return str(node.name)
     return None

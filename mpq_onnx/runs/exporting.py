@@ -15,7 +15,7 @@ from mpq_onnx.files import check_name, check_other_file
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
-from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
 from mpq_onnx.passes.batch_in_reshapes import READINGS
@@ -136,7 +136,7 @@ def export(
         bytes=size,
         largest_difference=checked.agreement.difference,
         largest_output=checked.agreement.largest,
-        fixed_batch=_fixed_batch(model),
+        fixed_batch=fixed_batch(model_inputs(model)),
         metadata=facts,
         notes=(*source_notes(opened.model), *checked.notes, *_unreached(model)),
     )
@@ -206,7 +206,7 @@ def _fixed_note(model: ir.Model, reason: str) -> str:
 
 def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batches: int) -> Agreement:
     """Outputs on `batches` batches of the source's size, or two examples where that is open."""
-    count = max(2, (_fixed_batch(source.model) or 1) * batches)
+    count = max(2, (fixed_batch(model_inputs(source.model)) or 1) * batches)
     dataset = open_dataset(check, model_inputs(source.model))
     feeds = dataset.read([index % len(dataset) for index in range(count)]).inputs
     runner = Runner(model, "cpu", where=f"the canonical form of {where}")
@@ -247,10 +247,6 @@ def _usable_check(source: SourceModel) -> str:
             return spec
     assert first is not None
     raise first
-
-
-def _fixed_batch(model: ir.Model) -> int | None:
-    return next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None)
 
 
 def _fault(found: Agreement, source: ir.Model) -> str | None:

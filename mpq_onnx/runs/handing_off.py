@@ -39,7 +39,7 @@ from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
 from mpq_onnx.report.graph_facts import graph_facts
-from mpq_onnx.runs.alone import alone_in
+from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import HANDOFF, check_free, left_by_earlier, remove
 from mpq_onnx.runs.one_sided_notes import one_sided_notes
@@ -87,6 +87,7 @@ class HandoffResult(Result):
 
 
 @checked_arguments
+@alone_in_output
 def handoff(
     model: ModelSource,
     output: str | os.PathLike[str],
@@ -285,7 +286,7 @@ def _manifest(result: HandoffResult, model: str, digest: str) -> dict[str, objec
 def _workplace(folder: Path) -> Iterator[Path]:
     """A folder beside the results, gone afterwards."""
     try:
-        with alone_in(folder), tempfile.TemporaryDirectory(prefix=".handoff-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix=".handoff-", dir=folder) as work:
             yield Path(work)
     except OSError as error:
         raise OutputError(

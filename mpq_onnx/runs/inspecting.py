@@ -12,7 +12,7 @@ from mpq_onnx.errors import ModelError, MpqOnnxError, first_line
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_SOURCE, MODEL_FACTS
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
-from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.placement import Sites, WeightSite, find_sites
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.roles import value_roles
@@ -309,7 +309,7 @@ def _open_axes(model: ir.Model) -> tuple[str, ...]:
 
 def _of_one_example(found: _Found, model: ir.Model) -> _Found:
     """MACs where the file takes a fixed number of examples at once; a line where they do not divide by it."""
-    batch = next((each.fixed_batch for each in model_inputs(model) if each.fixed_batch), None) or 1
+    batch = fixed_batch(model_inputs(model)) or 1
     counts = [each.macs or 0 for each in found.layers]
     if any(count % batch for count in counts):
         line = f"MACs are those of the {batch} examples that the file takes at once, as its batch is fixed"

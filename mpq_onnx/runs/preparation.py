@@ -22,7 +22,7 @@ from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import EQUALIZATIONS, OBSERVERS, PLACEMENTS
-from mpq_onnx.runs.equalizing import channel_factors, equalized
+from mpq_onnx.runs.equalizing import equalize
 from mpq_onnx.runs.source_notes import source_notes
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
@@ -94,8 +94,7 @@ def measure_calibration(
 ) -> Calibration:
     """Calibrate on the whole of `dataset`; the ranges are those after equalization."""
     shapes = tensor_shapes(float_model.model, dataset, device)
-    factors = channel_factors(rules.equalization, float_model.model, shapes, dataset, device)
-    scaled = equalized(float_model.model, factors, shapes)
+    factors, scaled = equalize(rules.equalization, float_model.model, shapes, dataset, device)
     shapes = {**shapes, **_added_shapes(scaled, shapes)}
     tensors = [site.tensor for site in find_sites(scaled, shapes, rules.placement).activations]
     measured = calibrate(scaled, tensors, dataset, shapes, rules.observer, device, scheme=rules.scheme)
