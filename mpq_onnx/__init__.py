@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mpq_onnx.runs.profile_options import ProfileOptions
     from mpq_onnx.runs.profiling import ProfileResult, profile
     from mpq_onnx.runs.reporting import ReportResult, report_folder
-    from mpq_onnx.runs.searching import resource_interval, search_bits, search_energy
+    from mpq_onnx.runs.searching import energy_interval, resource_interval, search_bits, search_energy
     from mpq_onnx.runs.sweeping import SweepResult, sweep
     from mpq_onnx.targets.description import Target
     from mpq_onnx.targets.loading import load_target
@@ -62,6 +62,7 @@ _HOMES = {
     "Goal": "runs.goals",
     "Interval": "runs.probing",
     "SearchResult": "runs.probing",
+    "energy_interval": "runs.searching",
     "resource_interval": "runs.searching",
     "search_bits": "runs.searching",
     "search_energy": "runs.searching",
@@ -131,6 +132,7 @@ __all__ = [
     "card",
     "compare",
     "draw_graph",
+    "energy_interval",
     "evaluate",
     "export",
     "handoff",

@@ -181,3 +181,46 @@ def test_what_is_refused(
     )
     assert_one_line(done, code, said)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_search_minimizes_a_column(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    nodes = write_table(tmp_path / "costs.csv", cnn_file)
+    count = sum(range(1, len(nodes) + 1))
+
+    def search(*arguments: object):
+        return run_inside(
+            "search", cnn_file, "--data", f"npz:{image_file}?count=64", "--test", f"npz:{image_file}", "-o",
+            tmp_path / "search", "--min", "agreement=0.7", "--noise", "shot", "--costs", tmp_path / "costs.csv",
+            "--method", "closed-form", "--repeats", 1, "--json", *arguments,
+        )  # fmt: skip
+
+    done = search("--minimize", "energy_uj", "--tolerance", 0.3)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    budgets = [probe["budget"] for probe in found["probes"]]
+    assert min(budgets) >= 3 + count * price(1, 1) and max(budgets) == pytest.approx(
+        3 + count * price(1, 1000)
+    )
+    assert found["best"]["budget"] == min(each["budget"] for each in found["probes"] if each["reached"])
+    best = tmp_path / "search" / "probes" / f"{found['best']['budget']:.6g}"
+    assert json.loads((best / "energy.json").read_text())["limits"] == {"energy_uj": found["best"]["budget"]}
+    again = search("--config", tmp_path / "search" / "config.yaml")
+    assert json.loads(again.stdout)["best"] == found["best"]
+    other = search("--tolerance", 0.3)
+    assert_one_line(other, 2, "holds the probes of another search (other: minimize)")
+
+
+def test_what_a_search_of_energies_cannot_minimize(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "costs.csv", cnn_file)
+    for arguments, said in (
+        (("--minimize", "bops"), "bops"),
+        (("--minimize", "energy_uj", "--max", "energy_uj=9"), "is what the search finds"),
+        (("--minimize", "energy_uj", "--weight-bits", 4), "give --from and --to"),
+    ):
+        done = run_inside(
+            "search", cnn_file, "--data", f"npz:{image_file}?count=64", "--test", f"npz:{image_file}", "-o",
+            tmp_path / "search", "--min", "agreement=0.7", "--noise", "shot", "--costs", tmp_path / "costs.csv",
+            *arguments,
+        )  # fmt: skip
+        assert_one_line(done, 2, said)
+        assert not (tmp_path / "search").exists()

@@ -1,6 +1,7 @@
 """What newcomers and breakers of the release with clusters, pages and plug-ins have found: each is a kind, kept mended."""
 
 import itertools
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -502,6 +503,37 @@ def test_one_run_at_a_time_in_a_folder(cnn_file: Path, tmp_path: Path) -> None:
     assert not folder.exists()
     calls[0]()
     assert LOCK_FILE not in {path.name for path in folder.iterdir()}
+
+
+def test_no_result_is_written_over_what_it_is_made_from(cnn_file: Path, tmp_path: Path) -> None:
+    data, folder = "random?count=32", tmp_path / "out"
+    quick = mpq_onnx.AllocateOptions(effort="quick", method="uniform")
+    mpq_onnx.allocate(cnn_file, data, folder, weight_bits=4, options=quick, keep_candidates=True)
+    shots = mpq_onnx.EnergyOptions(("shot",))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    link = tmp_path / "linked.onnx"
+    link.symlink_to(folder / "model.onnx")
+    for source in (folder / "model.onnx", folder / "candidates" / "uniform.onnx", link):
+        for call in (
+            lambda source: mpq_onnx.allocate(
+                source, data, folder, weight_bits=4, options=quick, overwrite=True
+            ),
+            lambda source: mpq_onnx.allocate_energy(
+                source, data, folder, energy_per_mac=5, options=shots, overwrite=True
+            ),
+            lambda source: mpq_onnx.handoff(source, folder, to="json", overwrite=True),
+            lambda source: mpq_onnx.sweep(source, {"data": data, "weight-bits": 4}, folder, overwrite=True),
+        ):
+            with pytest.raises(UsageError, match=r"is among the results in .* that --overwrite replaces"):
+                call(source)
+            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    shutil.copy(cnn_file, folder / "float.onnx")  # no result, and stays
+    mpq_onnx.allocate(
+        folder / "float.onnx", data, folder, weight_bits=5, options=quick, overwrite=True,
+        calibration=folder / "calibration.json",
+    )  # fmt: skip
+    assert (folder / "float.onnx").read_bytes() == cnn_file.read_bytes()
+    assert (folder / "calibration.json").is_file()
 
 
 def test_two_commands_at_once_leave_one_whole_result(cnn_file: Path, tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
 @click.option(
     "--minimize",
     metavar="RESOURCE",
-    help="What is to be small: weight_bits (their mean), weight_bytes, activation_bytes, bops, or a column of --costs."
-    "  [default: weight_bits, or the energy per MAC with --noise]",
+    help="What is to be small: weight_bits (their mean), weight_bytes, activation_bytes, bops, or a column of --costs; with"
+    " --noise energy_per_mac (their mean), or a column of --costs.  [default: weight_bits, energy_per_mac with --noise]",
 )
 @click.option(
     "--from",
@@ -114,13 +114,26 @@ def search(
         ),
     }
     if noise:
-        if minimize is not None:
-            raise UsageError("--minimize is for bits alone; with --noise it is the energy per MAC")
         if calibration is not None:
             raise UsageError("--calibration is for bits alone; leave it out with --noise")
-        interval = _interval(low, high, mpq_onnx.Interval(0.1, 1000.0, tolerance))
+        ends = mpq_onnx.Interval(0.1, 1000.0, tolerance)
+        if minimize not in (None, "energy_per_mac") and None in (low, high):
+            if (weight_bits, request["activation_bits"]) != (None, None):
+                raise UsageError(
+                    f"--minimize {minimize}: give --from and --to, or quantize MODEL before; what the energies of a"
+                    " network can take hangs on its widths"
+                )
+            ends = mpq_onnx.energy_interval(
+                request["model"], request["data"], minimize, energies, tolerance=tolerance
+            )
+        interval = _interval(low, high, ends)
         result = mpq_onnx.search_energy(
-            **request, interval=interval, options=energies, weight_bits=weight_bits, digital=digital
+            **request,
+            interval=interval,
+            options=energies,
+            minimize=minimize or "energy_per_mac",
+            weight_bits=weight_bits,
+            digital=digital,
         )
     else:
         ends = mpq_onnx.Interval(*_usual_ends(widths.bit_choices), tolerance)

@@ -79,6 +79,11 @@ class EnergySide:
         return corrected_costs(costs, start, learned, share, self.falls_with)
 
 
+def falling_powers(noises: Sequence[str]) -> np.ndarray:
+    """float64 [noise models]: the power of the energy that each model's variance falls with."""
+    return np.array([NOISE_MODELS[name].falls_with for name in noises])
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnergyProblem(Problem):
     """Which energy for which multiply-accumulate node; `mirror` is the noise-free model's, float or QDQ made trainable."""
@@ -110,7 +115,7 @@ class EnergyProblem(Problem):
     @cached_property
     def sides(self) -> Mapping[str, EnergySide | PricedEnergySide]:
         """The energies."""
-        falls_with = np.array([NOISE_MODELS[name].falls_with for name in self.noises])
+        falls_with = falling_powers(self.noises)
         if self.most:
             limits = [
                 PricedLimit(f"--max {name}={most:.6g}", most, self.prices[name])

@@ -83,13 +83,13 @@ class PricedEnergySide:
     @property
     def allows_everything(self) -> bool:
         """Every item may have the highest known energy."""
-        return self._fits(self._equal(self.choices[-1]))
+        return self._fits(self.equal(self.choices[-1]))
 
     @cached_property
     def _by_choice(self) -> list[np.ndarray]:
         """Of every limit, float64 [items, choices]: what each item takes at each energy that it may get."""
         return [
-            np.stack([limit.prices.at(self._equal(energy)) for energy in self.choices], axis=1)
+            np.stack([limit.prices.at(self.equal(energy)) for energy in self.choices], axis=1)
             for limit in self.limits
         ]
 
@@ -110,27 +110,27 @@ class PricedEnergySide:
     def check(self) -> None:
         """Raise UsageError where even the smallest energies take too much; says what can be reached."""
         for limit in self.limits:
-            equal = min(limit.prices.spent(self._equal(energy)) for energy in self.choices)
+            equal = min(limit.prices.spent(self.equal(energy)) for energy in self.choices)
             if equal > limit.most * (1 + ROUNDING):
                 raise UsageError(
                     f"{limit.asked}: cannot be reached; the smallest, at equal energies, is"
                     f" {not_below(equal)}"
                 )
-        if not any(self._fits(self._equal(energy)) for energy in self.choices):
+        if not any(self._fits(self.equal(energy)) for energy in self.choices):
             asked = ", ".join(limit.asked for limit in self.limits)
             raise UsageError(f"{asked}: cannot be kept together at equal energies; raise one of them")
 
     def uniform(self) -> np.ndarray:
         """The same energy for every MAC, float64 [items]: the most that the limits allow."""
-        best = max(energy for energy in self.choices if self._fits(self._equal(energy)))
+        best = max(energy for energy in self.choices if self._fits(self.equal(energy)))
         place = int(np.searchsorted(self.choices, best))
         if self.allowed.smallest or place + 1 == len(self.choices):
-            return self._equal(best)
+            return self.equal(best)
         low, high = best, float(self.choices[place + 1])
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._fits(self._equal(middle)) else (low, middle)
-        return self._equal(low)
+            low, high = (middle, high) if self._fits(self.equal(middle)) else (low, middle)
+        return self.equal(low)
 
     def allowed_below(self, levels: np.ndarray) -> np.ndarray:
         """Uniform energies are allowed ones."""
@@ -168,7 +168,8 @@ class PricedEnergySide:
         """The costs that a share of the way from `start` to `learned` would follow from (see trade_off)."""
         return corrected_costs(costs, start, learned, share, self.falls_with)
 
-    def _equal(self, energy: float) -> np.ndarray:
+    def equal(self, energy: float) -> np.ndarray:
+        """float64 [items]: the same for all."""
         return np.full(len(self.items.sizes), float(energy))
 
     def _fits(self, energies: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from mpq_onnx.errors import OutputError, UsageError
 from mpq_onnx.files import here
 from mpq_onnx.ranks import ALONE, Ranks
+from mpq_onnx.runs.earlier_results import check_stays
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,14 +55,20 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def alone_in_output(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, which holds the folder that its argument `output` names; of several `ranks`, the first holds it."""
+    """`function`, which holds the folder that its argument `output` names; of several `ranks`, the first holds it.
+
+    Its `model` is not to be among the results that `overwrite` takes away there.
+    """
 
     @functools.wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
         given = inspect.signature(function).bind(*arguments, **named).arguments
         ranks: Ranks = given.get("ranks", ALONE)
+        folder = Path(given["output"])
+        if given.get("overwrite"):
+            check_stays(folder, given.get("model"))
         with contextlib.ExitStack() as held:
-            ranks.first(lambda: held.enter_context(alone_in(Path(given["output"]))))
+            ranks.first(lambda: held.enter_context(alone_in(folder)))
             return function(*arguments, **named)
 
     return call

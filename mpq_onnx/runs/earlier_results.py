@@ -10,6 +10,7 @@ from pathlib import Path
 from mpq_onnx.documents.loading import load_document
 from mpq_onnx.documents.precision_document import EDITED
 from mpq_onnx.errors import MpqOnnxError, OutputError, UsageError
+from mpq_onnx.files import here
 from mpq_onnx.graph.model_file import remove_stale_data
 
 ALLOCATE, SWEEP, SEARCH, HANDOFF = "allocate", "sweep", "search", "handoff"
@@ -68,6 +69,21 @@ def make_room(folder: Path, command: str, overwrite: bool) -> None:
     check_free(folder, command, lambda: True, overwrite)
     if overwrite:
         remove(folder, left_by_earlier(folder))
+
+
+def check_stays(folder: Path, source: object) -> None:
+    """Raise UsageError where what a command reads would be taken away with the results in its folder.
+
+    Args:
+        source: a path, or what is none.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return
+    home, path = (Path(os.path.realpath(here(each))) for each in (folder, source))
+    if any(path.is_relative_to(home / name) for name in left_by_earlier(home)):
+        raise UsageError(
+            f"{os.fspath(source)}: is among the results in {folder} that --overwrite replaces; choose another folder with -o"
+        )
 
 
 def left_by_earlier(folder: Path) -> frozenset[str]:

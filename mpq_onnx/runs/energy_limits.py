@@ -1,5 +1,6 @@
 """--max and --costs where energies are allocated: a cost table's columns as prices of energies per MAC."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.errors import AllocationError
 from mpq_onnx.graph.placement.mac_sites import MacSite
-from mpq_onnx.precision.energies import EnergySide
-from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide
+from mpq_onnx.precision.energies import EnergySide, falling_powers
+from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide, PricedLimit
 from mpq_onnx.precision.items import energy_items
+from mpq_onnx.registries import ENERGY_LEVELS
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.preparation import FloatModel
 from mpq_onnx.runs.resource_limits import read_costs
@@ -41,6 +43,23 @@ def energy_prices(
         column: _prices(table, column, sites, options.granularity, widths, known, highest)
         for column in table.resources
     }
+
+
+def range_of_equal(
+    base: FloatModel, sites: tuple[MacSite, ...], options: EnergyOptions, resource: str
+) -> tuple[float, float]:
+    """The least and the most that equal energies take of a resource, which a limit of `options` is on.
+
+    Raises:
+        UsageError, AllocationError: see energy_prices; no known energy is an allowed one.
+    """
+    items = energy_items(sites, options.granularity)
+    limit = PricedLimit(f"--max {resource}", math.inf, energy_prices(base, sites, options)[resource])
+    side = PricedEnergySide(
+        items, (limit,), ENERGY_LEVELS[options.energy_levels], falling_powers(options.noises)
+    )
+    spent = [limit.prices.spent(side.equal(energy)) for energy in side.choices]
+    return min(spent), max(spent)
 
 
 def table_notes(side: EnergySide | PricedEnergySide) -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from mpq_onnx.cluster.crew import Crew, Job, LostError, crew
 from mpq_onnx.cluster.opening import Workers
@@ -20,46 +20,51 @@ from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.evaluating import evaluate
 from mpq_onnx.runs.goals import Drop, Goal
+from mpq_onnx.runs.learning_options import LearningOptions
 from mpq_onnx.runs.noise_bench import NoiseBench
 from mpq_onnx.runs.noisy_graph import load_noise_free
-from mpq_onnx.runs.options import AllocateOptions, check_budgets
+from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.probing import Figures, Prober, figures, probe_folder
 from mpq_onnx.runs.results import ENERGY_FILE, MODEL_FILE
 from mpq_onnx.runs.run_folder import receive
 from mpq_onnx.runs.travel import Needs, kit_for
 
-WEIGHT_BITS = "weight_bits"
+WEIGHT_BITS, ENERGY_PER_MAC = "weight_bits", "energy_per_mac"
+Options = TypeVar("Options", bound=LearningOptions)
 
 Probing = Callable[[SharedWork, float, str], Figures]
 """probe(shared, budget, place): allocate at a budget, into the folder `place`, and measure on the test data."""
 
 
 @dataclass(frozen=True)
-class Minimized:
-    """What of an allocation of widths is as small as can be."""
+class Minimized(Generic[Options]):
+    """What of an allocation is as small as can be: one of its means, or a resource."""
 
     what: str
-    weight_bits: float | None
-    activation_bits: float | None
-    options: AllocateOptions
+    means: Mapping[str, float | None]
+    """The other budgets beside `options.max`, by the argument's name."""
+    options: Options
 
-    def check(self, budget: float) -> None:
-        """Raise UsageError for a budget that no choice of widths keeps."""
-        if self.what == WEIGHT_BITS and self.weight_bits is not None:
+    def check(self, budget: float, check: Callable[..., None]) -> None:
+        """Raise UsageError for a budget that no choice of levels keeps.
+
+        Args:
+            check: what the allocation itself raises it by; takes what `at` gives.
+        """
+        if self.means.get(self.what) is not None:
             raise UsageError(
-                "--weight-bits is what such a search finds; give --from and --to, or --minimize another"
+                f"--{self.what.replace('_', '-')} is what such a search finds; give --from and --to, or --minimize another"
             )
         if self.what in self.options.limits:
             raise UsageError(f"--max {self.what}: is what the search finds; give --from and --to")
-        asked = self.at(budget)
-        check_budgets(asked["weight_bits"], asked["activation_bits"], asked["options"])
+        check(**self.at(budget))
 
     def at(self, budget: float) -> dict[str, Any]:
-        """The arguments of allocate that say what may be spent."""
-        if self.what == WEIGHT_BITS:
-            return {"weight_bits": budget, "activation_bits": self.activation_bits, "options": self.options}
+        """The arguments of allocate, or allocate_energy, that say what may be spent."""
+        if self.what in self.means:
+            return {**self.means, self.what: budget, "options": self.options}
         limited = dataclasses.replace(self.options, max=(*self.options.max, f"{self.what}={budget!r}"))
-        return {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits, "options": limited}
+        return {**self.means, "options": limited}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class BitsProbe:
     validation: str | InMemory | None
     calibration: str | None
     goals: tuple[Goal | Drop, ...]
-    spent: Minimized
+    spent: Minimized[AllocateOptions]
 
     def __call__(self, shared: SharedWork, budget: float, place: str) -> Figures:
         """See Probing."""
@@ -101,23 +106,23 @@ class EnergyProbe:
     test: str | InMemory
     validation: str | InMemory | None
     goals: tuple[Goal | Drop, ...]
-    options: EnergyOptions
+    spent: Minimized[EnergyOptions]
 
     def __call__(self, shared: SharedWork, budget: float, place: str) -> Figures:
         """See Probing."""
         bench = shared.once("bench", lambda: self._bench(shared.part("noisy")))
         test_set = shared.once("test", lambda: bench.base.open_data(self.test))
         folder = here(place)
-        at_budget = bench.at(budget, self.options, folder)
+        at_budget = bench.at(**self.spent.at(budget), progress=folder)
         allocation = at_budget.allocation(at_budget.best())
         allocation.save(folder / ENERGY_FILE)
         save_model(bench.graph(allocation), folder / MODEL_FILE)
-        return figures(bench.evaluate(allocation, test_set, self.options.repeats), self.goals)
+        return figures(bench.evaluate(allocation, test_set, self.spent.options.repeats), self.goals)
 
     def _bench(self, shared: SharedWork) -> NoiseBench:
         base = load_noise_free(self.model)
         held_out = base.open_data(self.validation) if self.validation is not None else None
-        return NoiseBench(base, base.open_data(self.data), held_out, self.options, shared)
+        return NoiseBench(base, base.open_data(self.data), held_out, self.spent.options, shared)
 
 
 @contextlib.contextmanager

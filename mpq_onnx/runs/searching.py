@@ -21,13 +21,14 @@ from mpq_onnx.runs.allocating_energy import digital_options
 from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.earlier_results import SEARCH, make_room
+from mpq_onnx.runs.energy_limits import range_of_equal
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.goals import Drop, Goal, check_goals
-from mpq_onnx.runs.noisy_graph import load_noise_free
+from mpq_onnx.runs.noisy_graph import find_mac_sites, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
-from mpq_onnx.runs.options import AllocateOptions
+from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.probes import WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized, prober
+from mpq_onnx.runs.probes import ENERGY_PER_MAC, WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized, prober
 from mpq_onnx.runs.probing import (
     PROBES_FOLDER,
     TOLERANCE,
@@ -64,6 +65,7 @@ def search_energy(
     goals: tuple[Goal | Drop, ...],
     interval: Interval,
     options: EnergyOptions,
+    minimize: str = ENERGY_PER_MAC,
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
@@ -72,13 +74,14 @@ def search_energy(
     cluster: str | None = None,
     overwrite: bool = False,
 ) -> SearchResult:
-    """The smallest mean energy per MAC that reaches `goals` on `test`.
+    """The smallest mean energy per MAC, or the least of a resource, that reaches `goals` on `test`.
 
     Args:
         model: a noise-free ONNX file, float or quantized.
         data, validation: as for allocate_energy.
         test: data spec that the goals are judged on, options.repeats times.
         output: folder; made when missing.
+        minimize: "energy_per_mac", their mean, or a column of options.costs.
         weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
         jobs: processes of this machine; several do as many probes at once.
         cluster: a dask scheduler's address or file, whose workers do the probes.
@@ -92,7 +95,9 @@ def search_energy(
     model, data, test = model_source(model), data_source(data), data_source(test)
     validation = optional_source(validation)
     check_can_travel(workers, model, data, test, validation)
-    check_energy_budget(interval.low, options)
+    spent = Minimized(minimize, {ENERGY_PER_MAC: None}, options)
+    for end in (interval.low, interval.high):
+        spent.check(end, check_energy_budget)
     digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
     folder = Path(output)
@@ -107,11 +112,14 @@ def search_energy(
     request = request_text(
         contents,
         recorded(plain_options(options), folder),
+        minimize=minimize,
         **recorded(specs, folder),
         digital=recorded(widths, folder),
     )
     _prepare(folder, request, overwrite)
-    asked = {"model": model, **specs, **budgets, **energy_options_by_name(options, digital)}
+    asked = {
+        "model": model, **specs, **budgets, "minimize": minimize, **energy_options_by_name(options, digital)
+    }  # fmt: skip
     _write_configuration(folder, goals, interval, asked)
     if digital is not None:
         path = folder / DIGITAL_FOLDER / MODEL_FILE
@@ -127,7 +135,7 @@ def search_energy(
                 overwrite=True,
             )
         model = str(path)
-    probe = EnergyProbe(model, data, test, validation, goals, options)
+    probe = EnergyProbe(model, data, test, validation, goals, spent)
     needs = _needs(model, contents, specs, options.costs, target=options.target)
     with prober(workers, folder, probe, needs) as found:
         return find_smallest(folder, found, goals, interval)
@@ -166,15 +174,16 @@ def search_bits(
     model, data, test = model_source(model), data_source(data), data_source(test)
     validation = optional_source(validation)
     check_can_travel(workers, model, data, test, validation)
-    spent = Minimized(minimize, weight_bits, activation_bits, options)
+    means = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    spent = Minimized(minimize, means, options)
     for end in (interval.low, interval.high):
-        spent.check(end)
+        spent.check(end, check_budgets)
     float_model = load_float_model(model)
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
     opened = {name: float_model.open_data(spec) for name, spec in specs.items() if spec is not None}
     contents = contents_of(float_model, {"calibration": calibration, "costs": options.costs}, **opened)
-    budgets = {"minimize": minimize, "weight_bits": weight_bits, "activation_bits": activation_bits}
+    budgets = {"minimize": minimize, **means}
     text = request_text(
         contents, recorded(plain_options(options), folder), **budgets, **recorded(specs, folder)
     )
@@ -211,15 +220,47 @@ def resource_interval(
     Raises:
         UsageError: no such resource, or other budgets that cannot be kept.
     """
-    spent = Minimized(resource, weight_bits, activation_bits, options)
-    spent.check(LARGEST_AMOUNT)
+    means = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    spent = Minimized(resource, means, options)
+    spent.check(LARGEST_AMOUNT, check_budgets)
     float_model = load_float_model(model)
     facts = tensor_facts(float_model.model, float_model.open_data(data_source(data)), options.device)
-    unlimited, means = spent.at(LARGEST_AMOUNT)["options"], (weight_bits, activation_bits)
-    joint = width_budgets(float_model.model, facts, means, unlimited, float_model.path).joint
+    unlimited = spent.at(LARGEST_AMOUNT)["options"]
+    joint = width_budgets(
+        float_model.model, facts, (weight_bits, activation_bits), unlimited, float_model.path
+    ).joint
     if joint is None:
         raise UsageError(f"--minimize {resource}: every width is given, so there is nothing to choose")
-    least, most = joint.range_of(resource)
+    return _between(*joint.range_of(resource), tolerance)
+
+
+@checked_arguments
+def energy_interval(
+    model: ModelSource,
+    data: DataSource,
+    resource: str,
+    options: EnergyOptions,
+    *,
+    tolerance: float = TOLERANCE,
+) -> Interval:
+    """As resource_interval, of energies per MAC: from what equal energies take at least to what they take at most.
+
+    Args:
+        model: a noise-free ONNX file, float or quantized.
+        resource: a column of options.costs.
+
+    Raises:
+        UsageError: no such column, or energies that no allowed one lies among.
+    """
+    spent = Minimized(resource, {ENERGY_PER_MAC: None}, options)
+    spent.check(LARGEST_AMOUNT, check_energy_budget)
+    base = load_noise_free(model_source(model))
+    sites = find_mac_sites(base, base.open_data(data_source(data)), options)
+    unlimited = spent.at(LARGEST_AMOUNT)["options"]
+    return _between(*range_of_equal(base, sites, unlimited, resource), tolerance)
+
+
+def _between(least: float, most: float, tolerance: float) -> Interval:
     low, high = (float(not_below(end)) for end in (least, most))
     return Interval(low, high, tolerance)
 
