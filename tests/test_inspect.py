@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
+from mpq_onnx.graph.mirrored import MIRRORED
 from mpq_onnx.mirror.ops import OP_TABLE
-from mpq_onnx.ops.mirrored import MIRRORED
 
 
 def test_what_the_mirror_knows_is_said_without_it() -> None:
@@ -61,17 +61,22 @@ def test_what_is_not_supported_stays_float_or_has_open_lengths(tmp_path: Path) -
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["y"], "first"),
-        helper.make_node("Det", ["y"], ["z"], "determinant"),
+        helper.make_node("Det", ["y"], ["d"], "determinant"),
+        helper.make_node("Unsqueeze", ["d", "axis"], ["row"], "row"),
+        helper.make_node("MatMul", ["row", "one"], ["z"], "second"),
     ]
     path = tmp_path / "a model.onnx"
-    tensors = {"w": weights(rng, 3, 3)}
-    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 3])], [("z", ["n"])], tensors), path)
+    tensors = {"w": weights(rng, 3, 3), "one": weights(rng, 1, 2), "axis": np.array([1])}
+    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 3])], [("z", ["n", 2])], tensors), path)
     said = run_inside("inspect", path)
     assert said.returncode == 0 and "unsupported: Det, node determinant: allocate refuses" in said.stdout
     opened = tmp_path / "open.onnx"
     onnx.save(
         make_model(
-            nodes[:1], [("x", TensorProto.FLOAT, ["n", "time", 3])], [("y", ["n", "time", 3])], tensors
+            nodes[:1],
+            [("x", TensorProto.FLOAT, ["n", "time", 3])],
+            [("y", ["n", "time", 3])],
+            {"w": tensors["w"]},
         ),
         opened,
     )

@@ -61,6 +61,11 @@ def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, *
     )
     print_notes(result.notes)
     if result.fixed_batch is not None:
-        click.echo(f"batch size: {result.fixed_batch} only; allocate wants a model for any")
+        wanted = (
+            "what comes before post-processing takes any"
+            if result.network_takes_any
+            else "allocate wants a model for any"
+        )
+        click.echo(f"batch size: {result.fixed_batch} only; {wanted}")
     for key, text in result.metadata.items():
         click.echo(f"{key}: {text if len(text) <= LONGEST_FACT else f'{len(text):,} characters'}")

@@ -2,12 +2,14 @@
 
 ArgMax, TopK's indices, comparisons, Round and casts to whole numbers let no gradient through. For an output behind such a step
 the tensors that went into it are compared instead (the logits of an ArgMax, both sides of a comparison), unless another output
-depends on them already. An output that is constant, or made of such steps on the model's inputs alone, is left out.
+depends on them already. So does post-processing. An output that is constant, or made of such steps on the model's inputs alone,
+is left out.
 """
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import is_multiplier
+from mpq_onnx.graph.operators import is_constant, is_multiplier
+from mpq_onnx.graph.post_processing import mirrored_outputs, operands_within, post_processing
 
 STEPS = frozenset(
     {
@@ -21,7 +23,7 @@ INDICES_BEHIND = frozenset({"TopK", "MaxPool", "Unique"})
 
 
 def differentiable_outputs(model: ir.Model) -> tuple[str, ...]:
-    """Names of what stands for the outputs, each once; their own where all, or none, of them carry gradients."""
+    """Names of what stands for the outputs, each once; the mirror's where all, or none, of them carry gradients."""
     flow = _Flow(model)
     outputs = list(dict.fromkeys(model.graph.outputs))
     chosen = [value for value in outputs if value in flow.smooth]
@@ -29,7 +31,7 @@ def differentiable_outputs(model: ir.Model) -> tuple[str, ...]:
     for value in outputs:
         if value not in flow.smooth and value in flow.weighted:
             chosen += [each for each in flow.behind(value) if each not in covered and each not in chosen]
-    return tuple(str(value.name) for value in chosen or outputs)
+    return tuple(str(value.name) for value in chosen) or mirrored_outputs(model)
 
 
 class _Flow:
@@ -37,6 +39,7 @@ class _Flow:
 
     def __init__(self, model: ir.Model) -> None:
         self.weighted: set[ir.Value] = set()
+        results = post_processing(model).values
         self.smooth: set[ir.Value] = {
             value
             for value in model.graph.inputs
@@ -44,16 +47,16 @@ class _Flow:
             and (value.dtype is None or value.dtype.is_floating_point())
         }
         for node in model.graph:
-            inputs = [value for value in node.inputs if value is not None]
+            inputs = list(operands_within(node))
             # From a multiplier on, or a look-up in a constant table, a value depends on weights.
-            table = node.op_type == "Gather" and inputs[0].const_value is not None
+            table = node.op_type == "Gather" and is_constant(node.inputs[0])
             from_weights = any(value in self.weighted for value in inputs)
             starts = is_multiplier(node) or (table and not from_weights)
             passes = starts or any(value in self.smooth for value in inputs)
             for index, output in enumerate(node.outputs):
                 if starts or from_weights:
                     self.weighted.add(output)
-                if passes and not _is_step(node, index):
+                if passes and output not in results and not _is_step(node, index):
                     self.smooth.add(output)
 
     def behind(self, value: ir.Value) -> list[ir.Value]:
@@ -66,8 +69,8 @@ class _Flow:
                 found.append(current)
                 continue
             producer = current.producer()
-            for each in producer.inputs if producer is not None else ():
-                if each is not None and each in self.weighted and each not in seen:
+            for each in operands_within(producer) if producer is not None else ():
+                if each in self.weighted and each not in seen:
                     seen.add(each)
                     waiting.append(each)
         return found

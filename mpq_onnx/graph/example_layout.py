@@ -16,6 +16,8 @@ Array = Any  # numpy.ndarray or torch.Tensor; only methods that both have are ca
 Feeds = Mapping[str, np.ndarray]
 SMALL, LARGE = 2, 3
 """Examples of the two batches."""
+FIXED_BATCHES = 3
+"""Of a network that takes one size, to see which lengths hang on the data."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,7 @@ def find_layouts(
         fixed_batch: the one batch size that the model takes; None for any.
     """
     if fixed_batch is not None:
-        arrays = run(read([index % examples for index in range(fixed_batch)]))
-        layouts: Layouts = {name: fixed_layout(array.shape, fixed_batch) for name, array in arrays.items()}
-        return layouts, {name: _one(array.shape, layouts[name]) for name, array in arrays.items()}
+        return _of_fixed_batches(run, read, examples, fixed_batch)
     small, large = (run(read([index % examples for index in range(size)])) for size in (SMALL, LARGE))
     layouts, shapes = {}, {}
     for name, array in small.items():
@@ -112,6 +112,28 @@ def find_layouts(
         if known:
             layouts[name] = layout
             shapes[name] = _one(array.shape, layout)
+    return layouts, shapes
+
+
+def _of_fixed_batches(
+    run: Callable[[Feeds], Mapping[str, np.ndarray]],
+    read: Callable[[Sequence[int]], Feeds],
+    examples: int,
+    size: int,
+) -> tuple[Layouts, dict[str, tuple[int, ...]]]:
+    """See find_layouts; what has another length in another batch is not known."""
+    layouts: Layouts = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    seen: dict[str, set[tuple[int, ...]]] = {}
+    for first in range(0, min(FIXED_BATCHES * size, examples), size):
+        for name, array in run(read([(first + index) % examples for index in range(size)])).items():
+            seen.setdefault(name, set()).add(tuple(array.shape))
+    for name, found in seen.items():
+        shape = max(found)
+        layout = fixed_layout(shape, size)
+        shapes[name] = _one(shape, layout)
+        if len(found) == 1:
+            layouts[name] = layout
     return layouts, shapes
 
 

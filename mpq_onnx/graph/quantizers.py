@@ -245,3 +245,13 @@ def _constant(node: ir.Node, index: int) -> np.ndarray | None:
 
 def _producer(value: ir.Value | None) -> ir.Node | None:
     return None if value is None else value.producer()
+
+
+def as_read(value: ir.Value) -> ir.Value:
+    """Behind the quantizer that all readers of `value` have in common: files of others name what is in front of it, where
+    a Relu may be left to the quantizer's lowest integer."""
+    uses = tuple(value.uses())
+    if value.is_graph_output() or any(use.node.op_type != "QuantizeLinear" or use.idx for use in uses):
+        return value
+    results = {found.result for use in uses if (found := read_quantizer(use.node)) is not None}
+    return next((each for each in results if len(results) == 1 and each is not None), value)

@@ -40,6 +40,7 @@ from mpq_onnx.graph.operators import (
     is_standard,
     read_by_multiplier,
 )
+from mpq_onnx.graph.post_processing import PostProcessing, post_processing
 
 ANGLE_FUNCTIONS = frozenset({"Sin", "Cos"})
 """They turn positions into signals: their operand stays exact, a whole turn is lost between two levels of it."""
@@ -63,6 +64,8 @@ class Role(enum.Enum):
     """Depends on shapes and constants alone."""
     CONSTANT = "constant"
     """Depends on constants alone."""
+    RESULT = "result"
+    """What post-processing computes, or takes into a branch or loop: exact."""
 
 
 class _Origin(enum.IntEnum):
@@ -115,14 +118,14 @@ class ValueRoles:
 
 def value_roles(model: ir.Model) -> ValueRoles:
     """The roles of the inputs, initializers and node outputs of the top graph of a canonical float model."""
-    return _Analysis(model.graph).result()
+    return _Analysis(model.graph, post_processing(model)).result()
 
 
 class _Analysis:
     """The walks; each fills one table by value."""
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: ir.Graph, behind: PostProcessing) -> None:
+        self.graph, self.results = graph, behind.values | behind.captured
         self.nodes = list(graph)
         self.inputs = [value for value in graph.inputs if value.name not in graph.initializers]
         self.values = [*self.inputs, *graph.initializers.values()]
@@ -304,6 +307,8 @@ class _Analysis:
 
     def _role(self, value: ir.Value) -> Role:
         origin, use = self.origins[value], self.uses[value]
+        if value in self.results:
+            return Role.RESULT
         if origin <= _Origin.SHAPES:
             conditions = value.dtype is ir.DataType.BOOL and use is _Use.MASK
             if conditions or any(self._lays_mask(node, index) for node, index in value.uses()):

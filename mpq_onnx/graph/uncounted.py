@@ -39,20 +39,41 @@ def uncounted_macs(model: ir.Model) -> tuple[UncountedMac, ...]:
     return tuple(_of_graph(model)) + tuple(_of_functions(model))
 
 
+def multiplies(node: ir.Node) -> bool:
+    """Whether a node multiplies and accumulates, in reach or not, or holds one that does in a branch or loop."""
+    inner = (each for graph in bodies(node) for each in graph.all_nodes())
+    return any(is_multiplier(each) or _why_apart(each) is not None for each in (node, *inner))
+
+
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """The branches and loop bodies that a node holds itself."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
 def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
     for node in model.graph.all_nodes():
-        inside = node.graph is not model.graph
-        multiplies = is_multiplier(node)
-        if inside and multiplies:
-            yield UncountedMac(str(node.name), node.op_type, "in a branch or loop")
-        elif is_integer_operator(node) and any(part in node.op_type for part in MULTIPLYING):
-            yield UncountedMac(str(node.name), node.op_type, "an operator on integers")
-        elif node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
-            yield UncountedMac(str(node.name), node.op_type, "an operator of com.microsoft")
-        elif is_standard(node) and (
-            node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) > 2)
-        ):
-            yield UncountedMac(str(node.name), node.op_type, NO_PRODUCT)
+        reason = _why_apart(node)
+        if node.graph is not model.graph and is_multiplier(node):
+            reason = "in a branch or loop"
+        if reason is not None:
+            yield UncountedMac(str(node.name), node.op_type, reason)
+
+
+def _why_apart(node: ir.Node) -> str | None:
+    """Why a node that multiplies is none of is_multiplier's; None where it is, or does not multiply."""
+    if is_integer_operator(node) and any(part in node.op_type for part in MULTIPLYING):
+        return "an operator on integers"
+    if node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
+        return "an operator of com.microsoft"
+    if is_standard(node) and (
+        node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) > 2)
+    ):
+        return NO_PRODUCT
+    return None
 
 
 def _of_functions(model: ir.Model) -> Iterator[UncountedMac]:

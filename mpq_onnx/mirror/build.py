@@ -12,11 +12,12 @@ import torch
 from torch import fx
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.mirrored import unmirrored_nodes
+from mpq_onnx.graph.post_processing import mirrored_outputs, post_processing
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.dtypes import torch_dtype, widened
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.ops.pooling import max_pool
-from mpq_onnx.ops.composites import is_standard
 
 SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK", "LSTM", "GRU", "RNN"})
 """Ops whose mirror function returns a tuple even where the node uses one output."""
@@ -31,10 +32,11 @@ class Mirror:
     """A mirrored graph and the way from ONNX names to fx nodes."""
 
     module: fx.GraphModule
-    """Takes the model's inputs in order, returns the tuple of its outputs. Float initializers are Parameters, which share the
+    """Takes the model's inputs in order, returns the tuple of `outputs`. Float initializers are Parameters, which share the
     model's memory where they can."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    """See graph.post_processing.mirrored_outputs: the model's own where nothing comes behind the network."""
     values: dict[str, fx.Node]
     """The fx node of every ONNX tensor, initializers included."""
 
@@ -54,7 +56,9 @@ class Mirror:
 
 
 def build_mirror(model: ir.Model, where: str = "the model") -> Mirror:
-    """Mirror `model`; fx nodes carry the ONNX node's name in meta["onnx_name"], those of quantizers theirs under QUANTIZER.
+    """Mirror `model` as far as its post-processing.
+
+    fx nodes carry the ONNX node's name in meta["onnx_name"], those of quantizers theirs under QUANTIZER.
 
     Any legal name of a value or node will do: what fx and torch see are names of ours, and Mirror.values knows which is which.
 
@@ -73,13 +77,6 @@ def frozen_mirror(model: ir.Model, where: str, device: torch.device) -> Mirror:
     mirror = build_mirror(model, where)
     mirror.module.requires_grad_(False).to(device)
     return mirror
-
-
-def unsupported_nodes(model: ir.Model) -> list[ir.Node]:
-    """The nodes that the op table lacks."""
-    return [
-        node for node in model.graph if not is_standard(node) or node.op_type not in (*OP_TABLE, "Constant")
-    ]
 
 
 def _remedy(node: ir.Node) -> str:
@@ -104,7 +101,8 @@ class _Builder:
         self.constants = 0
 
     def build(self) -> Mirror:
-        missing = unsupported_nodes(self.model)
+        behind = post_processing(self.model)
+        missing = [node for node in unmirrored_nodes(self.model) if node not in behind.nodes]
         if missing:
             node = missing[0]
             raise ModelError(
@@ -122,8 +120,9 @@ class _Builder:
             assert value.const_value is not None
             self.values[name] = self._constant(name, widened(value))
         for node in graph:
-            self._node(node)
-        outputs = tuple(str(value.name) for value in graph.outputs)
+            if node not in behind.nodes:
+                self._node(node)
+        outputs = mirrored_outputs(self.model)
         self.graph.output(tuple(self.values[name] for name in outputs))
         module = fx.GraphModule(self.root, self.graph, "Mirror")
         module.register_buffer(HOME, torch.zeros(0), persistent=False)

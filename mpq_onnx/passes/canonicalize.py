@@ -119,7 +119,7 @@ def canonicalize_for_any_batch(
         modern = _modern(model)
         if not free(modern).modified or free.reason is not None:
             return OpenedBatch(None, free.reason)
-        return OpenedBatch(_simplified(modern), None, tuple(free.written))
+        return OpenedBatch(_simplified(modern), free.behind, tuple(free.written))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.graph.post_processing import METADATA_BEGINS, multiplied_values
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.batch_in_reshapes import written_batch
 from mpq_onnx.passes.followed_shapes import FollowedShapes
@@ -26,7 +27,8 @@ Element = TypeVar("Element")
 class FreeBatchPass(ir.passes.InPlacePass):
     """Name the batch axis of every input `batch` and free the constants that hold its length.
 
-    Leaves a graph alone whose batch is open already, or that takes its batch axis away; `reason` says then why.
+    Leaves a graph alone whose batch is open already, or that takes its batch axis away in front of a product; `reason` says
+    then why. Behind the last product post-processing begins there, and the node says so.
     """
 
     def __init__(self, freed: Mapping[str, Free] = FREED) -> None:
@@ -35,6 +37,8 @@ class FreeBatchPass(ir.passes.InPlacePass):
         self.freed = freed
         self.reason: str | None = None
         """What keeps the batch fixed; None where nothing is known to."""
+        self.behind: str | None = None
+        """What takes the batch axis away behind the network, where post-processing begins; None where nothing does."""
         self.written: list[str] = []
         """The nodes whose constants may hold the batch in several ways, or in none that is known."""
 
@@ -52,25 +56,37 @@ class FreeBatchPass(ir.passes.InPlacePass):
                 written.shapes[value] = _lengths(value.shape)
                 followed.shapes[value] = _replaced(_lengths(value.shape), axis, size * MULTIPLE)
         seen: set[ir.Node] = set()
+        multiplied = multiplied_values(model)
         for node in list(graph):
             free = self.freed.get(node.op_type) if is_standard(node) else None
             doubtful = written_batch(node, written, followed, size) if is_standard(node) else None
             self.written += [] if doubtful is None else [doubtful]
             reason = free(node, written, followed, size) if free is not None else None
-            self.reason = self.reason or reason
+            if reason is not None and not any(value in multiplied for value in node.outputs):
+                node.metadata_props[METADATA_BEGINS] = reason
+                self.behind = self.behind or reason
+            else:
+                self.reason = self.reason or reason
             for each in [*_new_before(node, seen), node]:
                 written.follow(each)
                 followed.follow(each)
                 seen.add(each)
-        for value, axis in zip(inputs, axes, strict=True):
-            if value.shape is not None and axis is not None:
-                value.shape = ir.Shape(_replaced(list(value.shape), axis, BATCH))  # type: ignore[type-var]
+        name_batch(model, BATCH)
         for node in graph.all_nodes():
             for value in node.outputs:
                 value.shape = (
                     ir.Shape([None] * len(value.shape)) if value.is_graph_output() and value.shape else None
                 )
         return ir.passes.PassResult(model, modified=True)
+
+
+def name_batch(model: ir.Model, length: int | str | None) -> None:
+    """Give the batch axis of every input that length, or name."""
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    for value, wanted in zip(inputs, model_inputs(model), strict=True):
+        axis = wanted.example_axis
+        if value.shape is not None and axis is not None:
+            value.shape = ir.Shape(_replaced(list(value.shape), axis, length))  # type: ignore[type-var]
 
 
 def _new_before(node: ir.Node, seen: set[ir.Node]) -> list[ir.Node]:

@@ -1,9 +1,11 @@
-"""Drop what exporters note on nodes and values for debugging: stack traces, source lines, module classes.
+"""Drop what exporters note on nodes and values for debugging: stack traces, source lines, module classes; ours stays.
 
 In a small network these notes take more bytes than quantized weights. The model's own metadata stays.
 """
 
 import onnx_ir as ir
+
+from mpq_onnx.graph.post_processing import METADATA_BEGINS
 
 
 class StripExporterMetadataPass(ir.passes.InPlacePass):
@@ -17,7 +19,9 @@ class StripExporterMetadataPass(ir.passes.InPlacePass):
             if isinstance(graph, ir.Graph):
                 values += graph.initializers.values()
             for each in (graph, *graph, *values):
-                noted |= bool(each.doc_string or each.metadata_props)
+                foreign = each.metadata_props.keys() - {METADATA_BEGINS}
+                noted |= bool(each.doc_string or foreign)
                 each.doc_string = None
-                each.metadata_props.clear()
+                for key in foreign:
+                    del each.metadata_props[key]
         return ir.passes.PassResult(model, modified=noted)

@@ -14,7 +14,7 @@ from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError, check_choice
-from mpq_onnx.graph.given_model import ModelSource, model_source
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_TASK
 from mpq_onnx.graph.model_file import file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
@@ -35,6 +35,7 @@ from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner
+from mpq_onnx.runtime.network_outputs import with_network_outputs
 from mpq_onnx.runtime.noise_ratios import Ratios, measure_ratios
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.session import Runner
@@ -98,6 +99,21 @@ class EvaluateResult(Result):
         ]
 
 
+def _measured(loaded: ir.Model, compared: ir.Model | None) -> tuple[ir.Model, ir.Model | None]:
+    """Both models with what their post-processing is made from among the outputs, where both have that."""
+    if compared is None or not _is_float(compared):
+        return loaded, compared
+    ours, theirs = with_network_outputs(loaded, compared), with_network_outputs(compared, compared)
+    return (loaded, compared) if loaded is ours or compared is theirs else (ours, theirs)
+
+
+def _runner(
+    source: str | GivenModel, loaded: ir.Model | None, measured: ir.Model | None, device: str
+) -> Runner:
+    """Of the file as it lies, if it is measured as it was loaded."""
+    return Runner(source if measured is loaded or measured is None else measured, device, where=str(source))
+
+
 @checked_arguments
 def evaluate(
     model: ModelSource,
@@ -144,7 +160,8 @@ def evaluate(
     energy = EnergyAllocation.embedded(loaded.metadata_props, str(model))
     resources = file_resources(allocation, energy, None if costs is None else load_cost_table(costs))
     compared = load_model(baseline) if baseline is not None else None
-    other = Runner(baseline, device) if baseline is not None else None
+    measured, theirs = _measured(loaded, compared)
+    other = None if baseline is None else _runner(baseline, compared, theirs, device)
     noisy = bool(noisy_nodes(loaded))
     if not noisy and (repeats is not None or signal_to_noise or noise_draws is not None):
         raise UsageError(f"{model}: has no noise; --repeats, --snr and --noise-draws are for noisy files")
@@ -156,7 +173,7 @@ def evaluate(
             ReseedNoisePass(seed)(loaded)
     if noisy:
         found = evaluate_noisy(
-            loaded,
+            measured,
             dataset,
             other,
             repeats=repeats or DEFAULT_REPEATS,
@@ -166,7 +183,7 @@ def evaluate(
             where=str(model),
         )
     else:
-        found = evaluate_runner(Runner(model, device), dataset, other, batch_size)
+        found = evaluate_runner(_runner(model, loaded, measured, device), dataset, other, batch_size)
     graph = graph_facts(without_noise(loaded))
     stored = stored_bits_of(graph)
     return EvaluateResult(

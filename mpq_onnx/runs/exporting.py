@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from mpq_onnx.datasets import open_dataset
 from mpq_onnx.datasets.preprocessing import parse_preprocessing
@@ -16,18 +18,21 @@ from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
+from mpq_onnx.graph.post_processing import mirrored_outputs, post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
 from mpq_onnx.passes.batch_in_reshapes import READINGS
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
+from mpq_onnx.passes.free_batch import name_batch
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.fixed_values import fixed_values
 from mpq_onnx.runs.result import Result
-from mpq_onnx.runs.source_notes import source_notes
+from mpq_onnx.runs.source_notes import post_processing_notes, source_notes
 from mpq_onnx.runtime.agreement import Agreement, agreement
 from mpq_onnx.runtime.session import Runner
+from mpq_onnx.runtime.tensors import with_tensors
 from mpq_onnx.tasks import TASKS
 from mpq_onnx.zoo import SourceOptions, open_source, source_name
 from mpq_onnx.zoo.source import SEQUENCE_LENGTH, SourceModel
@@ -56,6 +61,8 @@ class ExportResult(Result):
     largest_output: float
     fixed_batch: int | None
     """The one batch size that the model takes; None for any."""
+    network_takes_any: bool
+    """Whether the network in front of post-processing takes any; what allocate asks for."""
     metadata: dict[str, str]
     """What the file says about its model: preprocessing, task, ... (see metadata.py)."""
     notes: tuple[str, ...] = ()
@@ -137,8 +144,14 @@ def export(
         largest_difference=checked.agreement.difference,
         largest_output=checked.agreement.largest,
         fixed_batch=fixed_batch(model_inputs(model)),
+        network_takes_any=checked.network_takes_any or fixed_batch(model_inputs(model)) is None,
         metadata=facts,
-        notes=(*source_notes(opened.model), *checked.notes, *_unreached(model)),
+        notes=(
+            *source_notes(opened.model),
+            *post_processing_notes(model),
+            *checked.notes,
+            *_unreached(model),
+        ),
     )
 
 
@@ -154,6 +167,7 @@ class _Checked:
     model: ir.Model
     agreement: Agreement
     notes: tuple[str, ...]
+    network_takes_any: bool = False
 
 
 def _canonical(source: SourceModel, where: str, check: str) -> _Checked:
@@ -188,10 +202,42 @@ def _opened(source: SourceModel, where: str, check: str) -> tuple[_Checked | Non
             reason = f"with another one {fault}"
         except MpqOnnxError as error:  # onnxruntime cannot run another number of examples
             reason = f"with another one onnxruntime stops: {error}"
-        if found.written:
+        network = _network_opened(source, found.model, where, check)
+        if network is not None:
+            return network, None
+        if found.reason is not None:
+            reason = found.reason
+        elif found.written:
             named = first_names(found.written, SHOWN_NODES)
             reason = f"it is written into {named}, where it could not be taken out"
     return None, reason
+
+
+def _network_opened(source: SourceModel, opened: ir.Model, where: str, check: str) -> _Checked | None:
+    """The form whose network alone takes any batch, where post-processing behind it takes one size; None if there is none.
+
+    The file's inputs keep their size; what looks at the network alone (its mirror) may give it more examples at once.
+
+    Args:
+        opened: a form for any batch that does not compute the same.
+    """
+    if not post_processing(opened).nodes:
+        return None
+    network = with_tensors(opened, mirrored_outputs(opened))
+    common.RemoveUnusedNodesPass()(network)
+    for model in (opened, fixed := clone(network)):
+        name_batch(model, fixed_batch(model_inputs(source.model)))
+    try:
+        compared = _compared(source, opened, where, check, 1)
+        if _fault(compared, source.model) is not None:
+            return None
+        feeds = _check_feeds(source, check, BATCHES)
+        at_once, one_by_one = (Runner(each, "cpu").run(feeds) for each in (network, fixed))
+    except MpqOnnxError:  # onnxruntime cannot run it so
+        return None
+    if _fault(agreement(at_once, one_by_one, mirrored_outputs(opened)), source.model) is not None:
+        return None
+    return _Checked(opened, compared, (), network_takes_any=True)
 
 
 def _fixed_note(model: ir.Model, reason: str) -> str:
@@ -206,11 +252,16 @@ def _fixed_note(model: ir.Model, reason: str) -> str:
 
 def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batches: int) -> Agreement:
     """Outputs on `batches` batches of the source's size, or two examples where that is open."""
-    count = max(2, (fixed_batch(model_inputs(source.model)) or 1) * batches)
-    dataset = open_dataset(check, model_inputs(source.model))
-    feeds = dataset.read([index % len(dataset) for index in range(count)]).inputs
+    feeds = _check_feeds(source, check, batches)
     runner = Runner(model, "cpu", where=f"the canonical form of {where}")
     return agreement(runner.run(feeds), source.reference(feeds), runner.outputs)
+
+
+def _check_feeds(source: SourceModel, check: str, batches: int) -> Mapping[str, np.ndarray]:
+    """Inputs for `batches` batches of the source's size, or two examples where that is open."""
+    count = max(2, (fixed_batch(model_inputs(source.model)) or 1) * batches)
+    dataset = open_dataset(check, model_inputs(source.model))
+    return dataset.read([index % len(dataset) for index in range(count)]).inputs
 
 
 def _unreached(model: ir.Model) -> tuple[str, ...]:

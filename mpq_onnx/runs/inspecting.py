@@ -11,13 +11,14 @@ from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.errors import ModelError, MpqOnnxError, first_line
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_SOURCE, MODEL_FACTS
+from mpq_onnx.graph.mirrored import unmirrored_nodes
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.placement import Sites, WeightSite, find_sites
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.roles import value_roles
 from mpq_onnx.graph.uncounted import uncounted_macs
-from mpq_onnx.ops.mirrored import unmirrored_nodes
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.inferred_shapes import inferred_shapes
 from mpq_onnx.passes.remove_noise import without_noise
@@ -28,7 +29,7 @@ from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.float_notes import float_weights
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.result import Result
-from mpq_onnx.runs.source_notes import source_notes
+from mpq_onnx.runs.source_notes import post_processing_notes, source_notes
 
 FLOAT_BITS, BYTE = 32, 8
 LONGEST_FACT = 120
@@ -219,11 +220,14 @@ def _float(loaded: ir.Model, where: str) -> tuple[_Found, Mapping[str, str]]:
         refused = (f"export and allocate refuse it: {error}",)
         return _Found(False, _layers_of(graph_facts(loaded)), notes=refused), {}
     unsupported: dict[str, tuple[str, ...]] = {}
+    behind = post_processing(model)
     for node in unmirrored_nodes(model):
+        if node in behind.nodes:
+            continue
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         unsupported[name] = (*unsupported.get(name, ()), str(node.name))
     opened = _open_axes(model)
-    notes: tuple[str, ...] = (*source_notes(loaded), *opened)
+    notes: tuple[str, ...] = (*source_notes(loaded), *post_processing_notes(model), *opened)
     try:
         found = _by_sites(find_sites(model, inferred_shapes(model)), counts_macs=not opened)
     except (MpqOnnxError, KeyError, ValueError, IndexError, RuntimeError) as error:

@@ -31,6 +31,7 @@ from mpq_onnx.runs.preparation import FloatModel
 from mpq_onnx.runs.quantizing import torch_device
 from mpq_onnx.runs.run_folder import LOG_FILE, split_validation, training_log
 from mpq_onnx.runtime.evaluation import Evaluation
+from mpq_onnx.runtime.network_outputs import with_network_outputs
 from mpq_onnx.runtime.noise_ratios import BATCH_SIZE
 from mpq_onnx.runtime.noisy_evaluation import evaluate_noisy
 from mpq_onnx.runtime.remembering_runner import RememberingRunner
@@ -64,7 +65,9 @@ class NoiseBench:
         self.mirror = straight_through(with_outputs(mirror, differentiable_outputs(base.model)))
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
-        self.baseline = RememberingRunner(Runner(base.model, options.device))
+        self.baseline = RememberingRunner(
+            Runner(with_network_outputs(base.model, base.model), options.device)
+        )
         self.shared = shared or SharedWork()
 
     def at(self, energy_per_mac: float | None, options: EnergyOptions, progress: Path) -> "EnergyBench":
@@ -99,7 +102,7 @@ class NoiseBench:
     def evaluate(self, allocation: EnergyAllocation, dataset: Dataset, repeats: int) -> Evaluation:
         """By onnxruntime, against the noise-free model."""
         return evaluate_noisy(
-            self.graph(allocation),
+            with_network_outputs(self.graph(allocation), self.base.model),
             dataset,
             self.baseline,
             repeats=repeats,

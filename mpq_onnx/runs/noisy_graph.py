@@ -21,6 +21,7 @@ from mpq_onnx.progress import begin
 from mpq_onnx.registries import COMPAT_GARG2021
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.preparation import FloatModel
+from mpq_onnx.runs.source_notes import post_processing_notes
 from mpq_onnx.runtime.tensors import tensor_shapes
 
 
@@ -41,7 +42,7 @@ def load_noise_free(path: ModelSource) -> FloatModel:
     check_no_integer_operators(model, str(path))
     if METADATA_ALLOCATION not in model.metadata_props:
         model = canonicalize(clone(model), str(path))
-    return FloatModel(str(path), model)
+    return FloatModel(str(path), model, post_processing_notes(model))
 
 
 def find_mac_sites(base: FloatModel, dataset: Dataset, options: EnergyOptions) -> tuple[MacSite, ...]:

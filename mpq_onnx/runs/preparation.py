@@ -23,7 +23,7 @@ from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.progress import begin
 from mpq_onnx.registries import EQUALIZATIONS, OBSERVERS, PLACEMENTS
 from mpq_onnx.runs.equalizing import equalize
-from mpq_onnx.runs.source_notes import source_notes
+from mpq_onnx.runs.source_notes import post_processing_notes, source_notes
 from mpq_onnx.runtime.calibration import calibrate
 from mpq_onnx.runtime.tensors import tensor_shapes
 
@@ -57,7 +57,8 @@ def load_float_model(path: ModelSource) -> FloatModel:
     begin(f"read {path}")
     model = load_model(path)
     check_not_quantized(model, str(path))
-    return FloatModel(str(path), canonicalize(clone(model), str(path)), source_notes(model))
+    canonical = canonicalize(clone(model), str(path))
+    return FloatModel(str(path), canonical, (*source_notes(model), *post_processing_notes(canonical)))
 
 
 def check_fingerprint(fingerprint_found: str, float_model: FloatModel, where: str) -> None:

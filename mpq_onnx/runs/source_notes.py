@@ -1,7 +1,8 @@
-"""What canonical form changes of a source beyond the way it is written; said in the first lines of a command's output."""
+"""What of a source is changed beyond the way it is written, or left as it is; said in the first lines of a command's output."""
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.passes.compute_in_float32 import KEPT_OUTSIDE, converted_types
 from mpq_onnx.passes.machine_learning.labels import class_names
 
@@ -20,3 +21,13 @@ def source_notes(model: ir.Model) -> tuple[str, ...]:
         shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
         notes.append(f"labels that are text become numbers of classes: 0 to {len(names) - 1} for {shown}")
     return tuple(notes)
+
+
+def post_processing_notes(model: ir.Model) -> tuple[str, ...]:
+    """A line for what comes behind a canonical model's network."""
+    behind = post_processing(model)
+    if not behind.nodes:
+        return ()
+    return (
+        f"post-processing stays as it is, in float: {behind}; widths and energies are chosen by what it is made from",
+    )

@@ -17,6 +17,7 @@ from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.quantized_graph import write_graph
 from mpq_onnx.runs.quantizing import round_network
 from mpq_onnx.runtime.evaluation import evaluate_runner
+from mpq_onnx.runtime.network_outputs import with_network_outputs
 from mpq_onnx.runtime.remembering_runner import RememberingRunner
 from mpq_onnx.runtime.session import Runner
 
@@ -38,7 +39,10 @@ class WidthBench(Bench[Allocation]):
     ) -> None:
         self.model, self.problem, self.options, self.validation = model, problem, options, validation
         self.float_runner = Runner(model, options.device)
-        self.baseline = RememberingRunner(self.float_runner)
+        measured = with_network_outputs(model, model)
+        self.baseline = RememberingRunner(
+            self.float_runner if measured is model else Runner(measured, options.device)
+        )
 
     def measure(self, candidate: Candidate) -> Finished[Allocation]:
         """Round, write and evaluate it."""
@@ -55,7 +59,8 @@ class WidthBench(Bench[Allocation]):
             options.chosen_rounding_examples(problem.sites.macs),
         )
         graph = write_graph(self.model, allocation, network, options.storage)
-        runner, validation = Runner(graph, options.device), self.validation
+        runner = Runner(with_network_outputs(graph, self.model), options.device)
+        validation = self.validation
         distances = Distances(validation)
         trained_outputs = runner.outputs == problem.mirror.outputs
         evaluation = evaluate_runner(

@@ -10,7 +10,7 @@ from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.batch_memory import examples_at_once
 from mpq_onnx.graph.quantized_tensors import marked_tensor
-from mpq_onnx.graph.quantizers import read_quantizer
+from mpq_onnx.graph.quantizers import as_read
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE
 from mpq_onnx.runtime.statistics import SignalToNoise
@@ -57,7 +57,7 @@ def compare_tensors(
     example = dataset.read(range(1)).inputs
     nodes = _float_tensors(exact, example, device)
     available = {
-        str(value.name): str(_as_read(value).name) for node in changed.graph for value in node.outputs
+        str(value.name): str(as_read(value).name) for node in changed.graph for value in node.outputs
     }
     available |= {
         tensor: str(node.outputs[0].name)
@@ -80,19 +80,22 @@ def compare_tensors(
     batch_size = examples_at_once(elements, BATCH_SIZE, BATCH_MEMORY // dataset.ranks.count)
     parts = dataset.parts(batch_size)
 
-    def compared() -> Iterator[list[SignalToNoise]]:
+    def compared() -> Iterator[list[SignalToNoise | None]]:
         """Of every tensor, in the batches of this rank."""
         count = len(dataset.ranks.own(parts))
         for batch in watched(dataset.own_batches(batch_size), "compare", count):
             wanted = read_tensors(first, list(pairs), batch.inputs)
             found = read_tensors(second, list(pairs.values()), batch.inputs)
-            yield side_by_side(_noise_of, list(zip(pairs, wanted, found, strict=True)))
+            yield side_by_side(_noise_of, list(zip(wanted, found, strict=True)))
 
-    def summed(batches: Iterator[list[SignalToNoise]]) -> ComparedTensors:
+    def summed(batches: Iterator[list[SignalToNoise | None]]) -> ComparedTensors:
         totals = {name: SignalToNoise() for name in pairs}
         for noises in batches:
-            for total, noise in zip(totals.values(), noises, strict=True):
-                total.add(noise)
+            for name, noise in zip(pairs, noises, strict=True):
+                if noise is not None and name in totals:
+                    totals[name].add(noise)
+                elif totals.pop(name, None) is not None:  # how long it is hangs on the data
+                    reshaped.append(nodes[name])
         found = [
             NodeNoise(str(nodes[name].name), nodes[name].op_type, name, total.decibels)
             for name, total in totals.items()
@@ -102,23 +105,11 @@ def compare_tensors(
     return dataset.ranks.at_first(compared(), len(parts), summed)
 
 
-def _as_read(value: ir.Value) -> ir.Value:
-    """Behind the quantizer that all readers of `value` have in common: files of others name what is in front of it, where
-    a Relu may be left to the quantizer's lowest integer."""
-    uses = tuple(value.uses())
-    if value.is_graph_output() or any(use.node.op_type != "QuantizeLinear" or use.idx for use in uses):
-        return value
-    results = {found.result for use in uses if (found := read_quantizer(use.node)) is not None}
-    return next((each for each in results if len(results) == 1 and each is not None), value)
-
-
-def _noise_of(compared: tuple[str, np.ndarray, np.ndarray]) -> SignalToNoise:
-    """Of one tensor in one batch: its name, its values in the exact model and those in the other."""
-    name, exact, changed = compared
+def _noise_of(compared: tuple[np.ndarray, np.ndarray]) -> SignalToNoise | None:
+    """Of one tensor in one batch: its values in the exact model and those in the other; None where their lengths differ."""
+    exact, changed = compared
     if exact.shape != changed.shape:
-        raise ModelError(
-            f"tensor {name} has shape {exact.shape} in one model and {changed.shape} in the other"
-        )
+        return None
     noise = SignalToNoise()
     noise.update(exact, changed)
     return noise

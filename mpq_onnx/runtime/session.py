@@ -170,12 +170,28 @@ def _take(array: np.ndarray, picks: np.ndarray, axis: int | None) -> np.ndarray:
 
 
 def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
-    """The outputs of several runs of a fixed batch size as those of one run of `examples`."""
+    """The outputs of several runs of a fixed batch size as those of one run of `examples`.
+
+    Where their lengths differ from run to run, as those of kept boxes do, they lie one behind the other.
+    """
     layout = fixed_layout(parts[0].shape, batch)
+    unequal = _unequal_axes(parts)
+    if unequal:
+        (axis,) = unequal if len(unequal) == 1 else (None,)
+        return np.concatenate(parts, axis)
     if layout is None:
         return parts[0]
     joined = np.concatenate(parts, layout.axis)
     return np.take(joined, np.arange(examples * layout.rows), layout.axis)
+
+
+def _unequal_axes(parts: Sequence[np.ndarray]) -> list[int]:
+    """Along which arrays have different lengths."""
+    return [
+        axis
+        for axis, sizes in enumerate(zip(*(part.shape for part in parts), strict=True))
+        if len(set(sizes)) > 1
+    ]
 
 
 @contextlib.contextmanager

@@ -16,6 +16,11 @@ def runner_with_outputs(
     model: ir.Model, tensors: Sequence[str], device: str, optimize: bool = True
 ) -> Runner:
     """A session whose outputs are `tensors`, in that order (model inputs among them are fine)."""
+    return Runner(with_tensors(model, tensors), device, optimize)
+
+
+def with_tensors(model: ir.Model, tensors: Sequence[str]) -> ir.Model:
+    """A copy of `model` whose outputs are `tensors`, in that order, model inputs left out."""
     opened = clone(model)
     values = {str(value.name): value for value in opened.graph.inputs}
     for node in opened.graph:
@@ -25,7 +30,7 @@ def runner_with_outputs(
     for name in tensors:
         if name not in inputs:
             opened.graph.outputs.append(values[name])
-    return Runner(opened, device, optimize)
+    return opened
 
 
 def read_tensors(runner: Runner, tensors: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from mpq_onnx.ops.composites import is_standard
+from mpq_onnx.graph.operators import OWN_DOMAINS, STANDARD_DOMAINS
 
 MIRRORED = frozenset(
     {
@@ -26,7 +26,11 @@ MIRRORED = frozenset(
 
 
 def unmirrored_nodes(model: ir.Model) -> list[ir.Node]:
-    """The nodes of a canonical model that allocate refuses it for."""
-    return [
-        node for node in model.graph if not is_standard(node) or node.op_type not in (*MIRRORED, "Constant")
-    ]
+    """The nodes of a canonical model that have no mirror."""
+    return [node for node in model.graph if not is_mirrored(node)]
+
+
+def is_mirrored(node: ir.Node) -> bool:
+    """Whether the mirror knows a node: an operator of ONNX, or one that a file holds as a function of ours (ops.composites)."""
+    own = node.domain in STANDARD_DOMAINS or node.domain.startswith(OWN_DOMAINS)
+    return own and node.op_type in (*MIRRORED, "Constant")
