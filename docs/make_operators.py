@@ -17,10 +17,10 @@ Made from the op table by `python docs/make_operators.py`; do not edit by hand.
 
 The mirror turns these ONNX operators (default domain, at the canonical opset 21; RMSNormalization and Swish as functions of
 the domain mpq_onnx.composite) into torch functions. ONNX's own node tests judge them (tests/test_mirror_node_tests.py). An
-operator that is missing in front of a product stops `allocate` with one line that names it, its node and the file; adding one is a
-function and a line in the table of its family, `mpq_onnx/mirror/ops/<family>.py`. Behind the last product it begins what is
-post-processing (NonMaxSuppression, a Loop over classes, a tree): that stays in the file as it is, in float, and what it reads
-of the network stands for its results where widths are chosen and files compared (`graph/post_processing.py`).
+operator that is missing in front of a product stops `allocate` with one line that names it, its node and the file; adding one
+is a function and a line in the table of its family, `mpq_onnx/mirror/ops/<family>.py`. Behind the last product it begins what
+is post-processing (NonMaxSuppression, a Loop over classes, a tree): that stays in the file as it is, in float, and what it
+reads of the network stands for its results where widths are chosen and files compared (`graph/post_processing.py`).
 
 | family | operators |
 |---|---|
