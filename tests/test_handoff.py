@@ -23,8 +23,9 @@ from test_cards import Images
 from test_cli import assert_one_line, run, run_inside
 
 import mpq_onnx
+from mpq_onnx.arithmetic.quantization import width_of
 from mpq_onnx.handoff_targets import TARGETS
-from mpq_onnx.handoff_targets.integer_range import integer_range, width_of
+from mpq_onnx.handoff_targets.integer_range import integer_range
 from mpq_onnx.handoff_targets.layers import LayerTable
 
 ROOT = Path(__file__).resolve().parents[1]

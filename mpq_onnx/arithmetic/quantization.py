@@ -179,3 +179,9 @@ def bias_scale(input_scale: Array, weight_scale: Array) -> Array:
 def stored_bits(levels: int) -> int:
     """Whole bits that tell `levels` levels apart: ceil(log2(levels)), 0 for a pruned tensor."""
     return (levels - 1).bit_length()
+
+
+def width_of(levels: int) -> float:
+    """Bits of a quantizer of so many levels: log2, or the whole number where just one pattern of the bits is left out."""
+    whole = stored_bits(levels)
+    return float(whole) if levels in (2**whole, 2**whole - 1) else math.log2(levels)

@@ -9,6 +9,8 @@ from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 
 METADATA_QUANTIZES = "mpq_onnx.quantizes"
 """Of a node: the name of the tensor. All that reads and writes ONNX keeps it, but for what optimizes graphs."""
+METADATA_TABLE = "mpq_onnx.table"
+"""Of a DequantizeLinear of rows that were looked up: the name of the table in the float network."""
 EARLIER_SUFFIX = "_dequantized"
 """What nodes of files without such notes, of the first version, add to the name."""
 

@@ -60,9 +60,14 @@ class Quantizer:
 
     @property
     def stored(self) -> np.ndarray | None:
-        """The integers, where they are an initializer."""
-        constant = None if self.integers is None else self.integers.const_value
-        return None if constant is None else constant.numpy()
+        """The integers, where they are an initializer, or a Clip of one."""
+        value, clip = self.integers, _producer(self.integers)
+        if clip is not None and clip.op_type == "Clip" and self.ends is not None:
+            value = clip.inputs[0]
+        if value is None or value.const_value is None:
+            return None
+        array = value.const_value.numpy()
+        return array if value is self.integers else np.clip(array, *self.ends).astype(array.dtype)  # type: ignore[misc]
 
     @property
     def type_ends(self) -> Ends | None:

@@ -1,11 +1,10 @@
 """Which integers a quantizer of so many levels is written with: signed around zero where it can be, else from 0 up."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_onnx.arithmetic.quantization import dequantize, stored_bits
+from mpq_onnx.arithmetic.quantization import dequantize, stored_bits, width_of
 from mpq_onnx.graph.quantizer_chains import ActivationChain, WeightChain
 
 
@@ -38,12 +37,6 @@ class IntegerRange:
     def is_narrow(self) -> bool:
         """One pattern is left out: 2**bits - 1 levels."""
         return self.levels > 1 and self.levels == 2**self.bits - 1
-
-
-def width_of(levels: int) -> float:
-    """Bits of a quantizer of so many levels: log2, or the whole number where just one pattern of the bits is left out."""
-    whole = stored_bits(levels)
-    return float(whole) if levels in (2**whole, 2**whole - 1) else math.log2(levels)
 
 
 def integer_range(levels: int, symmetric: bool) -> IntegerRange:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.noise.model import PHOTONS, RELATIVE
+from mpq_onnx.arithmetic.quantization import width_of
 from mpq_onnx.documents.constraints import Count, NotNegatives, OneOf, Part, PositiveCount
 from mpq_onnx.documents.document import Document, FileKind
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
@@ -18,10 +19,8 @@ from mpq_onnx.graph.mac import is_stored, macs_of_node
 from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.graph.placement.sites import Shapes
-from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.passes.explicit_windows import CONVOLUTIONS, window_attributes
 from mpq_onnx.registries import NOISE_MODELS
-from mpq_onnx.report.file_format import type_bits
 from mpq_onnx.report.graph_facts import LayerFacts
 from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise
 
@@ -171,7 +170,7 @@ def _row(
         macs=site.macs,
         parameters=parameters,
         weight_bits=_weight_bits(facts, stored_levels),
-        input_bits=_bits(facts.input.levels if facts.input is not None else None),
+        input_bits=_input_bits(facts, stored_levels),
         output_bits=_bits(facts.output.levels if facts.output is not None else None),
         energy_per_mac=energy_per_mac,
         energy_unit=energy.unit if energy is not None and energy_per_mac is not None else None,
@@ -193,14 +192,24 @@ def _shape(value: ir.Value, shapes: Shapes) -> tuple[int, ...]:
 def _weight_bits(
     facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]
 ) -> float | tuple[float, ...] | None:
-    """As the allocation says, else those of the type."""
+    """As the allocation says, else those of the quantizer, or of the type."""
     if facts.weight is None:
         return None
+    if not facts.constant:
+        return _bits(facts.weight.levels)
     known = stored_levels.get(facts.weight_tensor)
     if known is None:
-        return type_bits(facts.weight.container)
+        return facts.weight.bits
     bits = tuple(width_of(int(levels)) for levels in known.tolist())
     return bits[0] if len(set(bits)) == 1 else bits
+
+
+def _input_bits(facts: LayerFacts, stored_levels: Mapping[str, np.ndarray]) -> float | None:
+    """Those of its quantizer; of rows that are looked up, the table's widest."""
+    rows = None if facts.table is None else stored_levels.get(facts.table)
+    if rows is not None:
+        return width_of(int(rows.max()))
+    return None if facts.input is None else facts.input.bits
 
 
 def _bits(levels: int | None) -> float | None:

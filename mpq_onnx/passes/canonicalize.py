@@ -231,12 +231,20 @@ def _should_fold(node: ir.Node) -> bool | None:
     """Nothing that would outgrow memory; weights that a file keeps as the value that fills them; None for the usual rule."""
     if node.op_type == "Identity" or turns_tied_weight(node):
         return False  # it would copy a weight that others read
+    if node.op_type == "QuantizeLinear" or _narrows_quantizer(node):
+        return False  # a file of another tool says there how many levels a weight has
     size = _folded_size(node)
     if size is None:
         return False if node.op_type in GROWING else None
     if size > LARGEST_FOLDED:
         return False
     return True if node.op_type == "ConstantOfShape" else None
+
+
+def _narrows_quantizer(node: ir.Node) -> bool:
+    return node.op_type == "Clip" and any(
+        use.node.op_type == "DequantizeLinear" for use in node.outputs[0].uses()
+    )
 
 
 def _folded_size(node: ir.Node) -> int | None:

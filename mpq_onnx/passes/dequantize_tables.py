@@ -2,7 +2,7 @@
 
     Gather(integers) [, Gather(scales), Gather(zero points)] [-> Clip] -> DequantizeLinear
 
-becomes DequantizeLinear(table) -> Gather. Integers, scales and zero points are those of the file.
+becomes [Clip ->] DequantizeLinear(table) -> Gather. Integers, scales and zero points are those of the file.
 """
 
 import onnx_ir as ir
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_constant, is_standard
-from mpq_onnx.graph.quantized_tensors import METADATA_QUANTIZES
+from mpq_onnx.graph.quantized_tensors import METADATA_QUANTIZES, METADATA_TABLE
 from mpq_onnx.passes.fusing.reading import producer
 
 
@@ -44,8 +44,17 @@ def _looks_up(node: ir.Node) -> bool:
 
 
 def _dequantize_first(graph: ir.Graph, back: ir.Node, integers: ir.Node) -> None:
-    operands: list[ir.Value | None] = [integers.inputs[0]]
+    stored = integers.inputs[0]
+    operands: list[ir.Value | None] = [stored]
     attributes = {}
+    clip = producer(back.inputs[0])
+    narrowing = []
+    if clip is not None and clip.op_type == "Clip":
+        name = fresh_node_name(graph, f"{clip.name}_table")
+        narrowing = [ir.node("Clip", [stored, *clip.inputs[1:]], name=name)]
+        narrowing[0].outputs[0].name = fresh_name(graph, f"{stored.name}_clipped")  # type: ignore[union-attr]
+        narrowing[0].outputs[0].type = stored.type  # type: ignore[union-attr]
+        operands = [narrowing[0].outputs[0]]
     for value in back.inputs[1:]:
         source = producer(value)
         if source is None or not _looks_up(source):
@@ -60,15 +69,16 @@ def _dequantize_first(graph: ir.Graph, back: ir.Node, integers: ir.Node) -> None
         "DequantizeLinear", operands, attributes, name=fresh_node_name(graph, f"{back.name}_table")
     )
     table = node.outputs[0]
-    table.name = fresh_name(graph, f"{operands[0].name}_real")  # type: ignore[union-attr]
+    table.name = fresh_name(graph, f"{stored.name}_real")  # type: ignore[union-attr]
     table.type = back.outputs[0].type
-    node.metadata_props[METADATA_QUANTIZES] = str(operands[0].name)  # type: ignore[union-attr]
+    known = back.metadata_props.get(METADATA_TABLE)
+    node.metadata_props[METADATA_QUANTIZES] = str(stored.name) if known is None else known  # type: ignore[union-attr]
     gather = ir.node(
         "Gather", [table, integers.inputs[1]], {"axis": 0}, name=fresh_node_name(graph, f"{back.name}_rows")
     )
     result, new = back.outputs[0], gather.outputs[0]
     new.name, new.type, new.shape = fresh_name(graph, f"{result.name}_rows"), result.type, result.shape
-    graph.insert_before(back, [node, gather])
+    graph.insert_before(back, [*narrowing, node, gather])
     ir.convenience.replace_all_uses_with(result, new)
     for position, output in enumerate(graph.outputs):
         if output is result:

@@ -20,6 +20,7 @@ from mpq_onnx.arithmetic.quantization import dequantize, quantize
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name, take_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.graph.quantized_tensors import METADATA_TABLE, quantized_tensor
 from mpq_onnx.graph.quantizers import Quantizer, quantizer_of, read_quantizer
 
 BLOCKS_OPSET = 21
@@ -122,6 +123,7 @@ def _take_rows(graph: ir.Graph, gather: ir.Node, table: Quantizer) -> None:
     back = ir.node(
         "DequantizeLinear", operands, attributes, name=fresh_node_name(graph, f"{name}_dequantize")
     )
+    back.metadata_props[METADATA_TABLE] = quantized_tensor(table.dequantize)
     result = back.outputs[0]
     result.type, result.shape = original.type, original.shape
     graph.insert_after(gather, [*nodes, back])

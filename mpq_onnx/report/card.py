@@ -23,9 +23,9 @@ from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.card_text import NONE, UNKNOWN, Card
 from mpq_onnx.report.card_widths import (
     activation_bits_text,
+    bits_text,
     counts_text,
     distinct,
-    type_bits_text,
     weight_bits_text,
 )
 from mpq_onnx.report.file_format import FLOAT, format_name
@@ -321,7 +321,7 @@ def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
     (layer,) = layers
     if layer.weight is None:
         return f"{layer.node}: {FLOAT}"
-    bits = type_bits_text(layer.weight)
+    bits = bits_text(layer.weight)
     for node in allocation.nodes if allocation else ():
         is_this = node.node == layer.node and node.weight == layer.weight_tensor
         if is_this and node.weight_bits is not None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mpq_onnx.documents.allocation import Allocation
 from mpq_onnx.report.card_text import UNKNOWN
-from mpq_onnx.report.file_format import FLOAT, type_bits
+from mpq_onnx.report.file_format import FLOAT
 from mpq_onnx.report.graph_facts import TensorFacts
 from mpq_onnx.report.integer_weights import IntegerWeight
 
@@ -18,7 +18,7 @@ def weight_bits_text(
     if not tensors and not integers:
         return FLOAT
     if allocation is None:
-        return distinct([*map(type_bits_text, tensors), *(str(each.bits) for each in integers)])
+        return distinct([*map(bits_text, tensors), *(str(each.bits) for each in integers)])
     return _spread(
         [
             float(width)
@@ -33,7 +33,7 @@ def activation_bits_text(tensors: Sequence[TensorFacts], allocation: Allocation 
     """Of the quantizers of activations."""
     if not tensors:
         return FLOAT
-    widths = [bits for tensor in tensors if (bits := _width(tensor)) is not None]
+    widths = [bits for tensor in tensors if (bits := tensor.bits) is not None]
     if allocation is not None:
         widths = [
             float(node.activation_bits) for node in allocation.nodes if node.activation_bits is not None
@@ -41,9 +41,9 @@ def activation_bits_text(tensors: Sequence[TensorFacts], allocation: Allocation 
     return _spread(widths) if widths else UNKNOWN
 
 
-def type_bits_text(tensor: TensorFacts) -> str:
-    """The width of the type that a tensor is stored in."""
-    return str(type_bits(tensor.container) or UNKNOWN)
+def bits_text(tensor: TensorFacts) -> str:
+    """The width of a stored tensor, as the graph shows it."""
+    return UNKNOWN if tensor.bits is None else f"{tensor.bits:.3g}"
 
 
 def distinct(names: Iterable[str]) -> str:
@@ -59,11 +59,6 @@ def distinct(names: Iterable[str]) -> str:
 def counts_text(counts: Mapping[str, int]) -> str:
     """How often each occurs."""
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _width(tensor: TensorFacts) -> float | None:
-    """Of an activation, by its levels; by its type where that is one of floats."""
-    return float(np.log2(tensor.levels)) if tensor.levels else type_bits(tensor.container)
 
 
 def _spread(widths: Sequence[float]) -> str:

@@ -18,7 +18,6 @@ from mpq_onnx.graph.quantized_already import QDQ_OPS
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
-from mpq_onnx.report.file_format import type_bits
 from mpq_onnx.report.graph_facts import graph_facts
 
 VIEWS = frozenset(
@@ -184,7 +183,7 @@ def _weight_bits(model: ir.Model) -> dict[str, float]:
                 found.setdefault(entry.node, []).append(pair)
     else:
         for layer in facts.layers:
-            bits = type_bits(layer.weight.container) if layer.constant and layer.weight is not None else None
+            bits = layer.weight.bits if layer.constant and layer.weight is not None else None
             if bits:
                 found.setdefault(layer.node, []).append((float(bits), max(layer.weights, 1)))
     return {

@@ -1,12 +1,10 @@
 """In which form a file is quantized, and at how many bits, read from its graph: of any maker's file, in a few words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import onnx_ir as ir
-
 from mpq_onnx.registries import DYNAMIC
-from mpq_onnx.report.graph_facts import GraphFacts
+from mpq_onnx.report.graph_facts import GraphFacts, TensorFacts, type_bits
 
 FLOAT = "float"
 
@@ -39,13 +37,22 @@ def stored_bits_of(facts: GraphFacts) -> MeanBits:
 
     They are containers: a type's bits bound those of a file that uses fewer levels than its types have.
     """
-    weights = [
+    return _mean_bits(facts, lambda tensor: type_bits(tensor.container))
+
+
+def shown_bits_of(facts: GraphFacts) -> MeanBits:
+    """The means of the levels that a graph shows, where a Clip leaves fewer than the types have."""
+    return _mean_bits(facts, lambda tensor: tensor.bits)
+
+
+def _mean_bits(facts: GraphFacts, bits_of: Callable[[TensorFacts], float | None]) -> MeanBits:
+    weights: list[tuple[int, float]] = [
         (layer.weights, bits)
         for layer in facts.layers
-        if layer.constant and layer.weight is not None and (bits := type_bits(layer.weight.container))
+        if layer.constant and layer.weight is not None and (bits := bits_of(layer.weight))
     ]
     weights += [(layer.weights, layer.bits) for layer in facts.integer_weights]
-    activations = [(1, bits) for tensor in facts.activations if (bits := type_bits(tensor.container))]
+    activations = [(1, bits) for tensor in facts.activations if (bits := bits_of(tensor))]
     return MeanBits(_mean(weights), _mean(activations))
 
 
@@ -57,8 +64,10 @@ def format_text(facts: GraphFacts) -> str:
     parts = [name]
     if widths.mean_weight_bits is not None:
         held = [layer.weight for layer in facts.layers if layer.constant and layer.weight is not None]
-        how = "float, rounded to" if any(weight.stored_float for weight in held) else "stored in"
-        parts.append(f"weights {how} {widths.mean_weight_bits:.3g} bits")
+        if any(weight.stored_float for weight in held):
+            parts.append(f"weights float, rounded to {shown_bits_of(facts).mean_weight_bits:.3g} bits")
+        else:
+            parts.append(f"weights stored in {widths.mean_weight_bits:.3g} bits")
     if widths.mean_activation_bits is not None:
         parts.append(f"activations stored in {widths.mean_activation_bits:.3g} bits")
     left = sum(layer.constant and layer.weight is None for layer in facts.layers)
@@ -67,14 +76,6 @@ def format_text(facts: GraphFacts) -> str:
     return "; ".join(parts)
 
 
-def type_bits(container: str) -> int | None:
-    """The width of a type by its name (int8, float8e4m3fn); None for what has no fixed one."""
-    try:
-        return ir.DataType[container.upper()].bitwidth
-    except (KeyError, TypeError):
-        return None
-
-
-def _mean(counted: Sequence[tuple[int, int]]) -> float | None:
+def _mean(counted: Sequence[tuple[int, float]]) -> float | None:
     total = sum(count for count, _ in counted)
     return sum(count * bits for count, bits in counted) / total if total else None

@@ -10,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.biases import count_raised
+from mpq_onnx.arithmetic.quantization import width_of
 from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.mac import Mac, is_stored, macs_of
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, DYNAMIC_SYMMETRIC, is_pass_through
-from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS
+from mpq_onnx.graph.placement.graph_roles import ACTIVATION_FUNCTIONS, is_constant_affine
 from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.graph.placement.quantizer_ranges import first_quantizer, is_on_grid
 from mpq_onnx.graph.quantized_already import QDQ_OPS, check_no_fake_quantizers, is_integer_operator
@@ -42,12 +43,17 @@ class TensorFacts:
     container: str
     """The integer type that it is stored or computed in."""
     levels: int | None
-    """Of an activation's quantizer, after the Clip that narrows it; of a stored weight None, as the graph does not say."""
+    """After the Clip that narrows it; None for a stored weight without one, which the graph does not say, and for floats."""
     scales: str
     scheme: str
     ranges: str = STATIC
     stored_float: bool = False
     """The file has float weights, which are quantized when it is run: as training that knows of quantizers leaves them."""
+
+    @property
+    def bits(self) -> float | None:
+        """By its levels; where these are not shown, those of the type; None for types without a fixed width."""
+        return type_bits(self.container) if self.levels is None else width_of(self.levels)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class LayerFacts:
     """For one example; None where shapes are unknown."""
     weight: TensorFacts | None
     input: TensorFacts | None
+    table: str | None
+    """What the table is called in the float network that the input's rows are looked up in, where they are."""
     output: TensorFacts | None
     """The quantizer that the output goes through, behind a fused activation."""
     bias: str
@@ -144,6 +152,7 @@ def _layer(mac: Mac, macs: dict[tuple[str, str], int]) -> LayerFacts:
         macs=macs.get((str(node.name), str(w.name))),
         weight=_weight(w) if constant else _read(w),
         input=_read(x),
+        table=_table(x),
         output=_written(mac.output),
         bias=_bias_kind(bias),
         raised_channels=_raised_channels(bias),
@@ -187,29 +196,47 @@ def _weight(value: ir.Value) -> TensorFacts | None:
     packed = any(producer.domain == PACKED_DOMAIN for producer in _makers(found.integers))
     container = "bit stream" if packed else _container(found)
     is_float = found.quantize is not None
-    return TensorFacts(container, None, _scales(found), _weight_scheme(found), stored_float=is_float)
+    levels = None if found.ends == found.type_ends else _levels(found.ends)
+    return TensorFacts(container, levels, _scales(found), _weight_scheme(found), stored_float=is_float)
 
 
 def _read(value: ir.Value) -> TensorFacts | None:
     """The quantizer that an activation comes from, views and what keeps a grid left out."""
-    found = quantizer_behind(value, lambda node: is_pass_through(node) or node.op_type in ("Relu", "Clip"))
-    return None if found is None else _activation(found)
+    found = _quantizer_read(value)
+    return None if found is None else _activation(found, of_rows=not is_stored(value))
+
+
+def _quantizer_read(value: ir.Value) -> Quantizer | None:
+    return quantizer_behind(value, lambda node: is_pass_through(node) or node.op_type in ("Relu", "Clip"))
+
+
+def _table(value: ir.Value) -> str | None:
+    """The float name of the stored table that `value` holds rows of."""
+    found = None if is_stored(value) else _quantizer_read(value)
+    stored = found is not None and found.integers is not None and is_stored(found.integers)
+    return float_tensor(found.result) if stored and found.result is not None else None
 
 
 def _written(value: ir.Value) -> TensorFacts | None:
-    """The first quantizer after a node, if only bias additions and fused activations lie between."""
+    """The first quantizer after a node, if only constant sums and factors and fused activations lie between."""
     uses = tuple(value.uses())
     found = first_quantizer(value)
+    if found is None and len(uses) == 1 and is_constant_affine(uses[0].node):
+        return _written(uses[0].node.outputs[0])
     if found is None and len(uses) == 1 and uses[0].node.op_type in ACTIVATION_FUNCTIONS:
         found = first_quantizer(uses[0].node.outputs[0])
     quantizer = None if found is None else read_quantizer(found)
     return None if quantizer is None else _activation(quantizer)
 
 
-def _activation(found: Quantizer) -> TensorFacts | None:
-    """The facts of a quantizer of an activation; None for another's."""
+def _activation(found: Quantizer, of_rows: bool = False) -> TensorFacts | None:
+    """The facts of a quantizer of an activation; None for another's.
+
+    Args:
+        of_rows: what is asked about depends on inputs: what is stored is a table that it is looked up in.
+    """
     origin = found.source or found.integers  # rows of a table may be looked up as integers
-    if origin is None or is_stored(origin):
+    if origin is None or (is_stored(origin) and not of_rows):
         return None
     if found.is_per_example:
         symmetric = found.quantize is not None and found.quantize.op_type == DYNAMIC_SYMMETRIC
@@ -325,6 +352,14 @@ def _macs(model: ir.Model) -> dict[tuple[str, str], int]:
     # Shapes that cannot be inferred, attributes that a broken file does not have.
     except (ModelError, ValueError, LookupError, RuntimeError):
         return {}
+
+
+def type_bits(container: str) -> int | None:
+    """The width of a type by its name (int8, float8e4m3fn); None for what has no fixed one."""
+    try:
+        return ir.DataType[container.upper()].bitwidth
+    except (KeyError, TypeError):
+        return None
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from mpq_onnx.passes.redraw_noise import RedrawNoisePass
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass, noisy_nodes
 from mpq_onnx.registries import NOISE_DRAWS
-from mpq_onnx.report.file_format import MeanBits, format_text, stored_bits_of
+from mpq_onnx.report.file_format import MeanBits, format_text, shown_bits_of, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
 from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.arguments import check_seed, checked_arguments
@@ -192,7 +192,7 @@ def evaluate(
         allocation=allocation,
         evaluation=found,
         format=format_text(graph),
-        widths=stored
+        widths=shown_bits_of(graph)
         if allocation is None
         else MeanBits(allocation.mean_weight_bits, allocation.mean_activation_bits),
         stored=stored,
@@ -224,7 +224,7 @@ def _is_float(model: ir.Model | None) -> bool:
 def _described(path: str, model: ir.Model) -> tuple[str, str, str] | None:
     """Of a quantized file: its name and mean widths as its allocation or its types have them."""
     allocation = Allocation.embedded(model.metadata_props, path)
-    widths = allocation or stored_bits_of(graph_facts(without_noise(model)))
+    widths = allocation or shown_bits_of(graph_facts(without_noise(model)))
     if widths.mean_weight_bits is None and widths.mean_activation_bits is None:
         return None
     return Path(path).name, bits_text(widths.mean_weight_bits), bits_text(widths.mean_activation_bits)

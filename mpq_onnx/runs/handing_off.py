@@ -239,9 +239,10 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
         for chain in quantizer_chains(model).weights
         if chain.integers.const_value is None
     ]
+    shown = _shown_levels(quantizer_chains(model))
     StoreIntegersPass(stored_values(model, computed))(model)
     chains = quantizer_chains(model)
-    levels = _type_levels(chains) | (allocation.weight_levels() if allocation is not None else {})
+    levels = shown | (allocation.weight_levels() if allocation is not None else {})
     shapes = tensor_shapes(model, dataset, device)
     sites = mac_sites(model, shapes, levels)
     if not sites:
@@ -261,12 +262,12 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     )
 
 
-def _type_levels(chains: Chains) -> dict[str, np.ndarray]:
-    """All levels of the integers' type, for every tensor that is stored so."""
+def _shown_levels(chains: Chains) -> dict[str, np.ndarray]:
+    """The levels of every tensor that is stored as integers: those of the type, or what a Clip leaves of them."""
     return {
-        quantized_tensor(chain.dequantize): np.array([2**chain.dtype.bitwidth])
+        quantized_tensor(chain.dequantize): np.array([chain.ends[1] - chain.ends[0] + 1])
         for chain in chains.weights
-        if chain.dtype.is_integer()
+        if chain.ends is not None
     }
 
 

@@ -23,7 +23,7 @@ from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.inferred_shapes import inferred_shapes
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
-from mpq_onnx.report.file_format import format_text, stored_bits_of, type_bits
+from mpq_onnx.report.file_format import format_text, shown_bits_of
 from mpq_onnx.report.graph_facts import GraphFacts, graph_facts
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.float_notes import float_weights
@@ -176,7 +176,7 @@ def _quantized(facts: GraphFacts, advice: str) -> _Found:
     return _Found(
         True,
         layers,
-        mean_weight_bits=stored_bits_of(facts).mean_weight_bits,
+        mean_weight_bits=shown_bits_of(facts).mean_weight_bits,
         activations=len(facts.activations),
         stays_float=tuple(
             f"{each.node} ({each.op_type})"
@@ -201,7 +201,7 @@ def _layers_of(facts: GraphFacts) -> tuple[InspectedLayer, ...]:
                 each.weight_tensor if each.constant else None,
                 each.weights,
                 each.macs,
-                None if each.weight is None else type_bits(each.weight.container),
+                None if each.weight is None else each.weight.bits,
             )
             for each in facts.layers
         ),

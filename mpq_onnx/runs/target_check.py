@@ -4,14 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mpq_onnx.arithmetic.quantization import SCHEMES
+from mpq_onnx.arithmetic.quantization import SCHEMES, width_of
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.mac import macs_of
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN
 from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.quantizer_chains import ActivationChain, WeightChain
 from mpq_onnx.handoff_targets.bundle import Bundle
-from mpq_onnx.handoff_targets.integer_range import width_of
 from mpq_onnx.handoff_targets.layers import LayerRow
 from mpq_onnx.registries import CHANNEL, DYNAMIC, ENERGY_LEVELS, PER_CHANNEL, PER_TENSOR
 from mpq_onnx.targets.conformance import (
