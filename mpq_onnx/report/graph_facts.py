@@ -213,8 +213,9 @@ def _quantizer_read(value: ir.Value) -> Quantizer | None:
 def _table(value: ir.Value) -> str | None:
     """The float name of the stored table that `value` holds rows of."""
     found = None if is_stored(value) else _quantizer_read(value)
-    stored = found is not None and found.integers is not None and is_stored(found.integers)
-    return float_tensor(found.result) if stored and found.result is not None else None
+    if found is None or found.integers is None or found.result is None or not is_stored(found.integers):
+        return None
+    return float_tensor(found.result)
 
 
 def _written(value: ir.Value) -> TensorFacts | None:
