@@ -50,6 +50,7 @@ from mpq_onnx.passes.one_opset import OneOpsetPass
 from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
+from mpq_onnx.passes.split_constants import SplitConstantsPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.subtracted_constants import SubtractedConstantsPass
@@ -160,7 +161,8 @@ def _simplified(model: ir.Model) -> ir.Model:
     # What folding found out of shapes lets more of them fold.
     for _ in range(MOST_FOLDINGS):
         InferShapesAnewPass()(model)
-        if not [each for each in (FoldLengthsPass(), OwnLengthsPass()) if each(model).modified]:
+        folding = FoldLengthsPass(), OwnLengthsPass(), SplitConstantsPass()
+        if not [each for each in folding if each(model).modified]:
             break
         _fold(model)
     NeutralOperandsPass()(model)

@@ -10,13 +10,13 @@ Length = int | str
 
 
 class FoldLengthsPass(ir.passes.InPlacePass):
-    """Gather of a Shape, by constant indices of fixed axes, in all graphs."""
+    """Gather and Slice of a Shape, by constant indices of fixed axes, in all graphs."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         found = [
             (node, lengths)
             for node in model.graph.all_nodes()
-            if node.op_type == "Gather" and (lengths := _lengths(node)) is not None
+            if node.op_type in ("Gather", "Slice") and (lengths := _lengths(node)) is not None
         ]
         for node, lengths in found:
             value = node.outputs[0]
@@ -40,16 +40,34 @@ def shape_lengths(node: ir.Node) -> list[Length | None] | None:
 
 
 def _lengths(node: ir.Node) -> np.ndarray | None:
-    source, indices = node.inputs[:2]
+    source = node.inputs[0]
     shape_node = source.producer() if source is not None else None
-    tensor = ir.convenience.get_const_tensor(indices) if indices is not None else None
     sizes = None if shape_node is None else shape_lengths(shape_node)
-    if sizes is None or tensor is None or node.outputs[0].is_graph_output():
+    if not sizes or node.outputs[0].is_graph_output():
         return None
-    picks = tensor.numpy().astype(np.int64)
-    if not sizes or (picks >= len(sizes)).any() or (picks < -len(sizes)).any():
+    picks = _picks(node, len(sizes))
+    if picks is None or (picks >= len(sizes)).any() or (picks < -len(sizes)).any():
         return None
     picked = [sizes[pick] for pick in picks.reshape(-1)]
     if not all(isinstance(size, int) for size in picked):
         return None
     return np.array(picked, np.int64).reshape(picks.shape)
+
+
+def _picks(node: ir.Node, count: int) -> np.ndarray | None:
+    """int64: the places that a Gather, or a Slice, takes out of `count`; None where they are computed."""
+    given = {
+        index: _constant(value) for index, value in enumerate(node.inputs) if index and value is not None
+    }
+    if any(each is None for each in given.values()):
+        return None
+    numbers = {index: each.astype(np.int64) for index, each in given.items() if each is not None}
+    if node.op_type == "Gather":
+        return numbers[1]
+    start, end, step = (int(numbers[index].item()) if index in numbers else 1 for index in (1, 2, 4))
+    return np.arange(count)[start:end:step]
+
+
+def _constant(value: ir.Value) -> np.ndarray | None:
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
