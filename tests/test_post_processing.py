@@ -267,3 +267,22 @@ def test_products_behind_are_refused_by_name(images: Path, tmp_path: Path) -> No
         "allocate", source, "--data", f"npz:{images}", "--weight-bits", 4, "-o", tmp_path / "out"
     )
     assert_one_line(refused, 3, "op NonMaxSuppression (domain ai.onnx) of node nms has no torch mirror")
+
+
+def test_a_product_that_a_loop_alone_reads_has_a_width(images: Path, tmp_path: Path) -> None:
+    model = onnx.load(detector(tmp_path / "source.onnx", LOOP, KINDS["loop"][1]))
+    nodes = [node for node in model.graph.node if node.op_type != "Sigmoid"]
+    reshape = next(node for node in nodes if node.name == "as_scores")
+    reshape.input[0] = "cs"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "source.onnx")
+    mpq_onnx.export(tmp_path / "source.onnx", tmp_path / "float.onnx")
+    result = mpq_onnx.allocate(
+        tmp_path / "float.onnx", f"npz:{images}", tmp_path / "out", weight_bits=8, activation_bits=8,
+        options=mpq_onnx.AllocateOptions(effort="quick"),
+    )  # fmt: skip
+    widths = {
+        node.node: node.weight_bits for node in result.chosen.allocation.nodes if node.weight is not None
+    }
+    assert widths.keys() == {"conv1", "conv2", "box", "score"} and None not in widths.values()

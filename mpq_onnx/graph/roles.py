@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.divisors import readers_as_data
 from mpq_onnx.graph.masks import (
     ENDS,
     LAYING,
@@ -64,8 +65,14 @@ class Role(enum.Enum):
     """Depends on shapes and constants alone."""
     CONSTANT = "constant"
     """Depends on constants alone."""
+    DIVISOR = "divisor"
+    """What others are divided by, or what is itself divided by its own sum, and nothing else: exact."""
     RESULT = "result"
     """What post-processing computes, or takes into a branch or loop: exact."""
+
+
+COMPUTED = frozenset({Role.SIGNAL, Role.DIVISOR, Role.RESULT})
+"""What a network computes, whether it may get a quantizer or not."""
 
 
 class _Origin(enum.IntEnum):
@@ -105,7 +112,7 @@ class ValueRoles:
     masked: frozenset[str]
     """Signals with a mask's entries among them: no range holds both."""
     data_readers: Mapping[str, tuple[str, ...]]
-    """Of signals that some nodes read as an index or a mask: the nodes that read them as data."""
+    """Of signals that some nodes read as an index, a mask or a divisor: the nodes that read them as data."""
 
     def of(self, value: ir.Value) -> Role:
         """The role of a value of the analysed graph."""
@@ -135,6 +142,7 @@ class _Analysis:
         self.before_end = self._ahead(_ends(ENDS), carries_mask, any)
         self.magnitudes = self._magnitudes()
         self.origins = self._origins()
+        self.divisors = readers_as_data(self.nodes, lambda value: self.origins[value] is not _Origin.COMPUTED)
         self.mixed: set[ir.Value] = set()
         """Values that inputs with data in them went into: what they are added to is no mask's business."""
         self.uses: dict[ir.Value, _Use] = {}
@@ -154,6 +162,8 @@ class _Analysis:
 
     def _data_readers(self, value: ir.Value) -> tuple[str, ...] | None:
         """The nodes that read a signal among the inputs' own values as data; None where all do."""
+        if value in self.divisors:
+            return self.divisors[value]
         if not is_float(value) or self.origins[value] not in GIVEN or self.uses[value] is not _Use.DATA:
             return None
         kinds = {str(node.name): self._use(node, index) for node, index in value.uses()}
@@ -317,6 +327,8 @@ class _Analysis:
                 return Role.CONSTANT
             multiplied = use is _Use.DATA and is_float(value) and read_by_multiplier(value)
             return Role.SIGNAL if multiplied else Role.SHAPE
+        if self.divisors.get(value) == () and is_float(value):
+            return Role.DIVISOR
         if origin is _Origin.COMPUTED and is_float(value):
             return Role.INDEX if use is _Use.INDEX else Role.SIGNAL
         if use is _Use.NONE and is_float(value) and value.uses():

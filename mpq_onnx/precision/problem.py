@@ -134,6 +134,8 @@ class Candidate:
     """By kind."""
     range_factors: Mapping[str, float] = field(default_factory=dict)
     """Learned factors on the ranges of some tensors."""
+    note: str | None = None
+    """What became of a part of the method that a reader of the result should know."""
 
     @property
     def weights(self) -> Levels:

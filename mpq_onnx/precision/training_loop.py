@@ -71,11 +71,15 @@ class TrainingRun:
         return len(self.data.ranks.own(range(self.parts)))
 
 
+class DivergedError(ModelError):
+    """Training ended in NaN or infinities."""
+
+
 def train(learning: Learning, run: TrainingRun) -> None:
     """Train; the parameters end at their mean over the last part of the steps.
 
     Raises:
-        ModelError: the loss became NaN or infinite.
+        DivergedError: the loss became NaN or infinite.
     """
     settings, data = run.settings, run.data
     ranks = data.ranks
@@ -91,8 +95,9 @@ def train(learning: Learning, run: TrainingRun) -> None:
             own = itertools.islice(parts, run.own_parts)
             losses.append(training_step(learning, optimizer, own, step, ranks))
             if not math.isfinite(losses[-1]):
-                raise ModelError(
-                    f"training diverged at step {step + 1}: the loss is {losses[-1]}; lower --learning-rate"
+                raise DivergedError(
+                    f"training diverged at step {step + 1}: the loss is {losses[-1]}; lower --learning-rate, or take --method"
+                    " closed-form"
                 )
             average.update(step)
             bar.update()

@@ -254,7 +254,7 @@ def _notes(
 ) -> tuple[str, ...]:
     """What is not as it was asked for."""
     why = kept_note(choice, options.chosen_method, "energies")
-    notes = [] if why is None else [why]
+    notes = [*choice.notes] if why is None else [*choice.notes, why]
     spent = choice.uniform.allocation.mean_energy_per_mac
     if energy_per_mac is not None and not options.max and spent < energy_per_mac * (1 - 1e-9):
         notes.append(

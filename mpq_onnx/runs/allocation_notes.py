@@ -27,7 +27,7 @@ def allocation_notes(
     has_equal_widths: bool,
 ) -> tuple[str, ...]:
     """What is not as it was asked for; `faults` are what the target does not take of a candidate, by its name."""
-    notes = [*beyond_choices(weight_bits, activation_bits, options)]
+    notes = [*beyond_choices(weight_bits, activation_bits, options), *choice.notes]
     notes += [
         f"{name} is compared, not kept: the target does not take {found}" for name, found in faults.items()
     ]

@@ -138,6 +138,11 @@ class Choice(Generic[Document]):
         ]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Of what was proposed."""
+        return tuple(each.candidate.note for each in self.measured if each.candidate.note is not None)
+
+    @property
     def loses_to_uniform(self) -> bool:
         """What the asked-for method found was worse than uniform, which is kept instead."""
         return self.keeps_uniform and bool(self.others)

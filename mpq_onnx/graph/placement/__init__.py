@@ -27,7 +27,7 @@ from mpq_onnx.graph.placement.sites import (
     weight_sites,
     with_sources,
 )
-from mpq_onnx.graph.roles import Role, value_roles
+from mpq_onnx.graph.roles import COMPUTED, value_roles
 from mpq_onnx.registries import INCLUDE, PLACEMENTS
 
 Restriction = Callable[[Sites, Said], tuple[Sites, Said]]
@@ -69,7 +69,7 @@ def find_sites(
     weights = tuple(
         site
         for site in weight_sites(model, shapes, layouts or {})
-        if any(roles.roles[use.output] is Role.SIGNAL for use in site.uses)  # not the angles of positions
+        if any(roles.roles[use.output] in COMPUTED for use in site.uses)  # not the angles of positions
     )
     products = tuple(
         dataclasses.replace(site, sources=(source(site.sources[0]), source(site.sources[1])))

@@ -5,12 +5,15 @@ are corrected by that and the budgets are filled anew. Training is noisy, so sev
 all among them, and the one whose network comes closest to the original one on training data is taken.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from mpq_onnx.precision.fisher import measured_costs
 from mpq_onnx.precision.methods import uniform
 from mpq_onnx.precision.problem import Candidate, Precision, Problem
 from mpq_onnx.precision.training import Learned, measured_distance, train_levels
+from mpq_onnx.precision.training_loop import DivergedError
 from mpq_onnx.progress import begin
 
 NAME = "refined"
@@ -25,7 +28,10 @@ def propose(problem: Problem) -> list[Candidate]:
     closed_form = problem.candidate(problem.closed_form, start)
     if not problem.training.corrects_costs:
         return [closed_form]
-    learned = train_levels(problem, start)
+    try:
+        learned = train_levels(problem, start)
+    except DivergedError as error:
+        return [replace(closed_form, note=f"the closed form stands without training's corrections: {error}")]
     begin("compare what training found with the costs")
 
     def corrected(share: float) -> Precision:
