@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import make_cnn
-from onnx import helper
-from test_cli import run_inside
+from conftest import make_cnn, make_model, weights
+from onnx import TensorProto, helper
+from test_cli import assert_one_line, run_inside
 
 import mpq_onnx
 
 DATA = "random?count=8"
+RNG = np.random.default_rng(0)
+MACHINE_LEARNING = "ai.onnx.ml"
 
 
 def with_constant_inputs(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
@@ -46,3 +48,91 @@ def test_constants_among_the_inputs_are_no_inputs_of_any_command(version: int, t
         ("calibrate", model, "--data", DATA, "-o", tmp_path / "calibration.json"),
     ):
         assert run_inside(*command).returncode == 0, command
+
+
+def dictionary_classifier() -> onnx.ModelProto:
+    """As scikit-learn's converters write it: the name of the class, and a dictionary of probabilities."""
+    names = ["cat", "dog", "owl"]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "product"),
+        helper.make_node("Softmax", ["h"], ["p"], "soft"),
+        helper.make_node("ArgMax", ["p"], ["best"], "best", axis=1, keepdims=0),
+        helper.make_node(
+            "LabelEncoder", ["best"], ["label"], "names", domain=MACHINE_LEARNING, keys_int64s=[0, 1, 2],
+            values_strings=names,
+        ),
+        helper.make_node("ZipMap", ["p"], ["zipped"], "zip", domain=MACHINE_LEARNING, classlabels_strings=names),
+    ]  # fmt: skip
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 8])], [], {"w": weights(RNG, 8, 3)})
+    model.opset_import.append(helper.make_opsetid(MACHINE_LEARNING, 2))
+    kinds = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    model.graph.output.extend(
+        [
+            helper.make_tensor_value_info("label", TensorProto.STRING, ["n"]),
+            helper.make_value_info("zipped", helper.make_sequence_type_proto(kinds)),
+        ]
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def test_dictionaries_and_names_of_classes_are_compared_as_numbers(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    onnx.save(dictionary_classifier(), model)
+    alone = mpq_onnx.evaluate(model, DATA)
+    assert any("zipped" in note and "cat, dog, owl" in note for note in alone.notes)
+    exported = mpq_onnx.export(model, tmp_path / "e.onnx")
+    assert any("zipped is a tensor, no longer a dictionary" in note for note in exported.notes)
+    beside = mpq_onnx.evaluate(tmp_path / "e.onnx", DATA, baseline=model).evaluation.comparison
+    assert beside is not None
+    parts = {part.part: part for part in beside.parts}
+    assert parts["zipped"].sqnr.value > 100
+    assert parts["label"].agreement is None or parts["label"].agreement.value == 1
+    handed = mpq_onnx.handoff(model, tmp_path / "json", to="json", data=DATA)
+    assert any("zipped" in note for note in handed.notes)
+    said = run_inside(
+        "allocate", model, "--data", DATA, "--weight-bits", 8, "--activation-bits", 8, "--effort", "quick",
+        "--method", "uniform", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert said.returncode == 0 and "NOTE: output zipped" in said.stdout + said.stderr
+
+
+def sequence_model(ends_so: bool = False) -> onnx.ModelProto:
+    """Rows that are split into a sequence and taken out again, or given away as one."""
+    nodes = [
+        helper.make_node("SplitToSequence", ["x"], ["parts"], "split", axis=1, keepdims=1),
+        helper.make_node("SequenceAt", ["parts", "first"], ["a"], "take"),
+        helper.make_node("MatMul", ["a", "w"], ["y"], "product"),
+    ]
+    model = make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", 2, 8])], [("y", ["n", 1, 6])],
+        {"w": weights(RNG, 8, 6), "first": np.array(0)},
+    )  # fmt: skip
+    if ends_so:
+        kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        model.graph.output.append(helper.make_value_info("parts", kind))
+    onnx.checker.check_model(model)
+    return model
+
+
+def test_sequences_within_a_network_are_no_tensors(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    onnx.save(sequence_model(), model)
+    mpq_onnx.handoff(model, tmp_path / "json", to="json", data=DATA)
+    mpq_onnx.calibrate(model, DATA, tmp_path / "calibration.json")
+    assert "parts" not in json.loads((tmp_path / "calibration.json").read_text())["tensors"]
+    for noise in ((), ("--noise", "shot", "--energy-per-mac", 10)):
+        widths = () if noise else ("--weight-bits", 8)
+        refused = run_inside(
+            "allocate", model, "--data", DATA, *noise, *widths, "-o", tmp_path / "out", "--quiet"
+        )
+        assert_one_line(refused, 3, "SplitToSequence", "no torch mirror")
+
+
+def test_a_sequence_among_the_outputs_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    onnx.save(sequence_model(ends_so=True), model)
+    for command in (("inspect", model), ("evaluate", model, "--data", DATA)):
+        assert_one_line(run_inside(*command), 3, "output parts", "is a sequence of tensors")

@@ -1,4 +1,4 @@
-"""Constants that a file lists among its inputs too: its format's third version asked for that, and exporters of that time did it.
+"""Constants that a file lists among its inputs too, as the third version of the file format asked for.
 
 Such an input is one that nobody feeds. Everybody else takes a model's inputs for what is fed.
 """

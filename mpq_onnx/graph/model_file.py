@@ -41,8 +41,8 @@ REPLACED = "mpq_onnx.replaced"
 def load_model(model: ModelSource) -> ir.Model:
     """Read an ONNX file, external data included, or a model in memory, after ONNX's own checker accepted it.
 
-    Every node has a name of its own then, an axis of unknown length is open, however the exporter wrote that, and the inputs are
-    those that are fed.
+    Every node has a name of its own then, an axis of unknown length is open, however the exporter wrote that, and no input is a
+    constant.
 
     Raises:
         ModelError: the file is missing, not ONNX, cut short, or breaks ONNX's rules.

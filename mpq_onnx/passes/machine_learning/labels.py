@@ -1,5 +1,7 @@
 """Labels: what classes are called. Text has no place in a network that is quantized: it becomes the number of the class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -23,6 +25,15 @@ def class_names(model: ir.Model) -> tuple[str, ...]:
             if tensor is not None and tensor.dtype == ir.DataType.STRING and len(tensor.shape) == 1:
                 return tuple(as_text(each) for each in tensor.numpy())
     return ()
+
+
+def class_numbers(array: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The number of the class for every name in `array`; -1 for what is no name of a class. Numbers stay as they are."""
+    if array.dtype.kind not in "OSU":
+        return array
+    numbers = {name: number for number, name in enumerate(names)}
+    found = [numbers.get(as_text(each), -1) for each in array.reshape(-1)]
+    return np.array(found, np.int64).reshape(array.shape)
 
 
 def as_text(value: object) -> str:
