@@ -136,3 +136,35 @@ def test_a_sequence_among_the_outputs_is_refused(tmp_path: Path) -> None:
     onnx.save(sequence_model(ends_so=True), model)
     for command in (("inspect", model), ("evaluate", model, "--data", DATA)):
         assert_one_line(run_inside(*command), 3, "output parts", "is a sequence of tensors")
+
+
+def grouped_normalization() -> onnx.ModelProto:
+    """Two convolutions and a GroupNorm between them as exporters write it."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "first", pads=[1] * 4),
+        helper.make_node("Reshape", ["c", "groups"], ["g1"], "group"),
+        helper.make_node("InstanceNormalization", ["g1", "ones", "zeros"], ["g2"], "normalize"),
+        helper.make_node("Reshape", ["g2", "back"], ["g3"], "ungroup"),
+        helper.make_node("Mul", ["g3", "gamma"], ["g4"], "scale"),
+        helper.make_node("Add", ["g4", "beta"], ["g5"], "shift"),
+        helper.make_node("Sigmoid", ["g5"], ["s"], "gate"),
+        helper.make_node("Mul", ["g5", "s"], ["a"], "swish"),
+        helper.make_node("MeanVarianceNormalization", ["a"], ["m"], "plain"),
+        helper.make_node("Conv", ["m", "v"], ["y"], "second", pads=[1] * 4),
+    ]
+    tensors = {
+        "w": weights(RNG, 8, 3, 3, 3), "groups": np.array([0, 4, -1]), "ones": np.ones(4, np.float32),
+        "zeros": np.zeros(4, np.float32), "back": np.array([0, 8, 6, 6]),
+        "gamma": RNG.uniform(0.5, 2, (8, 1, 1)).astype(np.float32), "beta": weights(RNG, 8, 1, 1),
+        "v": weights(RNG, 8, 8, 3, 3),
+    }  # fmt: skip
+    return make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 6, 6])], [("y", ["n", 8, 6, 6])], tensors)
+
+
+def test_products_behind_a_group_norm_are_counted_without_a_run(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    onnx.save(grouped_normalization(), model)
+    found = mpq_onnx.inspect(model)
+    assert found.macs == 36 * 8 * (27 + 72) and not found.notes
+    mpq_onnx.export(model, tmp_path / "e.onnx")
+    assert "GroupNormalization" in {node.op_type for node in onnx.load(tmp_path / "e.onnx").graph.node}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.class_names import class_names
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.zip_map import dropped_zip_maps
 from mpq_onnx.passes.compute_in_float32 import KEPT_OUTSIDE, converted_types
-from mpq_onnx.passes.machine_learning.labels import class_names
 
 SHOWN_NAMES = 5
 

@@ -16,6 +16,7 @@ import onnxruntime as ort
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.files import here
 from mpq_onnx.graph.absent_inputs import lists_absent_inputs
+from mpq_onnx.graph.class_names import class_names, class_numbers
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import (
@@ -29,7 +30,6 @@ from mpq_onnx.graph.model_file import (
 from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.graph.weights_apart import weights_apart
 from mpq_onnx.graph.zip_map import has_zip_maps
-from mpq_onnx.passes.machine_learning.labels import class_names, class_numbers
 from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICES
 from mpq_onnx.threads import wanted_threads
