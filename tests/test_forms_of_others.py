@@ -168,3 +168,25 @@ def test_products_behind_a_group_norm_are_counted_without_a_run(tmp_path: Path) 
     assert found.macs == 36 * 8 * (27 + 72) and not found.notes
     mpq_onnx.export(model, tmp_path / "e.onnx")
     assert "GroupNormalization" in {node.op_type for node in onnx.load(tmp_path / "e.onnx").graph.node}
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (3, 8, 8)])
+def test_a_network_for_one_batch_size_is_refused_in_words_of_its_own(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    rows = 4 if len(shape) == 4 else 1
+    tensors = {"w": weights(RNG, 8, 3, 3, 3), "flat": np.array([rows, 8 * 36])}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+        helper.make_node("Reshape", ["c", "flat"], ["y"], "flatten"),
+    ]
+    if len(shape) == 3:
+        tensors["axis"] = np.array([0])
+        nodes.insert(0, helper.make_node("Unsqueeze", ["x", "axis"], ["one"], "batch"))
+        nodes[1].input[0] = "one"
+    model = tmp_path / "m.onnx"
+    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", [rows, 8 * 36])], tensors), model)
+    refused = run_inside("allocate", model, "--data", DATA, "--weight-bits", 8, "-q", "-o", tmp_path / "out")
+    said = f"takes {shape[0]} examples at once, and no other number (axis 0 of input x [{', '.join(map(str, shape))}]"
+    assert_one_line(refused, 3, said, "mpq-onnx export")
+    assert "invalid" not in refused.stderr and "Given groups" not in refused.stderr
