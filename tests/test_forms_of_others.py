@@ -190,3 +190,12 @@ def test_a_network_for_one_batch_size_is_refused_in_words_of_its_own(
     said = f"takes {shape[0]} examples at once, and no other number (axis 0 of input x [{', '.join(map(str, shape))}]"
     assert_one_line(refused, 3, said, "mpq-onnx export")
     assert "invalid" not in refused.stderr and "Given groups" not in refused.stderr
+
+
+@pytest.mark.parametrize("kind", [np.complex64, str])
+def test_images_that_are_no_numbers_are_refused(kind: type, tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    onnx.save(make_cnn(), model)
+    np.savez(tmp_path / "d.npz", images=RNG.integers(0, 255, (8, 3, 12, 12)).astype(kind))
+    refused = run_inside("evaluate", model, "--data", f"npz:{tmp_path / 'd.npz'}")
+    assert_one_line(refused, 3, "input images holds", "not numbers")
