@@ -48,11 +48,12 @@ def _running(examples: int, inputs: Sequence[ModelInput]) -> Iterator[None]:
 
 def _one_size(wanted: ModelInput) -> str:
     """That the network behind an input takes one batch size alone, how that is read, and what to do."""
+    size = wanted.fixed_batch
     shape = ", ".join("any" if size is None else str(size) for size in wanted.shape or ())
     return (
-        f"the network takes {wanted.fixed_batch} examples at once, and no other number (axis {wanted.example_axis} of input"
-        f" {wanted.name} [{shape}] is taken for the batch): mpq-onnx export opens that axis where it can; else export the"
-        " network again with an open batch axis, in front of the others where it has none"
+        f"the network takes {size} example{'' if size == 1 else 's'} at once, and no other number (axis {wanted.example_axis}"
+        f" of input {wanted.name} [{shape}] is taken for the batch): mpq-onnx export opens that axis where it can; else export"
+        " the network again with an open batch axis, in front of the others where it has none"
     )
 
 
