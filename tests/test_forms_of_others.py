@@ -199,3 +199,21 @@ def test_images_that_are_no_numbers_are_refused(kind: type, tmp_path: Path) -> N
     np.savez(tmp_path / "d.npz", images=RNG.integers(0, 255, (8, 3, 12, 12)).astype(kind))
     refused = run_inside("evaluate", model, "--data", f"npz:{tmp_path / 'd.npz'}")
     assert_one_line(refused, 3, "input images holds", "not numbers")
+
+
+def test_a_linear_model_is_to_be_exported_before_it_is_handed_off(tmp_path: Path) -> None:
+    node = helper.make_node(
+        "LinearRegressor", ["x"], ["y"], "regress", domain=MACHINE_LEARNING, targets=2,
+        coefficients=[float(each) for each in range(16)], intercepts=[0.5, 1.0],
+    )  # fmt: skip
+    source = make_model([node], [("x", TensorProto.FLOAT, ["n", 8])], [("y", ["n", 2])], {})
+    source.opset_import.append(helper.make_opsetid(MACHINE_LEARNING, 1))
+    model = tmp_path / "m.onnx"
+    onnx.save(source, model)
+    refused = run_inside("handoff", model, "--to", "json", "-q", "-o", tmp_path / "json")
+    assert_one_line(
+        refused, 2, "regress (LinearRegressor, an operator of ai.onnx.ml)", "export the model first"
+    )
+    mpq_onnx.export(model, tmp_path / "e.onnx")
+    mpq_onnx.handoff(tmp_path / "e.onnx", tmp_path / "json", to="json", data=DATA)
+    assert json.loads((tmp_path / "json" / "layers.json").read_text())["macs"] == 16
