@@ -217,3 +217,24 @@ def test_a_linear_model_is_to_be_exported_before_it_is_handed_off(tmp_path: Path
     mpq_onnx.export(model, tmp_path / "e.onnx")
     mpq_onnx.handoff(tmp_path / "e.onnx", tmp_path / "json", to="json", data=DATA)
     assert json.loads((tmp_path / "json" / "layers.json").read_text())["macs"] == 16
+
+
+def test_a_one_sided_spectrum_is_taken_for_one_where_the_file_leaves_that_to_the_default(
+    tmp_path: Path,
+) -> None:
+    nodes = [
+        helper.make_node("STFT", ["x", "step", "window"], ["spectrum"], "spectrum"),
+        helper.make_node("Split", ["spectrum"], ["re", "im"], "split", axis=3, num_outputs=2),
+        helper.make_node("Squeeze", ["re", "last"], ["s"], "squeeze"),
+        helper.make_node("MatMul", ["s", "w"], ["y"], "product"),
+    ]
+    tensors = {
+        "step": np.array(8), "window": np.hanning(16).astype(np.float32), "last": np.array([3]),
+        "w": weights(RNG, 9, 4),
+    }  # fmt: skip
+    model = tmp_path / "m.onnx"
+    inputs = [("x", TensorProto.FLOAT, ["n", 64, 1])]
+    onnx.save(make_model(nodes, inputs, [("y", ["n", 7, 4])], tensors, opset=18), model)
+    assert mpq_onnx.export(model, tmp_path / "e.onnx").largest_difference == 0
+    mpq_onnx.handoff(tmp_path / "e.onnx", tmp_path / "json", to="json", data=DATA)
+    assert json.loads((tmp_path / "json" / "layers.json").read_text())["macs"] == 7 * 9 * 4

@@ -52,6 +52,7 @@ from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
+from mpq_onnx.passes.state_defaults import StateDefaultsPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.subtracted_constants import SubtractedConstantsPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
@@ -142,6 +143,7 @@ def _modern(model: ir.Model) -> ir.Model:
         common.RemoveInitializersFromInputsPass(),
         EliminateIdentitiesPass(),
         common.TopologicalSortPass(),
+        StateDefaultsPass(),
         InferShapesAnewPass(),
         HoldCompositesPass(),
     )
