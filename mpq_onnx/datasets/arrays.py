@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpq_onnx.datasets.base import Batch, Examples
+from mpq_onnx.datasets.base import Batch, Examples, check_numbers
 from mpq_onnx.datasets.identity import array_rows
 from mpq_onnx.datasets.preprocessing import Preprocessing
 from mpq_onnx.errors import DataError
@@ -30,7 +30,7 @@ def array_examples(
         raw: names of those that are the model's own input already.
 
     Raises:
-        DataError: an input has no array, or lengths differ.
+        DataError: an input has no array, or one of no numbers, or lengths differ.
     """
     arrays = dict(given)
     labels = label_array(arrays.pop(LABELS, None), where)
@@ -43,6 +43,8 @@ def array_examples(
                 f"{where}: the file has {', '.join(arrays) or 'no arrays'}, the model wants"
                 f" {', '.join(wanted.name for wanted in inputs)} (and labels under the name labels, where there are some)"
             )
+    for wanted in inputs:
+        check_numbers(arrays[wanted.name], wanted.name, where)  # before images are preprocessed, in float
     shared = [
         wanted.name
         for wanted in inputs

@@ -60,6 +60,12 @@ class Examples:
         return array_rows(batch.inputs | known, range(len(indices)))
 
 
+def check_numbers(array: np.ndarray, name: str, where: str) -> None:
+    """Raise DataError, naming the input, where `array` holds text, complex numbers or dates, which conversions would cut."""
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{where}: input {name} holds {array.dtype}, not numbers; give real or whole ones")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A range of examples that fit a model."""
@@ -96,8 +102,7 @@ class Dataset:
                     f"{self.name}: no array for model input {wanted.name}; it has {', '.join(batch.inputs)}"
                 )
             array = batch.inputs[wanted.name]
-            if array.dtype.kind not in "fiub":
-                raise DataError(f"{self.name}: input {wanted.name} holds {array.dtype}, not numbers")
+            check_numbers(array, wanted.name, self.name)
             with np.errstate(over="ignore"):  # what becomes infinite is refused below
                 # Writable: what examples share may be one read-only array, which torch takes with a warning alone.
                 typed = np.require(array, wanted.dtype, ["C", "W"])

@@ -97,14 +97,16 @@ def find_layouts(
     """The layout of every tensor that `run` returns, and its shape for one example.
 
     Args:
-        run: inputs by name -> tensors by name.
+        run: inputs by name -> tensors by name; what is a sequence, or is absent, has no layout.
         read: positions of examples -> the model's inputs.
         examples: how many there are.
         fixed_batch: the one batch size that the model takes; None for any.
     """
     if fixed_batch is not None:
         return _of_fixed_batches(run, read, examples, fixed_batch)
-    small, large = (run(read([index % examples for index in range(size)])) for size in (SMALL, LARGE))
+    small, large = (
+        _tensors(run(read([index % examples for index in range(size)]))) for size in (SMALL, LARGE)
+    )
     layouts, shapes = {}, {}
     for name, array in small.items():
         shapes[name] = tuple(array.shape)
@@ -126,7 +128,8 @@ def _of_fixed_batches(
     shapes: dict[str, tuple[int, ...]] = {}
     seen: dict[str, set[tuple[int, ...]]] = {}
     for first in range(0, min(FIXED_BATCHES * size, examples), size):
-        for name, array in run(read([(first + index) % examples for index in range(size)])).items():
+        values = run(read([(first + index) % examples for index in range(size)]))
+        for name, array in _tensors(values).items():
             seen.setdefault(name, set()).add(tuple(array.shape))
     for name, found in seen.items():
         shape = max(found)
@@ -135,6 +138,11 @@ def _of_fixed_batches(
         if len(found) == 1:
             layouts[name] = layout
     return layouts, shapes
+
+
+def _tensors(values: Mapping[str, Array]) -> dict[str, Array]:
+    """Without the sequences, which are lists, and what an operator leaves out."""
+    return {name: value for name, value in values.items() if hasattr(value, "shape")}
 
 
 def _one(shape: Sequence[int], layout: ExampleLayout | None) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.operators import is_tensor
 
 LONGEST_RANGE = 2**28
 """Elements; ONNX's shape inference writes every Range of constants out."""
@@ -72,6 +73,11 @@ def _check_text(model: ir.Model) -> None:
 
 def _check_inputs(model: ir.Model) -> None:
     for value in [*model.graph.inputs, *model.graph.outputs]:
+        if not is_tensor(value):
+            raise ModelError(
+                f"input or output {value.name}: is a sequence of tensors, or may be absent; export the network with tensors"
+                " there (ConcatFromSequence makes one of a sequence), or without it"
+            )
         if value.dtype is None or value.dtype == ir.DataType.UNDEFINED:
             raise ModelError(f"input or output {value.name}: has no element type")
     for value in model.graph.inputs:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import here, replacing, set_usual_mode
 from mpq_onnx.graph.absent_inputs import drop_absent_inputs
+from mpq_onnx.graph.constant_inputs import drop_constant_inputs
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
 from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
@@ -40,7 +41,8 @@ REPLACED = "mpq_onnx.replaced"
 def load_model(model: ModelSource) -> ir.Model:
     """Read an ONNX file, external data included, or a model in memory, after ONNX's own checker accepted it.
 
-    Every node has a name of its own then, and an axis of unknown length is open, however the exporter wrote that.
+    Every node has a name of its own then, an axis of unknown length is open, however the exporter wrote that, and no input is a
+    constant.
 
     Raises:
         ModelError: the file is missing, not ONNX, cut short, or breaks ONNX's rules.
@@ -52,6 +54,7 @@ def load_model(model: ModelSource) -> ir.Model:
     try:
         _check_rules(file)
         model = _read(file)
+        drop_constant_inputs(model)
         open_unknown_lengths(model)
         check_loaded(model)
         drop_absent_inputs(all_nodes(model))

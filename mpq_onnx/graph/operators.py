@@ -64,14 +64,19 @@ def is_standard(node: ir.Node) -> bool:
     return node.domain in STANDARD_DOMAINS
 
 
+def is_tensor(value: ir.Value) -> bool:
+    """False for a sequence of tensors, and for what may be absent; unknown types count as tensors."""
+    return value.type is None or isinstance(value.type, ir.TensorType)
+
+
 def is_float(value: ir.Value | None) -> bool:
     """True for float16, bfloat16, float and double tensors; unknown types count as float."""
-    return value is not None and (value.dtype is None or value.dtype.is_floating_point())
+    return value is not None and is_tensor(value) and (value.dtype is None or value.dtype.is_floating_point())
 
 
 def is_float32(value: ir.Value | None) -> bool:
     """True for the type that canonical graphs compute and quantize in; inputs and outputs may have others (float16, double)."""
-    return value is not None and value.dtype in (None, ir.DataType.FLOAT)
+    return value is not None and is_tensor(value) and value.dtype in (None, ir.DataType.FLOAT)
 
 
 def is_constant(value: ir.Value | None) -> bool:

@@ -18,6 +18,8 @@ CONTRIBUTED = frozenset(
 """Operators of com.microsoft that multiply."""
 MULTIPLYING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "MoE")
 """Parts of the names of those operators on integers that do."""
+LINEAR = frozenset({"LinearClassifier", "LinearRegressor"})
+"""Operators of ai.onnx.ml that multiply, and that canonical form has as Gemm."""
 OTHER_STANDARD = frozenset({"DeformConv", "Attention"})
 NO_PRODUCT = "no product of two operands"
 
@@ -69,6 +71,8 @@ def _why_apart(node: ir.Node) -> str | None:
         return "an operator on integers"
     if node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
         return "an operator of com.microsoft"
+    if node.domain == "ai.onnx.ml" and node.op_type in LINEAR:
+        return "an operator of ai.onnx.ml"
     if is_standard(node) and (
         node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) > 2)
     ):

@@ -42,6 +42,7 @@ from mpq_onnx.passes.free_batch import FreeBatchPass
 from mpq_onnx.passes.fusing import fuse_composites
 from mpq_onnx.passes.gather_nd_rows import GatherNDRowsPass
 from mpq_onnx.passes.hold_composites import HoldCompositesPass
+from mpq_onnx.passes.infer_shapes import InferShapesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
@@ -52,6 +53,7 @@ from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.split_constants import SplitConstantsPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
+from mpq_onnx.passes.state_defaults import StateDefaultsPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.subtracted_constants import SubtractedConstantsPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
@@ -142,6 +144,7 @@ def _modern(model: ir.Model) -> ir.Model:
         common.RemoveInitializersFromInputsPass(),
         EliminateIdentitiesPass(),
         common.TopologicalSortPass(),
+        StateDefaultsPass(),
         InferShapesAnewPass(),
         HoldCompositesPass(),
     )
@@ -172,20 +175,20 @@ def _simplified(model: ir.Model) -> ir.Model:
     model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
     _lift_constants(model)
     ir.passes.Sequential(
-        common.ShapeInferencePass(),
+        InferShapesPass(),
         WriteEinsumLabelsPass(),
         EinsumInPairsPass(),
         WeightsOnTheRightPass(),
         EinsumAsMatMulPass(),
-        common.ShapeInferencePass(),
+        InferShapesPass(),
         StacksOfOnePass(),
-        common.ShapeInferencePass(),
+        InferShapesPass(),
         BiasBeforeReshapePass(),
         FoldGemmFactorsPass(),
         NeutralOperandsPass(),
     )(model)
     model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
-    ir.passes.Sequential(common.ShapeInferencePass(), TransposedCopiesPass(), TiedWeightsPass())(model)
+    ir.passes.Sequential(InferShapesPass(), TransposedCopiesPass(), TiedWeightsPass())(model)
     tidy = ir.passes.Sequential(
         EliminateIdentitiesPass(),
         common.DeduplicateHashedInitializersPass(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import onnx
 import onnx_ir as ir
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -11,6 +12,8 @@ ATTRIBUTES = {
     "MaxPool": ("strides", "pads", "dilations"),
     "AveragePool": ("strides", "pads"),
 }
+OLDEST_OPSET = 1
+"""MaxPool has no dilations before opset 10."""
 
 
 class ExplicitWindowsPass(ir.passes.InPlacePass):
@@ -18,12 +21,14 @@ class ExplicitWindowsPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+        opset = model.opset_imports.get("", OLDEST_OPSET)
         missing = [
             (node, attribute)
             for graph in graphs
             for node in graph.all_nodes()
             if node.op_type in ATTRIBUTES and not node.domain
             for attribute in _missing(node)
+            if attribute.name in onnx.defs.get_schema(node.op_type, opset).attributes
         ]
         for node, attribute in missing:
             node.attributes.add(attribute)

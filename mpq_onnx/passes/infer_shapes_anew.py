@@ -9,7 +9,8 @@ what the body of a Loop or Scan is given, the rank.
 import math
 
 import onnx_ir as ir
-from onnx_ir.passes import common
+
+from mpq_onnx.passes.infer_shapes import InferShapesPass
 
 LARGEST_FILLED = 2**20
 """Elements."""
@@ -30,9 +31,7 @@ class InferShapesAnewPass(ir.passes.InPlacePass):
                 value.shape = _rank_alone(stated[value])
         for value in _counters(model):
             value.shape = ir.Shape([])
-        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=not _fills_memory(model))(
-            model
-        )
+        InferShapesPass(check_type=False, strict_mode=False, data_prop=not _fills_memory(model))(model)
         for value in model.graph.outputs:
             if value.shape is None and stated.get(value) is not None:
                 value.shape = ir.Shape([size if isinstance(size, int) else None for size in stated[value]])  # type: ignore[union-attr]

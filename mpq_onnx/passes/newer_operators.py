@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.passes.infer_shapes import InferShapesPass
 
 STACKED_HEADS = 3
 """Axes of queries whose heads stand next to each other along the last one."""
@@ -38,7 +39,7 @@ def write_out_newer_operators(model: ir.Model, opset: int, known: int) -> None:
         common.InlinePass(lambda function: function.domain == WRITTEN_OUT)(model)
         model.opset_imports.pop(WRITTEN_OUT, None)
         common.RemoveUnusedNodesPass()(model)  # what makes outputs that are left out
-        common.ShapeInferencePass()(model)
+        InferShapesPass()(model)
 
 
 def _is_newer(node: ir.Node, opset: int, known: int) -> bool:

@@ -14,7 +14,7 @@ from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
 from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts, written_batch
-from mpq_onnx.graph.model_inputs import fixed_batch
+from mpq_onnx.graph.model_inputs import ModelInput, fixed_batch
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.elements import elements_made, forward_batch
@@ -34,16 +34,27 @@ def _content(dataset: Dataset) -> str:
 
 
 @contextmanager
-def _running(examples: int) -> Iterator[None]:
-    """Raise ModelError for what torch raises of a batch of so many."""
+def _running(examples: int, inputs: Sequence[ModelInput]) -> Iterator[None]:
+    """Raise ModelError for what torch raises of a batch of so many, of a model with these inputs."""
     try:
         yield
     except (RuntimeError, ValueError, IndexError) as error:  # what torch raises for shapes that do not fit
+        fixed = next((each for each in inputs if each.fixed_batch not in (None, examples)), None)
+        if fixed is not None:
+            raise ModelError(_one_size(fixed)) from error
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"the model's mirror cannot run a batch of {examples}: {reason}; if the model was exported for one batch"
-            " size, export it with a free batch axis"
-        ) from error
+        raise ModelError(f"the model's mirror cannot run a batch of {examples}: {reason}") from error
+
+
+def _one_size(wanted: ModelInput) -> str:
+    """That the network behind an input takes one batch size alone, how that is read, and what to do."""
+    size = wanted.fixed_batch
+    shape = ", ".join("any" if size is None else str(size) for size in wanted.shape or ())
+    return (
+        f"the network takes {size} example{'' if size == 1 else 's'} at once, and no other number (axis {wanted.example_axis}"
+        f" of input {wanted.name} [{shape}] is taken for the batch): mpq-onnx export opens that axis where it can; else export"
+        " the network again with an open batch axis, in front of the others where it has none"
+    )
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class TrainingData:
         with torch.no_grad():
             self.layouts = self._layouts(mirror)
         self.sha256 = self.ranks.first(lambda: _content(dataset))
-        with _running(1):
+        with _running(1, dataset.inputs):
             self.elements = elements_made(mirror, self._inputs(dataset.read(range(1))))
         self.forward_batch = forward_batch(self.elements.largest, READ_BATCH)
         """So many examples go through the network at once, where no gradients are taken."""
@@ -124,7 +135,8 @@ class TrainingData:
 
         def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             inputs = tuple(torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names)
-            with _running(max((len(each) for each in inputs if each.dim()), default=1)):
+            examples = max((len(each) for each in inputs if each.dim()), default=1)
+            with _running(examples, self.dataset.inputs):
                 outputs = mirror.module.forward(*inputs)
             return {str(index): output.cpu().numpy() for index, output in enumerate(outputs)}
 
@@ -189,7 +201,7 @@ class TrainingData:
         """The float model's outputs for the examples at `positions`, whose inputs are given."""
         wanted = [int(position) for position in positions]
         if not all(position in self.known for position in wanted):
-            with _running(len(wanted)):
+            with _running(len(wanted), self.dataset.inputs):
                 outputs = self.mirror.module.forward(*inputs)
             found = [
                 examples_first(output, layout, len(wanted))

@@ -33,6 +33,7 @@ from mpq_onnx.runs.gates import reached
 from mpq_onnx.runs.one_sided_notes import one_sided_notes
 from mpq_onnx.runs.output_notes import output_notes
 from mpq_onnx.runs.result import Result
+from mpq_onnx.runs.source_notes import zip_map_notes
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, evaluate_runner
 from mpq_onnx.runtime.network_outputs import with_network_outputs
@@ -205,6 +206,7 @@ def evaluate(
             *label_notes(dataset, loaded),
             *output_notes(found),
             *batch_notes(loaded),
+            *zip_map_notes(loaded),
             *one_sided_notes(graph),
             *_unmeasured(found, dataset),
             *(

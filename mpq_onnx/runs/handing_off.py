@@ -45,6 +45,7 @@ from mpq_onnx.runs.earlier_results import HANDOFF, check_free, left_by_earlier, 
 from mpq_onnx.runs.one_sided_notes import one_sided_notes
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.run_folder import publish
+from mpq_onnx.runs.source_notes import zip_map_notes
 from mpq_onnx.runs.target_check import check_file
 from mpq_onnx.runtime.noise_ratios import measure_ratios
 from mpq_onnx.runtime.stored_values import stored_values
@@ -138,7 +139,9 @@ def handoff(
     begin("golden tensors")
     golden = golden_tensors(bundle.model, dataset, examples)
     with _workplace(folder) as work:
-        notes = form.write(bundle, work)
+        notes = [*form.write(bundle, work), *zip_map_notes(loaded)]
+        if any(value.dtype == ir.DataType.STRING for value in loaded.graph.outputs):
+            notes.append("golden outputs that are text hold the numbers of the classes")
         if data is None:
             notes.append(
                 "inputs are random: give --data for golden tensors, histograms and noise of real data"
@@ -232,7 +235,7 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     if uncounted:
         raise UsageError(
             f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; export the model"
-            " first (branches with constant conditions fold, see --set)"
+            " first (operators of ai.onnx.ml become standard ones, branches with constant conditions fold, see --set)"
         )
     computed = [
         str(chain.integers.name)

@@ -1,10 +1,13 @@
 """What of a source is changed beyond the way it is written, or left as it is; said in the first lines of a command's output."""
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
+from mpq_onnx.graph.class_names import class_names
 from mpq_onnx.graph.post_processing import post_processing
+from mpq_onnx.graph.zip_map import dropped_zip_maps
 from mpq_onnx.passes.compute_in_float32 import KEPT_OUTSIDE, converted_types
-from mpq_onnx.passes.machine_learning.labels import class_names
 
 SHOWN_NAMES = 5
 
@@ -18,9 +21,23 @@ def source_notes(model: ir.Model) -> tuple[str, ...]:
         notes.append(f"{name} is computed in float32 inside; {name} inputs and outputs {outer}")
     names = class_names(model)
     if names:
-        shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
-        notes.append(f"labels that are text become numbers of classes: 0 to {len(names) - 1} for {shown}")
-    return tuple(notes)
+        notes.append(
+            f"labels that are text become numbers of classes: 0 to {len(names) - 1} for {_shortened(names)}"
+        )
+    return (*notes, *zip_map_notes(model))
+
+
+def zip_map_notes(model: ir.Model) -> tuple[str, ...]:
+    """A line for every output that is no dictionary any more."""
+    return tuple(
+        f"output {name} is a tensor, no longer a dictionary for every example (ZipMap): a column for every key, in the order of"
+        f" the keys: {_shortened(keys.split(', '))}"
+        for name, keys in dropped_zip_maps(model).items()
+    )
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
 def post_processing_notes(model: ir.Model) -> tuple[str, ...]:

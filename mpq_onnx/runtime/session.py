@@ -16,6 +16,7 @@ import onnxruntime as ort
 from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.files import here
 from mpq_onnx.graph.absent_inputs import lists_absent_inputs
+from mpq_onnx.graph.class_names import class_names, class_numbers
 from mpq_onnx.graph.example_layout import fixed_layout
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import (
@@ -28,6 +29,7 @@ from mpq_onnx.graph.model_file import (
 )
 from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.graph.weights_apart import weights_apart
+from mpq_onnx.graph.zip_map import has_zip_maps
 from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICES
 from mpq_onnx.threads import wanted_threads
@@ -42,6 +44,8 @@ UNFAITHFUL_OPTIMIZERS = ["WeightBiasQuantization"]
 CUDA_PROVIDER, CPU_PROVIDER = "CUDAExecutionProvider", "CPUExecutionProvider"
 EXACT_CUDA = {"use_tf32": "0"}
 """By default the CUDA provider rounds what it multiplies to the 10 bits of TF32."""
+TEXT = "tensor(string)"
+"""What onnxruntime calls the type of an output that is text."""
 Provider = str | tuple[str, dict[str, str]]
 """An execution provider, with options where it has some."""
 
@@ -102,6 +106,7 @@ class Runner:
             _say_on_cpu("onnxruntime cannot load the libraries of its CUDA provider")
         self.inputs = tuple(entry.name for entry in self.session.get_inputs())
         self.outputs = tuple(entry.name for entry in self.session.get_outputs())
+        self.class_names = self._class_names(model)
         shapes = {entry.name: entry.shape for entry in self.session.get_inputs()}
         self.example_axes = dict(zip(shapes, example_axes(list(shapes.values())), strict=True))
         sizes = [
@@ -112,7 +117,7 @@ class Runner:
         self.fixed_batch = next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
-        """The outputs (all, in the order of `self.outputs`, by default) for a batch of any size.
+        """The outputs (all, in the order of `self.outputs`, by default) for a batch of any size, names of classes as numbers.
 
         A model with a fixed batch size is run as often as needed, its last batch filled up by repetition.
 
@@ -156,13 +161,20 @@ class Runner:
 
     def _run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> list[np.ndarray]:
         try:
-            return self.session.run(
+            found = self.session.run(
                 self.outputs if outputs is None else outputs, dict(feeds), self.run_options
             )
         except Exception as error:
             raise DataError(
                 f"{self.where}: onnxruntime cannot run on this data: {first_line(error)}"
             ) from error
+        return [class_numbers(each, self.class_names) for each in found] if self.class_names else found
+
+    def _class_names(self, model: str | os.PathLike[str] | ir.Model | GivenModel) -> tuple[str, ...]:
+        """What outputs that are text name; empty where none is text, or nothing lists the names."""
+        if all(entry.type != TEXT for entry in self.session.get_outputs()):
+            return ()
+        return class_names(model if isinstance(model, ir.Model) else load_model(model))
 
 
 def _take(array: np.ndarray, picks: np.ndarray, axis: int | None) -> np.ndarray:
@@ -204,7 +216,8 @@ def _loadable(
     """
     if not isinstance(model, ir.Model):
         source = model if isinstance(model, GivenModel) else str(here(model))
-        if not lists_absent_inputs(source.proto if isinstance(source, GivenModel) else read_proto(source)):
+        proto = source.proto if isinstance(source, GivenModel) else read_proto(source)
+        if not lists_absent_inputs(proto) and not has_zip_maps(proto):
             yield source.content if isinstance(source, GivenModel) else source, []
             return
         model = load_model(model)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.example_layout import UNTOLD, ExampleLayout, Layouts, find_layouts
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.runtime.session import Runner
@@ -49,7 +50,7 @@ class TensorFacts:
 
 
 def tensor_facts(model: ir.Model, dataset: Dataset, device: str) -> TensorFacts:
-    """Shapes and example axes of all tensors, by running batches of two sizes (or of the model's fixed one)."""
+    """Shapes and example axes of all tensors, by running two batch sizes (or the model's fixed one); sequences have none."""
     names = [str(value.name) for value in model.graph.inputs]
     for node in model.graph:
         names.extend(str(value.name) for value in node.outputs if value.name)
@@ -73,10 +74,21 @@ def tensor_shapes(model: ir.Model, dataset: Dataset, device: str) -> dict[str, t
 
 
 def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | None]:
-    """The layout of each output of `runner`."""
+    """The layout of each output of `runner`.
+
+    Raises:
+        ModelError: one is text of which nothing says what it names.
+    """
 
     def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(runner.outputs, runner.run(feeds), strict=True))
+        found = dict(zip(runner.outputs, runner.run(feeds), strict=True))
+        for name, array in found.items():
+            if array.dtype.kind == "O":
+                raise ModelError(
+                    f"{runner.where}: output {name} is text, and the file lists no classes that it could name; export the"
+                    " network with numbers there, or without it"
+                )
+        return found
 
     layouts, _ = find_layouts(
         run, lambda positions: dataset.read(positions).inputs, len(dataset), runner.fixed_batch

@@ -11,7 +11,6 @@ from mpq_onnx.errors import ModelError, first_line
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.metadata import MODEL_FACTS
 from mpq_onnx.graph.model_file import load_model
-from mpq_onnx.passes.machine_learning.labels import as_text, class_names
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.zoo.source import Reference, SourceModel
 
@@ -38,7 +37,7 @@ def _reference(path: str | GivenModel, model: ir.Model) -> Reference:
         return _by_onnx(path, model)
     try:
         # As it was loaded, not the file: a ZipMap, names that two nodes share, a batch of 0 would be refused.
-        return _with_class_numbers(Runner(model, "cpu", where=str(path)).run, model)
+        return Runner(model, "cpu", where=str(path)).run
     except ModelError as error:
         if not any(words in str(error) for words in NO_KERNEL):
             raise
@@ -70,22 +69,5 @@ def _by_onnx(path: str | GivenModel, model: ir.Model) -> Reference:
             raise ModelError(
                 f"{path}: ONNX's reference implementation cannot run it: {first_line(error)}"
             ) from error
-
-    return run
-
-
-def _with_class_numbers(reference: Reference, model: ir.Model) -> Reference:
-    """`reference` with numbers of classes where it gives their names."""
-    numbers = {name: number for number, name in enumerate(class_names(model))}
-    if not numbers:
-        return reference
-
-    def run(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        return [
-            np.vectorize(lambda each: numbers[as_text(each)], [np.int64])(array)
-            if array.dtype == object
-            else array
-            for array in reference(feeds)
-        ]
 
     return run

@@ -6,7 +6,6 @@ A composite is left as it is where something inside it is read elsewhere or is a
 """
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 from onnxscript import rewriter
 
 from mpq_onnx.ops.composites import declare_composites
@@ -23,6 +22,7 @@ from mpq_onnx.passes.fusing import (
     softmax,
     swish,
 )
+from mpq_onnx.passes.infer_shapes import InferShapesPass
 
 FAMILIES = (
     softmax.RULES,
@@ -42,7 +42,7 @@ FAMILIES = (
 
 def fuse_composites(model: ir.Model) -> ir.Model:
     """Put standard operators in place of composites; `model` is at the canonical opset, its constants are initializers."""
-    common.ShapeInferencePass()(model)
+    InferShapesPass()(model)
     for rules in FAMILIES:
         model = rewriter.rewrite(model, rules)
     declare_composites(model)

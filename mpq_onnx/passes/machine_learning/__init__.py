@@ -9,11 +9,11 @@ import json
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.class_names import class_names
 from mpq_onnx.graph.metadata import METADATA_LABELS
 from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
 from mpq_onnx.passes.machine_learning import features, labels, linear, scaling
 from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
-from mpq_onnx.passes.machine_learning.labels import class_names
 
 DOMAIN = "ai.onnx.ml"
 REWRITERS: dict[str, Rewriter] = {**features.OPS, **labels.OPS, **linear.OPS, **scaling.OPS}

@@ -5,29 +5,7 @@ import onnx_ir as ir
 
 from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
 
-NAME_LISTS = ("classlabels_strings", "classes_strings", "values_strings", "keys_strings")
-"""Attributes of ai.onnx.ml operators that name classes."""
 NUMBER_LISTS = ("classlabels_ints", "classlabels_int64s")
-
-
-def class_names(model: ir.Model) -> tuple[str, ...]:
-    """The first list of names in `model`: in an attribute, or in a constant of text; empty where there is none."""
-    for node in model.graph.all_nodes():
-        for name in NAME_LISTS if node.domain == "ai.onnx.ml" else ():
-            found = node.attributes.get_strings(name, [])
-            if found:
-                return tuple(found)
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            tensor = value.const_value
-            if tensor is not None and tensor.dtype == ir.DataType.STRING and len(tensor.shape) == 1:
-                return tuple(as_text(each) for each in tensor.numpy())
-    return ()
-
-
-def as_text(value: object) -> str:
-    """A string as ONNX's tensors and attributes hold it."""
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def class_labels(node: ir.Node) -> list[int]:
