@@ -23,7 +23,7 @@ from mpq_onnx.tasks import TASKS
 @click.option(
     "--baseline", type=FILE, metavar="FILE", help="Compare with this file, usually the float model."
 )
-@click.option("--batch-size", default=64, show_default=True, help="Examples a run.")
+@click.option("--batch-size", default=64, show_default=True, help="Examples a run, at most.")
 @click.option(
     "--min",
     "gates",

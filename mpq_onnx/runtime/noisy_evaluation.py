@@ -15,9 +15,13 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
+from mpq_onnx.errors import MpqOnnxError
+from mpq_onnx.graph.batch_memory import elements_of, examples_at_once
 from mpq_onnx.graph.example_layout import ExampleLayout
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.model_inputs import open_batch_names
+from mpq_onnx.passes.inferred_shapes import inferred_shapes
+from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.evaluation import BATCH_SIZE, Evaluation, by_example
@@ -30,6 +34,8 @@ from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
 from mpq_onnx.runtime.tensors import common_layouts, output_layouts
 from mpq_onnx.threads import cores
 
+SESSION_MEMORY = 2**30
+"""Bytes of all tensors of a batch, without noise; a session takes little more than that with it."""
 FEWEST_STREAMS = 4
 """Independent noise streams at least, so that few repeats keep several cores busy too."""
 
@@ -61,10 +67,14 @@ def evaluate_noisy(
 ) -> Evaluation:
     """Run `dataset` through a noisy model `repeats` times, each with noise of its own; ranks share the streams.
 
+    Args:
+        batch_size: at most; fewer where more would not fit into memory.
+
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
     noisy = Runner(model, device, where=where)
+    batch_size = examples_at_once(_elements(model), batch_size, SESSION_MEMORY)
     exact = None
     layouts = theirs = output_layouts(noisy, dataset)
     if baseline is not None:
@@ -111,6 +121,14 @@ def evaluate_noisy(
     with ThreadPoolExecutor(workers) as pool:
         results = watched(pool.map(work.run, own), "evaluate with noise", len(own), "stream")
         return dataset.ranks.at_first(results, len(streams), counted)
+
+
+def _elements(model: ir.Model) -> int:
+    """Of all tensors of one example; 0 where the file's shapes do not tell."""
+    try:
+        return elements_of(inferred_shapes(without_noise(model)).values())
+    except (MpqOnnxError, ValueError, LookupError, RuntimeError):
+        return 0
 
 
 def _means(repeats: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
