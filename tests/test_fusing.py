@@ -132,7 +132,23 @@ def written_sigmoid(g: SmallOps) -> str:
     return g.node("Reciprocal", below) if g.choose(2) else g.node("Div", g.constant(1.0), below)
 
 
+def written_relu(g: SmallOps) -> str:
+    if g.opset > 11 and g.choose(2):
+        return g.both("Max", "x", g.constant(0.0))
+    return g.node("Relu", g.node("Relu", "x")) if g.choose(2) else g.node("Clip", "x", g.constant(0.0))
+
+
+def written_limits(g: SmallOps) -> str:
+    """Between -1 and 2, by way of others."""
+    inner = g.node("Clip", "x", g.constant(-1.5), g.constant(5.0)) if g.choose(2) else "x"
+    if g.opset > 11 and g.choose(2):
+        return g.both("Max", g.both("Min", inner, g.constant(2.0)), g.constant(-1.0))
+    return g.node("Clip", g.node("Clip", inner, "", g.constant(2.0)), g.constant(-1.0))
+
+
 ACTIVATIONS = {
+    "relu": (written_relu, "Relu"),
+    "limits": (written_limits, "Clip"),
     "gelu": (written_gelu, "Gelu"),
     "gelu_tanh": (written_gelu_tanh, "Gelu"),
     "silu": (written_silu, "Swish"),

@@ -16,6 +16,7 @@ from mpq_onnx.passes.fusing import (
     group_normalization,
     hard_sigmoid,
     hard_swish,
+    limits,
     mish,
     normalization,
     sigmoid,
@@ -36,6 +37,7 @@ FAMILIES = (
     mish.RULES,
     swish.RULES,
     sigmoid.RULES,
+    limits.RULES,
 )
 """In this order: a family sees what those before it made."""
 

@@ -129,7 +129,7 @@ class Reader:
 
     def _bounded(self, node: ir.Node) -> Polynomial:
         """low + (high - low) * HardStep((p - low) / (high - low)), HardStep the clip to [0, 1]."""
-        inner, low, high, slope, offset = _bound(node)
+        inner, low, high, slope, offset = bound(node)
         below = producer(inner)
         while (
             inner is not self.x
@@ -138,7 +138,7 @@ class Reader:
             and (slope, offset) == (1, 0)
         ):
             self.interior.add(below)
-            inner, lower, upper, *_ = _bound(below)
+            inner, lower, upper, *_ = bound(below)
             low, high = min(max(lower, low), high), min(max(upper, low), high)
             below = producer(inner)
         argument = self.read(inner).scaled(slope) + polynomial.constant(offset)
@@ -233,7 +233,7 @@ class Reader:
         return read
 
 
-def _bound(node: ir.Node) -> tuple[ir.Value | None, float, float, float, float]:
+def bound(node: ir.Node) -> tuple[ir.Value | None, float, float, float, float]:
     """(inner value, low, high, slope, offset) of clip(slope * value + offset, low, high)."""
     if node.op_type == "Relu":
         return node.inputs[0], 0.0, math.inf, 1.0, 0.0
