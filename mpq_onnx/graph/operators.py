@@ -49,7 +49,7 @@ RANDOM = frozenset(
 BOOKKEEPING: dict[str, tuple[int, ...]] = {
     "AffineGrid": (1,), "CenterCropPad": (1,), "Compress": (1,), "ConstantOfShape": (0,), "CumSum": (1,),
     "DFT": (1, 2), "Dropout": (1, 2), "Expand": (1,), "EyeLike": (0,), "GRU": (4,), "Gather": (1,),
-    "GatherElements": (1,), "GatherND": (1,), "If": (0,), "LSTM": (4,), "Loop": (0, 1), "MaxUnpool": (1, 2),
+    "GatherElements": (1,), "GatherND": (1,), "GridSample": (1,), "If": (0,), "LSTM": (4,), "Loop": (0, 1), "MaxUnpool": (1, 2),
     "NonMaxSuppression": (2, 3, 4), "OneHot": (0, 1), "Pad": (1, 3), "RNN": (4,), "Range": (0, 1, 2),
     "ReduceL1": (1,), "ReduceL2": (1,), "ReduceLogSum": (1,), "ReduceLogSumExp": (1,), "ReduceMax": (1,),
     "ReduceMean": (1,), "ReduceMin": (1,), "ReduceProd": (1,), "ReduceSum": (1,), "ReduceSumSquare": (1,),

@@ -22,7 +22,9 @@ from mpq_onnx.mirror.ops import (
     recurrent,
     reduction,
     resize,
+    sampling,
     shape,
+    spectral,
 )
 
 OP_TABLE: dict[str, Callable[..., Any]] = {
@@ -39,5 +41,7 @@ OP_TABLE: dict[str, Callable[..., Any]] = {
     **recurrent.OPS,
     **reduction.OPS,
     **resize.OPS,
+    **sampling.OPS,
     **shape.OPS,
+    **spectral.OPS,
 }

@@ -88,6 +88,10 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
     return torch.clamp(x, min=low, max=high)
 
 
+def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
+
+
 OPS: dict[str, Callable[..., Any]] = {
     "Relu": relu,
     "LeakyRelu": leaky_relu,
@@ -107,5 +111,6 @@ OPS: dict[str, Callable[..., Any]] = {
     "Shrink": shrink,
     "Softmax": softmax,
     "LogSoftmax": log_softmax,
+    "Hardmax": hardmax,
     "Clip": clip,
 }

@@ -45,6 +45,12 @@ def dropout(
     return x, torch.ones_like(x, dtype=torch.bool)
 
 
+def eye_like(x: Tensor, *, dtype: int | None = None, k: int = 0) -> Tensor:
+    rows, columns = (torch.arange(size, device=x.device) for size in x.shape)
+    ones = columns.unsqueeze(0) == rows.unsqueeze(1) + k
+    return ones.to(x.dtype if dtype is None else torch_dtype(dtype))
+
+
 OPS: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": constant_of_shape,
     "Range": arange,
@@ -52,6 +58,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "Size": size,
     "Cast": cast,
     "CastLike": cast_like,
+    "EyeLike": eye_like,
     "Identity": identity,
     "Dropout": dropout,
 }

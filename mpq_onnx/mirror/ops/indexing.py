@@ -68,6 +68,20 @@ def non_zero(x: Tensor) -> Tensor:
     return torch.nonzero(x).t()
 
 
+def reverse_sequence(x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
+    """The first `lengths` steps of every sequence backwards, the rest as it is."""
+    steps = torch.arange(x.shape[time_axis], device=x.device).unsqueeze(1)
+    places = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [time, batch]
+    places = places if time_axis < batch_axis else places.t()
+    shape = [x.shape[axis] if axis in (batch_axis, time_axis) else 1 for axis in range(x.dim())]
+    return torch.gather(x, time_axis, places.reshape(shape).expand_as(x))
+
+
+def compress(x: Tensor, condition: Tensor, *, axis: int | None = None) -> Tensor:
+    source = x.reshape(-1) if axis is None else x
+    return source.index_select(axis or 0, torch.nonzero(condition).reshape(-1))
+
+
 OPS: dict[str, Callable[..., Any]] = {
     "Gather": gather,
     "GatherElements": gather_elements,
@@ -76,4 +90,6 @@ OPS: dict[str, Callable[..., Any]] = {
     "ScatterND": scatter_nd,
     "OneHot": one_hot,
     "NonZero": non_zero,
+    "ReverseSequence": reverse_sequence,
+    "Compress": compress,
 }

@@ -16,6 +16,10 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
     return found
 
 
+def bit_shift(x: Tensor, by: Tensor, *, direction: str) -> Tensor:
+    return torch.bitwise_left_shift(x, by) if direction == "LEFT" else torch.bitwise_right_shift(x, by)
+
+
 OPS: dict[str, Callable[..., Any]] = {
     "Equal": torch.eq,
     "Greater": torch.gt,
@@ -29,4 +33,9 @@ OPS: dict[str, Callable[..., Any]] = {
     "Where": torch.where,
     "IsNaN": torch.isnan,
     "IsInf": is_inf,
+    "BitwiseAnd": torch.bitwise_and,
+    "BitwiseOr": torch.bitwise_or,
+    "BitwiseXor": torch.bitwise_xor,
+    "BitwiseNot": torch.bitwise_not,
+    "BitShift": bit_shift,
 }

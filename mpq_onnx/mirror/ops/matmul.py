@@ -31,4 +31,9 @@ def einsum(*operands: Tensor, equation: str) -> Tensor:
     return torch.einsum(equation, *operands)
 
 
-OPS: dict[str, Callable[..., Any]] = {"Gemm": gemm, "MatMul": torch.matmul, "Einsum": einsum}
+OPS: dict[str, Callable[..., Any]] = {
+    "Gemm": gemm,
+    "MatMul": torch.matmul,
+    "Einsum": einsum,
+    "Det": torch.linalg.det,
+}
