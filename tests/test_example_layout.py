@@ -208,7 +208,7 @@ def test_an_output_over_pairs_of_examples_is_named() -> None:
         TrainingData(dataset, build_mirror(model, "pairs"), torch.device("cpu"))
 
 
-def test_a_batch_of_one_that_is_squeezed_away_runs_no_other(tmp_path: Path) -> None:
+def test_examples_go_one_by_one_where_their_batch_is_squeezed_away(tmp_path: Path) -> None:
     tensors = {"w": weights(np.random.default_rng(0), 6, 4), "first": np.array([0])}
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"], "dense"),
@@ -216,8 +216,12 @@ def test_a_batch_of_one_that_is_squeezed_away_runs_no_other(tmp_path: Path) -> N
     ]
     model = ir.from_proto(make_model(nodes, [("x", TensorProto.FLOAT, [1, 5, 6])], [("y", [5, 4])], tensors))
     dataset = open_dataset("random?count=8", model_inputs(model))
-    with pytest.raises(ModelError, match=r"takes 1 example at once, and no other number \(axis 0"):
-        TrainingData(dataset, build_mirror(model, "squeezed"), torch.device("cpu"))
+    data = TrainingData(dataset, build_mirror(model, "squeezed"), torch.device("cpu"))
+    assert data.most_at_once == data.forward_batch == 1
+    exact = np.concatenate([dataset.read([place]).inputs["x"] @ tensors["w"] for place in range(8)])
+    np.testing.assert_allclose(
+        np.concatenate([batch.float_outputs[0].numpy() for batch in data.batches(1)]), exact, atol=1e-6
+    )
 
 
 def test_an_input_that_a_batch_shares_cannot_differ(time_major_file: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import quantize_dynamic
 
 import mpq_onnx
-from mpq_onnx.errors import ModelError
 
 W = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
 
@@ -66,14 +65,25 @@ def test_noise_is_no_mixing(cnn_file: Path, image_file: Path, tmp_path: Path) ->
     assert not any("others in its batch" in note for note in found.notes)
 
 
-def test_a_batch_that_is_squeezed_away_is_one_clear_line(tmp_path: Path) -> None:
-    nodes = [
-        helper.make_node("Squeeze", ["x"], ["row"], "squeeze"),
-        helper.make_node("MatMul", ["row", "w"], ["y"], "product"),
-    ]
-    model = make_model(nodes, [("x", TensorProto.FLOAT, [1, 6])], [("y", [3])], {"w": W})
-    onnx.save(model, tmp_path / "float.onnx")
-    with pytest.raises(ModelError, match="the batch size is written into the network"):
-        mpq_onnx.allocate(
-            tmp_path / "float.onnx", "random?count=64", tmp_path / "out", weight_bits=8, activation_bits=8
-        )
+def test_a_batch_that_is_squeezed_away(tmp_path: Path) -> None:
+    """Its examples go through the network one by one; the widths are those of the same network with an open batch."""
+    found = []
+    for squeezes in (True, False):
+        nodes = [
+            helper.make_node("Squeeze" if squeezes else "Identity", ["x"], ["row"], "squeeze"),
+            helper.make_node("MatMul", ["row", "w"], ["h"], "product"),
+            helper.make_node("Relu", ["h"], ["y"], "relu"),
+        ]
+        shape, out = ([1, 6], [3]) if squeezes else (["n", 6], ["n", 3])
+        model = make_model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", out)], {"w": W})
+        path = tmp_path / f"{squeezes}.onnx"
+        onnx.save(model, path)
+        result = mpq_onnx.allocate(
+            path, "random?count=64", tmp_path / f"out{squeezes}", weight_bits=4, activation_bits=8,
+            options=mpq_onnx.AllocateOptions(effort="quick"),
+        )  # fmt: skip
+        comparison = result.chosen.evaluation.comparison
+        assert comparison is not None
+        found.append((result.chosen.resources, comparison.output_sqnr))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] == pytest.approx(found[1][1], abs=0.5)

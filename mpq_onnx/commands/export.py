@@ -64,6 +64,8 @@ def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, *
         wanted = (
             "what comes before post-processing takes any"
             if result.network_takes_any
+            else "allocate takes its examples one by one, which is slow"
+            if result.fixed_batch == 1
             else "allocate wants a model for any"
         )
         click.echo(f"batch size: {result.fixed_batch} only; {wanted}")

@@ -88,6 +88,31 @@ def fixed_layout(shape: Sequence[int], batch: int) -> ExampleLayout | None:
     return ExampleLayout(0, shape[0] // batch) if len(shape) and shape[0] % batch == 0 and shape[0] else None
 
 
+def joined_batches(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
+    """The outputs of several runs of a fixed batch size as those of one run of `examples`.
+
+    Where their lengths differ from run to run, as those of kept boxes do, they lie one behind the other.
+    """
+    layout = fixed_layout(parts[0].shape, batch)
+    unequal = _unequal_axes(parts)
+    if unequal:
+        (axis,) = unequal if len(unequal) == 1 else (None,)
+        return np.concatenate(parts, axis)
+    if layout is None:
+        return parts[0]
+    joined = np.concatenate(parts, layout.axis)
+    return np.take(joined, np.arange(examples * layout.rows), layout.axis)
+
+
+def _unequal_axes(parts: Sequence[np.ndarray]) -> list[int]:
+    """Along which arrays have different lengths."""
+    return [
+        axis
+        for axis, sizes in enumerate(zip(*(part.shape for part in parts), strict=True))
+        if len(set(sizes)) > 1
+    ]
+
+
 def find_layouts(
     run: Callable[[Feeds], Mapping[str, np.ndarray]],
     read: Callable[[Sequence[int]], Feeds],

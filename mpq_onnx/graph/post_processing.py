@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mpq_onnx.graph.mirrored import is_mirrored
-from mpq_onnx.graph.operators import is_constant, is_pass_through
+from mpq_onnx.graph.operators import is_constant, is_pass_through, is_standard
 from mpq_onnx.graph.uncounted import bodies, multiplies
 
 COUNTING = frozenset({"NonZero", "Unique", "Compress"})
 """Operators that give as many results as the data want."""
+OF_NO_LENGTH = COUNTING | {"NonMaxSuppression", "Loop", "If", "Scan"}
+"""What may do so, of those without a mirror too."""
 METADATA_BEGINS = "mpq_onnx.post_processing"
 """Of a node that takes the batch axis away; the value says how."""
 
@@ -77,6 +79,17 @@ def mirrored_outputs(model: ir.Model) -> tuple[str, ...]:
     behind = post_processing(model)
     own = [value for value in model.graph.outputs if value not in behind.values]
     return tuple(dict.fromkeys(str(value.name) for value in (*own, *behind.reads)))
+
+
+def outputs_of_no_length(model: ir.Model) -> frozenset[str]:
+    """Names of the outputs that post-processing makes as long as it finds something: no two networks give the same."""
+    behind = post_processing(model)
+    found: set[ir.Value] = set()
+    for node in behind.nodes:
+        counts = node.op_type in OF_NO_LENGTH and is_standard(node)
+        if counts or any(value in found for value in operands_within(node)):
+            found.update(node.outputs)
+    return frozenset(str(value.name) for value in model.graph.outputs if value in found)
 
 
 def multiplied_values(model: ir.Model) -> set[ir.Value]:

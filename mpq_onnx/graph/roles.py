@@ -142,7 +142,7 @@ class _Analysis:
         self.before_end = self._ahead(_ends(ENDS), carries_mask, any)
         self.magnitudes = self._magnitudes()
         self.origins = self._origins()
-        self.divisors = readers_as_data(self.nodes, lambda value: self.origins[value] is not _Origin.COMPUTED)
+        self.divisors = readers_as_data(self.nodes, self._is_given)
         self.mixed: set[ir.Value] = set()
         """Values that inputs with data in them went into: what they are added to is no mask's business."""
         self.uses: dict[ir.Value, _Use] = {}
@@ -159,6 +159,10 @@ class _Analysis:
             frozenset(self._masked()),
             {name: nodes for name, nodes in readers.items() if nodes is not None},
         )
+
+    def _is_given(self, value: ir.Value) -> bool:
+        """Of constants and inputs alone; what a branch or loop makes inside is not."""
+        return self.origins.get(value, _Origin.COMPUTED) is not _Origin.COMPUTED
 
     def _data_readers(self, value: ir.Value) -> tuple[str, ...] | None:
         """The nodes that read a signal among the inputs' own values as data; None where all do."""

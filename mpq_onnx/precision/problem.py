@@ -202,6 +202,7 @@ class Problem(ABC):
         Args:
             kept_a_value: tensors of its size that are kept of a value for the backward pass.
         """
+        most = min(most, self.data.most_at_once)
         return examples_at_once(self.data.elements.total * kept_a_value, most, PASS_MEMORY)
 
     @property

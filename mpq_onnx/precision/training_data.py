@@ -22,6 +22,8 @@ from mpq_onnx.progress import begin
 from mpq_onnx.tasks import Answer, OutputForm, answer_of, class_labels
 
 READ_BATCH = 64
+CLOSE = 1e-3
+"""Relative to an output's largest number: what orders of addition may change."""
 SEEN_EXAMPLES = 64
 """That tell what the outputs mean."""
 
@@ -110,7 +112,12 @@ class TrainingData:
         self.sha256 = self.ranks.first(lambda: _content(dataset))
         with _running(1, dataset.inputs):
             self.elements = elements_made(mirror, self._inputs(dataset.read(range(1))))
-        self.forward_batch = forward_batch(self.elements.largest, READ_BATCH)
+        self.most_at_once = READ_BATCH
+        """So many examples the network takes at once, whatever fits into memory."""
+        if self._takes_one_alone():
+            begin("a batch of one is written into the network: its examples go through it one by one")
+            self.most_at_once = 1
+        self.forward_batch = forward_batch(self.elements.largest, self.most_at_once)
         """So many examples go through the network at once, where no gradients are taken."""
         self.seen = range(min(SEEN_EXAMPLES, len(dataset)))
         start = time.perf_counter()
@@ -152,6 +159,34 @@ class TrainingData:
                     " leave it out of the model's outputs"
                 )
         return tuple(found[str(index)] for index in range(count))
+
+    @torch.no_grad()
+    def _takes_one_alone(self) -> bool:
+        """Whether a batch of one is written into the network, so that two examples at once get other answers, or none."""
+        if fixed_batch(self.dataset.inputs) != 1 or len(self.dataset) < 2:
+            return False
+        one, other = (self._by_example(range(place, place + 1)) for place in range(2))
+        try:
+            both = self._by_example(range(2))
+        except ModelError:
+            return True
+        return not all(
+            len(found) == 2
+            and torch.allclose(
+                found.double(), torch.cat(each).double(), rtol=CLOSE, atol=CLOSE * _largest(found)
+            )
+            for found, each in zip(both, zip(one, other, strict=True), strict=True)
+        )
+
+    def _by_example(self, positions: Sequence[int]) -> list[Tensor]:
+        """The network's outputs for examples that go through it together, [examples, ...] each."""
+        batch = self.dataset.read(positions)
+        with _running(len(positions), self.dataset.inputs):
+            outputs = self.mirror.module.forward(*self._inputs(batch))
+        return [
+            examples_first(output, layout, len(positions))
+            for output, layout in zip(outputs, self.layouts, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -234,3 +269,7 @@ class TrainingData:
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(batch.inputs[name]).to(self.device) for name in self.input_names)
+
+
+def _largest(output: Tensor) -> float:
+    return float(output.double().abs().max()) if output.numel() else 0.0

@@ -78,7 +78,7 @@ from mpq_onnx.runs.run_folder import (
 from mpq_onnx.runs.shared_keys import calibration_choices, drawn, problem_key
 from mpq_onnx.runs.speed_note import speed_notes
 from mpq_onnx.runs.target_notes import target_notes
-from mpq_onnx.runs.target_rules import TargetRules, rules_for
+from mpq_onnx.runs.target_rules import rules_for
 from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
 from mpq_onnx.runs.unspent import unspent_notes
 from mpq_onnx.runs.width_bench import WidthBench
@@ -182,7 +182,7 @@ def allocate(
         ground.shared.once("chance", lambda: say_if_by_chance(held_out))
         say_what_is_to_come(options.chosen_method, problem.data, problem.cost_examples, problem.training)
         bench = WidthBench(ground.model, problem, options, held_out)
-        rules = _rules(asked, ground)
+        rules = rules_for(ground.model, asked.options)
         choice = choose(
             bench.measure_all(bench.propose(options.chosen_method)),
             lambda each: is_storable(each, options) and not rules.faults(problem.sites, each),
@@ -312,10 +312,6 @@ def _budgets(asked: _Asked, model: ir.Model, facts: TensorFacts) -> WidthBudgets
     )
 
 
-def _rules(asked: _Asked, ground: _Ground) -> TargetRules:
-    return rules_for(ground.model, asked.options)
-
-
 def _problem(asked: _Asked, opened: _Opened, ground: _Ground, progress: Path) -> WidthProblem:
     """What the methods get.
 
@@ -354,7 +350,14 @@ def _write(
     options, kept, problem = asked.options, choice.kept.result, bench.problem
     graph = bench.graph(choice.kept)
     assert choice.kept.network is not None
-    check = check_against_mirror(graph, ground.mirror, choice.kept.network, opened.validation, options.device)
+    check = check_against_mirror(
+        graph,
+        ground.mirror,
+        choice.kept.network,
+        opened.validation,
+        options.device,
+        problem.data.most_at_once,
+    )
     sources = Sources(asked.data, problem.data, asked.validation, bench.validation)
     card = written.write_model(graph, choice, sources, ground.calibration.scaled_tensors)
     kept.allocation.save(written.results / ALLOCATION_FILE)
@@ -379,7 +382,7 @@ def _write(
                 *budgets,
                 options,
                 choice,
-                target_faults(choice, problem.sites, _rules(asked, ground)),
+                target_faults(choice, problem.sites, rules_for(ground.model, options)),
                 problem.budgets.joint is None or problem.budgets.joint.has_equal_widths,
             ),
             *unspent_notes(kept.allocation, *budgets, options, problem.budgets, choice.kept.candidate.levels),

@@ -18,6 +18,7 @@ from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_TASK
 from mpq_onnx.graph.model_file import file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
+from mpq_onnx.graph.post_processing import outputs_of_no_length
 from mpq_onnx.passes.redraw_noise import RedrawNoisePass
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass, noisy_nodes
@@ -164,6 +165,7 @@ def evaluate(
     measured, theirs = _measured(loaded, compared)
     other = None if baseline is None else _runner(baseline, compared, theirs, device)
     noisy = bool(noisy_nodes(loaded))
+    no_length = outputs_of_no_length(without_noise(loaded) if compared is None else compared)
     if not noisy and (repeats is not None or signal_to_noise or noise_draws is not None):
         raise UsageError(f"{model}: has no noise; --repeats, --snr and --noise-draws are for noisy files")
     if repeats is not None and repeats < 1:
@@ -182,9 +184,12 @@ def evaluate(
             device=device,
             batch_size=batch_size,
             where=str(model),
+            no_length=no_length,
         )
     else:
-        found = evaluate_runner(_runner(model, loaded, measured, device), dataset, other, batch_size)
+        found = evaluate_runner(
+            _runner(model, loaded, measured, device), dataset, other, batch_size, no_length=no_length
+        )
     graph = graph_facts(without_noise(loaded))
     stored = stored_bits_of(graph)
     return EvaluateResult(

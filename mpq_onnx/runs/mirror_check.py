@@ -29,6 +29,7 @@ from torch import Tensor, fx, nn
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.example_layout import joined_batches
 from mpq_onnx.graph.quantized_tensors import marked_tensor
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.build import Mirror
@@ -118,24 +119,30 @@ def check_notes(check: MirrorCheck | None) -> tuple[str, ...]:
 
 
 def check_against_mirror(
-    graph: ir.Model, mirror: Mirror, network: QuantizedNetwork, dataset: Dataset, device: str
+    graph: ir.Model,
+    mirror: Mirror,
+    network: QuantizedNetwork,
+    dataset: Dataset,
+    device: str,
+    most_at_once: int,
 ) -> MirrorCheck:
     """Run the final graph in onnxruntime, optimized and not, and in the mirror.
 
     Args:
         mirror: of the float graph, with the model's own outputs.
+        most_at_once: examples that the mirror takes.
 
     Raises:
         ModelError: a node of the file computes something else than the mirror; names the first one.
     """
     simulated = quantized_mirror(mirror, network)
-    feeds = dataset.read(range(min(NODE_EXAMPLES, len(dataset)))).inputs
+    feeds = dataset.read(range(min(NODE_EXAMPLES, most_at_once, len(dataset)))).inputs
     parting = first_difference(graph, simulated, feeds)
     if parting is not None:
         raise ModelError(
             f"the quantized graph fails its check: onnxruntime and the mirror part at {parting}; please report this model"
         )
-    return _compare_outputs(graph, simulated, dataset, device)
+    return _compare_outputs(graph, simulated, dataset, device, most_at_once)
 
 
 def first_difference(graph: ir.Model, simulated: Mirror, feeds: dict[str, np.ndarray]) -> str | None:
@@ -265,14 +272,19 @@ def _is_tuple(node: fx.Node) -> bool:
     return bool(node.users) and all(user.target is operator.getitem for user in node.users)
 
 
-def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str) -> MirrorCheck:
+def _compare_outputs(
+    graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str, most_at_once: int
+) -> MirrorCheck:
     one = tuple(torch.from_numpy(dataset.read(range(1)).inputs[name]) for name in simulated.inputs)
     largest = elements_made(simulated, tuple(each.to(simulated.device) for each in one)).largest
     examples = forward_batch(largest, min(EXAMPLES, len(dataset)))
     feeds = dataset.read(range(examples)).inputs
-    where = simulated.device
+    size = min(examples, most_at_once)
+    parts = [
+        dataset.read(range(start, min(start + size, examples))).inputs for start in range(0, examples, size)
+    ]
     graph = _with_outputs_of(simulated, graph)
-    expected = _outputs(simulated, feeds, where, examples)
+    expected = _outputs(simulated, parts, examples)
     optimized, unoptimized, default = (
         _answers(graph, device, feeds, examples, session)
         for session in watched(SESSIONS, "check", unit="session")
@@ -290,7 +302,7 @@ def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, devic
     apart = [each for each in (check.optimizer_sqnr, check.default_sqnr) if each is not None]
     if min(apart, default=math.inf) >= PLENTY:
         return check
-    moved = _outputs(_with_moved_edges(simulated), feeds, where, examples)
+    moved = _outputs(_with_moved_edges(simulated), parts, examples)
     edges = _sqnr(expected, moved)
     explained = min(each for each in (edges, check.unoptimized_sqnr, math.inf) if each is not None)
 
@@ -329,10 +341,15 @@ def _answers(
 
 
 @torch.no_grad()
-def _outputs(
-    mirror: Mirror, feeds: dict[str, np.ndarray], device: torch.device, examples: int
-) -> list[np.ndarray]:
-    return [as_examples(output.cpu().numpy(), examples) for output in mirror.run(feeds, device)]
+def _outputs(mirror: Mirror, parts: Sequence[dict[str, np.ndarray]], examples: int) -> list[np.ndarray]:
+    """Of all examples, which go through the mirror in `parts`: at once, or one by one."""
+    answers = [[output.cpu().numpy() for output in mirror.run(feeds, mirror.device)] for feeds in parts]
+    whole = (
+        answers[0]
+        if len(parts) == 1
+        else [joined_batches(each, 1, examples) for each in zip(*answers, strict=True)]
+    )
+    return [as_examples(each, examples) for each in whole]
 
 
 def _sqnr(exact: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float | None:

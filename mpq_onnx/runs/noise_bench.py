@@ -10,6 +10,7 @@ import torch
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.documents.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
+from mpq_onnx.graph.post_processing import outputs_of_no_length
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
@@ -108,6 +109,7 @@ class NoiseBench:
             repeats=repeats,
             seed=self.seed,
             device=self.device,
+            no_length=outputs_of_no_length(self.base.model),
         )
 
     def graph(self, allocation: EnergyAllocation) -> ir.Model:
@@ -182,7 +184,8 @@ def output_signal_to_noise(bench: EnergyBench, candidate: Candidate, positions: 
     noisy.generator.manual_seed(bench.problem.training.seed)
     ratio = SignalToNoise()
     powers: list[float] = []
-    parts = (positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE))
+    size = min(BATCH_SIZE, bench.shared.validation.most_at_once)
+    parts = (positions[start : start + size] for start in range(0, len(positions), size))
     for batch in bench.shared.validation.stream(enumerate(parts)):
         found = batch.by_example(noisy.mirror.module.forward(*batch.inputs))
         for got, exact in zip(found, batch.float_outputs, strict=True):

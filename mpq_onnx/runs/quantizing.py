@@ -83,7 +83,8 @@ def round_network(
         if examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY) < wanted:
             kept_as = torch.float16
         count = examples_at_once(STREAMS * kept, wanted, KEPT_MEMORY * FLOAT32_BYTES // kept_as.itemsize)
-        size = examples_at_once(max(elements.values()), method.batch_size, BATCH_MEMORY)
+        most = min(method.batch_size, data.most_at_once)
+        size = examples_at_once(max(elements.values()), most, BATCH_MEMORY)
         rounding_data = _shared(data, size, count)
     rounder = functools.partial(round_layerwise, mirror, sites, settings, rounding_data, kept_as)
     return quantize_network(model, sites, allocation, calibration, rounder, rounding_data.ranks)

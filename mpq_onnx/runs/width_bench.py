@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
+from mpq_onnx.graph.post_processing import outputs_of_no_length
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.precision.methods import refined
 from mpq_onnx.precision.problem import Candidate
@@ -69,6 +70,7 @@ class WidthBench(Bench[Allocation]):
             self.baseline,
             validation.forward_batch,
             distances.update if trained_outputs else None,
+            outputs_of_no_length(self.model),
         )
         distance = distances.mean if trained_outputs else self._mirrored_distance(network)
         spent = problem.budgets.spent(allocation.widths())

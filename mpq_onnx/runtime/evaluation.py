@@ -1,7 +1,7 @@
 """Evaluate an ONNX file, float or quantized, on a data set."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally
-from mpq_onnx.runtime.tensors import common_layouts, output_layouts
+from mpq_onnx.runtime.tensors import common_layouts, output_layouts, untold
 
 BATCH_SIZE = 64
 
@@ -52,18 +52,20 @@ def evaluate_runner(
     baseline: Runner | None = None,
     batch_size: int = BATCH_SIZE,
     watch: Callable[[Sequence[int], Batch, list[np.ndarray]], None] | None = None,
+    no_length: Collection[str] = (),
 ) -> Evaluation:
     """Run `dataset` through a model, and through a baseline beside it; of several ranks the first counts what all answer.
 
     Args:
         watch: called with the positions of every batch of this rank, in order, the batch and the model's outputs,
             [examples, ...] each.
+        no_length: outputs whose length hangs on the data (see graph.post_processing).
 
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
     """
     baseline = baseline.paired(runner.outputs) if baseline is not None else None
-    own = theirs = output_layouts(runner, dataset)
+    own = theirs = untold(output_layouts(runner, dataset), runner.outputs, no_length)
     if baseline is not None:
         own, theirs = common_layouts(own, output_layouts(baseline, dataset))
     parts = dataset.parts(batch_size)

@@ -7,7 +7,7 @@ last, in one more.
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ from mpq_onnx.runtime.part_figures import PartFigures
 from mpq_onnx.runtime.session import CPU_PROVIDER, Runner, providers
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
-from mpq_onnx.runtime.tensors import common_layouts, output_layouts
+from mpq_onnx.runtime.tensors import common_layouts, output_layouts, untold
 from mpq_onnx.threads import cores
 
 SESSION_MEMORY = 2**30
@@ -64,11 +64,13 @@ def evaluate_noisy(
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
     where: str = "the noisy model",
+    no_length: Collection[str] = (),
 ) -> Evaluation:
     """Run `dataset` through a noisy model `repeats` times, each with noise of its own; ranks share the streams.
 
     Args:
         batch_size: at most; fewer where more would not fit into memory.
+        no_length: outputs whose length hangs on the data (see graph.post_processing).
 
     Raises:
         DataError: labels that do not fit the outputs, or data that does not fit the model.
@@ -76,7 +78,7 @@ def evaluate_noisy(
     noisy = Runner(model, device, where=where)
     batch_size = examples_at_once(_elements(model), batch_size, SESSION_MEMORY)
     exact = None
-    layouts = theirs = output_layouts(noisy, dataset)
+    layouts = theirs = untold(output_layouts(noisy, dataset), noisy.outputs, no_length)
     if baseline is not None:
         baseline = baseline.paired(noisy.outputs)
         layouts, theirs = common_layouts(layouts, output_layouts(baseline, dataset))

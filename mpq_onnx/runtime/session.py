@@ -17,7 +17,7 @@ from mpq_onnx.errors import DataError, ModelError, UsageError, first_line
 from mpq_onnx.files import here
 from mpq_onnx.graph.absent_inputs import lists_absent_inputs
 from mpq_onnx.graph.class_names import class_names, class_numbers
-from mpq_onnx.graph.example_layout import fixed_layout
+from mpq_onnx.graph.example_layout import joined_batches
 from mpq_onnx.graph.given_model import GivenModel
 from mpq_onnx.graph.model_file import (
     LARGEST_INLINE_BYTES,
@@ -143,7 +143,7 @@ class Runner:
             axes = self.example_axes
             part = {name: _take(array, picks, axes[name]) for name, array in chosen.items()}
             parts.append(self._run(part, outputs))
-        return [_join(arrays, self.fixed_batch, size) for arrays in zip(*parts, strict=True)]
+        return [joined_batches(arrays, self.fixed_batch, size) for arrays in zip(*parts, strict=True)]
 
     def paired(self, outputs: Sequence[str]) -> "Runner":
         """This model with its outputs in the order in which they are compared with another file's.
@@ -179,31 +179,6 @@ class Runner:
 
 def _take(array: np.ndarray, picks: np.ndarray, axis: int | None) -> np.ndarray:
     return array if axis is None else np.take(array, picks, axis)
-
-
-def _join(parts: Sequence[np.ndarray], batch: int, examples: int) -> np.ndarray:
-    """The outputs of several runs of a fixed batch size as those of one run of `examples`.
-
-    Where their lengths differ from run to run, as those of kept boxes do, they lie one behind the other.
-    """
-    layout = fixed_layout(parts[0].shape, batch)
-    unequal = _unequal_axes(parts)
-    if unequal:
-        (axis,) = unequal if len(unequal) == 1 else (None,)
-        return np.concatenate(parts, axis)
-    if layout is None:
-        return parts[0]
-    joined = np.concatenate(parts, layout.axis)
-    return np.take(joined, np.arange(examples * layout.rows), layout.axis)
-
-
-def _unequal_axes(parts: Sequence[np.ndarray]) -> list[int]:
-    """Along which arrays have different lengths."""
-    return [
-        axis
-        for axis, sizes in enumerate(zip(*(part.shape for part in parts), strict=True))
-        if len(set(sizes)) > 1
-    ]
 
 
 @contextlib.contextmanager

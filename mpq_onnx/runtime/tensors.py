@@ -1,6 +1,6 @@
 """Run a model with inner tensors as outputs: their shapes, their example axes, and their values batch by batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,13 @@ def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | Non
         run, lambda positions: dataset.read(positions).inputs, len(dataset), runner.fixed_batch
     )
     return [layouts.get(name, UNTOLD) for name in runner.outputs]
+
+
+def untold(
+    layouts: Sequence[ExampleLayout | None], names: Sequence[str], no_length: Collection[str]
+) -> list[ExampleLayout | None]:
+    """`layouts` of the outputs `names`, of which those of `no_length` are not told, whatever they seem to be."""
+    return [UNTOLD if name in no_length else layout for name, layout in zip(names, layouts, strict=True)]
 
 
 def common_layouts(
