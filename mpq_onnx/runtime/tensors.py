@@ -77,17 +77,17 @@ def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | Non
     """The layout of each output of `runner`.
 
     Raises:
-        ModelError: one is text of which nothing says what it names.
+        ModelError: the first, which predictions are read from, is text of which nothing says what it names.
     """
 
     def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = dict(zip(runner.outputs, runner.run(feeds), strict=True))
-        for name, array in found.items():
-            if array.dtype.kind == "O":
-                raise ModelError(
-                    f"{runner.where}: output {name} is text, and the file lists no classes that it could name; export the"
-                    " network with numbers there, or without it"
-                )
+        first = runner.outputs[0]
+        if found[first].dtype.kind == "O":
+            raise ModelError(
+                f"{runner.where}: output {first} is text, and the file lists no classes that it could name; export the"
+                " network with numbers there, or without it"
+            )
         return found
 
     layouts, _ = find_layouts(
