@@ -85,6 +85,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     temporary: Path | None = None
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise OutputError(f"cannot write {target}: it is a device or a pipe; choose the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(handle)

@@ -314,7 +314,7 @@ def test_a_resize_to_sizes_that_name_the_batch(tmp_path: Path) -> None:
     onnx.save(image_model(middle, {"sizes": np.array([1, 4, 11, 13])}, batch=1), tmp_path / "fixed.onnx")
     command = ("--data", "random?count=32", "--weight-bits", 8, "--activation-bits", 8, "--effort", "quick")
     one_by_one = run_inside("allocate", tmp_path / "fixed.onnx", *command, "-o", tmp_path / "slow")
-    assert one_by_one.returncode == 0 and "a batch of one is written into the network" in one_by_one.stderr
+    assert one_by_one.returncode == 0 and "takes one example at once" in one_by_one.stderr
     assert mpq_onnx.export(str(tmp_path / "fixed.onnx"), tmp_path / "open.onnx").fixed_batch is None
     done = run_inside("allocate", tmp_path / "open.onnx", *command, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,8 @@ def examples_first(array: Array, layout: ExampleLayout | None, examples: int) ->
     if layout is None:
         return array.reshape((1, *array.shape))[[0] * examples]
     axis = layout.axis
+    if not array.ndim:  # one number, of one example
+        return array.reshape(1)
     if layout.rows > 1:
         if array.shape[axis] != examples * layout.rows:
             raise ModelError(written_batch(examples, array.shape[axis] // layout.rows))
@@ -85,6 +87,8 @@ def fixed_layout(shape: Sequence[int], batch: int) -> ExampleLayout | None:
     for axis, size in enumerate(shape):
         if size == batch:
             return ExampleLayout(axis)
+    if not shape and batch == 1:
+        return ExampleLayout(0)  # one number of the one example
     return ExampleLayout(0, shape[0] // batch) if len(shape) and shape[0] % batch == 0 and shape[0] else None
 
 
@@ -100,6 +104,8 @@ def joined_batches(parts: Sequence[np.ndarray], batch: int, examples: int) -> np
         return np.concatenate(parts, axis)
     if layout is None:
         return parts[0]
+    if not parts[0].ndim:
+        return np.stack(parts)
     joined = np.concatenate(parts, layout.axis)
     return np.take(joined, np.arange(examples * layout.rows), layout.axis)
 

@@ -135,7 +135,7 @@ class JointBudgets:
             raise self._refusal()
 
     def range_of(self, resource: str) -> tuple[float, float]:
-        """The least of a resource that the other budgets allow, and what the widest choices take.
+        """The least of a resource that the other budgets allow, and what the widest choices take, or the narrowest.
 
         Raises:
             UsageError: the other budgets cannot be kept.
@@ -145,8 +145,11 @@ class JointBudgets:
         chosen = self._program(options).smallest(limit.sums, self._bounds(1 + TOLERANCE, without=resource))
         if chosen is None:
             raise self._refusal()
+        least = limit.spent(self.widths(self._precision(options, chosen)))
         widest = {kind: side.items.bits[:, -1] for kind, side in self.sides.items()}
-        return limit.spent(self.widths(self._precision(options, chosen))), limit.spent(self.widths(widest))
+        narrowest = {kind: side.items.bits[:, 0] for kind, side in self.sides.items()}
+        # A device may well take less for more: then the narrowest take most.
+        return least, max(limit.spent(self.widths(each)) for each in (widest, narrowest))
 
     def widths(self, precision: Precision) -> Widths:
         """By tensor, the mean over channels."""

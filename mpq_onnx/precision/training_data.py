@@ -115,7 +115,7 @@ class TrainingData:
         self.most_at_once = READ_BATCH
         """So many examples the network takes at once, whatever fits into memory."""
         if self._takes_one_alone():
-            begin("a batch of one is written into the network: its examples go through it one by one")
+            begin("the network takes one example at once: they go through it one by one")
             self.most_at_once = 1
         self.forward_batch = forward_batch(self.elements.largest, self.most_at_once)
         """So many examples go through the network at once, where no gradients are taken."""
@@ -162,10 +162,14 @@ class TrainingData:
 
     @torch.no_grad()
     def _takes_one_alone(self) -> bool:
-        """Whether a batch of one is written into the network, so that two examples at once get other answers, or none."""
-        if fixed_batch(self.dataset.inputs) != 1 or len(self.dataset) < 2:
+        """Whether a batch of one is written into the network, so that two examples at once get other answers, or none; or an
+        output shows one example of a batch alone."""
+        if len(self.dataset) < 2 or (fixed_batch(self.dataset.inputs) != 1 and None not in self.layouts):
             return False
         one, other = (self._by_example(range(place, place + 1)) for place in range(2))
+        if fixed_batch(self.dataset.inputs) != 1:
+            shared = [place for place, layout in enumerate(self.layouts) if layout is None]
+            return not all(torch.equal(one[place], other[place]) for place in shared)
         try:
             both = self._by_example(range(2))
         except ModelError:

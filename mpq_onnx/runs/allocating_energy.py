@@ -47,7 +47,7 @@ from mpq_onnx.runs.results import (
 from mpq_onnx.runs.run_folder import progress_folder
 from mpq_onnx.runs.target_rules import check_takes_float
 from mpq_onnx.runs.time_notes import say_if_by_chance, say_what_is_to_come
-from mpq_onnx.runtime.noise_ratios import NodeSignalToNoise, measure_ratios
+from mpq_onnx.runtime.noise_ratios import BATCH_SIZE, NodeSignalToNoise, measure_ratios
 
 CHECKED_DRAWS = 256
 TRAINABLE_STORAGES = ("int8", "signed")
@@ -198,7 +198,8 @@ def _write(
     # Few examples are gone through again and again: noise has to be seen often to be known.
     positions = [index % len(noisy.validation_set) for index in range(CHECKED_DRAWS)]
     checked = noisy.validation_set.part(positions)
-    ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs)
+    size = min(BATCH_SIZE, noisy.validation.most_at_once)
+    ratios = measure_ratios(graph, checked, options.device, noisy.mirror.outputs, size)
     found = OutputNoise(ratios.outputs, ratios.output_noises)
     wanted = output_signal_to_noise(bench, choice.kept.candidate, positions)
     check = check_noise(len(set(positions)), len(positions), found, wanted)

@@ -48,17 +48,24 @@ def energy_prices(
 def range_of_equal(
     base: FloatModel, sites: tuple[MacSite, ...], options: EnergyOptions, resource: str
 ) -> tuple[float, float]:
-    """The least and the most that equal energies take of a resource, which a limit of `options` is on.
+    """The least and the most that equal energies take of a resource, which a limit of `options` is on, under the others.
 
     Raises:
-        UsageError, AllocationError: see energy_prices; no known energy is an allowed one.
+        UsageError, AllocationError: see energy_prices; no known energy is an allowed one, or keeps the other limits.
     """
-    items = energy_items(sites, options.granularity)
-    limit = PricedLimit(f"--max {resource}", math.inf, energy_prices(base, sites, options)[resource])
-    side = PricedEnergySide(
-        items, (limit,), ENERGY_LEVELS[options.energy_levels], falling_powers(options.noises)
+    items, prices = energy_items(sites, options.granularity), energy_prices(base, sites, options)
+    limits = tuple(
+        PricedLimit(f"--max {name}={most:.6g}", math.inf if name == resource else most, prices[name])
+        for name, most in options.limits.items()
     )
-    spent = [limit.prices.spent(side.equal(energy)) for energy in side.choices]
+    side = PricedEnergySide(
+        items, limits, ENERGY_LEVELS[options.energy_levels], falling_powers(options.noises)
+    )
+    side.check()
+    kept = [
+        energies for energies in map(side.equal, side.choices) if all(each.holds(energies) for each in limits)
+    ]
+    spent = [prices[resource].spent(energies) for energies in kept]
     return min(spent), max(spent)
 
 

@@ -14,7 +14,7 @@ from mpq_onnx.runtime.output_form import output_meaning
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally
-from mpq_onnx.runtime.tensors import common_layouts, output_layouts, untold
+from mpq_onnx.runtime.tensors import common_layouts, examples_at_most, output_layouts, untold
 
 BATCH_SIZE = 64
 
@@ -66,6 +66,7 @@ def evaluate_runner(
     """
     baseline = baseline.paired(runner.outputs) if baseline is not None else None
     own = theirs = untold(output_layouts(runner, dataset), runner.outputs, no_length)
+    batch_size = examples_at_most(runner, own, dataset, batch_size)
     if baseline is not None:
         own, theirs = common_layouts(own, output_layouts(baseline, dataset))
     parts = dataset.parts(batch_size)

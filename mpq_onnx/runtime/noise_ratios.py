@@ -12,6 +12,7 @@ from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.operators import is_float
 from mpq_onnx.graph.placement.quantizer_ranges import output_quantizer
+from mpq_onnx.graph.post_processing import outputs_of_no_length
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.progress import watched
@@ -67,19 +68,25 @@ class _Node:
 
 
 def measure_ratios(
-    model: ir.Model, dataset: Dataset, device: str = "auto", outputs: Sequence[str] | None = None
+    model: ir.Model,
+    dataset: Dataset,
+    device: str = "auto",
+    outputs: Sequence[str] | None = None,
+    batch_size: int = BATCH_SIZE,
 ) -> Ratios:
     """Run a noisy model and its noise-free form on `dataset`.
 
     Args:
-        outputs: tensors that count as the model's outputs; None takes those of its own that hold floats.
+        outputs: tensors that count as the model's outputs; None takes its own floats of a certain length.
+        batch_size: examples at once; weight noise is drawn once for them.
     """
     noise_free = clone(model)
     RemoveNoisePass()(noise_free)
     noisy, twins = _with_twins(model)
     names = [str(node.outputs[0].name) for node in noisy_nodes(model)]
     if outputs is None:
-        outputs = [str(value.name) for value in model.graph.outputs if is_float(value)]
+        own = [str(value.name) for value in model.graph.outputs if is_float(value)]
+        outputs = [name for name in own if name not in outputs_of_no_length(noise_free)]
     inputs = {value.name for value in model.graph.inputs}
     outputs = [name for name in outputs if name not in inputs]  # such an output has no noise
     wanted = list(dict.fromkeys([*names, *outputs]))
@@ -88,8 +95,8 @@ def measure_ratios(
     measured = {name: _Node() for name in names}
     whole = SignalToNoise()
     powers: list[float] = []
-    total = -(-len(dataset) // BATCH_SIZE)
-    for batch in watched(dataset.batches(BATCH_SIZE), "signal to noise", total):
+    total = -(-len(dataset) // batch_size)
+    for batch in watched(dataset.batches(batch_size), "signal to noise", total):
         found = dict(zip(first.outputs, first.run(batch.inputs), strict=True))
         exact = dict(zip(second.outputs, second.run(batch.inputs), strict=True))
         for name, twin in zip(names, twins, strict=True):

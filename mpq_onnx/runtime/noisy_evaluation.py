@@ -31,7 +31,7 @@ from mpq_onnx.runtime.part_figures import PartFigures
 from mpq_onnx.runtime.session import CPU_PROVIDER, Runner, providers
 from mpq_onnx.runtime.statistics import Difference, Estimate, Spread
 from mpq_onnx.runtime.tally import Answers, Comparison, Tally, make_comparison
-from mpq_onnx.runtime.tensors import common_layouts, output_layouts, untold
+from mpq_onnx.runtime.tensors import common_layouts, examples_at_most, output_layouts, untold
 from mpq_onnx.threads import cores
 
 SESSION_MEMORY = 2**30
@@ -82,6 +82,7 @@ def evaluate_noisy(
     if baseline is not None:
         baseline = baseline.paired(noisy.outputs)
         layouts, theirs = common_layouts(layouts, output_layouts(baseline, dataset))
+        batch_size = examples_at_most(baseline, theirs, dataset, batch_size)
         exact = dataset.ranks.in_order(
             by_example(baseline.run(batch.inputs), theirs, batch) for batch in dataset.own_batches(batch_size)
         )

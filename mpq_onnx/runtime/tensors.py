@@ -96,6 +96,20 @@ def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | Non
     return [layouts.get(name, UNTOLD) for name in runner.outputs]
 
 
+def examples_at_most(
+    runner: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset, most: int
+) -> int:
+    """`most`; 1 where an output without an axis of examples is another for another example: it shows one of a batch."""
+    places = [place for place, layout in enumerate(layouts) if layout is None]
+    if not places or len(dataset) < 2 or runner.fixed_batch is not None:
+        return most
+    one, other = (runner.run(dataset.read([place]).inputs) for place in range(2))
+    same = all(
+        np.array_equal(one[place], other[place], equal_nan=one[place].dtype.kind == "f") for place in places
+    )
+    return most if same else 1
+
+
 def untold(
     layouts: Sequence[ExampleLayout | None], names: Sequence[str], no_length: Collection[str]
 ) -> list[ExampleLayout | None]:

@@ -67,9 +67,17 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     return None
 
 
+def is_root(node: ir.Node) -> bool:
+    """A power between 0 and 1."""
+    if node.op_type != "Pow" or node.inputs[1] is None or node.inputs[1].const_value is None:
+        return False
+    power = node.inputs[1].const_value.numpy()
+    return power.size == 1 and 0 < float(power.reshape(())) < 1
+
+
 def _is_compressed(node: ir.Node) -> bool:
     """A root or logarithm, or a sum that goes into one."""
-    if node.op_type in COMPRESSING:
+    if node.op_type in COMPRESSING or is_root(node):
         return is_standard(node)
     if node.op_type not in SUMS or not is_standard(node):
         return False

@@ -13,7 +13,19 @@ def div(a: Tensor, b: Tensor) -> Tensor:
 
 
 def power(a: Tensor, b: Tensor) -> Tensor:
-    return torch.pow(a, b).to(a.dtype)
+    """A root's slope at 0 is endless: none goes back from there."""
+    if not a.requires_grad:
+        return torch.pow(a, b).to(a.dtype)
+    is_end = (a == 0) & (b < 1)
+    inner = torch.pow(torch.where(is_end, 1, a), b)
+    return torch.where(is_end, torch.pow(a, b).detach(), inner).to(a.dtype)
+
+
+def square_root(x: Tensor) -> Tensor:
+    """As power."""
+    if not x.requires_grad:
+        return torch.sqrt(x)
+    return torch.where(x > 0, torch.sqrt(torch.where(x > 0, x, 1)), torch.sqrt(x).detach())
 
 
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
@@ -61,7 +73,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "Abs": torch.abs,
     "Neg": torch.neg,
     "Sign": torch.sign,
-    "Sqrt": torch.sqrt,
+    "Sqrt": square_root,
     "Exp": torch.exp,
     "Log": torch.log,
     "Erf": torch.erf,

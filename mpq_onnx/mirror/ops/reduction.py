@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mpq_onnx.mirror.ops.elementwise import square_root
+
 Reduce = Callable[[Tensor, tuple[int, ...], bool], Tensor]
 
 
@@ -54,7 +56,7 @@ REDUCTIONS: dict[str, Reduce] = {
     "ReduceMin": _extreme(torch.amin, math.inf),
     "ReduceProd": _product,
     "ReduceL1": lambda x, dims, keep: x.abs().sum(dim=dims, keepdim=keep),
-    "ReduceL2": lambda x, dims, keep: torch.sqrt((x * x).sum(dim=dims, keepdim=keep)),
+    "ReduceL2": lambda x, dims, keep: square_root((x * x).sum(dim=dims, keepdim=keep)),
     "ReduceSumSquare": lambda x, dims, keep: (x * x).sum(dim=dims, keepdim=keep),
     "ReduceLogSum": lambda x, dims, keep: torch.log(x.sum(dim=dims, keepdim=keep)),
     "ReduceLogSumExp": lambda x, dims, keep: torch.logsumexp(x, dim=dims, keepdim=keep),

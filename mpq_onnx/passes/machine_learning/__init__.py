@@ -1,7 +1,8 @@
 """Operators of ai.onnx.ml, as scikit-learn's converters write them, in standard operators of the canonical opset.
 
 One family a file; a new operator is one function and one line in its family's OPS. onnxruntime, which runs the source, is the
-judge. Trees and support vector machines multiply no activation by a weight: they are refused by name.
+judge. Trees and support vector machines multiply no activation by a weight: alone they are refused by name, behind a network
+they stay as they are.
 """
 
 import json
@@ -11,6 +12,7 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.class_names import class_names
 from mpq_onnx.graph.metadata import METADATA_LABELS
+from mpq_onnx.graph.uncounted import multiplies
 from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
 from mpq_onnx.passes.machine_learning import features, labels, linear, scaling
 from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
@@ -45,6 +47,8 @@ def _rewrite(main: ir.Graph, node: ir.Node) -> None:
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     where = f"node {node.name or node.outputs[0].name}: {node.op_type} of {DOMAIN}"
+    if node.op_type in WITHOUT_WEIGHTS and any(map(multiplies, main)):
+        return  # behind a network they are post-processing
     if node.op_type in WITHOUT_WEIGHTS:
         kind = WITHOUT_WEIGHTS[node.op_type]
         raise ModelError(f"{where}: {kind} have no weights that multiply activations, so nothing to allocate")
