@@ -60,8 +60,10 @@ def largest_difference(model: Path, golden: Golden) -> float:
     """
     Runner(model, "cpu", where="the file to hand off", by_default=True)
     runner = Runner(model, "cpu", optimize=False)
-    return max(
+    differences = (
         float(np.abs(found.astype(np.float64) - wanted).max(initial=0))
         for feeds, outputs in zip(golden.inputs, golden.outputs, strict=True)
         for found, wanted in zip(runner.run(feeds), outputs, strict=True)
+        if found.dtype.kind in "fiub" and wanted.dtype.kind in "fiub"  # names of classes are no numbers
     )
+    return max(differences, default=0.0)
