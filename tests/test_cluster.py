@@ -135,7 +135,9 @@ def test_an_interrupted_sweep_goes_on(
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert_one_line(
-        subprocess.CompletedProcess("sweep", process.returncode, output, errors), 130, "the same command goes on"
+        subprocess.CompletedProcess("sweep", process.returncode, output, errors),
+        130,
+        "the same command goes on",
     )
     made = {path: path.stat().st_mtime_ns for path in finished(folder)}
     assert made
