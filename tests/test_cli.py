@@ -370,11 +370,11 @@ def test_impossible_requests_exit_with_2_before_any_work(
 
 
 def test_an_unsupported_op_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "det.onnx"
-    nodes = [helper.make_node("Det", ["x"], ["y"], "determinant")]
-    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 3])], [("y", ["n"])], {}), path)
+    path = tmp_path / "chance.onnx"
+    nodes = [helper.make_node("Bernoulli", ["x"], ["y"], "coins")]
+    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 3])], [("y", ["n", 3, 3])], {}), path)
     result = run_inside("allocate", path, "--data", "random", "--weight-bits", 4, "-o", tmp_path / "out")
-    assert_one_line(result, 3, "Det", "determinant", "det.onnx")
+    assert_one_line(result, 3, "Bernoulli", "coins", "chance.onnx")
 
 
 def test_a_truncated_model_is_refused(tmp_path: Path) -> None:

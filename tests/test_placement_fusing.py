@@ -105,7 +105,7 @@ def scaled_and_shifted(style: str) -> onnx.ModelProto:
     [
         ("scale, then shift", ["Input", "Add", "MatMul"]),
         ("shift, then channels", ["Input", "Div", "MatMul"]),
-        ("reciprocal", ["Input", "Add", "MatMul"]),  # what is divided by is exact
+        ("reciprocal", ["Input", "MatMul", "Add", "MatMul"]),  # what is divided by is exact
         ("table", ["Input", "Sigmoid", "Mul", "ReduceSum", "MatMul"]),
         ("read twice", ["Input", "Sigmoid", "Mul", "Add", "MatMul"]),
     ],

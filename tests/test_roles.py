@@ -607,7 +607,7 @@ STEPS: dict[str, tuple[bool, list[onnx.NodeProto], dict[str, np.ndarray]]] = {
     ),
     "picked": (True, [node("Gather", ["a", "rows"], ["b"], "step", axis=2)], {"rows": np.array([0, 2, 4])}),
     "running sum": (False, [node("CumSum", ["a", "axis"], ["b"], "step")], {"axis": np.array(3)}),
-    "larger of two": (False, [node("Max", ["a", "t"], ["b"], "step"), ], {"t": number(0.25)}),
+    "larger of two": (False, [node("Max", ["a", "t"], ["b"], "step")], {"t": np.full((4, 1, 1), 0.25, np.float32)}),
     "triangle": (False, [node("Trilu", ["a"], ["b"], "step")], {}),
 }  # fmt: skip
 
