@@ -70,14 +70,16 @@ def post_processing(model: ir.Model) -> PostProcessing:
             behind.append(node)
             computed.update(node.outputs)
     read = dict.fromkeys(value for node in behind for value in operands_within(node))
-    taken = tuple(value for value in read if value not in computed and value.producer() in set(nodes))
+    made = {value for node in nodes for value in node.outputs} - computed
+    taken = tuple(value for value in read if value in made)
     return PostProcessing(tuple(behind), taken)
 
 
 def mirrored_outputs(model: ir.Model) -> tuple[str, ...]:
     """Names of the outputs that the mirror has, and of what post-processing makes the others from; each once."""
     behind = post_processing(model)
-    own = [value for value in model.graph.outputs if value not in behind.values]
+    results = behind.values
+    own = [value for value in model.graph.outputs if value not in results]
     return tuple(dict.fromkeys(str(value.name) for value in (*own, *behind.reads)))
 
 

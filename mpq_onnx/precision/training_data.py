@@ -177,7 +177,7 @@ class TrainingData:
         return not all(
             len(found) == 2
             and torch.allclose(
-                found.double(), torch.cat(each).double(), rtol=CLOSE, atol=CLOSE * _largest(found)
+                found.double(), torch.cat(each).double(), CLOSE, CLOSE * _largest(found), equal_nan=True
             )
             for found, each in zip(both, zip(one, other, strict=True), strict=True)
         )
