@@ -61,13 +61,15 @@ def export(source: str, output: str, settings: tuple[str, ...], as_json: bool, *
     )
     print_notes(result.notes)
     if result.fixed_batch is not None:
-        wanted = (
-            "what comes before post-processing takes any"
-            if result.network_takes_any
-            else "allocate takes its examples one by one, which is slow"
-            if result.fixed_batch == 1
-            else "allocate wants a model for any"
-        )
-        click.echo(f"batch size: {result.fixed_batch} only; {wanted}")
+        click.echo(f"batch size: {result.fixed_batch} only; {_what_follows(result)}")
     for key, text in result.metadata.items():
         click.echo(f"{key}: {text if len(text) <= LONGEST_FACT else f'{len(text):,} characters'}")
+
+
+def _what_follows(result: "mpq_onnx.ExportResult") -> str:
+    """Of a file that takes one batch size."""
+    if result.network_takes_any:
+        return "what comes before post-processing takes any"
+    if result.fixed_batch == 1:
+        return "allocate takes its examples one by one, which is slow"
+    return "allocate wants a model for any"

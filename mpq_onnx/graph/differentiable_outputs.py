@@ -9,7 +9,7 @@ is left out.
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_constant, is_multiplier
-from mpq_onnx.graph.post_processing import mirrored_outputs, operands_within, post_processing
+from mpq_onnx.graph.post_processing import operands_within, post_processing
 
 STEPS = frozenset(
     {
@@ -24,22 +24,23 @@ INDICES_BEHIND = frozenset({"TopK", "MaxPool", "Unique"})
 
 def differentiable_outputs(model: ir.Model) -> tuple[str, ...]:
     """Names of what stands for the outputs, each once; the mirror's where all, or none, of them carry gradients."""
-    flow = _Flow(model)
+    behind = post_processing(model)
+    flow = _Flow(model, behind.values)
     outputs = list(dict.fromkeys(model.graph.outputs))
     chosen = [value for value in outputs if value in flow.smooth]
     covered = _ancestors(chosen)
     for value in outputs:
         if value not in flow.smooth and value in flow.weighted:
             chosen += [each for each in flow.behind(value) if each not in covered and each not in chosen]
-    return tuple(str(value.name) for value in chosen) or mirrored_outputs(model)
+    return tuple(str(value.name) for value in chosen) or behind.mirrored_outputs
 
 
 class _Flow:
     """Which values depend on weights, and which on weights or float inputs by a way that gradients can go."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, results: set[ir.Value]) -> None:
+        """Args: results: of post-processing."""
         self.weighted: set[ir.Value] = set()
-        results = post_processing(model).values
         self.smooth: set[ir.Value] = {
             value
             for value in model.graph.inputs

@@ -74,6 +74,20 @@ def examples_or_whole(array: Array, layout: ExampleLayout | None, examples: int)
     return examples_first(array, layout, examples) if is_split else array
 
 
+def shows_one(
+    layouts: Sequence[ExampleLayout | None], one: Sequence[np.ndarray], other: Sequence[np.ndarray]
+) -> bool:
+    """Whether a tensor without an axis of examples is another one for another example: it shows one of a batch alone.
+
+    Args:
+        one, other: the tensors for one example, and for another.
+    """
+    return any(
+        layout is None and not np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
+        for layout, first, second in zip(layouts, one, other, strict=True)
+    )
+
+
 def written_batch(examples: int, found: int) -> str:
     """What is wrong with a network that gives outputs for `found` examples where it has `examples`."""
     return (

@@ -34,4 +34,4 @@ def unmirrored_nodes(model: ir.Model) -> list[ir.Node]:
 def is_mirrored(node: ir.Node) -> bool:
     """Whether the mirror knows a node: an operator of ONNX, or one that a file holds as a function of ours (ops.composites)."""
     own = node.domain in STANDARD_DOMAINS or node.domain.startswith(OWN_DOMAINS)
-    return own and node.op_type in (*MIRRORED, "Constant")
+    return own and (node.op_type in MIRRORED or node.op_type == "Constant")

@@ -31,6 +31,25 @@ class PostProcessing:
     """In graph order."""
     reads: tuple[ir.Value, ...]
     """What they take of what the network computes."""
+    outputs: tuple[ir.Value, ...]
+    """Of the model."""
+
+    @property
+    def mirrored_outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that the mirror has, and of what the others are made from; each once."""
+        results = self.values
+        own = [value for value in self.outputs if value not in results]
+        return tuple(dict.fromkeys(str(value.name) for value in (*own, *self.reads)))
+
+    @property
+    def outputs_of_no_length(self) -> frozenset[str]:
+        """Names of the outputs that are as long as something is found: no two networks give the same."""
+        found: set[ir.Value] = set()
+        for node in self.nodes:
+            counts = node.op_type in OF_NO_LENGTH and is_standard(node)
+            if counts or any(value in found for value in operands_within(node)):
+                found.update(node.outputs)
+        return frozenset(str(value.name) for value in self.outputs if value in found)
 
     @property
     def values(self) -> set[ir.Value]:
@@ -72,26 +91,7 @@ def post_processing(model: ir.Model) -> PostProcessing:
     read = dict.fromkeys(value for node in behind for value in operands_within(node))
     made = {value for node in nodes for value in node.outputs} - computed
     taken = tuple(value for value in read if value in made)
-    return PostProcessing(tuple(behind), taken)
-
-
-def mirrored_outputs(model: ir.Model) -> tuple[str, ...]:
-    """Names of the outputs that the mirror has, and of what post-processing makes the others from; each once."""
-    behind = post_processing(model)
-    results = behind.values
-    own = [value for value in model.graph.outputs if value not in results]
-    return tuple(dict.fromkeys(str(value.name) for value in (*own, *behind.reads)))
-
-
-def outputs_of_no_length(model: ir.Model) -> frozenset[str]:
-    """Names of the outputs that post-processing makes as long as it finds something: no two networks give the same."""
-    behind = post_processing(model)
-    found: set[ir.Value] = set()
-    for node in behind.nodes:
-        counts = node.op_type in OF_NO_LENGTH and is_standard(node)
-        if counts or any(value in found for value in operands_within(node)):
-            found.update(node.outputs)
-    return frozenset(str(value.name) for value in model.graph.outputs if value in found)
+    return PostProcessing(tuple(behind), taken, tuple(model.graph.outputs))
 
 
 def multiplied_values(model: ir.Model) -> set[ir.Value]:

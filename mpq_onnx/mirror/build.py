@@ -13,7 +13,7 @@ from torch import fx
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.mirrored import unmirrored_nodes
-from mpq_onnx.graph.post_processing import mirrored_outputs, post_processing
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.dtypes import torch_dtype, widened
 from mpq_onnx.mirror.ops import OP_TABLE
@@ -36,7 +36,7 @@ class Mirror:
     model's memory where they can."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    """See graph.post_processing.mirrored_outputs: the model's own where nothing comes behind the network."""
+    """See graph.post_processing.PostProcessing.mirrored_outputs: the model's own where nothing comes behind the network."""
     values: dict[str, fx.Node]
     """The fx node of every ONNX tensor, initializers included."""
 
@@ -122,7 +122,7 @@ class _Builder:
         for node in graph:
             if node not in behind.nodes:
                 self._node(node)
-        outputs = mirrored_outputs(self.model)
+        outputs = behind.mirrored_outputs
         self.graph.output(tuple(self.values[name] for name in outputs))
         module = fx.GraphModule(self.root, self.graph, "Mirror")
         module.register_buffer(HOME, torch.zeros(0), persistent=False)

@@ -13,7 +13,13 @@ from mpq_onnx.datasets import Batch, Dataset
 from mpq_onnx.datasets.content_digest import ContentDigest
 from mpq_onnx.datasets.read_ahead import read_ahead
 from mpq_onnx.errors import DataError, ModelError
-from mpq_onnx.graph.example_layout import ExampleLayout, examples_first, find_layouts, written_batch
+from mpq_onnx.graph.example_layout import (
+    ExampleLayout,
+    examples_first,
+    find_layouts,
+    shows_one,
+    written_batch,
+)
 from mpq_onnx.graph.model_inputs import ModelInput, fixed_batch
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
@@ -111,7 +117,7 @@ class TrainingData:
             self.layouts = self._layouts(mirror)
         self.sha256 = self.ranks.first(lambda: _content(dataset))
         with _running(1, dataset.inputs):
-            self.elements = elements_made(mirror, self._inputs(dataset.read(range(1))))
+            self.elements = elements_made(mirror, self._read(range(1)))
         self.most_at_once = READ_BATCH
         """So many examples the network takes at once, whatever fits into memory."""
         if self._takes_one_alone():
@@ -164,14 +170,15 @@ class TrainingData:
     def _takes_one_alone(self) -> bool:
         """Whether a batch of one is written into the network, so that two examples at once get other answers, or none; or an
         output shows one example of a batch alone."""
-        if len(self.dataset) < 2 or (fixed_batch(self.dataset.inputs) != 1 and None not in self.layouts):
+        size = fixed_batch(self.dataset.inputs)
+        if len(self.dataset) < 2 or (size != 1 and None not in self.layouts):
             return False
-        one, other = (self._by_example(range(place, place + 1)) for place in range(2))
-        if fixed_batch(self.dataset.inputs) != 1:
-            shared = [place for place, layout in enumerate(self.layouts) if layout is None]
-            return not all(torch.equal(one[place], other[place]) for place in shared)
+        one, other = (self._by_example(self._read(range(place, place + 1)), 1) for place in range(2))
+        if size != 1:
+            alone, beside = ([each.cpu().numpy() for each in found] for found in (one, other))
+            return shows_one(self.layouts, alone, beside)
         try:
-            both = self._by_example(range(2))
+            both = self._by_example(self._read(range(2)), 2)
         except ModelError:
             return True
         return not all(
@@ -182,13 +189,15 @@ class TrainingData:
             for found, each in zip(both, zip(one, other, strict=True), strict=True)
         )
 
-    def _by_example(self, positions: Sequence[int]) -> list[Tensor]:
+    def _read(self, positions: Sequence[int]) -> tuple[Tensor, ...]:
+        return self._inputs(self.dataset.read(positions))
+
+    def _by_example(self, inputs: tuple[Tensor, ...], examples: int) -> list[Tensor]:
         """The network's outputs for examples that go through it together, [examples, ...] each."""
-        batch = self.dataset.read(positions)
-        with _running(len(positions), self.dataset.inputs):
-            outputs = self.mirror.module.forward(*self._inputs(batch))
+        with _running(examples, self.dataset.inputs):
+            outputs = self.mirror.module.forward(*inputs)
         return [
-            examples_first(output, layout, len(positions))
+            examples_first(output, layout, examples)
             for output, layout in zip(outputs, self.layouts, strict=True)
         ]
 
@@ -230,7 +239,7 @@ class TrainingData:
             positions[start : start + self.forward_batch]
             for start in range(0, len(positions), self.forward_batch)
         )
-        answers = [self._answers(part, self._inputs(self.dataset.read(part))) for part in parts]
+        answers = [self._answers(part, self._read(part)) for part in parts]
         return tuple(map(torch.cat, zip(*answers, strict=True)))
 
     @torch.no_grad()
@@ -240,12 +249,7 @@ class TrainingData:
         """The float model's outputs for the examples at `positions`, whose inputs are given."""
         wanted = [int(position) for position in positions]
         if not all(position in self.known for position in wanted):
-            with _running(len(wanted), self.dataset.inputs):
-                outputs = self.mirror.module.forward(*inputs)
-            found = [
-                examples_first(output, layout, len(wanted))
-                for output, layout in zip(outputs, self.layouts, strict=True)
-            ]
+            found = self._by_example(inputs, len(wanted))
             if any(len(each) != len(wanted) for each in found):
                 raise ModelError(written_batch(len(wanted), min(map(len, found))))
             self.known.update(zip(wanted, zip(*found, strict=True), strict=True))

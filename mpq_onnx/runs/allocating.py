@@ -350,14 +350,7 @@ def _write(
     options, kept, problem = asked.options, choice.kept.result, bench.problem
     graph = bench.graph(choice.kept)
     assert choice.kept.network is not None
-    check = check_against_mirror(
-        graph,
-        ground.mirror,
-        choice.kept.network,
-        opened.validation,
-        options.device,
-        problem.data.most_at_once,
-    )
+    check = check_against_mirror(graph, ground.mirror, choice.kept.network, opened.validation, options.device)
     sources = Sources(asked.data, problem.data, asked.validation, bench.validation)
     card = written.write_model(graph, choice, sources, ground.calibration.scaled_tensors)
     kept.allocation.save(written.results / ALLOCATION_FILE)

@@ -54,5 +54,5 @@ def quantize_on_mirror(
     graph = write_graph(model, allocation, network, storage)
     if dataset is None or training is None:
         return Checked(graph, None, None)
-    check = check_against_mirror(graph, mirror, network, dataset, device, training.most_at_once)
+    check = check_against_mirror(graph, mirror, network, dataset, device)
     return Checked(graph, check, DataFacts(spec_by_name(dataset.name), len(training), training.sha256))

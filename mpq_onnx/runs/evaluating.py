@@ -18,7 +18,7 @@ from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_TASK
 from mpq_onnx.graph.model_file import file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
-from mpq_onnx.graph.post_processing import outputs_of_no_length
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.passes.redraw_noise import RedrawNoisePass
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import ReseedNoisePass, noisy_nodes
@@ -165,7 +165,8 @@ def evaluate(
     measured, theirs = _measured(loaded, compared)
     other = None if baseline is None else _runner(baseline, compared, theirs, device)
     noisy = bool(noisy_nodes(loaded))
-    no_length = outputs_of_no_length(without_noise(loaded) if compared is None else compared)
+    judged = without_noise(loaded) if compared is None else compared
+    no_length = post_processing(judged).outputs_of_no_length
     if not noisy and (repeats is not None or signal_to_noise or noise_draws is not None):
         raise UsageError(f"{model}: has no noise; --repeats, --snr and --noise-draws are for noisy files")
     if repeats is not None and repeats < 1:

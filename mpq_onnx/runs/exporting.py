@@ -18,7 +18,7 @@ from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
-from mpq_onnx.graph.post_processing import mirrored_outputs, post_processing
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
 from mpq_onnx.passes.batch_in_reshapes import READINGS
@@ -221,11 +221,13 @@ def _network_opened(source: SourceModel, opened: ir.Model, where: str, check: st
     Args:
         opened: a form for any batch that does not compute the same.
     """
-    if not post_processing(opened).nodes:
+    behind = post_processing(opened)
+    if not behind.nodes:
         return None
-    network = with_tensors(opened, mirrored_outputs(opened))
+    network = with_tensors(opened, behind.mirrored_outputs)
     common.RemoveUnusedNodesPass()(network)
-    for model in (opened, fixed := clone(network)):
+    fixed = clone(network)
+    for model in (opened, fixed):
         name_batch(model, fixed_batch(model_inputs(source.model)))
     try:
         compared = _compared(source, opened, where, check, 1)
@@ -235,7 +237,7 @@ def _network_opened(source: SourceModel, opened: ir.Model, where: str, check: st
         at_once, one_by_one = (Runner(each, "cpu").run(feeds) for each in (network, fixed))
     except MpqOnnxError:  # onnxruntime cannot run it so
         return None
-    if _fault(agreement(at_once, one_by_one, mirrored_outputs(opened)), source.model) is not None:
+    if _fault(agreement(at_once, one_by_one, behind.mirrored_outputs), source.model) is not None:
         return None
     return _Checked(opened, compared, (), network_takes_any=True)
 

@@ -120,32 +120,29 @@ def check_notes(check: MirrorCheck | None) -> tuple[str, ...]:
 
 
 def check_against_mirror(
-    graph: ir.Model,
-    mirror: Mirror,
-    network: QuantizedNetwork,
-    dataset: Dataset,
-    device: str,
-    most_at_once: int,
+    graph: ir.Model, mirror: Mirror, network: QuantizedNetwork, dataset: Dataset, device: str
 ) -> MirrorCheck:
     """Run the final graph in onnxruntime, optimized and not, and in the mirror.
 
     Args:
         mirror: of the float graph, with the model's own outputs.
-        most_at_once: examples that the mirror takes.
 
     Raises:
         ModelError: a node of the file computes something else than the mirror; names the first one.
     """
     simulated = quantized_mirror(mirror, network)
-    if fixed_batch(dataset.inputs) == 1:  # nodes behind what was trained may mix the examples of a batch
-        most_at_once = 1
-    feeds = dataset.read(range(min(NODE_EXAMPLES, most_at_once, len(dataset)))).inputs
+    feeds = dataset.read(range(min(NODE_EXAMPLES, _most_at_once(dataset), len(dataset)))).inputs
     parting = first_difference(graph, simulated, feeds)
     if parting is not None:
         raise ModelError(
             f"the quantized graph fails its check: onnxruntime and the mirror part at {parting}; please report this model"
         )
-    return _compare_outputs(graph, simulated, dataset, device, most_at_once)
+    return _compare_outputs(graph, simulated, dataset, device)
+
+
+def _most_at_once(dataset: Dataset) -> int:
+    """A batch of one may be written into any node, also behind what was trained."""
+    return 1 if fixed_batch(dataset.inputs) == 1 else EXAMPLES
 
 
 def first_difference(graph: ir.Model, simulated: Mirror, feeds: dict[str, np.ndarray]) -> str | None:
@@ -275,14 +272,12 @@ def _is_tuple(node: fx.Node) -> bool:
     return bool(node.users) and all(user.target is operator.getitem for user in node.users)
 
 
-def _compare_outputs(
-    graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str, most_at_once: int
-) -> MirrorCheck:
+def _compare_outputs(graph: ir.Model, simulated: Mirror, dataset: Dataset, device: str) -> MirrorCheck:
     one = tuple(torch.from_numpy(dataset.read(range(1)).inputs[name]) for name in simulated.inputs)
     largest = elements_made(simulated, tuple(each.to(simulated.device) for each in one)).largest
     examples = forward_batch(largest, min(EXAMPLES, len(dataset)))
     feeds = dataset.read(range(examples)).inputs
-    size = min(examples, most_at_once)
+    size = min(examples, _most_at_once(dataset))
     parts = [
         dataset.read(range(start, min(start + size, examples))).inputs for start in range(0, examples, size)
     ]

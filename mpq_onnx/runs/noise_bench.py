@@ -10,7 +10,7 @@ import torch
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.documents.energy_allocation import EnergyAllocation, EnergySettings, make_energy_allocation
 from mpq_onnx.graph.differentiable_outputs import differentiable_outputs
-from mpq_onnx.graph.post_processing import outputs_of_no_length
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.mirror import frozen_mirror
 from mpq_onnx.mirror.copying import with_outputs
 from mpq_onnx.mirror.noisy_mac import NoisyMirror, with_noise
@@ -66,6 +66,7 @@ class NoiseBench:
         self.mirror = straight_through(with_outputs(mirror, differentiable_outputs(base.model)))
         self.training = TrainingData(training_set, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
+        self.no_length = post_processing(base.model).outputs_of_no_length
         self.baseline = RememberingRunner(
             Runner(with_network_outputs(base.model, base.model), options.device)
         )
@@ -109,7 +110,7 @@ class NoiseBench:
             repeats=repeats,
             seed=self.seed,
             device=self.device,
-            no_length=outputs_of_no_length(self.base.model),
+            no_length=self.no_length,
         )
 
     def graph(self, allocation: EnergyAllocation) -> ir.Model:

@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from mpq_onnx.arithmetic.quantized_network import QuantizedNetwork
 from mpq_onnx.documents.allocation import Allocation, Settings, make_allocation
-from mpq_onnx.graph.post_processing import outputs_of_no_length
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.mirror.quantized import quantized_mirror
 from mpq_onnx.precision.methods import refined
 from mpq_onnx.precision.problem import Candidate
@@ -40,6 +40,7 @@ class WidthBench(Bench[Allocation]):
     ) -> None:
         self.model, self.problem, self.options, self.validation = model, problem, options, validation
         self.float_runner = Runner(model, options.device)
+        self.no_length = post_processing(model).outputs_of_no_length
         measured = with_network_outputs(model, model)
         self.baseline = RememberingRunner(
             self.float_runner if measured is model else Runner(measured, options.device)
@@ -70,7 +71,7 @@ class WidthBench(Bench[Allocation]):
             self.baseline,
             validation.forward_batch,
             distances.update if trained_outputs else None,
-            outputs_of_no_length(self.model),
+            self.no_length,
         )
         distance = distances.mean if trained_outputs else self._mirrored_distance(network)
         spent = problem.budgets.spent(allocation.widths())

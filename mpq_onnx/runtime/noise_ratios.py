@@ -12,7 +12,7 @@ from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.operators import is_float
 from mpq_onnx.graph.placement.quantizer_ranges import output_quantizer
-from mpq_onnx.graph.post_processing import outputs_of_no_length
+from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.passes.remove_noise import RemoveNoisePass, plain_node
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.progress import watched
@@ -86,7 +86,8 @@ def measure_ratios(
     names = [str(node.outputs[0].name) for node in noisy_nodes(model)]
     if outputs is None:
         own = [str(value.name) for value in model.graph.outputs if is_float(value)]
-        outputs = [name for name in own if name not in outputs_of_no_length(noise_free)]
+        no_length = post_processing(noise_free).outputs_of_no_length
+        outputs = [name for name in own if name not in no_length]
     inputs = {value.name for value in model.graph.inputs}
     outputs = [name for name in outputs if name not in inputs]  # such an output has no noise
     wanted = list(dict.fromkeys([*names, *outputs]))

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
 from mpq_onnx.errors import ModelError
-from mpq_onnx.graph.example_layout import UNTOLD, ExampleLayout, Layouts, find_layouts
+from mpq_onnx.graph.example_layout import UNTOLD, ExampleLayout, Layouts, find_layouts, shows_one
 from mpq_onnx.graph.model_file import clone
 from mpq_onnx.runtime.session import Runner
 
@@ -99,15 +99,11 @@ def output_layouts(runner: Runner, dataset: Dataset) -> list[ExampleLayout | Non
 def examples_at_most(
     runner: Runner, layouts: Sequence[ExampleLayout | None], dataset: Dataset, most: int
 ) -> int:
-    """`most`; 1 where an output without an axis of examples is another for another example: it shows one of a batch."""
-    places = [place for place, layout in enumerate(layouts) if layout is None]
-    if not places or len(dataset) < 2 or runner.fixed_batch is not None:
+    """`most`; 1 where an output shows one example of a batch alone."""
+    if None not in layouts or len(dataset) < 2 or runner.fixed_batch is not None:
         return most
     one, other = (runner.run(dataset.read([place]).inputs) for place in range(2))
-    same = all(
-        np.array_equal(one[place], other[place], equal_nan=one[place].dtype.kind == "f") for place in places
-    )
-    return most if same else 1
+    return 1 if shows_one(layouts, one, other) else most
 
 
 def untold(

@@ -67,7 +67,7 @@ def fused_into(node: ir.Node) -> ir.Node | None:
     return None
 
 
-def is_root(node: ir.Node) -> bool:
+def _is_root(node: ir.Node) -> bool:
     """A power between 0 and 1."""
     if node.op_type != "Pow" or node.inputs[1] is None or node.inputs[1].const_value is None:
         return False
@@ -77,7 +77,7 @@ def is_root(node: ir.Node) -> bool:
 
 def _is_compressed(node: ir.Node) -> bool:
     """A root or logarithm, or a sum that goes into one."""
-    if node.op_type in COMPRESSING or is_root(node):
+    if node.op_type in COMPRESSING or _is_root(node):
         return is_standard(node)
     if node.op_type not in SUMS or not is_standard(node):
         return False

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_standard
-from mpq_onnx.passes.fusing.reading import LIMITS, TooComplexError, bound, producer
+from mpq_onnx.passes.fusing.reading import LIMITS, TooComplexError, bound, limits_together, producer
 from mpq_onnx.passes.fusing.root_rule import Build, RootRule
 
 
@@ -25,8 +25,7 @@ class LimitRule(RootRule):
                 break
             if inner is None or slope != 1.0 or lowest > highest:
                 break
-            # What lies outside of the inner limits and is cut off there is cut once more by the outer ones.
-            low, high = max(low, min(lowest, high)), min(high, max(highest, low))
+            low, high = limits_together((lowest, highest), (low, high))
             value, node, nodes = inner, producer(inner), nodes + 1
         is_relu = low == 0 and math.isinf(high)
         if nodes == 0 or (

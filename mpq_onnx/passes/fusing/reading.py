@@ -139,7 +139,7 @@ class Reader:
         ):
             self.interior.add(below)
             inner, lower, upper, *_ = bound(below)
-            low, high = min(max(lower, low), high), min(max(upper, low), high)
+            low, high = limits_together((lower, upper), (low, high))
             below = producer(inner)
         argument = self.read(inner).scaled(slope) + polynomial.constant(offset)
         if (low, high) == (-math.inf, math.inf) or (
@@ -231,6 +231,12 @@ class Reader:
         if read.layout is not None or not _may_stand_beside(value.shape, self.x.shape):
             raise TooComplexError
         return read
+
+
+def limits_together(inner: tuple[float, float], outer: tuple[float, float]) -> tuple[float, float]:
+    """(low, high) of what is clipped to `inner` and then to `outer`."""
+    low, high = outer
+    return min(max(inner[0], low), high), min(max(inner[1], low), high)
 
 
 def bound(node: ir.Node) -> tuple[ir.Value | None, float, float, float, float]:
