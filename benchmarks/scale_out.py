@@ -1,17 +1,20 @@
-"""What more processes give: a sweep of ResNet-20 in one process and on local workers, and then allocations by two processes
-that share the data (scale_out_ranks.py), each side by side with one process.
+"""What more processes give: a sweep of ResNet-20 in one process, on local workers, and on three of which one is killed and
+another one joins in the middle; then allocations by two processes that share the data (scale_out_ranks.py). Each side by
+side with one process.
 
-python benchmarks/scale_out.py                     # 12 runs, 2 workers: some minutes on two cores; 20 more for allocations
-python benchmarks/scale_out.py --runs 60 --workers 2 4 8
+python benchmarks/scale_out.py                     # 60 runs: half an hour on two cores, and 20 minutes for allocations
+python benchmarks/scale_out.py --runs 200 --workers 4 8
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ from pathlib import Path
 
 from resnet20 import OUTPUT, TRAIN, exported
 from tabulate import tabulate
+
+from mpq_onnx.runs.sweeping import RUN_FILE
 
 FOLDER = OUTPUT / "scale_out"
 OPTIONS = {"data": f"{TRAIN}?count=128", "activation-bits": 8, "effort": "quick"}
@@ -31,12 +36,15 @@ class Row:
     """One way to do the same work."""
 
     work: str
-    workers: int
+    workers: str
     seconds: float
     cpu_seconds: float
-    """Of all processes together."""
+    """Of all processes together but those of a cluster that runs."""
     same: bool
     """As one process does it."""
+
+
+ALONE, CHANGING = "in one process", "3, one killed, one joined"
 
 
 def timed(command: Sequence[object]) -> tuple[float, float]:
@@ -51,17 +59,63 @@ def timed(command: Sequence[object]) -> tuple[float, float]:
 
 
 def sweep_rows(runs: int, workers: Sequence[int]) -> Iterator[Row]:
-    """A sweep in one process, and with so many local workers."""
+    """A sweep in one process, with so many local workers, and with three of which one is killed and one joins."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    model, config = exported(), FOLDER / "sweep.json"
+    config = FOLDER / "sweep.json"
     lists = {"weight-bits": WEIGHT_BITS[: -(-runs // len(METHODS))], "method": METHODS}
     config.write_text(json.dumps({**OPTIONS, **lists}))
-    for count in (0, *workers):
-        folder = FOLDER / f"sweep-{count}"
+    command = [sys.executable, "-m", "mpq_onnx", "sweep", exported(), "--config", config, "-o"]
+
+    def row(workers: str, *options: object) -> Row:
+        folder = FOLDER / workers
         shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "mpq_onnx", "sweep", model, "--config", config, "-o", folder]
-        seconds, cpu = timed([*command, "--jobs", count or 1])
-        yield Row(f"sweep of {runs} runs", count, seconds, cpu, same(FOLDER / "sweep-0", folder))
+        spent = timed([*command, folder, *options])
+        return Row(f"sweep of {runs} runs", workers, *spent, same(FOLDER / ALONE, folder))
+
+    yield row(ALONE)
+    for count in workers:
+        yield row(str(count), "--jobs", count)
+    with changing_cluster(FOLDER / CHANGING, runs) as scheduler:
+        yield row(CHANGING, "--cluster", scheduler)
+
+
+@contextlib.contextmanager
+def changing_cluster(folder: Path, runs: int) -> Iterator[Path]:
+    """The scheduler's file of three workers: one is killed after a third of the runs, another one joins after half of them."""
+    scheduler_file = FOLDER / "cluster.json"
+    scheduler_file.unlink(missing_ok=True)
+    with contextlib.ExitStack() as processes:
+
+        def start(*command: str) -> subprocess.Popen:
+            dask = [sys.executable, "-m", "dask", *command, "--scheduler-file", str(scheduler_file)]
+            process = subprocess.Popen(dask, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            processes.callback(process.terminate)
+            return process
+
+        def worker() -> subprocess.Popen:
+            return start(
+                "worker", "--nthreads", "1", "--no-nanny", "--local-directory", str(FOLDER / "workers")
+            )
+
+        def change() -> None:
+            wait_for(folder, runs // 3)
+            first.kill()
+            wait_for(folder, runs // 2)
+            worker()
+
+        start("scheduler", "--port", "0", "--no-dashboard")
+        first, *_ = [worker() for _ in range(3)]
+        changer = threading.Thread(target=change, daemon=True)
+        changer.start()
+        yield scheduler_file
+        if changer.is_alive():
+            sys.exit("the sweep ended before a worker was killed and another one joined")
+
+
+def wait_for(folder: Path, count: int) -> None:
+    """Until so many runs are done."""
+    while len(list(folder.glob(f"runs/*/{RUN_FILE}"))) < count:
+        time.sleep(0.1)
 
 
 def same(one: Path, other: Path) -> bool:
@@ -77,10 +131,12 @@ def table(rows: Sequence[Row]) -> str:
         first, *others = group
         for row in (first, *others):
             speed = first.seconds / row.seconds
+            own = row.cpu_seconds if row.workers != CHANGING else None
+            efficiency = "" if own is None else f"{100 * first.cpu_seconds / own:.0f} %"
             found.append(
                 (
-                    work, row.workers or "in one process", f"{row.seconds:.0f}", f"{row.cpu_seconds:.0f}", f"{speed:.2f}",
-                    f"{100 * first.cpu_seconds / row.cpu_seconds:.0f} %", "yes" if row.same else "no",
+                    work, row.workers, f"{row.seconds:.0f}", "" if own is None else f"{own:.0f}", f"{speed:.2f}", efficiency,
+                    "yes" if row.same else "no",
                 )
             )  # fmt: skip
     headers = ("work", "workers", "s", "CPU s", "speed", "CPU s of one / CPU s", "same files")
@@ -89,8 +145,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=12)
-    parser.add_argument("--workers", type=int, nargs="+", default=[2], help="each 2 or more")
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 3], help="each 2 or more")
     asked = parser.parse_args()
     print(table(list(sweep_rows(asked.runs, asked.workers))), flush=True)
     subprocess.run([sys.executable, Path(__file__).with_name("scale_out_ranks.py")], check=True)

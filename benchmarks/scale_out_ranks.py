@@ -1,8 +1,9 @@
 """`allocate` by two processes that share the data (torchrun) against one: widths, time and memory on real networks.
 
 As in allocate_cost.py: a mean of 4 bits a weight, 8 an activation; 4096 images, and 256. One thread of torch a process. CPU
-seconds are those of all processes together with their start; memory is the largest process's. EFFORTS=quick,normal,
-NETWORKS=resnet20,lite0 and PROCESSES=1,2 pick rows.
+seconds are those of all processes together with their start; memory is the largest process's. One process on half the
+images tells what sharing images can save at most: all of its memory that does not halve with them belongs to any process.
+EFFORTS=quick,normal and NETWORKS=resnet20,lite0 pick rows.
 
     python benchmarks/scale_out_ranks.py            # about 20 CPU minutes
     python benchmarks/scale_out_ranks.py --show
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from allocate_cost import model_and_data
@@ -36,23 +37,28 @@ class Work:
     network: str
     effort: str
     processes: int
+    images: int
 
     @property
     def folder(self) -> Path:
         """Of its result."""
-        return OUTPUT / f"{self.network}-{self.effort}-{self.processes}"
+        return OUTPUT / f"{self.network}-{self.effort}-{self.processes}-{self.images}"
+
+
+IMAGES = {"resnet20": 4096, "lite0": 256}
 
 
 def works() -> Iterator[Work]:
     for effort in os.environ.get("EFFORTS", "quick,normal").split(","):
         for network in os.environ.get("NETWORKS", "resnet20,lite0").split(","):
-            for processes in os.environ.get("PROCESSES", "1,2").split(","):
-                yield Work(network, effort, int(processes))
+            whole = IMAGES[network]
+            yield from (Work(network, effort, *rest) for rest in ((1, whole), (2, whole), (1, whole // 2)))
 
 
 def allocate(work: Work) -> None:
     """What every process does; leaves what it took beside the result."""
     model, data = model_and_data(work.network)
+    data += f"{'&' if '?' in data else '?'}count={work.images}"
     with mpq_onnx.joined_ranks() as ranks:
         mpq_onnx.allocate(
             model, data, work.folder, weight_bits=4, activation_bits=8, ranks=ranks,
@@ -70,7 +76,7 @@ def measure(work: Work) -> list[dict]:
     model_and_data(work.network)  # exporting is not what is measured
     OUTPUT.mkdir(parents=True, exist_ok=True)
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(work.processes)]
-    own = [__file__, "--one", work.network, work.effort, str(work.processes)]
+    own = [__file__, "--one", *map(str, astuple(work))]
     command = [sys.executable, *(launcher if work.processes > 1 else []), *own]
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -99,7 +105,7 @@ def print_ranks_table(kept: Kept) -> None:
     """A row an allocation."""
     rows = []
     for work, lines in kept.by_work.items():
-        line, alone = lines[0], Work(work.network, work.effort, 1)
+        line, alone = lines[0], replace(work, processes=1)
         same = files = ""
         if work != alone and alone in kept.by_work:
             same = "equal" if widths(work.folder) == widths(alone.folder) else "differ"
@@ -109,16 +115,26 @@ def print_ranks_table(kept: Kept) -> None:
             files = f"{sum(equal)} of {len(equal)}"
         times = (f"{line[name]:.0f}" for name in ("wall", "seconds", "most_seconds"))
         rows.append(
-            [work.network, work.effort, work.processes, *times, f"{line['gigabytes']:.2f}", same, files]
+            [
+                work.network,
+                work.effort,
+                work.images,
+                work.processes,
+                *times,
+                f"{line['gigabytes']:.2f}",
+                same,
+                files,
+            ]
         )
     headers = [
-        "network", "effort", "processes", "wall s", "CPU s", "of one process", "GB a process", "widths", "same files",
+        "network", "effort", "images", "processes", "wall s", "CPU s", "of one process", "GB a process", "widths", "same files",
     ]  # fmt: skip
     print(tabulate(rows, headers, disable_numparse=True))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        allocate(Work(sys.argv[2], sys.argv[3], int(sys.argv[4])))
+        network, effort, *counts = sys.argv[2:]
+        allocate(Work(network, effort, *map(int, counts)))
     else:
         measure_and_show(__doc__, Kept(OUTPUT / "results.jsonl", Work), works(), measure, print_ranks_table)
