@@ -7,14 +7,13 @@ inferred, every node named.
 """
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-from onnxscript import optimizer, rewriter
+from onnxscript import rewriter
 from onnxscript.rewriter.rules.common import (
     dropout_inference_rule,
     dropout_zero_rule,
@@ -36,6 +35,7 @@ from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.einsum_as_matmul import EinsumAsMatMulPass
 from mpq_onnx.passes.einsum_in_pairs import EinsumInPairsPass
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
+from mpq_onnx.passes.fold_constants import fold_constants
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
 from mpq_onnx.passes.fold_lengths import FoldLengthsPass
 from mpq_onnx.passes.free_batch import FreeBatchPass
@@ -56,20 +56,14 @@ from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.state_defaults import StateDefaultsPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
 from mpq_onnx.passes.subtracted_constants import SubtractedConstantsPass
-from mpq_onnx.passes.tied_weights import TiedWeightsPass, turns_tied_weight
+from mpq_onnx.passes.tied_weights import TiedWeightsPass
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.transposed_copies import TransposedCopiesPass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
 
-LARGEST_FOLDED = 2**26
-"""Elements of a constant that folding may make."""
 MOST_FOLDINGS = 8
 """Attention written out takes four."""
-GROWING = frozenset(
-    {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "Pad", "Resize", "Upsample", "OneHot", "MatMul"}
-)
-"""Operators whose output may be of any size, however small their inputs are."""
 REWRITE_RULES = [
     dropout_inference_rule,
     dropout_zero_rule,
@@ -160,14 +154,14 @@ def _modern(model: ir.Model) -> ir.Model:
 def _simplified(model: ir.Model) -> ir.Model:
     """A modern model folded, rewritten, named."""
     _lift_constants(model)
-    _fold(model)
+    fold_constants(model)
     # What folding found out of shapes lets more of them fold.
     for _ in range(MOST_FOLDINGS):
         InferShapesAnewPass()(model)
         folding = FoldLengthsPass(), OwnLengthsPass(), SplitConstantsPass()
         if not [each for each in folding if each(model).modified]:
             break
-        _fold(model)
+        fold_constants(model)
     NeutralOperandsPass()(model)
     RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
@@ -204,64 +198,6 @@ def _simplified(model: ir.Model) -> ir.Model:
     model = tidy(model).model
     check_weights(model, MAC_OPS)
     return model
-
-
-def _fold(model: ir.Model) -> None:
-    # The limits let exported shape arithmetic and transposed weights fold, but no table of activations.
-    inputs = {value: value.name for value in model.graph.inputs}
-    optimizer.optimize_ir(
-        model,
-        input_size_limit=2**24,
-        output_size_limit=LARGEST_FOLDED,
-        should_fold=_should_fold,
-        inline=False,
-    )
-    _name_inputs(model.graph, inputs)
-
-
-def _name_inputs(graph: ir.Graph, names: Mapping[ir.Value, str | None]) -> None:
-    """Undo the optimizer's renaming of inputs that are outputs too, which it gives an Identity."""
-    for value, name in names.items():
-        if value.name == name:
-            continue
-        for position, output in enumerate(graph.outputs):
-            producer = output.producer()
-            if output.name == name and producer is not None and producer.inputs[0] is value:
-                graph.outputs[position] = value
-                graph.remove(producer, safe=True)
-        value.name = name
-
-
-def _should_fold(node: ir.Node) -> bool | None:
-    """Nothing that would outgrow memory; weights that a file keeps as the value that fills them; None for the usual rule."""
-    if node.op_type == "Identity" or turns_tied_weight(node):
-        return False  # it would copy a weight that others read
-    if node.op_type == "QuantizeLinear" or _narrows_quantizer(node):
-        return False  # a file of another tool says there how many levels a weight has
-    size = _folded_size(node)
-    if size is None:
-        return False if node.op_type in GROWING else None
-    if size > LARGEST_FOLDED:
-        return False
-    return True if node.op_type == "ConstantOfShape" else None
-
-
-def _narrows_quantizer(node: ir.Node) -> bool:
-    return node.op_type == "Clip" and any(
-        use.node.op_type == "DequantizeLinear" for use in node.outputs[0].uses()
-    )
-
-
-def _folded_size(node: ir.Node) -> int | None:
-    """Elements of the output; None where its shape is not known."""
-    if (
-        node.op_type == "ConstantOfShape"
-        and node.inputs[0] is not None
-        and node.inputs[0].const_value is not None
-    ):
-        return math.prod(int(size) for size in node.inputs[0].const_value.numpy().reshape(-1))
-    shape = node.outputs[0].shape
-    return math.prod(shape.numpy()) if shape is not None and shape.is_static() else None
 
 
 def _lift_constants(model: ir.Model) -> None:

@@ -1,4 +1,4 @@
-"""A matrix of zeros that is added or taken away, or of ones that multiplies or divides, does nothing.
+"""A number or matrix of zeros that is added or taken away, or of ones that multiplies or divides, does nothing.
 
 A mask that lets everything through is such a one, as Attention written out has it; so is a Where that always chooses the same.
 """
@@ -55,9 +55,14 @@ def _always_chosen(node: ir.Node) -> ir.Value | None:
 
 
 def _is_neutral(neutral: ir.Value, other: ir.Value, number: int) -> bool:
-    if neutral.const_value is None or other.const_value is not None or other.shape is None:
+    if neutral.const_value is None or other.const_value is not None:
         return False
-    own, theirs = tuple(neutral.const_value.shape.numpy()), tuple(other.shape)
+    own = tuple(neutral.const_value.shape.numpy())
+    if not own:
+        return bool(neutral.const_value.numpy() == number)
+    if other.shape is None:
+        return False
+    theirs = tuple(other.shape)
     if sum(size > 1 for size in own) < MATRIX or len(own) > len(theirs):
         return False
     fits = all(size in (1, length) for size, length in zip(own[::-1], theirs[::-1], strict=False))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_pass_through
-from mpq_onnx.graph.placement.graph_roles import fused_into
+from mpq_onnx.graph.placement.rounded_behind import makers_of
 from mpq_onnx.targets.description import Statement, Target
 from mpq_onnx.targets.matching import Demand, Operator, statement
 
@@ -30,7 +30,7 @@ def activation_demands(
     found: dict[str, list[tuple[str, Statement]]] = {each.value: [] for each in tensors}
     makers = makers_of(model)
     for tensor in tensors:
-        for maker in (*makers.get(tensor.node, ()), tensor.node):
+        for maker in (*(name for name, _ in makers.get(tensor.node, ())), tensor.node):
             _add(found[tensor.value], maker, statement(target, operators.get(maker), "outputs", "bits"))
     by_value = {each.value: each for each in tensors}
     for node in model.graph:
@@ -55,15 +55,3 @@ def source_of(value: ir.Value | None, quantized: Collection[str]) -> str | None:
             return None
         value = producer.inputs[0]
     return None if value is None else str(value.name)
-
-
-def makers_of(model: ir.Model) -> dict[str, tuple[str, ...]]:
-    """Names of the nodes whose outputs are quantized behind another, into which they are fused, by its name."""
-    found: dict[str, tuple[str, ...]] = {}
-    for node in model.graph:
-        end = fused_into(node)
-        while end is not None and (more := fused_into(end)) is not None:
-            end = more
-        if end is not None:
-            found[str(end.name)] = (*found.get(str(end.name), ()), str(node.name))
-    return found

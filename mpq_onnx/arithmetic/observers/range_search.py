@@ -3,6 +3,7 @@
 import numpy as np
 
 from mpq_onnx.arithmetic.observers.outermost import Outermost
+from mpq_onnx.arithmetic.observers.own_steps import own_steps
 from mpq_onnx.arithmetic.observers.sorted_rows import SortedRows
 from mpq_onnx.arithmetic.quantization import ASYMMETRIC, SCHEMES, Scheme, fake_quantize
 from mpq_onnx.threads import side_by_side
@@ -51,7 +52,27 @@ def best_range(
     search.consider(search.low * joint, search.high * joint)
     search.consider(search.low * ends, search.high + 0 * ends)
     search.consider(search.low + 0 * ends, search.high * ends)
+    if weights is None:
+        _consider_own_steps(search)
     return search.low, search.high
+
+
+def _consider_own_steps(search: "_Search") -> None:
+    """Ranges by which all levels of a scheme are multiples of the rows' own step, where they have one.
+
+    Asymmetric schemes have the levels that are not used above or below the values, symmetric ones where they have to.
+    """
+    steps = own_steps(search.values, search.levels)
+    has_step = np.isfinite(steps)
+    if not has_step.any():
+        return
+    step, most = np.where(has_step, steps, 0), search.levels - 1
+    half = np.floor(most / 2)
+    lowest, highest = (np.round(end / np.where(has_step, steps, 1)) for end in _extremes(search.values))
+    firsts = np.stack([lowest, highest - most, half - most, -half])
+    lasts = np.stack([lowest + most, highest, half, half])
+    low, high = np.minimum(firsts, 0) * step, np.maximum(lasts, 0) * step
+    search.consider(np.where(has_step, low, search.low), np.where(has_step, high, search.high))
 
 
 class _Search:
@@ -61,8 +82,7 @@ class _Search:
         self, values: np.ndarray, levels: np.ndarray, weights: np.ndarray | None, scheme: Scheme
     ) -> None:
         self.values, self.levels, self.weights, self.scheme = values, levels, weights, scheme
-        self.low = np.minimum(values.min(axis=1), 0)
-        self.high = np.maximum(values.max(axis=1), 0)
+        self.low, self.high = _extremes(values)
         self.error = np.full(len(values), np.inf)
         most = int(levels.max())
         by_levels = values.shape[1] >= NUMBERS_A_LEVEL * most
@@ -123,6 +143,11 @@ class _Search:
             return self.sorted.squared_error(rows, scale, zero_point, used)
         weights = None if self.weights is None else self.weights[rows]
         return _squared_error(self.values[rows], scale, zero_point, used, weights)
+
+
+def _extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of every row, zero among its values."""
+    return np.minimum(values.min(axis=1), 0), np.maximum(values.max(axis=1), 0)
 
 
 def squared_error(

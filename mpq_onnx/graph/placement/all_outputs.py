@@ -13,6 +13,7 @@ import onnx_ir as ir
 from mpq_onnx.graph.operators import is_float, is_float32, is_pass_through, read_by_multiplier
 from mpq_onnx.graph.placement.graph_roles import fused_into
 from mpq_onnx.graph.placement.joined_parts import computes_by_part, keeps_parts
+from mpq_onnx.graph.placement.rounded_behind import INPUT, EnteringInputs, entering_inputs
 from mpq_onnx.graph.placement.sites import ActivationSite, Shapes, shape_of
 from mpq_onnx.graph.roles import Role, ValueRoles
 
@@ -27,11 +28,15 @@ def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tupl
 
 
 def input_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
-    """The model's inputs that are floating-point signals, at a fixed width."""
+    """The model's inputs that are floating-point signals and that nothing normalizes, at a fixed width."""
+    normalized = entering_inputs(model).ends
     return tuple(
-        _site(value, str(value.name), "Input", shapes, roles, INPUT_BITS)
+        _site(value, str(value.name), INPUT, shapes, roles, INPUT_BITS)
         for value in model.graph.inputs
-        if value.uses() and roles.is_quantizable(value) and _elements(value, shapes)
+        if value.name not in normalized
+        and value.uses()
+        and roles.is_quantizable(value)
+        and _elements(value, shapes)
     )
 
 
@@ -44,8 +49,13 @@ def output_sites(
         leaves_float: true for nodes whose output gets no quantizer, as another one follows at once.
     """
     sites = []
+    entering = entering_inputs(model)
     for node in model.graph:
-        if keeps_parts(node) or (leaves_float(node) and not _fuses_with_bookkeeping(node, roles)):
+        if (
+            node in entering.casts
+            or keeps_parts(node)
+            or (leaves_float(node) and not _fuses_with_bookkeeping(node, roles))
+        ):
             continue
         for output in node.outputs:
             read = output.name and (output.uses() or output.is_graph_output())
@@ -55,7 +65,7 @@ def output_sites(
                 and _is_new(node, output, roles)
                 and _elements(output, shapes)
             ):
-                bits = INPUT_BITS if _enters(node, roles) else None
+                bits = INPUT_BITS if _enters(node, roles, entering) else None
                 sites.append(_site(output, str(node.name), node.op_type, shapes, roles, bits))
     return tuple(sites)
 
@@ -76,19 +86,21 @@ def _is_new(node: ir.Node, output: ir.Value, roles: ValueRoles) -> bool:
     return True
 
 
-def _enters(node: ir.Node, roles: ValueRoles) -> bool:
-    """True for the Cast by which an input of another type (integers, float16) becomes a float32 signal."""
+def _enters(node: ir.Node, roles: ValueRoles, entering: EnteringInputs) -> bool:
+    """True behind what normalizes an input, and for the Cast by which one of another type (integers, float16) enters."""
+    if entering.is_end(node):
+        return True
     source = node.inputs[0] if node.inputs else None
     is_cast = node.op_type in ("Cast", "CastLike")
     return is_cast and source is not None and not is_float32(source) and roles.of(source) is Role.SIGNAL
 
 
-def is_input_data(value: ir.Value, roles: ValueRoles) -> bool:
-    """True for a model input's own values, perhaps behind pass-through ops or a Cast from another type."""
+def is_input_data(value: ir.Value, roles: ValueRoles, entering: EnteringInputs) -> bool:
+    """True for a model input's own values, perhaps normalized, behind pass-through ops or a Cast from another type."""
     node = value.producer()
     while node is not None and is_pass_through(node) and node.inputs[0] is not None:
         node = node.inputs[0].producer()
-    return node is None or _enters(node, roles)
+    return node is None or _enters(node, roles, entering)
 
 
 def _elements(value: ir.Value, shapes: Shapes) -> int:

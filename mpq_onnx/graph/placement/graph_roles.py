@@ -9,9 +9,11 @@ from mpq_onnx.graph.operators import SHAPE_READERS, is_constant, is_multiplier, 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 """Activations by pieces of straight lines."""
 
-ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | {
-    "Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh",
-    "ThresholdedRelu",
+ROUNDING = frozenset({"Ceil", "Floor", "Round", "Sign"})
+"""They have levels of their own: an operand that is rounded before is rounded to others."""
+ACTIVATION_FUNCTIONS = FUSED_ACTIVATIONS | ROUNDING | {
+    "Celu", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Sin", "Softplus",
+    "Softsign", "Swish", "Tanh", "ThresholdedRelu",
 }  # fmt: skip
 """What hardware applies in the accumulator, before the output is quantized."""
 
@@ -19,7 +21,7 @@ CHANNEL_NORMALIZATIONS = frozenset({"InstanceNormalization", "GroupNormalization
 """They bring every channel to one scale. Ahead of them channels differ by orders of magnitude: one step for all leaves the
 small ones no levels, and the normalization makes their errors large."""
 
-FUSING_PRODUCERS = CHANNEL_NORMALIZATIONS | {
+FUSING_PRODUCERS = CHANNEL_NORMALIZATIONS | ROUNDING | {
     "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization", "Einsum",
 }  # fmt: skip
 
@@ -27,19 +29,25 @@ FUSING_PRODUCERS = CHANNEL_NORMALIZATIONS | {
 CASTS = frozenset({"Cast", "CastLike"})
 """An input that enters the float graph has its own width."""
 
-COMPRESSING = frozenset({"Sqrt", "Log"})
-"""Their operands (powers of a spectrum, sums of squares or exponentials) span twice or many times the decades of their
-outputs, which one step cannot hold: what is rounded is the root or the logarithm."""
+COMPRESSING = frozenset({"Sqrt", "Log", "Exp"})
+"""Their operands (powers of a spectrum, sums of squares or exponentials, distances) span twice or many times what their
+outputs do, which one step cannot hold: what is rounded is the root, the logarithm, the exponential."""
 SUMS = frozenset({"Add", "Sum", "ReduceSum", "ReduceMean"})
 """What lies between such operands and their root."""
 
 
 def is_constant_affine(node: ir.Node) -> bool:
-    """A sum or product with a constant, one number for all or one a channel: bias, temperature, learned scale and shift.
+    """A sum or product with a constant, one number for all or one a channel: bias, temperature, learned scale and shift, sign.
 
     It is part of how the operator before it is rounded: integer hardware has it in that operator's scale and offset.
     """
-    if node.op_type not in ("Add", "Sub", "Mul", "Div") or not is_standard(node):
+    if not is_standard(node):
+        return False
+    if node.op_type == "Neg":
+        return True
+    if node.op_type == "BatchNormalization":
+        return len(node.outputs) == 1 and all(map(is_constant, node.inputs[1:]))
+    if node.op_type not in ("Add", "Sub", "Mul", "Div"):
         return False
     constants = [value for value in node.inputs if is_constant(value)]
     if len(constants) != 1 or (node.op_type == "Div" and is_constant(node.inputs[0])):
@@ -62,7 +70,7 @@ def fused_into(node: ir.Node) -> ir.Node | None:
         return consumer
     if is_pass_through(node) or node.op_type in CASTS:
         return None
-    if is_constant_affine(consumer) or _is_compressed(consumer):
+    if is_constant_affine(consumer) or is_compressed(consumer):
         return consumer
     return None
 
@@ -75,14 +83,14 @@ def _is_root(node: ir.Node) -> bool:
     return power.size == 1 and 0 < float(power.reshape(())) < 1
 
 
-def _is_compressed(node: ir.Node) -> bool:
-    """A root or logarithm, or a sum that goes into one."""
+def is_compressed(node: ir.Node) -> bool:
+    """True for a root, logarithm or exponential, or a sum that goes into one."""
     if node.op_type in COMPRESSING or _is_root(node):
         return is_standard(node)
-    if node.op_type not in SUMS or not is_standard(node):
+    if not (is_constant_affine(node) or (node.op_type in SUMS and is_standard(node))):
         return False
     behind = fused_into(node)
-    return behind is not None and _is_compressed(behind)
+    return behind is not None and is_compressed(behind)
 
 
 def quantized_source(model: ir.Model, tensor: str, quantized: Set[str]) -> str | None:

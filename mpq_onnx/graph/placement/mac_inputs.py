@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.operators import factors, is_multiplier
 from mpq_onnx.graph.placement.all_outputs import INPUT_BITS, is_input_data
+from mpq_onnx.graph.placement.rounded_behind import INPUT, entering_inputs
 from mpq_onnx.graph.placement.sites import ActivationSite, Shapes, shape_of
 from mpq_onnx.graph.roles import ValueRoles
 
@@ -26,20 +27,24 @@ def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tupl
                 continue
             values[_name(value)] = value
             readers.setdefault(_name(value), []).append(str(node.name))
-    return tuple(_site(values[tensor], tuple(nodes), shapes, roles) for tensor, nodes in readers.items())
+    entering = entering_inputs(model)
+    return tuple(
+        _site(values[tensor], tuple(nodes), shapes, is_input_data(values[tensor], roles, entering))
+        for tensor, nodes in readers.items()
+    )
 
 
 def _name(value: ir.Value) -> str:
     return str(value.name)
 
 
-def _site(value: ir.Value, readers: tuple[str, ...], shapes: Shapes, roles: ValueRoles) -> ActivationSite:
+def _site(value: ir.Value, readers: tuple[str, ...], shapes: Shapes, is_input: bool) -> ActivationSite:
     tensor, producer = _name(value), value.producer()
     return ActivationSite(
         node=tensor if producer is None else str(producer.name),
-        op_type="Input" if producer is None else producer.op_type,
+        op_type=INPUT if producer is None else producer.op_type,
         tensor=tensor,
         elements=math.prod(shape_of(tensor, shapes)),
-        fixed_bits=INPUT_BITS if is_input_data(value, roles) else None,
+        fixed_bits=INPUT_BITS if is_input else None,
         readers=readers,
     )

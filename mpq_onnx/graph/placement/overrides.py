@@ -10,12 +10,10 @@ import onnx_ir as ir
 
 from mpq_onnx.arithmetic.overrides import Override, Widths
 from mpq_onnx.errors import UsageError
-from mpq_onnx.graph.placement.graph_roles import fused_into
+from mpq_onnx.graph.placement.rounded_behind import Makers, makers_of
 from mpq_onnx.graph.placement.sites import ActivationSite, Sites, WeightSite, with_sources
 
 Site = TypeVar("Site", WeightSite, ActivationSite)
-Makers = dict[str, list[tuple[str, str]]]
-"""(name, operator) of the nodes that an activation function is fused into, by its name."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def widths_said(model: ir.Model, sites: Sites, overrides: Sequence[Override]) ->
     """
     if not overrides:
         return Said()
-    makers = _makers(model)
+    makers = makers_of(model)
     for each in overrides:
         _check_used(each, sites, makers)
     weights = {site.tensor: _of_weight(site, overrides) for site in sites.weights}
@@ -86,18 +84,7 @@ def _last(said: Iterable[Widths | None]) -> Widths | None:
 
 def _nodes_of(site: ActivationSite, makers: Makers) -> list[tuple[str, str]]:
     """(name, operator) of the node, and of those whose outputs are quantized behind it."""
-    return [(site.node, site.op_type), *makers.get(site.node, [])]
-
-
-def _makers(model: ir.Model) -> Makers:
-    found: Makers = {}
-    for node in model.graph:
-        end = fused_into(node)
-        while end is not None and (more := fused_into(end)) is not None:
-            end = more
-        if end is not None:
-            found.setdefault(str(end.name), []).append((str(node.name), node.op_type))
-    return found
+    return [(site.node, site.op_type), *makers.get(site.node, ())]
 
 
 def _with_widths(site: Site, widths: Widths | None) -> Site:
