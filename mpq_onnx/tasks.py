@@ -3,6 +3,7 @@
 A new task is one line in TASKS; a new way to answer is a file in runtime/scores/ and a case in precision/task_loss.py.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,7 +14,7 @@ class Answer(Enum):
     """The form of a model's answers."""
 
     CLASSES = "classes"
-    """One output of logits [examples, classes], one class of which is right."""
+    """One output of logits [examples, classes], one class of which is right; beside it at most which that is."""
     BINARY = "binary"
     """One output, the logit of class 1, [examples] or [examples, 1]."""
     VECTORS = "vectors"
@@ -78,10 +79,19 @@ class OutputForm:
     """False where one output has parts of other scales, which logits of classes have not."""
 
 
-def is_class_matrix(form: OutputForm) -> bool:
-    """One output [examples, several] of floats, which may be scores of classes or any numbers."""
-    shapes = form.shapes
-    return form.floats == (True,) and len(shapes[0]) == 2 and shapes[0][1] > 1
+def class_matrix(form: OutputForm) -> int | None:
+    """The place of the one output [examples, several] of floats, which may be scores of classes or any numbers; None if none.
+
+    Whole numbers beside it, one an example, are the classes that it chooses: classifiers of scikit-learn give both.
+    """
+    places = [place for place, is_float in enumerate(form.floats) if is_float]
+    if len(places) != 1:
+        return None
+    (place,) = places
+    examples, *rest = form.shapes[place] or (0,)
+    others = form.shapes[:place] + form.shapes[place + 1 :]
+    answers = all(math.prod(shape) == examples for shape in others)
+    return place if answers and len(rest) == 1 and rest[0] > 1 else None
 
 
 def answer_of(task: str, form: OutputForm) -> Answer:
@@ -96,7 +106,7 @@ def answer_of(task: str, form: OutputForm) -> Answer:
     single = len(shapes) == 1
     if known is Answer.BINARY and single and (len(shapes[0]) == 1 or tuple(shapes[0][1:]) == (1,)):
         return Answer.BINARY
-    matrix = is_class_matrix(form)
+    matrix = class_matrix(form) is not None
     if known is Answer.VECTORS and matrix:
         return Answer.VECTORS
     if matrix and (known is Answer.CLASSES or (known is None and form.alike)):

@@ -99,6 +99,40 @@ def test_dictionaries_and_names_of_classes_are_compared_as_numbers(tmp_path: Pat
     assert said.returncode == 0 and "NOTE: output zipped" in said.stdout + said.stderr
 
 
+@pytest.mark.parametrize("order", [("best", "p"), ("p", "best")])
+def test_a_class_beside_its_scores_is_counted_as_right_or_wrong(
+    order: tuple[str, str], tmp_path: Path
+) -> None:
+    """Classifiers of scikit-learn give both; the training and its candidates go by the scores too."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "product"),
+        helper.make_node("Softmax", ["h"], ["p"], "soft"),
+        helper.make_node("ArgMax", ["p"], ["best"], "best", axis=1, keepdims=0),
+    ]
+    matrix = weights(RNG, 8, 3)
+    model = make_model(nodes, [("x", TensorProto.FLOAT, ["n", 8])], [], {"w": matrix})
+    of_name = {
+        "best": helper.make_tensor_value_info("best", TensorProto.INT64, ["n"]),
+        "p": helper.make_tensor_value_info("p", TensorProto.FLOAT, ["n", 3]),
+    }
+    model.graph.output.extend(of_name[name] for name in order)
+    onnx.save(model, tmp_path / "m.onnx")
+    x = RNG.normal(size=(96, 8)).astype(np.float32)
+    labels = np.where(RNG.random(96) < 0.8, (x @ matrix).argmax(axis=1), 0)
+    np.savez(tmp_path / "d.npz", x=x, labels=labels)
+    result = mpq_onnx.allocate(
+        tmp_path / "m.onnx", f"npz:{tmp_path / 'd.npz'}", tmp_path / "out", weight_bits=3, activation_bits=8
+    )
+    assert "top1" in result.chosen.evaluation.metrics
+    found = mpq_onnx.evaluate(
+        tmp_path / "out" / "model.onnx", f"npz:{tmp_path / 'd.npz'}", baseline=tmp_path / "m.onnx"
+    ).evaluation.comparison
+    assert found is not None and found.agreement is not None
+    right = ((x @ matrix).argmax(axis=1) == labels).mean()
+    assert found.metrics["top1"].value == pytest.approx(right)
+    assert {part.part for part in found.parts} == {"best", "p"}
+
+
 def sequence_model(ends_so: bool = False) -> onnx.ModelProto:
     """Rows that are split into a sequence and taken out again, or given away as one."""
     nodes = [

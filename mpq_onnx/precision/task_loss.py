@@ -18,7 +18,7 @@ SMALLEST_POWER = 1e-12
 def class_logits(outputs: tuple[Tensor, ...], answer: Answer) -> Tensor | None:
     """Logits [examples, classes] of a model that chooses among classes (two, for one logit), else None."""
     if answer is Answer.CLASSES:
-        return outputs[0]
+        return next(output for output in outputs if output.is_floating_point())
     if answer is Answer.BINARY:
         logit = outputs[0].flatten()
         return torch.stack([torch.zeros_like(logit), logit], dim=1)

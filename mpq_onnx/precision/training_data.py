@@ -25,7 +25,7 @@ from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.elements import elements_made, forward_batch
 from mpq_onnx.progress import begin
-from mpq_onnx.tasks import Answer, OutputForm, answer_of, class_labels
+from mpq_onnx.tasks import Answer, OutputForm, answer_of, class_labels, class_matrix
 
 READ_BATCH = 64
 CLOSE = 1e-3
@@ -137,7 +137,9 @@ class TrainingData:
             alike=len(self.parts) == len(outputs) or dataset.has_labels,
         )
         self.answer = answer_of(dataset.task, form)
-        self.classes = {Answer.CLASSES: outputs[0].shape[-1], Answer.BINARY: 2}.get(self.answer)
+        self.classes = {Answer.CLASSES: outputs[class_matrix(form) or 0].shape[-1], Answer.BINARY: 2}.get(
+            self.answer
+        )
 
     def _layouts(self, mirror: Mirror) -> tuple[ExampleLayout | None, ...]:
         """Of the outputs.

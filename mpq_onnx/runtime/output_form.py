@@ -1,6 +1,5 @@
 """What a model's outputs mean and which parts they have, found once before an evaluation."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from mpq_onnx.graph.example_layout import ExampleLayout, examples_or_whole
 from mpq_onnx.graph.output_parts import OutputPart, output_parts
 from mpq_onnx.runtime.mixed_examples import mixing_outputs
 from mpq_onnx.runtime.session import Runner
-from mpq_onnx.tasks import IMAGES, TASKS, VALUES_TASK, Answer, OutputForm, answer_of, is_class_matrix
+from mpq_onnx.tasks import IMAGES, TASKS, VALUES_TASK, Answer, OutputForm, answer_of, class_matrix
 
 EXAMPLES = 64
 """Drawn by a fixed seed: more would not show other scales."""
@@ -31,11 +30,8 @@ class OutputMeaning:
     """A sentence where the answer is a guess that the file's task could correct; says how."""
     mixed: tuple[str, ...] = ()
     """Outputs that answer an example otherwise where others are in its batch."""
-
-    @property
-    def scored(self) -> int:
-        """The place of the output that predictions are read from: the first one with a row an example."""
-        return next((place for place in range(len(self.names)) if place not in self.loose), 0)
+    scored: int = 0
+    """The place of the output that predictions are read from: class scores, or the first one with a row an example."""
 
 
 def output_meaning(
@@ -55,19 +51,25 @@ def output_meaning(
     loose = frozenset(place for place, layout in enumerate(layouts) if layout is not None and not layout.told)
     whole = [array.reshape(-1) if place in loose else array for place, array in enumerate(outputs)]
     scales = output_parts(reference.outputs, whole)  # an output of no certain length is one part
-    counted = [array for place, array in enumerate(outputs) if place not in loose] or outputs
+    counted = [place for place in range(len(outputs)) if place not in loose] or [*range(len(outputs))]
     form = OutputForm(
-        tuple(array.shape for array in counted),
-        tuple(array.dtype.kind == "f" for array in counted),
+        tuple(outputs[place].shape for place in counted),
+        tuple(outputs[place].dtype.kind == "f" for place in counted),
         alike=len(scales) == len(outputs) or dataset.has_labels,
     )
     answer = answer_of(dataset.task, form)
-    told = dataset.task in TASKS or dataset.has_labels or not is_class_matrix(form)
-    meaning = OutputMeaning(answer, scales, tuple(reference.outputs), loose)
-    return dataclasses.replace(
-        meaning,
-        taken_for=None if told else _taken_for(meaning.names[meaning.scored], form, answer),
+    matrix = class_matrix(form)
+    scored = counted[matrix or 0]
+    told = dataset.task in TASKS or dataset.has_labels or matrix is None
+    names = tuple(reference.outputs)
+    return OutputMeaning(
+        answer,
+        scales,
+        names,
+        loose,
+        taken_for=None if told else _taken_for(names[scored], outputs[scored].shape[1], answer),
         mixed=mixing_outputs(reference, layouts, dataset, batch_size),
+        scored=scored,
     )
 
 
@@ -87,14 +89,14 @@ def _joined(parts: Sequence[np.ndarray], examples: Sequence[int]) -> np.ndarray:
     return np.concatenate(parts) if by_example else parts[0]
 
 
-def _taken_for(name: str, form: OutputForm, answer: Answer) -> str:
+def _taken_for(name: str, length: int, answer: Answer) -> str:
     taken, task, instead = (
         ("class scores", VALUES_TASK, "plain numbers")
         if answer is Answer.CLASSES
         else ("plain numbers", IMAGES, "class scores")
     )
     return (
-        f"outputs taken for {taken}: {name} [examples, {form.shapes[0][1]}], since the file names no task; --task {task}, of"
+        f"outputs taken for {taken}: {name} [examples, {length}], since the file names no task; --task {task}, of"
         f" export or evaluate, takes them for {instead}"
     )
 
