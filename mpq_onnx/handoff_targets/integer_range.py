@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_onnx.arithmetic.quantization import dequantize, stored_bits, width_of
+from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.quantizer_chains import ActivationChain, WeightChain
 
 
@@ -100,16 +102,24 @@ class ExportedWeight:
 
 
 def exported_weight(chain: WeightChain, stored: np.ndarray, levels: int) -> ExportedWeight:
-    """The weight with `levels` levels; signed with zero point 0 where its integers allow that.
+    """The weight with `levels` levels a channel; signed with zero point 0 where its integers allow that.
 
     Args:
         stored: the integers of the file, whose zero point need not be that of the `levels` levels.
+
+    Raises:
+        ModelError: a channel has integers, zero among them, that so many levels do not hold.
     """
     axis = chain.axis % stored.ndim if stored.ndim else 0
     shape = tuple(-1 if each == axis else 1 for each in range(stored.ndim)) if chain.scale.size > 1 else ()
     distances = stored.astype(np.int64) - chain.zero_point.reshape(shape)
     others = tuple(each for each in range(stored.ndim) if each != axis) if chain.scale.size > 1 else None
-    below, above = -distances.min(axis=others), distances.max(axis=others)
+    below, above = -distances.min(axis=others, initial=0), distances.max(axis=others, initial=0)
+    if (below + above >= levels).any():
+        raise ModelError(
+            f"weight {quantized_tensor(chain.dequantize)}: {levels} levels do not hold its integers, which span"
+            f" {int((below + above).max()) + 1}, zero among them: the file is not as its allocation says; make it again"
+        )
     middle = integer_range(levels, symmetric=True)
     if levels > 2 and (-below >= middle.lowest).all() and (above <= middle.highest).all():
         zero_point = np.zeros_like(chain.zero_point)

@@ -19,7 +19,7 @@ from mpq_onnx.graph.mac import BIAS_INPUT
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.quantized_tensors import mark_quantized
 from mpq_onnx.ops.dynamic_quantize import dynamic_quantizer_node
-from mpq_onnx.ops.storage.dequantize import dequantize_node
+from mpq_onnx.ops.storage.dequantize import bias_axis, dequantize_node
 from mpq_onnx.ops.storage.writer import WeightWriter
 
 
@@ -39,7 +39,8 @@ class InsertQdqPass(ir.passes.InPlacePass):
             _quantize_activation(model, values[tensor], quantizer, self.network.readers.get(tensor))
         for name, bias in self.network.biases.items():
             integers = add_initializer(graph, f"{name}_bias_quantized", bias.integers)
-            dequantized = dequantize_node(graph, f"{name}_bias", integers, bias.scale, None, axis=0)
+            axis = bias_axis(bias.scale, 0)
+            dequantized = dequantize_node(graph, f"{name}_bias", integers, bias.scale, None, axis)
             mark_quantized(_producer(dequantized), str(dequantized.name))
             _replace_bias(graph, nodes[name], dequantized)
         for name, corrected in self.network.float_biases.items():
@@ -73,9 +74,8 @@ def _store_constant(graph: ir.Graph, tensor: str, bias: QuantizedBias) -> None:
     """Read constant `tensor`, whose channels come last, back from integers."""
     shape = graph.initializers[tensor].const_value.shape.numpy()  # type: ignore[union-attr]
     integers = add_initializer(graph, f"{tensor}_quantized", bias.integers.reshape(shape))
-    _read_instead(
-        graph, tensor, dequantize_node(graph, tensor, integers, bias.scale, None, axis=len(shape) - 1)
-    )
+    axis = bias_axis(bias.scale, len(shape) - 1)
+    _read_instead(graph, tensor, dequantize_node(graph, tensor, integers, bias.scale, None, axis))
 
 
 def _read_instead(graph: ir.Graph, tensor: str, dequantized: ir.Value) -> None:

@@ -3,13 +3,27 @@
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.arithmetic.weights import QuantizedWeight
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.model_file import add_initializer
 
 
-def is_shared(entries: np.ndarray) -> bool:
-    """True where several channels have one entry in common."""
-    return len(entries) > 1 and bool((entries == entries[0]).all())
+def bias_axis(scale: np.ndarray, axis: int) -> int | None:
+    """`axis`, for dequantize_node; None where several channels of a bias have one scale in common.
+
+    Whole numbers of 32 bits have no levels to tell apart: the scale is all there is of their quantizer.
+    """
+    return None if len(scale) > 1 and bool((scale == scale[0]).all()) else axis
+
+
+def weight_axis(weight: QuantizedWeight) -> int | None:
+    """The axis of the channels, for dequantize_node; None where several channels have one quantizer in common.
+
+    One scale is not enough for that: which of a type's integers are a channel's levels is its own, where zero stands elsewhere
+    among them, or where they are fewer, than in the others.
+    """
+    shared = len(weight.grid.scale) > 1 and weight.grid.is_per_tensor
+    return None if shared else weight.channel_axis
 
 
 def dequantize_node(
@@ -18,20 +32,20 @@ def dequantize_node(
     integers: ir.Value,
     scale: np.ndarray,
     zero_point: np.ndarray | None,
-    axis: int,
+    axis: int | None,
     dtype: ir.DataType | None = None,
 ) -> ir.Value:
     """Insert, at the graph's start, the node that makes float `tensor` of `integers`; returns its output.
 
     Args:
-        scale: float32 [channels]; one scalar is written where all are the same.
+        scale: float32 [channels].
         zero_point: [channels] in the type of `integers`, or None for zero.
+        axis: of the channels; None where all have the same quantizer, which is then written once, as a scalar.
         dtype: ONNX type of `zero_point`, where numpy has no type of that name.
     """
-    attributes = {"axis": axis}
-    if is_shared(scale) and (zero_point is None or is_shared(zero_point)):
+    attributes = {} if axis is None else {"axis": axis}
+    if axis is None:
         scale, zero_point = scale[0], None if zero_point is None else zero_point[0]
-        attributes = {}
     inputs = [integers, add_initializer(graph, f"{tensor}_scale", np.asarray(scale, np.float32))]
     if zero_point is not None:
         inputs.append(add_initializer(graph, f"{tensor}_zero_point", np.asarray(zero_point), dtype))

@@ -5,7 +5,7 @@ import onnx_ir as ir
 from mpq_onnx.arithmetic.weights import QuantizedWeight
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.ops.storage.centred import CentredWeight, centre
-from mpq_onnx.ops.storage.dequantize import dequantize_node
+from mpq_onnx.ops.storage.dequantize import dequantize_node, weight_axis
 
 
 def write_weight(model: ir.Model, tensor: str, weight: QuantizedWeight) -> ir.Value:
@@ -17,5 +17,5 @@ def write_centred(model: ir.Model, tensor: str, weight: QuantizedWeight, centred
     """Add the integers of `weight` to the graph as they were moved."""
     integers = add_initializer(model.graph, f"{tensor}_quantized", centred.integers)
     return dequantize_node(
-        model.graph, tensor, integers, weight.grid.scale, centred.zero_point, weight.channel_axis
+        model.graph, tensor, integers, weight.grid.scale, centred.zero_point, weight_axis(weight)
     )

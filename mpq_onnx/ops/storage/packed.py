@@ -14,7 +14,7 @@ from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.ops.storage import int8
 from mpq_onnx.ops.storage.bit_stream import add_unpack_function, pack, unpack_node
 from mpq_onnx.ops.storage.centred import centre
-from mpq_onnx.ops.storage.dequantize import dequantize_node
+from mpq_onnx.ops.storage.dequantize import dequantize_node, weight_axis
 
 
 def write_weight(model: ir.Model, tensor: str, weight: QuantizedWeight) -> ir.Value:
@@ -35,7 +35,7 @@ def _write_uint4(model: ir.Model, tensor: str, weight: QuantizedWeight) -> ir.Va
     )
     zero_point = weight.grid.zero_point.astype(np.int32).astype(dtype.numpy())
     return dequantize_node(
-        model.graph, tensor, integers, weight.grid.scale, zero_point, weight.channel_axis, dtype
+        model.graph, tensor, integers, weight.grid.scale, zero_point, weight_axis(weight), dtype
     )
 
 
@@ -67,4 +67,6 @@ def _write_stream(model: ir.Model, tensor: str, weight: QuantizedWeight, widths:
         nodes.append(ir.node("Transpose", nodes[-1].outputs, {"perm": order}, name=turn))
     nodes[-1].outputs[0].name = fresh_name(graph, f"{tensor}_quantized")
     graph.insert_before(graph[0], nodes)
-    return dequantize_node(graph, tensor, nodes[-1].outputs[0], weight.grid.scale, centred.zero_point, axis)
+    return dequantize_node(
+        graph, tensor, nodes[-1].outputs[0], weight.grid.scale, centred.zero_point, weight_axis(weight)
+    )
