@@ -127,7 +127,7 @@ HAND_OFFS: Registry = Registry(
         "ort": "onnxruntime:TARGET",
     },
     "mpq_onnx.hand_offs",
-    ("write", "runs_in_onnxruntime"),
+    ("write", "runs_in_onnxruntime", "in_standard_operators"),
 )
 """Forms of files for other tools: a handoff_targets.target.Target each."""
 SIMULATORS: Registry = Registry(

@@ -50,20 +50,3 @@ def write_golden(
         tensors |= {f"output_{i}": each for i, each in enumerate(zip(output_names, outputs, strict=True))}
         for file, (name, array) in tensors.items():
             (place / f"{file}.pb").write_bytes(numpy_helper.from_array(array, name).SerializeToString())
-
-
-def largest_difference(model: Path, golden: Golden) -> float:
-    """Between the outputs of a file, in onnxruntime without graph optimizations, and the golden ones.
-
-    Raises:
-        ModelError: a session with onnxruntime's defaults does not load the file.
-    """
-    Runner(model, "cpu", where="the file to hand off", by_default=True)
-    runner = Runner(model, "cpu", optimize=False)
-    differences = (
-        float(np.abs(found.astype(np.float64) - wanted).max(initial=0))
-        for feeds, outputs in zip(golden.inputs, golden.outputs, strict=True)
-        for found, wanted in zip(runner.run(feeds), outputs, strict=True)
-        if found.dtype.kind in "fiub" and wanted.dtype.kind in "fiub"  # names of classes are no numbers
-    )
-    return max(differences, default=0.0)

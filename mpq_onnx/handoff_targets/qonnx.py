@@ -21,6 +21,7 @@ from mpq_onnx.handoff_targets.bundle import (
     refuse,
 )
 from mpq_onnx.handoff_targets.integer_range import IntegerRange, exported_activation
+from mpq_onnx.handoff_targets.qonnx_arithmetic import in_standard_operators
 from mpq_onnx.handoff_targets.replacing import (
     copied,
     fix_shapes,
@@ -111,4 +112,4 @@ def _quant(
     )
 
 
-TARGET = Target(write)
+TARGET = Target(write, in_standard_operators=in_standard_operators)

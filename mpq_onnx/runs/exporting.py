@@ -30,7 +30,7 @@ from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.fixed_values import fixed_values
 from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.source_notes import post_processing_notes, source_notes
-from mpq_onnx.runtime.agreement import Agreement, agreement
+from mpq_onnx.runtime.agreement import LARGEST_DIFFERENCE, Agreement, agreement
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.tensors import with_tensors
 from mpq_onnx.tasks import TASKS
@@ -42,8 +42,6 @@ CHECKS = (CHECK, "random?count=2&size=128", "random?count=2&size=576")
 """Tried one after the other where the user gives none: some networks cannot run on short inputs."""
 BATCHES = 3
 """Of the source's size that a form for any batch is compared on, all at once."""
-LARGEST_DIFFERENCE = 1e-3
-"""Relative to the largest output: above this the export is refused as wrong."""
 SHOWN_NODES = 3
 ROUNDINGS = 32
 """Of a source in a type of few bits, in units of its precision: its outputs may be that far from float32's."""

@@ -28,9 +28,10 @@ from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.quantizer_chains import Chains, quantizer_chains
 from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.handoff_targets import TARGETS
-from mpq_onnx.handoff_targets.bundle import MODEL_FILE, Bundle
-from mpq_onnx.handoff_targets.golden import golden_tensors, largest_difference, write_golden
+from mpq_onnx.handoff_targets.bundle import Bundle
+from mpq_onnx.handoff_targets.golden import golden_tensors, write_golden
 from mpq_onnx.handoff_targets.layers import check_numbers, layer_rows
+from mpq_onnx.handoff_targets.output_check import check_outputs
 from mpq_onnx.passes.dequantize_tables import DequantizeTablesPass
 from mpq_onnx.passes.inline_functions import inline_functions
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
@@ -73,7 +74,7 @@ class HandoffResult(Result):
     """Bytes by path in the folder."""
     golden_examples: int
     largest_difference: float | None
-    """Between model.onnx in onnxruntime and the golden outputs; None where onnxruntime cannot run the format."""
+    """Between the golden outputs and those of model.onnx in onnxruntime, where this can run it, perhaps in other operators."""
     notes: tuple[str, ...]
     """What a reader of the files should know."""
     device: str | None = None
@@ -114,6 +115,7 @@ def handoff(
 
     Raises:
         UsageError: the format cannot express the file, or the device does not take it; the message lists the nodes.
+        ModelError: what was to be written does not compute the same as the file.
         MpqOnnxError: see its other subclasses.
     """
     given = None if target is None else load_target(target)
@@ -155,7 +157,8 @@ def handoff(
             for values in (bundle.model.graph.inputs, bundle.model.graph.outputs)
         ]
         write_golden(golden, names[0], names[1], work)
-        difference = largest_difference(work / MODEL_FILE, golden) if form.runs_in_onnxruntime else None
+        checked = check_outputs(form, work, bundle.model, golden)
+        notes.extend(() if checked is None else checked.notes)
         write_card(make_card(loaded, file_bytes(model)), work)
         files = {
             str(path.relative_to(work)): path.stat().st_size
@@ -167,7 +170,7 @@ def handoff(
             to,
             files,
             len(golden.inputs),
-            difference,
+            None if checked is None else checked.difference,
             tuple(notes),
             None if held_against is None else held_against.name,
         )

@@ -40,6 +40,7 @@ from mpq_onnx.mirror.quantized import FixedQuantizer, quantized_mirror
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.output_form import as_examples
 from mpq_onnx.runtime.part_figures import PartTally, worst
+from mpq_onnx.runtime.rounding_edges import EDGE, HEADROOM
 from mpq_onnx.runtime.session import Runner
 from mpq_onnx.runtime.statistics import comparable, decibels
 from mpq_onnx.runtime.tensors import runner_with_outputs, with_tensors
@@ -48,14 +49,11 @@ EXAMPLES = 64
 """At most; as many as one pass takes."""
 NODE_EXAMPLES = 2
 """All tensors of them are held at once."""
-EDGE = 2e-3
-"""Steps from a rounding edge that the orders of addition may tell apart; 8e-5 were measured (docs/benchmarks.md)."""
 EDGE_SHARE = 0.01
 SAME_LEVEL = 0.01
 """Steps: the float arithmetic of scale times level."""
 CLOSE = 60.0
 FLOAT_SHARE = 1e-5
-HEADROOM = 6.0
 PLENTY = 60.0
 """Decibels between optimized and unoptimized that need no yardstick."""
 

@@ -1,12 +1,15 @@
 """Do two models compute the same: their outputs on the same data, of any type."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 TIED = 1e-3
 """The share of an integer output that may differ: rounding of floats decides ties of an ArgMax."""
+
+LARGEST_DIFFERENCE = 1e-3
+"""Relative to the largest output: what roundings of floats explain."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,12 @@ def agreement(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], names: 
     """Compare outputs one by one; `names` are theirs."""
     if len(found) != len(wanted):
         return Agreement(0.0, 0.0, f"it has {len(found)} outputs, not {len(wanted)}")
-    parts = [_compare(*each) for each in zip(found, wanted, names, strict=True)]
+    return joined(compare(*each) for each in zip(found, wanted, names, strict=True))
+
+
+def joined(found: Iterable[Agreement]) -> Agreement:
+    """Of several outputs, or of several batches of one, together."""
+    parts = list(found)
     return Agreement(
         max((part.difference for part in parts), default=0.0),
         max((part.largest for part in parts), default=0.0),
@@ -33,7 +41,8 @@ def agreement(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], names: 
     )
 
 
-def _compare(found: np.ndarray, wanted: np.ndarray, name: str) -> Agreement:
+def compare(found: np.ndarray, wanted: np.ndarray, name: str) -> Agreement:
+    """Of one output, which is called `name`."""
     if found.shape != wanted.shape:
         return Agreement(0.0, 0.0, f"output {name} has shape {found.shape}, not {wanted.shape}")
     if wanted.dtype.kind in "OSU" or found.dtype.kind in "OSU":
