@@ -220,3 +220,110 @@ def test_what_rounding_edges_move_is_said(tmp_path: Path) -> None:
     assert [note for note in handed.notes if "rounding edge: y" in note]
     handed = mpq_onnx.handoff(file, tmp_path / "whole", to="qonnx", data={"x": np.floor(data["x"])})
     assert handed.largest_difference == 0 and "edge" not in str(handed.notes)
+
+
+def void_products(kind: str, path: Path) -> Path:
+    """A network of two products, and of one more that multiplies nothing."""
+    node = helper.make_node
+    body = [node("Gemm", ["x", "w"], ["h"], "first"), node("Relu", ["h"], ["r"], "relu")]
+    last = node("Gemm", ["r", "v"], ["o"], "last")
+    given = {"w": weights(8, 12), "v": weights(12, 3), "e": np.zeros((12, 0), np.float32)}
+    outputs: dict[str, Shape] = {"empty": ["n", 0], "o": ["n", 3]}  # the empty one first
+    if kind in ("Gemm", "MatMul"):
+        return saved(
+            path, [*body, node(kind, ["r", "e"], ["empty"], "void"), last], ["n", 8], outputs, **given
+        )
+    if kind == "summed":  # over no products: zeros
+        given |= {"e": np.zeros((0, 3), np.float32), "start": np.array([0]), "axis": np.array([1])}
+        nodes = [
+            *body, node("Slice", ["r", "start", "start", "axis"], ["none"], "slice"), last,
+            node("MatMul", ["none", "e"], ["zeros"], "void"), node("Add", ["o", "zeros"], ["y"], "add"),
+        ]  # fmt: skip
+        return saved(path, nodes, ["n", 8], {"y": ["n", 3]}, **given)
+    if kind == "activations":
+        given |= {"start": np.array([0]), "axis": np.array([1])}
+        nodes = [
+            *body, node("Slice", ["r", "start", "start", "axis"], ["none"], "slice"), last,
+            node("Transpose", ["none"], ["turned"], "turn", perm=[1, 0]), node("MatMul", ["none", "turned"], ["zeros"], "void"),
+            node("ReduceMean", ["zeros"], ["mean"], "mean"), node("Add", ["o", "mean"], ["y"], "add"),
+        ]  # fmt: skip
+        del given["e"]
+        return saved(path, nodes, ["n", 8], {"y": ["n", 3]}, **given)
+    assert kind == "ConvTranspose"
+    nodes = [
+        node("Reshape", ["x", "image"], ["i"], "image"), node("Conv", ["i", "w"], ["h"], "first"),
+        node("Relu", ["h"], ["r"], "relu"), node("ConvTranspose", ["r", "e"], ["empty"], "void"),
+        node("Flatten", ["r"], ["f"], "flatten"), node("Gemm", ["f", "v"], ["o"], "last"),
+    ]  # fmt: skip
+    given = {
+        "image": np.array([0, 2, 2, 2]), "w": weights(3, 2, 1, 1), "v": weights(12, 3), "e": np.zeros((3, 0, 1, 1), np.float32)
+    }  # fmt: skip
+    return saved(path, nodes, ["n", 8], {"empty": ["n", 0, 2, 2], "o": ["n", 3]}, **given)
+
+
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+@pytest.mark.parametrize("kind", ["Gemm", "MatMul", "summed", "activations", "ConvTranspose"])
+def test_products_of_nothing_cost_nothing(kind: str, granularity: str, tmp_path: Path) -> None:
+    source, data = void_products(kind, tmp_path / "m.onnx"), inputs(64, 8)
+    mpq_onnx.export(source, tmp_path / "float.onnx")
+    made = mpq_onnx.allocate(
+        tmp_path / "float.onnx", data, tmp_path / "out", weight_bits=6, activation_bits=8,
+        options=mpq_onnx.AllocateOptions(effort="quick", granularity=granularity),
+    )  # fmt: skip
+    assert made.mirror_check is not None and made.mirror_check.same_predictions > 0.9
+    assert [entry.node for entry in made.chosen.allocation.nodes if entry.weight_bits] == ["first", "last"]
+    wanted, found = answers(source, data)[-1], answers(made.model_path, data)[-1]
+    assert ((wanted - found) ** 2).sum() < 1e-2 * (wanted**2).sum()
+    file = mpq_onnx.allocate(
+        tmp_path / "float.onnx", data, tmp_path / "whole", weight_bits=6, activation_bits=8, options=with_widths(6)
+    ).model_path  # fmt: skip
+    for form in ("qonnx", "qcdq"):
+        assert mpq_onnx.handoff(file, tmp_path / form, to=form, data=data).largest_difference == 0
+    noisy = mpq_onnx.allocate_energy(
+        tmp_path / "float.onnx", data, tmp_path / "noisy", energy_per_mac=100,
+        options=mpq_onnx.EnergyOptions(("shot",), effort="quick", repeats=1),
+    )  # fmt: skip
+    assert [entry.node for entry in noisy.chosen.allocation.nodes] == ["first", "last"]
+
+
+def test_what_is_empty_alone_is_no_network_to_quantize(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Gemm", ["x", "e"], ["y"], "void")]
+    source = saved(tmp_path / "m.onnx", nodes, ["n", 8], {"y": ["n", 0]}, e=np.zeros((8, 0), np.float32))
+    made = mpq_onnx.allocate(
+        source, inputs(64, 8), tmp_path / "out", weight_bits=6, activation_bits=8, options=with_widths(6)
+    )
+    assert not [entry for entry in made.chosen.allocation.nodes if entry.weight_bits]
+    with pytest.raises(mpq_onnx.MpqOnnxError, match="no Conv, ConvTranspose, Gemm"):
+        mpq_onnx.handoff(made.model_path, tmp_path / "json", to="json")
+
+
+def test_rows_of_an_empty_table(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["whole"], "whole", to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "zeros"], ["none"], "none"),
+        helper.make_node("ReduceSum", ["none"], ["sum"], "sum"),
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("MatMul", ["r", "v"], ["o"], "last"),
+        helper.make_node("Add", ["o", "sum"], ["y"], "add"),
+        helper.make_node("Gather", ["widthless", "whole"], ["rows"], "rows"),
+        helper.make_node("MatMul", ["rows", "e"], ["more"], "void"),
+    ]
+    source = saved(
+        tmp_path / "m.onnx", nodes, ["n", 8], {"y": ["n", 3], "more": ["n", 8, 2]}, w=weights(8, 12), v=weights(12, 3),
+        table=np.zeros((0, 4), np.float32), zeros=np.zeros(0, np.int64), widthless=np.zeros((9, 0), np.float32),
+        e=np.zeros((0, 2), np.float32),
+    )  # fmt: skip
+    data = {"x": rng(3).integers(0, 9, (64, 8)).astype(np.float32)}
+    mpq_onnx.export(source, tmp_path / "float.onnx")
+    made = mpq_onnx.allocate(
+        tmp_path / "float.onnx",
+        data,
+        tmp_path / "out",
+        weight_bits=6,
+        activation_bits=8,
+        options=with_widths(6),
+    )
+    assert made.chosen.evaluation.comparison.output_sqnr > 20
+    for form in ("qonnx", "qcdq", "csv"):
+        mpq_onnx.handoff(made.model_path, tmp_path / form, to=form, data=data)

@@ -211,25 +211,36 @@ def macs_of_node(node: ir.Node) -> tuple[Mac, ...]:
     if node.op_type in RECURRENT_OPS and is_standard(node):
         weights = ((index, node.inputs[index]) for index in (INPUT_WEIGHT, STATE_WEIGHT))
         return tuple(
-            RecurrentMac(node, index, is_stored(held)) for index, held in weights if held is not None
+            RecurrentMac(node, index, is_stored(held))
+            for index, held in weights
+            if held is not None and not _is_void(held)
         )
     found = mac_of(node)
     return () if found is None else (found,)
 
 
 def mac_of(node: ir.Node) -> Mac | None:
-    """The facts of a node that multiplies two operands; None where `node` is another, or multiplies no activation."""
+    """The facts of a node that multiplies two operands.
+
+    None where `node` is another, and where it multiplies no activation or nothing at all: by a weight without elements.
+    """
     if not is_multiplier(node) or node.op_type in RECURRENT_OPS:
         return None
     if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
         return None
     if node.op_type == "Einsum" and len(node.inputs) != 2:
         return None
-    stored = [is_stored(value) for value in node.inputs[:2] if value is not None]
-    if all(stored):
+    operands = [value for value in node.inputs[:2] if value is not None]
+    stored = [is_stored(value) for value in operands]
+    if all(stored) or any(map(_is_void, operands)):
         return None
     swapped = stored[0] and node.op_type not in CONVOLUTIONS
     return Mac(node, 0 if swapped else 1, stored[0 if swapped else 1])
+
+
+def _is_void(value: ir.Value) -> bool:
+    """A constant without elements: what is multiplied by it costs nothing, and is empty or zero."""
+    return value.const_value is not None and value.const_value.size == 0
 
 
 def macs_of(graph: ir.Graph) -> Iterator[Mac]:

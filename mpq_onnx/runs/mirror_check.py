@@ -359,11 +359,11 @@ def _sqnr(exact: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float | N
 
 
 def _same(expected: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
-    """Of the first output that has one shape in both; others are as long as the data make them."""
-    pairs = zip(expected, got, strict=True)
-    pair = next((each for each in pairs if each[0].shape == each[1].shape), None)
+    """Of the first output that has one shape in both, and elements; others are as long as the data make them."""
+    pairs = list(zip(expected, got, strict=True))
+    pair = next((each for each in pairs if each[0].shape == each[1].shape and each[0].size), None)
     if pair is None:
-        return 0.0
+        return float(not any(each.size for each in (*expected, *got)))
     exact, found = pair
     if exact.dtype.kind != "f":
         return float((exact == found).mean())

@@ -60,7 +60,8 @@ def sites_of(
     """See find_mac_sites."""
     allocation = Allocation.embedded(model.metadata_props, where)
     levels = allocation.weight_levels() if allocation is not None else {}
-    sites = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
+    found = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
+    sites = tuple(site for site in found if site.macs)  # others multiply tensors without elements
     if not sites:
         hidden = ", ".join(map(str, uncounted_macs(model)))
         raise ModelError(

@@ -34,6 +34,11 @@ def conv_transpose(
     **attributes: Any,
 ) -> Tensor:
     """The full transposed convolution, then the pads cropped off: torch takes symmetric pads only."""
+    if not weight.shape[1]:  # torch wants one output channel at least
+        one = weight.new_zeros(weight.shape[0], 1, *weight.shape[2:])
+        return conv_transpose(
+            x, one, auto_pad=auto_pad, group=group, output_padding=output_padding, output_shape=output_shape, **attributes
+        )[:, :0]  # fmt: skip
     rank = x.dim() - 2
     window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
     extra = list(output_padding or [0] * rank)
