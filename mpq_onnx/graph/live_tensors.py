@@ -39,15 +39,15 @@ def _last_reads(model: ir.Model, nodes: list[ir.Node], counted: set[str]) -> dic
             needed.get(str(value.name), at) for value in node.outputs if str(value.name) not in counted
         ]
         until = max([at, *passed_on])
-        for value in _read(node):
+        for value in values_read(node):
             needed[str(value.name)] = max(needed.get(str(value.name), at), until)
     return needed
 
 
-def _read(node: ir.Node) -> list[ir.Value]:
+def values_read(node: ir.Node) -> list[ir.Value]:
     """What a node reads, inside its branches too."""
     found = [value for value in node.inputs if value is not None]
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            found += [value for inner in attribute.as_graph() for value in _read(inner)]
+            found += [value for inner in attribute.as_graph() for value in values_read(inner)]
     return found

@@ -12,6 +12,8 @@ LONGEST_RANGE = 2**28
 """Elements; ONNX's shape inference writes every Range of constants out."""
 LARGEST_BATCH = 2**20
 LARGEST_AXIS = 2**28
+RATIO_INPUT, TRAINING_INPUT = 1, 2
+"""Of Dropout."""
 
 
 def check_loaded(model: ir.Model) -> None:
@@ -52,6 +54,30 @@ def check_inference(model: ir.Model) -> None:
                 f"node {node.name} (BatchNormalization) is in training mode, and normalizes by whatever batch it sees;"
                 " export the network in evaluation mode"
             )
+
+
+def check_dropouts(model: ir.Model) -> None:
+    """Raise ModelError, naming the node, for a Dropout that drops numbers, as in training; constants are initializers."""
+    for node in model.graph.all_nodes():
+        if node.op_type != "Dropout" or len(node.inputs) <= TRAINING_INPUT:
+            continue
+        ratio, training = node.inputs[RATIO_INPUT], node.inputs[TRAINING_INPUT]
+        if training is None or any(_is_zero(each) for each in (ratio, training)):
+            continue
+        if training.is_graph_input():
+            raise ModelError(
+                f"node {node.name} (Dropout): input {training.name} says whether it drops numbers, as in training; fix it:"
+                f" mpq-onnx export --set {training.name}=0"
+            )
+        raise ModelError(
+            f"node {node.name} (Dropout) is in training mode, and drops other numbers at every run; export the network in"
+            " evaluation mode"
+        )
+
+
+def _is_zero(value: ir.Value | None) -> bool:
+    constant = None if value is None else value.const_value
+    return constant is not None and not constant.numpy().any()
 
 
 def _check_text(model: ir.Model) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from mpq_onnx.errors import ModelError
+from mpq_onnx.graph.chance import ADVICE, draws
 from mpq_onnx.graph.mirrored import unmirrored_nodes
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantizers import read_quantizer
@@ -88,6 +89,8 @@ def _remedy(node: ir.Node) -> str:
             "where an input or an open length decides what it does, `mpq-onnx export --set NAME=VALUE` fixes that and"
             " folds it away; docs/operators.md lists the supported ops"
         )
+    if draws(node):
+        return f"it draws random numbers: {ADVICE}"
     return "docs/operators.md lists the supported ops"
 
 

@@ -25,7 +25,7 @@ from onnxscript.rewriter.rules.common import (
 )
 
 from mpq_onnx.errors import ModelError, deepest_line
-from mpq_onnx.graph.model_checks import check_inference, check_weights
+from mpq_onnx.graph.model_checks import check_dropouts, check_inference, check_weights
 from mpq_onnx.graph.operators import MAC_OPS
 from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
@@ -197,6 +197,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     )
     model = tidy(model).model
     check_weights(model, MAC_OPS)
+    check_dropouts(model)
     return model
 
 

@@ -12,6 +12,7 @@ import onnx_ir.passes.common as common
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 
+from mpq_onnx.graph.chance import draws
 from mpq_onnx.passes.neutral_operands import NeutralOperandsPass
 from mpq_onnx.passes.tied_weights import turns_tied_weight
 
@@ -110,6 +111,8 @@ def _should_fold(node: ir.Node) -> bool | None:
         return False  # it would copy a weight that others read
     if node.op_type == "QuantizeLinear" or _narrows_quantizer(node):
         return False  # a file of another tool says there how many levels a weight has
+    if draws(node):
+        return False
     size = _folded_size(node)
     if size is None:
         return False if node.op_type in GROWING else None

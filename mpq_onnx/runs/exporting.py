@@ -14,6 +14,7 @@ from mpq_onnx.datasets.preprocessing import parse_preprocessing
 from mpq_onnx.datasets.spec import parse_options
 from mpq_onnx.errors import ModelError, MpqOnnxError, UsageError, check_choice, first_names
 from mpq_onnx.files import check_name, check_other_file
+from mpq_onnx.graph.chance import ADVICE, drawing_nodes
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_PREPROCESSING, METADATA_SOURCE, METADATA_TASK, MODEL_FACTS
 from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
@@ -181,6 +182,12 @@ def _canonical(source: SourceModel, where: str, check: str) -> _Checked:
     compared = _compared(source, model, where, check, 1)
     fault = _fault(compared, source.model)
     if fault is not None:
+        drawn = drawing_nodes(source.model)
+        if drawn and _differs_from_itself(source, check):
+            raise ModelError(
+                f"{where}: draws random numbers in node {first_names(drawn, SHOWN_NODES)}, and two runs of it differ, so that"
+                f" nothing can be compared with it; {ADVICE}"
+            )
         raise ModelError(f"{where}: the canonical form does not compute the same: {fault}; please report it")
     return _Checked(model, compared, () if reason is None else (_fixed_note(model, reason),))
 
@@ -255,6 +262,14 @@ def _compared(source: SourceModel, model: ir.Model, where: str, check: str, batc
     feeds = _check_feeds(source, check, batches)
     runner = Runner(model, "cpu", where=f"the canonical form of {where}")
     return agreement(runner.run(feeds), source.reference(feeds), runner.outputs)
+
+
+def _differs_from_itself(source: SourceModel, check: str) -> bool:
+    """The source's outputs are others at the next run, on the same inputs."""
+    feeds = _check_feeds(source, check, 1)
+    first, second = source.reference(feeds), source.reference(feeds)
+    names = [str(value.name) for value in source.model.graph.outputs]
+    return _fault(agreement(first, second, names), source.model) is not None
 
 
 def _check_feeds(source: SourceModel, check: str, batches: int) -> Mapping[str, np.ndarray]:
