@@ -327,3 +327,197 @@ def test_rows_of_an_empty_table(tmp_path: Path) -> None:
     assert made.chosen.evaluation.comparison.output_sqnr > 20
     for form in ("qonnx", "qcdq", "csv"):
         mpq_onnx.handoff(made.model_path, tmp_path / form, to=form, data=data)
+
+
+def drawing(kind: str) -> tuple[list[NodeProto], str]:
+    """Nodes between r and z, and the one of them that draws."""
+    node, add = helper.make_node, helper.make_node("Add", ["r", "e"], ["z"], "add")
+    if kind == "Dropout":
+        return [node("Dropout", ["r", "half", "yes"], ["z"], "drop")], "drop (Dropout)"
+    if kind == "branches":
+        inner = [node("RandomNormalLike", ["r"], ["e"], "noise"), add]
+        made = [helper.make_tensor_value_info("z", FLOAT, ["n", 12])]
+        branch = helper.make_graph(inner, "branch", [], made)
+        other = helper.make_graph([node("Identity", ["r"], ["z"], "same")], "other", [], made)
+        condition = [
+            node("ReduceSum", ["x"], ["sum"], "sum", keepdims=0),
+            node("IsNaN", ["sum"], ["bad"], "isnan"),
+        ]
+        return [
+            *condition,
+            node("If", ["bad"], ["z"], "choose", then_branch=other, else_branch=branch),
+        ], "noise (Random"
+    if kind == "Multinomial":
+        drawn = [
+            node("Multinomial", ["r"], ["i"], "draw", sample_size=12),
+            node("Cast", ["i"], ["e"], "cast", to=FLOAT),
+        ]
+        return [*drawn, add], "draw (Multinomial)"
+    made = {
+        "RandomNormalLike": node(kind, ["r"], ["e"], "noise"), "RandomUniform": node(kind, [], ["e"], "noise", shape=[12]),
+        "Bernoulli": node(kind, ["chances"], ["e"], "noise"),
+    }[kind]  # fmt: skip
+    return [made, add], f"noise ({kind})"
+
+
+def saved_between(path: Path, between: list[NodeProto], outputs: dict[str, Shape] | None = None) -> Path:
+    """A network of two products with `between` standing between them, from r to z."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], "first"), helper.make_node("Relu", ["h"], ["r"], "relu"), *between,
+        helper.make_node("Gemm", ["z", "v"], ["y"], "last"),
+    ]  # fmt: skip
+    return saved(
+        path, nodes, ["n", 8], {"y": ["n", 3], **(outputs or {})}, w=weights(8, 12), v=weights(12, 3), half=np.float32(0.5),
+        yes=np.array(True), chances=np.full(12, 0.5, np.float32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["RandomNormalLike", "RandomUniform", "Bernoulli", "Multinomial", "Dropout", "branches"]
+)
+def test_networks_that_draw_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    between, named = drawing(kind)
+    source = saved_between(tmp_path / "m.onnx", between)
+    result = run_inside("export", source, "-o", tmp_path / "float.onnx")
+    assert_one_line(result, 3, named, "export the network in evaluation mode")
+    assert "please report" not in result.stderr
+    if kind == "branches":
+        return
+    result = run_inside(
+        "allocate",
+        source,
+        "--data",
+        "random?count=64",
+        "--weight-bits",
+        8,
+        "--activation-bits",
+        8,
+        "-o",
+        tmp_path / "out",
+    )
+    assert_one_line(result, 3, kind, named.split()[0], "export the network in evaluation mode")
+
+
+def test_a_dropout_that_an_input_switches_is_named_with_what_to_do(tmp_path: Path) -> None:
+    source = saved_between(
+        tmp_path / "m.onnx", [helper.make_node("Dropout", ["r", "half", "training"], ["z"], "drop")]
+    )
+    model = onnx.load(source)
+    model.graph.input.append(helper.make_tensor_value_info("training", TensorProto.BOOL, []))
+    onnx.save(model, source)
+    result = run_inside("export", source, "-o", tmp_path / "float.onnx")
+    assert_one_line(result, 3, "drop (Dropout)", "--set training=0")
+    result = run_inside("export", source, "-o", tmp_path / "float.onnx", "--set", "training=0")
+    assert result.returncode == 0, result.stderr
+    assert [node.op_type for node in onnx.load(tmp_path / "float.onnx").graph.node] == [
+        "Gemm",
+        "Relu",
+        "Gemm",
+    ]
+
+
+def test_chance_that_reaches_no_output_is_none(tmp_path: Path) -> None:
+    node = helper.make_node
+    between = [
+        node("RandomNormalLike", ["r"], ["noise"], "noise"),
+        node("Relu", ["noise"], ["unread"], "unread"),
+        node("Shape", ["noise"], ["lengths"], "lengths"),
+        node("Expand", ["r", "lengths"], ["z"], "expand"),
+    ]
+    source = saved_between(tmp_path / "m.onnx", between)
+    assert mpq_onnx.export(source, tmp_path / "float.onnx").largest_difference < 1e-5
+    mpq_onnx.allocate(
+        source, inputs(64, 8), tmp_path / "out", weight_bits=8, activation_bits=8, options=with_widths(8)
+    )
+
+
+Limits = tuple[float | None, float | None]
+
+
+def limiting(name: str, limits: Limits | str, opset: int) -> tuple[NodeProto, dict[str, np.ndarray]]:
+    """A Clip of `name` to `limits`, or the operator of that name; its output has a stroke more."""
+    if isinstance(limits, str):
+        return helper.make_node(limits, [name], [f"{name}'"], f"{limits} of {name}"), {}
+    said = {part: value for part, value in zip(("min", "max"), limits, strict=True) if value is not None}
+    if opset < 11:
+        return helper.make_node("Clip", [name], [f"{name}'"], f"clip of {name}", **said), {}
+    given = [f"{name} {part}" if part in said else "" for part in ("min", "max")]
+    node = helper.make_node("Clip", [name, *given], [f"{name}'"], f"clip of {name}")
+    return node, {f"{name} {part}": np.float32(value) for part, value in said.items()}
+
+
+@pytest.mark.parametrize(
+    "opset, kind", [(7, FLOAT), (10, FLOAT), (13, FLOAT), (13, TensorProto.FLOAT16), (22, FLOAT)]
+)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ((0.0, 0.5), (0.6, 1.0)), ((-1.0, -0.5), "Relu"), ((None, -0.2), (0.3, None)), ((0.6, 1.0), (-1.0, -0.5), (0.0, 6.0)),
+        ((None, -0.2), "Relu", (0.6, 1.0)), ("Relu", (None, -0.3)), ((-0.5, -1.0), (0.0, 0.5)), ((0.5, -0.5), "Relu"),
+        ((0.0, 6.0), (0.5, -0.5), (0.6, 1.0)), ((-1.0, 0.5), (-0.5, 1.0)),
+    ],
+)  # fmt: skip
+def test_limits_that_exclude_each_other(
+    limits: tuple[Limits | str, ...], opset: int, kind: int, tmp_path: Path
+) -> None:
+    """The last one has the last word; of limits the wrong way round the upper one counts."""
+    nodes, tensors = [helper.make_node("MatMul", ["x", "w"], ["h"], "first")], {"w": 2 * weights(8, 16)}
+    for each in limits:
+        node, found = limiting(nodes[-1].output[0], each, opset)
+        nodes, tensors = [*nodes, node], {**tensors, **found}
+    nodes.append(helper.make_node("Add", [nodes[-1].output[0], "shift"], ["y"], "shift"))
+    tensors["shift"] = np.linspace(-1, 1, 16).astype(np.float32)
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    source = saved(
+        tmp_path / "m.onnx", nodes, ["n", 8], {"y": ["n", 16]}, opset, kind=kind,
+        **{name: each.astype(dtype) for name, each in tensors.items()},
+    )  # fmt: skip
+    try:
+        ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+    except ort.capi.onnxruntime_pybind11_state.Fail:
+        pytest.skip("onnxruntime refuses limits the wrong way round before opset 11, its own too")
+    mpq_onnx.export(source, tmp_path / "float.onnx")
+    x = inputs(32, 8)["x"].astype(dtype)
+    wanted, found = (answers(path, {"x": x})[0] for path in (source, tmp_path / "float.onnx"))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 if kind == FLOAT else 5e-3)
+
+
+def test_text_inputs_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node(
+            "LabelEncoder", ["s"], ["i"], "encoder", domain="ai.onnx.ml", keys_strings=["a", "b"], values_int64s=[0, 1],
+            default_int64=0,
+        ),
+        helper.make_node("Gather", ["table", "i"], ["rows"], "rows"),
+        helper.make_node("Add", ["rows", "x"], ["sum"], "sum"),
+        helper.make_node("Gemm", ["sum", "w"], ["y"], "product"),
+    ]  # fmt: skip
+    source = saved(
+        tmp_path / "m.onnx",
+        nodes,
+        ["n", 4],
+        {"y": ["n", 3]},
+        domains=["ai.onnx.ml"],
+        table=weights(2, 4),
+        w=weights(4, 3),
+    )
+    model = onnx.load(source)
+    model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.STRING, ["n"]))
+    onnx.save(model, source)
+    result = run_inside("export", source, "-o", tmp_path / "float.onnx")
+    assert_one_line(result, 3, "input s is text", "LabelEncoder", "export the network behind")
+    assert "object" not in result.stderr
+    data = {"s": np.array(["a", "b"] * 4), "x": weights(8, 4)}
+    for ask in (
+        lambda: mpq_onnx.evaluate(source, data),
+        lambda: mpq_onnx.handoff(source, tmp_path / "json", to="json"),
+        lambda: mpq_onnx.export(source, tmp_path / "float.onnx", values={"s": 1}),
+    ):
+        with pytest.raises(mpq_onnx.MpqOnnxError, match=r"s:? is text.*export the network behind"):
+            ask()
+    with pytest.raises(mpq_onnx.MpqOnnxError, match=r"--set s: holds <U1, not numbers"):
+        mpq_onnx.export(source, tmp_path / "float.onnx", values={"s": np.array(["a", "b"])})
+    np.savez(tmp_path / "text.npz", x=np.full((8, 8), "0.5"))
+    numeric = saved_between(tmp_path / "n.onnx", [helper.make_node("Identity", ["r"], ["z"], "same")])
+    with pytest.raises(mpq_onnx.MpqOnnxError, match="input x holds text, not numbers"):
+        mpq_onnx.evaluate(numeric, f"npz:{tmp_path / 'text.npz'}")

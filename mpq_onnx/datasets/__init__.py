@@ -55,7 +55,10 @@ def open_dataset(text: str | InMemory, inputs: tuple[ModelInput, ...], facts: Fa
     Raises:
         UsageError: a negative start, or no examples asked for.
         DataError: an unknown kind or option, or a file that cannot be read.
+        ModelError: an input that is text, or complex.
     """
+    for each in inputs:
+        each.check_type()
     known = facts or {}
     if isinstance(text, InMemory):
         held = text.open_examples(inputs, known)

@@ -63,7 +63,8 @@ class Examples:
 def check_numbers(array: np.ndarray, name: str, where: str) -> None:
     """Raise DataError, naming the input, where `array` holds text, complex numbers or dates, which conversions would cut."""
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{where}: input {name} holds {array.dtype}, not numbers; give real or whole ones")
+        kind = "text" if array.dtype.kind in "SU" else array.dtype
+        raise DataError(f"{where}: input {name} holds {kind}, not numbers; give real or whole ones")
 
 
 @dataclass(frozen=True)

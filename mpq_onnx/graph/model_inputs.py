@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.errors import DataError
+from mpq_onnx.errors import DataError, ModelError
 
 IMAGE_AXES = 3
 """Of one example."""
@@ -37,6 +37,19 @@ class ModelInput:
         if self.shape is None or self.example_axis is None:
             return self.shape
         return (*self.shape[: self.example_axis], *self.shape[self.example_axis + 1 :])
+
+    def check_type(self) -> None:
+        """Raise ModelError for an input that no data can be given to: of text, or of complex numbers."""
+        if self.dtype.kind == "O":
+            raise ModelError(
+                f"model input {self.name} is text, and data are numbers: turn it into numbers outside, as its LabelEncoder or"
+                " vocabulary does, and export the network behind that, with these numbers for an input"
+            )
+        if self.dtype.kind == "c":
+            raise ModelError(
+                f"model input {self.name} holds complex numbers, and data are real: export the network with their real and"
+                " imaginary parts for inputs"
+            )
 
     def check(self, array: np.ndarray, where: str, places: Sequence[int], image_files: bool = False) -> None:
         """Raise DataError unless examples [examples, ...] fit this input, free of NaN and infinities.

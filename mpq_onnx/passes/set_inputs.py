@@ -44,6 +44,10 @@ def _make_constant(graph: ir.Graph, value: ir.Value, array: np.ndarray) -> None:
 
 
 def _typed(value: ir.Value, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if value.dtype == ir.DataType.STRING:
+        raise UsageError(
+            f"--set {value.name}: is text, which has no place here; export the network behind what turns it into numbers"
+        )
     try:
         typed = array.astype(dtype)
     except (TypeError, ValueError) as error:

@@ -8,6 +8,8 @@ import numpy as np
 
 from mpq_onnx.errors import UsageError, first_line
 
+WITHOUT_NUMBERS = "OSUMm"
+"""Kinds of numpy types: objects, text, dates."""
 WORDS = {"true": True, "false": False}
 
 
@@ -15,9 +17,15 @@ def fixed_values(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Arrays by name, of numbers, arrays, or the texts of the command line.
 
     Raises:
-        UsageError: a text that is none of these, or a file that cannot be read.
+        UsageError: a text that is none of these, an array without numbers, or a file that cannot be read.
     """
-    return {name: _array(name, value) for name, value in values.items()}
+    found = {name: _array(name, value) for name, value in values.items()}
+    for name, array in found.items():
+        if array.dtype.kind in WITHOUT_NUMBERS:
+            raise UsageError(
+                f"--set {name}: holds {array.dtype}, not numbers; give a number or an array of them"
+            )
+    return found
 
 
 def split_settings(settings: tuple[str, ...]) -> dict[str, str]:
