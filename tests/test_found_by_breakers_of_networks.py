@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from test_cli import assert_one_line, run_inside
+from test_handoff import tool
 
 import mpq_onnx
 from mpq_onnx.graph.model_file import save_model
@@ -132,6 +133,16 @@ def test_channels_of_one_scale_keep_their_levels(
     row = LayerTable.load(tmp_path / "json" / "layers.json").layers[0]
     assert row.weight_bits == pytest.approx(np.log2(levels))
     assert row.weight_range == pytest.approx(scale[0] * (levels - 1))
+
+
+@pytest.mark.parametrize("form", ["qonnx", "qcdq"])
+def test_qonnx_itself_sees_the_levels_of_every_channel(form: str, tmp_path: Path) -> None:
+    source, data = opposite_channels("Gemm", tmp_path / "m.onnx")
+    made = mpq_onnx.allocate(
+        source, data, tmp_path / "out", weight_bits=3, activation_bits=8, options=with_widths(3)
+    )
+    mpq_onnx.handoff(made.model_path, tmp_path / form, to=form, data=data)
+    assert tool("run_qonnx.py", tmp_path / form, form)["difference"] < 1e-5
 
 
 def test_one_quantizer_for_all_channels_is_written_once(tmp_path: Path) -> None:
