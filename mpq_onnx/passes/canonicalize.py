@@ -31,6 +31,7 @@ from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.bias_before_reshape import BiasBeforeReshapePass
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
+from mpq_onnx.passes.contributed import ContributedOperatorsPass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.einsum_as_matmul import EinsumAsMatMulPass
 from mpq_onnx.passes.einsum_in_pairs import EinsumInPairsPass
@@ -140,6 +141,7 @@ def _modern(model: ir.Model) -> ir.Model:
         common.TopologicalSortPass(),
         StateDefaultsPass(),
         InferShapesAnewPass(),
+        ContributedOperatorsPass(),
         HoldCompositesPass(),
     )
     model = convert_opset(prepare(model).model)

@@ -78,8 +78,14 @@ def applied(
         return x
     known = APPLIED.get(name)
     if known is None:
-        raise builder.refusal(f"its activation {name} has no standard form here; {', '.join(sorted(APPLIED))} have")
-    found = parameters if isinstance(parameters, Mapping) else dict(zip(known.parameters, parameters, strict=False))
+        raise builder.refusal(
+            f"its activation {name} has no standard form here; {', '.join(sorted(APPLIED))} have"
+        )
+    found = (
+        parameters
+        if isinstance(parameters, Mapping)
+        else dict(zip(known.parameters, parameters, strict=False))
+    )
     missing = [each for each in known.parameters if each not in found]
     if missing:
         raise builder.refusal(f"its activation {name} lacks {', '.join(missing)}")

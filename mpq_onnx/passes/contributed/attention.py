@@ -1,7 +1,5 @@
 """Attention, MultiHeadAttention and RotaryEmbedding; GroupQueryAttention is refused."""
 
-import math
-
 import numpy as np
 import onnx_ir as ir
 
@@ -37,29 +35,35 @@ def multi_head_attention(builder: ContributedBuilder) -> tuple[ir.Value | None, 
     """Of query, key and value that were made elsewhere, but for their biases; keys and values may have their heads apart."""
     _without(builder, {6: "past_key", 7: "past_value", 9: "cache_indirection"}, 1)
     if builder.optional(1) is None or builder.optional(2) is None:
-        raise builder.refusal(f"queries, keys and values packed in one tensor have no standard form here; {BEFORE}")
+        raise builder.refusal(
+            f"queries, keys and values packed in one tensor have no standard form here; {BEFORE}"
+        )
     heads, given = builder.node.attributes.get_int("num_heads"), [builder.input(index) for index in range(3)]
     apart = [builder.rank(each) > STACKED for each in given]
     sizes = [
-        builder.size(each, -1) * (heads if is_apart else 1) for each, is_apart in zip(given, apart, strict=True)
+        builder.size(each, -1) * (heads if is_apart else 1)
+        for each, is_apart in zip(given, apart, strict=True)
     ]
     ends = np.cumsum([0, *sizes]).tolist()
-    bias, made = builder.optional(3), []
+    bias = builder.optional(3)
+    made: list[ir.Value] = []
     for each, start, stop, is_apart in zip(given, ends, ends[1:], apart, strict=False):
         if is_apart:  # keys and values of another network: onnxruntime leaves their biases out
             made.append(each)
             continue
         summed = builder.plus(each, None if bias is None else builder.part(bias, 0, start, stop))
         made.append(_by_head(builder, summed, heads, stop - start))
-    key_tokens = made[1] if apart[1] else given[1]
-    mask = KeyMask(builder.optional(4), given[0], key_tokens, 2 if apart[1] else 1)
-    operands = Operands(*made, sizes[0] // heads, sizes[2])
+    mask = KeyMask(builder.optional(4), given[0], given[1], 2 if apart[1] else 1)
+    query, key, value = made
+    operands = Operands(query, key, value, sizes[0] // heads, sizes[2])
     return (attended(builder, operands, mask, builder.optional(5)),)
 
 
 def group_query_attention(builder: ContributedBuilder) -> tuple[ir.Value | None, ...]:
     """Always refused: it writes into a cache of keys and values whose lengths its inputs say."""
-    raise builder.refusal(f"its cache of keys and values has no standard form here; {BEFORE}, exported without a cache")
+    raise builder.refusal(
+        f"its cache of keys and values has no standard form here; {BEFORE}, exported without a cache"
+    )
 
 
 def _without(builder: ContributedBuilder, inputs: dict[int, str], outputs: int) -> None:

@@ -16,7 +16,7 @@ BEFORE = "give the file from before onnxruntime's optimizer or model builder"
 """The remedy where nothing can be written."""
 
 
-class UnknownRank(ModelError):
+class UnknownRankError(ModelError):
     """The number of axes that a form hangs on will be known once what stands in front of it is written out."""
 
 
@@ -54,27 +54,35 @@ class ContributedBuilder(Builder):
         """The number of axes of an input.
 
         Raises:
-            UnknownRank: shape inference does not tell.
+            UnknownRankError: shape inference does not tell.
         """
         if value.shape is None:
-            raise UnknownRank(self.described(f"the number of axes of {value.name} is not known; {BEFORE}"))
+            raise UnknownRankError(
+                self.described(f"the number of axes of {value.name} is not known; {BEFORE}")
+            )
         return len(value.shape)
 
     def size(self, value: ir.Value, axis: int) -> int:
         """The length of an axis that is written into the file.
 
         Raises:
-            UnknownRank: shape inference does not tell.
+            UnknownRankError: shape inference does not tell.
         """
         self.rank(value)
         found = value.shape[axis]  # type: ignore[index]
         if not isinstance(found, int):
-            raise UnknownRank(self.described(f"the length of axis {axis} of {value.name} is open; {BEFORE}"))
+            raise UnknownRankError(
+                self.described(f"the length of axis {axis} of {value.name} is open; {BEFORE}")
+            )
         return found
 
     def number(self, name: str, value: float, beside: ir.Value) -> ir.Value:
         """A constant scalar of the type of `beside`."""
-        kind = beside.dtype if beside.dtype is not None and beside.dtype.is_floating_point() else ir.DataType.FLOAT
+        kind = (
+            beside.dtype
+            if beside.dtype is not None and beside.dtype.is_floating_point()
+            else ir.DataType.FLOAT
+        )
         return self.constant(name, np.array(value, kind.numpy()))
 
     def integers(self, name: str, *values: int) -> ir.Value:
@@ -91,7 +99,10 @@ class ContributedBuilder(Builder):
         if known is not None:
             places = (slice(None),) * axis + (slice(start, stop, step),)
             return self.constant("part", np.ascontiguousarray(known.numpy()[places]))
-        ends = (self.integers(name, each) for name, each in (("start", start), ("stop", stop), ("axis", axis), ("step", step)))
+        ends = (
+            self.integers(name, each)
+            for name, each in (("start", start), ("stop", stop), ("axis", axis), ("step", step))
+        )
         return self.op("Slice", value, *ends)
 
     def scaled(self, value: ir.Value, factor: float) -> ir.Value:

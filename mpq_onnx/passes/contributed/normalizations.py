@@ -1,4 +1,4 @@
-"""Normalizations, of sums and of looked-up rows: LayerNormalization, the one by the root mean square, and what is fused into them."""
+"""Normalizations, of sums and of looked-up rows too: LayerNormalization, and the one by the root mean square."""
 
 import numpy as np
 import onnx_ir as ir
@@ -67,7 +67,12 @@ def _left(builder: ContributedBuilder, mask: ir.Value) -> ir.Value:
 
 
 def _centred(
-    builder: ContributedBuilder, x: ir.Value, gamma: ir.Value, beta: ir.Value | None, default: float, axis: int
+    builder: ContributedBuilder,
+    x: ir.Value,
+    gamma: ir.Value,
+    beta: ir.Value | None,
+    default: float,
+    axis: int,
 ) -> ir.Value:
     epsilon = builder.node.attributes.get_float("epsilon", default)
     operands = (x, gamma) if beta is None else (x, gamma, beta)

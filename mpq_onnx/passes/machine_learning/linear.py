@@ -49,7 +49,9 @@ def linear_regressor(builder: LearnedBuilder) -> tuple[ir.Value]:
     return (_transformed(builder, predictions, transform if targets > 1 else NONE),)
 
 
-def _gemm(builder: LearnedBuilder, coefficients: np.ndarray, intercepts: np.ndarray | None, rows: int) -> ir.Value:
+def _gemm(
+    builder: LearnedBuilder, coefficients: np.ndarray, intercepts: np.ndarray | None, rows: int
+) -> ir.Value:
     """Scores [examples, rows]."""
     operands = [builder.rows(), builder.constant("weight", coefficients.reshape(rows, -1))]
     if intercepts is not None:
