@@ -100,7 +100,8 @@ def write_out(builder: AnyBuilder, rewriter: Callable[[AnyBuilder], Written]) ->
 def _take_over(old: ir.Value, new: ir.Value) -> None:
     """Let `new` be what `old` was to its readers and to the graph's outputs."""
     new.shape = new.shape or old.shape
-    new.dtype = new.dtype or (ir.DataType.INT64 if old.dtype == ir.DataType.STRING else old.dtype)  # type: ignore[assignment]
+    if new.dtype is None and old.dtype is not None:
+        new.dtype = ir.DataType.INT64 if old.dtype == ir.DataType.STRING else old.dtype
     name, old.name = old.name, None
     new.name = name
     old.replace_all_uses_with(new, replace_graph_outputs=True)

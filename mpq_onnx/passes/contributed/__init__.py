@@ -4,11 +4,10 @@ One family a file; a new operator is one function and one line in its family's O
 judge. What is not listed (operators on integers, operators that no optimizer writes) stays as it is.
 """
 
-import onnx
 import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError
-from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.graph.contributed import DOMAIN, OF_ONE_PROCESSOR, is_among_standard
 from mpq_onnx.ops.composites import DOMAIN as COMPOSITE
 from mpq_onnx.ops.composites import VERSION
 from mpq_onnx.passes.contributed import activations, attention, normalizations, products, rotary
@@ -18,8 +17,6 @@ from mpq_onnx.passes.infer_shapes import InferShapesPass
 from mpq_onnx.passes.old_operators import WAITING
 from mpq_onnx.passes.writing_out import write_out
 
-DOMAIN = "com.microsoft"
-OF_ONE_PROCESSOR = "com.microsoft.nchwc"
 REWRITERS: dict[str, Rewriter] = {
     **activations.OPS,
     **attention.OPS,
@@ -27,7 +24,6 @@ REWRITERS: dict[str, Rewriter] = {
     **products.OPS,
     **rotary.OPS,
 }
-AMONG_STANDARD = normalizations.AMONG_STANDARD
 
 
 class ContributedOperatorsPass(ir.passes.InPlacePass):
@@ -67,8 +63,9 @@ def _write_round(main: ir.Graph, nodes: list[ir.Node], opset: int) -> None:
 def _rewriter(node: ir.Node, opset: int) -> Rewriter | None:
     if node.domain == DOMAIN:
         return REWRITERS.get(node.op_type)
-    is_unknown = is_standard(node) and not onnx.defs.has(node.op_type, opset, "")
-    return AMONG_STANDARD.get(node.op_type) if is_unknown else None
+    if is_among_standard(node.domain, node.op_type, opset):
+        return normalizations.AMONG_STANDARD[node.op_type]
+    return None
 
 
 def _check_layout(model: ir.Model) -> None:
