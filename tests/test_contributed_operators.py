@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.model_file import model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 
@@ -145,7 +143,8 @@ PRODUCTS: dict[str, Callable[[], Case]] = {
     "matmul_stack_b": lambda: matmul((2, 6, 3, 4), (4, 2, 6, 5), transBatchB=1),
     "matmul_stack_b_turned": lambda: matmul((2, 6, 3, 4), (5, 2, 6, 4), transBatchB=1, transB=1),
     "matmul_stacks": lambda: matmul((3, 2, 4), (5, 2, 4), transBatchA=1, transBatchB=1, transB=1),
-    "gemm": lambda: Case("FusedGemm", [numbers(3, 4), numbers(4, 5), numbers(5)], {"activation": "Relu"}, (1, 2), becomes="Gemm"),
+    "gemm": lambda: Case("FusedGemm", [numbers(3, 4), numbers(4, 5), numbers(5)], {"activation": "Relu"}, (1, 2),
+        becomes="Gemm"),
     "gemm_turned": lambda: Case("FusedGemm", [numbers(4, 3), numbers(5, 4), numbers(3, 5)], {
         "activation": "Tanh", "transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}),
     "gemm_without_c": lambda: Case("FusedGemm", [numbers(3, 4), numbers(4, 5)], {"activation": "Sigmoid"}, (1,)),
@@ -165,7 +164,8 @@ def convolution(activation: str, *parameters: float, residual: bool = False, bia
 
 
 APPLIED: dict[str, tuple[float, ...]] = {
-    "Relu": (), "Sigmoid": (), "Tanh": (), "HardSwish": (1 / 6, 0.5), "LeakyRelu": (0.1,), "HardSigmoid": (0.3, 0.4), "Clip": (-0.2, 0.7),
+    "Relu": (), "Sigmoid": (), "Tanh": (), "HardSwish": (1 / 6, 0.5), "LeakyRelu": (0.1,), "HardSigmoid": (0.3, 0.4),
+    "Clip": (-0.2, 0.7),
 }  # fmt: skip
 OF_GEMM: dict[str, tuple[str, ...]] = {
     "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "Softsign": (), "LeakyRelu": ("alpha",), "Elu": ("alpha",),
@@ -193,7 +193,8 @@ NORMALIZATIONS: dict[str, Callable[[], Case]] = {
         attributes={"axis": 1}),
     "layer": lambda: normalization("LayerNormalization", [numbers(WIDTH), numbers(WIDTH)], constants=(1, 2), domain="",
         attributes={"epsilon": 1e-2}, becomes="LayerNormalization"),
-    "layer_without_bias": lambda: normalization("LayerNormalization", [numbers(TOKENS, WIDTH)], domain="", attributes={"axis": 1}),
+    "layer_without_bias": lambda: normalization("LayerNormalization", [numbers(TOKENS, WIDTH)], domain="",
+        attributes={"axis": 1}),
 }  # fmt: skip
 
 

@@ -141,10 +141,11 @@ def _modern(model: ir.Model) -> ir.Model:
         common.TopologicalSortPass(),
         StateDefaultsPass(),
         InferShapesAnewPass(),
-        ContributedOperatorsPass(),
-        HoldCompositesPass(),
     )
-    model = convert_opset(prepare(model).model)
+    model = prepare(model).model
+    ContributedOperatorsPass()(model)
+    HoldCompositesPass()(model)
+    model = convert_opset(model)
     _lift_constants(model)
     ResizeAllAxesPass()(model)
     GatherNDRowsPass()(model)

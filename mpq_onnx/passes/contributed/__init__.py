@@ -24,6 +24,8 @@ REWRITERS: dict[str, Rewriter] = {
     **products.OPS,
     **rotary.OPS,
 }
+REFUSED = frozenset({"GroupQueryAttention"})
+"""Those of them whose every form has no standard one."""
 
 
 class ContributedOperatorsPass(ir.passes.InPlacePass):
