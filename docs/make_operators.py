@@ -42,8 +42,8 @@ tests/test_contributed_operators.py).
 """
 REFUSED = """
 Of com.microsoft, these stop `export` with one line that names the node: attention with keys and values of earlier tokens (past,
-present), with its inputs packed in one tensor, or with a rotary embedding inside; GroupQueryAttention. Give the file from before
-the optimizer or model builder then, exported without a cache. So do files that were optimized for one processor
+present), with its inputs packed in one tensor, or with a rotary embedding inside; GroupQueryAttention. Give the file from
+before the optimizer or model builder then, exported without a cache. So do files that were optimized for one processor
 (ORT_ENABLE_ALL: com.microsoft.nchwc), which ORT_ENABLE_EXTENDED leaves portable. Other operators of com.microsoft stay, and
 `allocate` names them.
 """

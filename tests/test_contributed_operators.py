@@ -1,5 +1,6 @@
 """Operators of onnxruntime in standard ones: onnxruntime on the source judges each of them, attribute by attribute."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +10,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from onnx import helper, numpy_helper
+from conftest import make_model
+from onnx import TensorProto, helper, numpy_helper
 
-from mpq_onnx.graph.model_file import model_bytes
+from mpq_onnx.graph.model_file import load_model, model_bytes
 from mpq_onnx.passes.canonicalize import canonicalize
 
 DOMAIN = "com.microsoft"
@@ -360,3 +362,43 @@ def test_a_layer_keeps_its_name() -> None:
         canonical = check(make(), 17)
         names = {node.op_type: node.name for node in canonical.graph}
         assert "fused" in {names.get(each) for each in ("Conv", "Gemm", "MatMul")}
+
+
+@pytest.mark.parametrize(
+    "name", ["skip_of_one", "skip_without_beta", "skip_root", "layer_without_bias", "root_of_two_axes"]
+)
+def test_what_an_epsilon_is_where_the_node_does_not_say(name: str) -> None:
+    """Told by inputs that are as small as its root."""
+    case = NORMALIZATIONS[name]()
+    for index, each in enumerate(case.inputs[: 2 if case.op_type.startswith("Skip") else 1]):
+        assert each is not None
+        case.inputs[index] = each * np.float32(1e-6 if case.op_type.startswith("Skip") else 3e-3)
+    check(case, 14)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 21])
+def test_forms_that_hang_on_what_stands_in_front(opset: int) -> None:
+    """A product whose rank is known once the one before it is written out; a Softmax that counts axes from the front."""
+    nodes = [
+        helper.make_node("FusedMatMul", ["x", "w"], ["a"], "first", domain=DOMAIN, transB=1),
+        helper.make_node("SimplifiedLayerNormalization", ["a", "g"], ["n"], "norm"),
+        helper.make_node("FusedMatMul", ["n", "x"], ["b"], "second", domain=DOMAIN, transB=1, alpha=0.5),
+        helper.make_node("Softmax", ["b"], ["s"], "softmax", axis=2),
+        helper.make_node("FusedMatMul", ["s", "n"], ["y"], "third", domain=DOMAIN, transA=1),
+    ]
+    tensors = {"w": numbers(WIDTH, WIDTH), "g": numbers(WIDTH)}
+    model = make_model(
+        nodes,
+        [("x", TensorProto.FLOAT, ["n", "t", WIDTH])],
+        [("y", ["n", "t", WIDTH])],
+        tensors,
+        opset,
+    )
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    canonical = canonicalize(load_model(model))
+    feeds = {"x": x3()}
+    expected = run(model.SerializeToString(), feeds)
+    np.testing.assert_allclose(run(model_bytes(canonical), feeds)[0], expected[0], rtol=2e-5, atol=2e-5)
+    kinds = Counter(node.op_type for node in canonical.graph)
+    assert kinds["MatMul"] == 3 and kinds["Softmax"] == 1 and not kinds["Flatten"]
+    assert {"first", "second", "third"} <= {str(node.name) for node in canonical.graph}

@@ -6,7 +6,7 @@ import onnx_ir as ir
 from mpq_onnx.passes.contributed.builder import ContributedBuilder, Rewriter
 
 EPSILON = 1e-5
-"""Of LayerNormalization, where the node does not say; for sums and looked-up rows, onnxruntime has another default."""
+"""Where the node does not say; of sums and looked-up rows it is another."""
 EPSILON_OF_SUMS = 1e-12
 
 
@@ -20,7 +20,7 @@ def simplified_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Valu
     """By the root mean square."""
     axis = builder.node.attributes.get_int("axis", -1)
     x = builder.input(0)
-    return (_uncentred(builder, x, builder.input(1), axis if axis < 0 else axis - builder.rank(x)),)
+    return (_uncentred(builder, x, builder.input(1), EPSILON, axis if axis < 0 else axis - builder.rank(x)),)
 
 
 def skip_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Value | None, ...]:
@@ -33,7 +33,7 @@ def skip_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Value | No
 def skip_simplified_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Value | None, ...]:
     """By the root mean square, of input, bias and skip added up, and that sum."""
     summed = builder.plus(builder.input(0), builder.optional(3), builder.input(1))
-    return _uncentred(builder, summed, builder.input(2), -1), None, None, summed
+    return _uncentred(builder, summed, builder.input(2), EPSILON_OF_SUMS, -1), None, None, summed
 
 
 def embed_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Value | None, ...]:
@@ -79,8 +79,10 @@ def _centred(
     return builder.of_today("LayerNormalization", *operands, axis=axis, epsilon=epsilon)
 
 
-def _uncentred(builder: ContributedBuilder, x: ir.Value, gamma: ir.Value, axis: int) -> ir.Value:
-    epsilon = builder.node.attributes.get_float("epsilon", EPSILON)
+def _uncentred(
+    builder: ContributedBuilder, x: ir.Value, gamma: ir.Value, default: float, axis: int
+) -> ir.Value:
+    epsilon = builder.node.attributes.get_float("epsilon", default)
     return builder.composite("RMSNormalization", x, gamma, axis=axis, epsilon=epsilon)
 
 
