@@ -1,4 +1,4 @@
-"""Write docs/operators.md from the mirror's op table.
+"""Write docs/operators.md from the mirror's op table, and from those of operators that the canonical form writes out.
 
 python docs/make_operators.py
 """
@@ -8,7 +8,9 @@ import pkgutil
 from pathlib import Path
 
 import mpq_onnx.mirror.ops as package
+from mpq_onnx.graph.contributed import AMONG_STANDARD
 from mpq_onnx.mirror.ops import OP_TABLE
+from mpq_onnx.passes import contributed, machine_learning
 
 PAGE = Path(__file__).with_name("operators.md")
 HEAD = """# Operators of the mirror
@@ -27,13 +29,44 @@ reads of the network stands for its results where widths are chosen and files co
 """
 
 
+WRITTEN_OUT = """
+## Written out by `export`
+
+Operators of other domains, as scikit-learn's converters and onnxruntime's optimizers write them, become standard ones in the
+canonical form (`mpq_onnx/passes/machine_learning/`, `mpq_onnx/passes/contributed/`), so that an optimized file costs and
+quantizes as the network that it was made from. onnxruntime on the source judges them (tests/test_machine_learning_operators.py,
+tests/test_contributed_operators.py).
+
+| domain | operators |
+|---|---|
+"""
+REFUSED = """
+Of com.microsoft, these stop `export` with one line that names the node: attention with keys and values of earlier tokens (past,
+present), with its inputs packed in one tensor, or with a rotary embedding inside; GroupQueryAttention. Give the file from
+before the optimizer or model builder then, exported without a cache. So do files that were optimized for one processor
+(ORT_ENABLE_ALL: com.microsoft.nchwc), which ORT_ENABLE_EXTENDED leaves portable. Other operators of com.microsoft stay, and
+`allocate` names them.
+"""
+
+
 def page() -> str:
     """The text of docs/operators.md."""
     families: dict[str, list[str]] = {}
     for op_type in OP_TABLE:
         families.setdefault(_family(op_type), []).append(op_type)
     rows = [f"| {family} | {', '.join(sorted(names))} |" for family, names in sorted(families.items())]
-    return HEAD + "\n".join(rows) + f"\n\n{len(OP_TABLE)} operators.\n"
+    mirrored = HEAD + "\n".join(rows) + f"\n\n{len(OP_TABLE)} operators.\n"
+    return mirrored + WRITTEN_OUT + "\n".join(_written_out()) + "\n" + REFUSED
+
+
+def _written_out() -> list[str]:
+    """A row a domain."""
+    by_domain = {
+        machine_learning.DOMAIN: machine_learning.REWRITERS,
+        contributed.DOMAIN: contributed.REWRITERS.keys() - contributed.REFUSED,
+        "ONNX's own, as onnxruntime has it where ONNX has none": AMONG_STANDARD,
+    }
+    return [f"| {domain} | {', '.join(sorted(names))} |" for domain, names in by_domain.items()]
 
 
 def _family(op_type: str) -> str:

@@ -15,11 +15,13 @@ from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import here, replacing, set_usual_mode
 from mpq_onnx.graph.absent_inputs import drop_absent_inputs
 from mpq_onnx.graph.constant_inputs import drop_constant_inputs
+from mpq_onnx.graph.contributed import is_among_standard
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
 from mpq_onnx.graph.fresh_names import fresh_name
 from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_checks import check_loaded
 from mpq_onnx.graph.node_names import complete_names
+from mpq_onnx.graph.operators import STANDARD_DOMAINS
 from mpq_onnx.graph.output_shapes import state_output_shapes
 from mpq_onnx.graph.quantized_tensors import mark_earlier_file
 from mpq_onnx.graph.sparse_tensors import make_dense
@@ -34,8 +36,10 @@ DATA_SUFFIX = ".data"
 DIGEST_LENGTH = 12
 """Hexadecimal digits of the content in the name of a data file."""
 
-REPLACED = "mpq_onnx.replaced"
+PASSED = "mpq_onnx.passed"
 """A domain that the checker does not know, and so lets pass."""
+REPLACED = range(18, 21)
+"""Opsets of the first GroupNormalization."""
 
 
 def load_model(model: ModelSource) -> ir.Model:
@@ -79,22 +83,28 @@ def read_proto(path: str | GivenModel) -> onnx.ModelProto:
 
 
 def _check_rules(path: str | GivenModel) -> None:
-    """ONNX's checker, with outputs that state no shape given theirs.
-
-    It also refuses GroupNormalization of opsets 18 to 20: that was replaced, but means what it meant.
-    """
+    """ONNX's checker, with outputs that state no shape given theirs, but for operators that are read here all the same."""
     try:
         onnx.checker.check_model(path if isinstance(path, str) else path.proto)
-    except onnx.checker.ValidationError as error:
+    except onnx.checker.ValidationError:
         proto = read_proto(path)
         stated = state_output_shapes(proto)
-        replaced = [node for node in proto.graph.node if node.op_type == "GroupNormalization"]
-        if not stated and not (replaced and "is deprecated" in str(error)):
+        opset = next((each.version for each in proto.opset_import if each.domain in STANDARD_DOMAINS), 1)
+        passed = [node for node in proto.graph.node if _is_passed(node, opset)]
+        if not stated and not passed:
             raise
-        for node in replaced:
-            node.domain = REPLACED
-        proto.opset_import.append(onnx.helper.make_opsetid(REPLACED, 1))
+        for node in passed:
+            node.domain = PASSED
+        proto.opset_import.append(onnx.helper.make_opsetid(PASSED, 1))
         onnx.checker.check_model(proto)
+
+
+def _is_passed(node: onnx.NodeProto, opset: int) -> bool:
+    """The first GroupNormalization, which was replaced but means what it meant; what onnxruntime puts beside ONNX's own."""
+    is_replaced = (
+        node.domain in STANDARD_DOMAINS and node.op_type == "GroupNormalization" and opset in REPLACED
+    )
+    return is_replaced or is_among_standard(node.domain, node.op_type, opset)
 
 
 def _without_foreign_forms(path: str | GivenModel) -> onnx.ModelProto:

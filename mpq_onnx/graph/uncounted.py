@@ -5,17 +5,20 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.contributed import DOMAIN, OF_ONE_PROCESSOR
 from mpq_onnx.graph.operators import OWN_DOMAINS, is_multiplier, is_standard
 from mpq_onnx.graph.quantized_already import is_integer_operator
 
 CONTRIBUTED = frozenset(
     {
-        "Attention", "DecoderMaskedMultiHeadAttention", "FusedConv", "FusedGemm", "FusedMatMul", "GroupQueryAttention",
-        "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "MoE", "MultiHeadAttention", "NhwcFusedConv", "PackedAttention",
-        "QAttention", "QMoE", "SparseAttention", "TransposeMatMul",
+        "Attention", "DecoderAttention", "DecoderMaskedMultiHeadAttention", "DecoderMaskedSelfAttention", "FusedConv",
+        "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GemmFastGelu", "GemmFloat8", "GroupQueryAttention",
+        "LongformerAttention", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "MoE", "MultiHeadAttention", "NhwcConv",
+        "NhwcFusedConv", "PackedAttention", "PackedMultiHeadAttention", "PagedAttention", "QAttention", "QMoE",
+        "SparseAttention", "TransposeMatMul",
     }
 )  # fmt: skip
-"""Operators of com.microsoft that multiply."""
+"""Operators of com.microsoft that multiply; some of them the canonical form writes out (passes/contributed)."""
 MULTIPLYING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "MoE")
 """Parts of the names of those operators on integers that do."""
 LINEAR = frozenset({"LinearClassifier", "LinearRegressor"})
@@ -69,8 +72,10 @@ def _why_apart(node: ir.Node) -> str | None:
     """Why a node that multiplies is none of is_multiplier's; None where it is, or does not multiply."""
     if is_integer_operator(node) and any(part in node.op_type for part in MULTIPLYING):
         return "an operator on integers"
-    if node.domain == "com.microsoft" and node.op_type in CONTRIBUTED:
-        return "an operator of com.microsoft"
+    if node.domain == DOMAIN and node.op_type in CONTRIBUTED:
+        return f"an operator of {DOMAIN}"
+    if node.domain == OF_ONE_PROCESSOR and node.op_type == "Conv":
+        return f"an operator of {OF_ONE_PROCESSOR}"
     if node.domain == "ai.onnx.ml" and node.op_type in LINEAR:
         return "an operator of ai.onnx.ml"
     if is_standard(node) and (

@@ -31,6 +31,7 @@ from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.bias_before_reshape import BiasBeforeReshapePass
 from mpq_onnx.passes.compute_in_float32 import ComputeInFloat32Pass
+from mpq_onnx.passes.contributed import ContributedOperatorsPass
 from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.einsum_as_matmul import EinsumAsMatMulPass
 from mpq_onnx.passes.einsum_in_pairs import EinsumInPairsPass
@@ -140,9 +141,11 @@ def _modern(model: ir.Model) -> ir.Model:
         common.TopologicalSortPass(),
         StateDefaultsPass(),
         InferShapesAnewPass(),
-        HoldCompositesPass(),
     )
-    model = convert_opset(prepare(model).model)
+    model = prepare(model).model
+    ContributedOperatorsPass()(model)
+    HoldCompositesPass()(model)
+    model = convert_opset(model)
     _lift_constants(model)
     ResizeAllAxesPass()(model)
     GatherNDRowsPass()(model)

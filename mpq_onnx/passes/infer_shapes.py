@@ -6,8 +6,20 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.ops.composites import COMPOSITES
+from mpq_onnx.ops.composites import DOMAIN as COMPOSITE
+from mpq_onnx.passes.old_operators import WAITING
+
 STAND_INS = {"GroupNormalization": "InstanceNormalization", "MeanVarianceNormalization": "Softplus"}
 """Operators without an inference of their own -> one whose result has the shape of its first operand too."""
+SHAPED = "Softplus"
+"""What stands in for operators of domains that ONNX does not know."""
+KEEPING_SHAPE = {
+    WAITING: frozenset({"Clip", "Gelu", "HardSwish", "LayerNormalization", "Softmax", "ThresholdedRelu"}),
+    COMPOSITE: COMPOSITES,
+}
+"""Those of them whose result has the shape of the first operand, by domain."""
 
 
 class InferShapesPass(ir.passes.InPlacePass):
@@ -25,16 +37,20 @@ class InferShapesPass(ir.passes.InPlacePass):
 
 @contextlib.contextmanager
 def _stood_in_for(model: ir.Model) -> Iterator[None]:
-    """The nodes of STAND_INS are others meanwhile."""
-    names = {
-        node: node.op_type
-        for node in model.graph.all_nodes()
-        if not node.domain and node.op_type in STAND_INS
+    """Nodes that have a stand-in are it meanwhile."""
+    known = {
+        node: (node.domain, node.op_type) for node in model.graph.all_nodes() if _stand_in(node) is not None
     }
-    for node, name in names.items():
-        node.op_type = STAND_INS[name]
+    for node in known:
+        node.op_type, node.domain = str(_stand_in(node)), ""
     try:
         yield
     finally:
-        for node, name in names.items():
-            node.op_type = name
+        for node, (domain, op_type) in known.items():
+            node.domain, node.op_type = domain, op_type
+
+
+def _stand_in(node: ir.Node) -> str | None:
+    if is_standard(node):
+        return STAND_INS.get(node.op_type)
+    return SHAPED if node.op_type in KEEPING_SHAPE.get(node.domain, ()) else None

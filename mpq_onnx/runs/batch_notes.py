@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from mpq_onnx.graph.contributed import DOMAIN
 from mpq_onnx.graph.operators import is_standard
 
 WHOLE_BATCH = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
@@ -13,7 +14,7 @@ def batch_notes(model: ir.Model) -> tuple[str, ...]:
     found = [
         node
         for node in model.graph.all_nodes()
-        if node.op_type in WHOLE_BATCH and (is_standard(node) or node.domain == "com.microsoft")
+        if node.op_type in WHOLE_BATCH and (is_standard(node) or node.domain == DOMAIN)
     ]
     if not found:
         return ()

@@ -238,7 +238,8 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     if uncounted:
         raise UsageError(
             f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; export the model"
-            " first (operators of ai.onnx.ml become standard ones, branches with constant conditions fold, see --set)"
+            " first (operators of ai.onnx.ml and most of com.microsoft become standard ones, branches with constant conditions"
+            " fold, see --set)"
         )
     computed = [
         str(chain.integers.name)

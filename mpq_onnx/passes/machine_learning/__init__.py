@@ -9,13 +9,13 @@ import json
 
 import onnx_ir as ir
 
-from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.class_names import class_names
 from mpq_onnx.graph.metadata import METADATA_LABELS
 from mpq_onnx.graph.uncounted import multiplies
 from mpq_onnx.passes.convert_opset import CANONICAL_OPSET
 from mpq_onnx.passes.machine_learning import features, labels, linear, scaling
-from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
+from mpq_onnx.passes.machine_learning.builder import LearnedBuilder, Rewriter
+from mpq_onnx.passes.writing_out import write_out
 
 DOMAIN = "ai.onnx.ml"
 REWRITERS: dict[str, Rewriter] = {**features.OPS, **labels.OPS, **linear.OPS, **scaling.OPS}
@@ -44,35 +44,15 @@ class MachineLearningOperatorsPass(ir.passes.InPlacePass):
 
 
 def _rewrite(main: ir.Graph, node: ir.Node) -> None:
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    where = f"node {node.name or node.outputs[0].name}: {node.op_type} of {DOMAIN}"
+    builder = LearnedBuilder(main, node)
     if node.op_type in WITHOUT_WEIGHTS and any(map(multiplies, main)):
         return  # behind a network they are post-processing
     if node.op_type in WITHOUT_WEIGHTS:
         kind = WITHOUT_WEIGHTS[node.op_type]
-        raise ModelError(f"{where}: {kind} have no weights that multiply activations, so nothing to allocate")
+        raise builder.refusal(f"{kind} have no weights that multiply activations, so nothing to allocate")
     if node.op_type not in REWRITERS:
-        raise ModelError(f"{where} has no standard form here; {', '.join(sorted(REWRITERS))} have")
-    builder = Builder(main, node)
-    results = REWRITERS[node.op_type](builder)
-    for value in builder.constants:
-        graph.register_initializer(value)
-    graph.insert_before(node, builder.nodes)
-    for old, new in zip(node.outputs, results, strict=False):
-        _take_over(old, new)
-    graph.remove(node, safe=True)
-
-
-def _take_over(old: ir.Value, new: ir.Value | None) -> None:
-    """Let `new` be what `old` was to its readers and to the graph's outputs."""
-    if new is None or not old.name:
-        return
-    new.shape = new.shape or old.shape
-    new.dtype = new.dtype or (ir.DataType.INT64 if old.dtype == ir.DataType.STRING else old.dtype)  # type: ignore[assignment]
-    name, old.name = old.name, None
-    new.name = name
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
+        raise builder.refusal(f"it has no standard form here; {', '.join(sorted(REWRITERS))} have")
+    write_out(builder, REWRITERS[node.op_type])
 
 
 def _text_to_numbers(model: ir.Model) -> bool:

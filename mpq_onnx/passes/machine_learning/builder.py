@@ -1,45 +1,17 @@
-"""What the families of ai.onnx.ml operators are written with: nodes and constants that take an operator's place."""
+"""How the families of ai.onnx.ml operators read what they write out, in float32 and at the canonical opset."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.errors import ModelError
-from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
+from mpq_onnx.passes.writing_out import Builder, Written
 
 
 @dataclass
-class Builder:
-    """Collects the nodes that compute what `node` does, in float32 and at the canonical opset."""
-
-    main: ir.Graph
-    """The model's, whose names are taken."""
-    node: ir.Node
-    nodes: list[ir.Node] = field(default_factory=list)
-    constants: list[ir.Value] = field(default_factory=list)
-
-    def op(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """The output of a new node."""
-        wanted = f"{self._prefix}_{op_type}_{len(self.nodes)}"
-        node = ir.node(op_type, list(inputs), attributes, name=fresh_node_name(self.main, wanted))
-        node.outputs[0].name = fresh_name(self.main, wanted)
-        self.nodes.append(node)
-        return node.outputs[0]
-
-    def constant(self, name: str, array: np.ndarray) -> ir.Value:
-        """A new initializer."""
-        full = fresh_name(self.main, f"{self._prefix}_{name}_{len(self.constants)}")
-        value = ir.Value(
-            name=full,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-            const_value=ir.tensor(array, name=full),
-        )
-        self.constants.append(value)
-        return value
+class LearnedBuilder(Builder):
+    """Collects the nodes that compute what an operator of ai.onnx.ml does."""
 
     def floats(self, name: str, *shape: int) -> np.ndarray | None:
         """A list of numbers among the attributes, as float32; None where the node has none."""
@@ -62,14 +34,6 @@ class Builder:
             return data
         return self.op("Unsqueeze", data, self.constant("axis", np.array([0])))
 
-    def refusal(self, reason: str) -> ModelError:
-        """An error that names the operator and the node."""
-        return ModelError(f"node {self.node.name}: {self.node.op_type} of ai.onnx.ml: {reason}")
 
-    @property
-    def _prefix(self) -> str:
-        return str(self.node.name or self.node.outputs[0].name)
-
-
-Rewriter = Callable[[Builder], Sequence[ir.Value | None]]
-"""Writes an operator as standard ones; returns the values of its outputs, None for those that nobody may read."""
+Rewriter = Callable[[LearnedBuilder], Written]
+"""Writes an operator as standard ones."""

@@ -3,10 +3,10 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
+from mpq_onnx.passes.machine_learning.builder import LearnedBuilder, Rewriter
 
 
-def array_feature_extractor(builder: Builder) -> tuple[ir.Value]:
+def array_feature_extractor(builder: LearnedBuilder) -> tuple[ir.Value]:
     """The elements at the given places of the last axis; of a vector, as one row."""
     data, places = builder.node.inputs[:2]
     assert data is not None and places is not None
@@ -41,7 +41,7 @@ def _is_flattened(value: ir.Value) -> bool:
     return bool(known) and not value.is_graph_output() and all(each == [-1] for each in known)
 
 
-def feature_vectorizer(builder: Builder) -> tuple[ir.Value]:
+def feature_vectorizer(builder: LearnedBuilder) -> tuple[ir.Value]:
     """All inputs side by side."""
     sizes = builder.node.attributes.get_ints("inputdimensions", [])
     for value, size in zip(builder.node.inputs, sizes, strict=False):
@@ -55,7 +55,7 @@ def feature_vectorizer(builder: Builder) -> tuple[ir.Value]:
     )
 
 
-def one_hot_encoder(builder: Builder) -> tuple[ir.Value]:
+def one_hot_encoder(builder: LearnedBuilder) -> tuple[ir.Value]:
     """1 at the category that a whole number is, 0 elsewhere."""
     categories = builder.node.attributes.get_ints("cats_int64s", [])
     data = builder.node.inputs[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
+from mpq_onnx.passes.machine_learning.builder import LearnedBuilder, Rewriter
 
 NUMBER_LISTS = ("classlabels_ints", "classlabels_int64s")
 
@@ -17,7 +17,7 @@ def class_labels(node: ir.Node) -> list[int]:
     return list(range(len(node.attributes.get_strings("classlabels_strings", []))))
 
 
-def label_encoder(builder: Builder) -> tuple[ir.Value]:
+def label_encoder(builder: LearnedBuilder) -> tuple[ir.Value]:
     """Whole numbers to numbers, by a table; numbers of classes to their names stay numbers."""
     data, attributes = builder.node.inputs[0], builder.node.attributes
     assert data is not None
@@ -40,7 +40,7 @@ def label_encoder(builder: Builder) -> tuple[ir.Value]:
     )
 
 
-def _looked_up(builder: Builder, data: ir.Value, keys: np.ndarray, values: np.ndarray) -> ir.Value:
+def _looked_up(builder: LearnedBuilder, data: ir.Value, keys: np.ndarray, values: np.ndarray) -> ir.Value:
     """values[index of the key], the last of `values` where no key fits."""
     columns = builder.op("Unsqueeze", data, builder.constant("last", np.array([-1])))
     equal = builder.op("Equal", columns, builder.constant("keys", keys.astype(np.int64)))

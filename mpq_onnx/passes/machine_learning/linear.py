@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
+from mpq_onnx.passes.machine_learning.builder import LearnedBuilder, Rewriter
 from mpq_onnx.passes.machine_learning.labels import class_labels
 
 NONE = "NONE"
@@ -13,7 +13,7 @@ NEAR_ZERO = 1e-7
 """Scores below it count as zero for SOFTMAX_ZERO."""
 
 
-def linear_classifier(builder: Builder) -> tuple[ir.Value, ir.Value]:
+def linear_classifier(builder: LearnedBuilder) -> tuple[ir.Value, ir.Value]:
     """(labels [rows], scores [rows, classes]); one column of scores for two classes becomes two."""
     intercepts = builder.floats("intercepts")
     labels = class_labels(builder.node)
@@ -38,7 +38,7 @@ def linear_classifier(builder: Builder) -> tuple[ir.Value, ir.Value]:
     return _label(builder, winners, labels), builder.op("Concat", first, second, axis=1)
 
 
-def linear_regressor(builder: Builder) -> tuple[ir.Value]:
+def linear_regressor(builder: LearnedBuilder) -> tuple[ir.Value]:
     """Predictions [rows, targets]; onnxruntime transforms no single target."""
     targets = builder.node.attributes.get_int("targets", 1)
     coefficients = builder.floats("coefficients")
@@ -49,7 +49,9 @@ def linear_regressor(builder: Builder) -> tuple[ir.Value]:
     return (_transformed(builder, predictions, transform if targets > 1 else NONE),)
 
 
-def _gemm(builder: Builder, coefficients: np.ndarray, intercepts: np.ndarray | None, rows: int) -> ir.Value:
+def _gemm(
+    builder: LearnedBuilder, coefficients: np.ndarray, intercepts: np.ndarray | None, rows: int
+) -> ir.Value:
     """Scores [examples, rows]."""
     operands = [builder.rows(), builder.constant("weight", coefficients.reshape(rows, -1))]
     if intercepts is not None:
@@ -57,7 +59,7 @@ def _gemm(builder: Builder, coefficients: np.ndarray, intercepts: np.ndarray | N
     return builder.op("Gemm", *operands, transB=1)
 
 
-def _transformed(builder: Builder, scores: ir.Value, transform: str) -> ir.Value:
+def _transformed(builder: LearnedBuilder, scores: ir.Value, transform: str) -> ir.Value:
     if transform == NONE:
         return scores
     if transform == "LOGISTIC":
@@ -71,7 +73,7 @@ def _transformed(builder: Builder, scores: ir.Value, transform: str) -> ir.Value
     )
 
 
-def _softmax_of_others(builder: Builder, scores: ir.Value) -> ir.Value:
+def _softmax_of_others(builder: LearnedBuilder, scores: ir.Value) -> ir.Value:
     """Softmax over the scores that are not zero; the zeros stay."""
     size = builder.op("Abs", scores)
     counts = builder.op("Greater", size, builder.constant("near_zero", np.array(NEAR_ZERO, np.float32)))
@@ -82,7 +84,7 @@ def _softmax_of_others(builder: Builder, scores: ir.Value) -> ir.Value:
     )
 
 
-def _label(builder: Builder, winners: ir.Value, labels: list[int]) -> ir.Value:
+def _label(builder: LearnedBuilder, winners: ir.Value, labels: list[int]) -> ir.Value:
     if labels == list(range(len(labels))):
         return winners
     return builder.op("Gather", builder.constant("labels", np.array(labels, np.int64)), winners, axis=0)

@@ -3,10 +3,10 @@
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.passes.machine_learning.builder import Builder, Rewriter
+from mpq_onnx.passes.machine_learning.builder import LearnedBuilder, Rewriter
 
 
-def scaler(builder: Builder) -> tuple[ir.Value]:
+def scaler(builder: LearnedBuilder) -> tuple[ir.Value]:
     """(x - offset) * scale, of each feature."""
     value = builder.input()
     offset, scale = builder.floats("offset"), builder.floats("scale")
@@ -17,7 +17,7 @@ def scaler(builder: Builder) -> tuple[ir.Value]:
     return (value if offset is not None or scale is not None else builder.op("Identity", value),)
 
 
-def normalizer(builder: Builder) -> tuple[ir.Value]:
+def normalizer(builder: LearnedBuilder) -> tuple[ir.Value]:
     """Each row divided by its norm (its largest value for MAX); rows of norm 0 stay."""
     norm = builder.node.attributes.get_string("norm", "MAX")
     value = builder.rows()
@@ -34,14 +34,14 @@ def normalizer(builder: Builder) -> tuple[ir.Value]:
     return (builder.op("Div", value, builder.op("Where", is_zero, one, largest)),)
 
 
-def binarizer(builder: Builder) -> tuple[ir.Value]:
+def binarizer(builder: LearnedBuilder) -> tuple[ir.Value]:
     """1 above the threshold, else 0."""
     threshold = np.array(builder.node.attributes.get_float("threshold", 0.0), np.float32)
     above = builder.op("Greater", builder.input(), builder.constant("threshold", threshold))
     return (builder.op("Cast", above, to=ir.DataType.FLOAT),)
 
 
-def imputer(builder: Builder) -> tuple[ir.Value]:
+def imputer(builder: LearnedBuilder) -> tuple[ir.Value]:
     """Another value in place of the one that means missing."""
     attributes = builder.node.attributes
     data = builder.node.inputs[0]
