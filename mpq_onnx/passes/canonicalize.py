@@ -15,11 +15,6 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import rewriter
 from onnxscript.rewriter.rules.common import (
-    dropout_inference_rule,
-    dropout_zero_rule,
-    fuse_batchnorm_into_conv_rule,
-    fuse_batchnorm_into_conv_transpose_rule,
-    fuse_batchnorm_into_gemm_rule,
     no_op_transpose_rule,
     transpose_transpose_rule,
 )
@@ -36,7 +31,7 @@ from mpq_onnx.passes.convert_opset import convert_opset
 from mpq_onnx.passes.einsum_as_matmul import EinsumAsMatMulPass
 from mpq_onnx.passes.einsum_in_pairs import EinsumInPairsPass
 from mpq_onnx.passes.eliminate_identities import EliminateIdentitiesPass
-from mpq_onnx.passes.fold_constants import fold_constants
+from mpq_onnx.passes.fold_constants import OF_INFERENCE, fold_constants
 from mpq_onnx.passes.fold_gemm_factors import FoldGemmFactorsPass
 from mpq_onnx.passes.fold_lengths import FoldLengthsPass
 from mpq_onnx.passes.free_batch import FreeBatchPass
@@ -65,13 +60,6 @@ from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
 
 MOST_FOLDINGS = 8
 """Attention written out takes four."""
-REWRITE_RULES = [
-    dropout_inference_rule,
-    dropout_zero_rule,
-    fuse_batchnorm_into_conv_rule,
-    fuse_batchnorm_into_conv_transpose_rule,
-    fuse_batchnorm_into_gemm_rule,
-]
 
 
 def canonicalize(model: ir.Model, where: str = "the model") -> ir.Model:
@@ -169,7 +157,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
     SubtractedConstantsPass()(model)
-    model = fuse_composites(rewriter.rewrite(model, REWRITE_RULES))
+    model = fuse_composites(rewriter.rewrite(model, OF_INFERENCE))
     _lift_constants(model)
     ir.passes.Sequential(
         InferShapesPass(),

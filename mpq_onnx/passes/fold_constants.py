@@ -24,9 +24,15 @@ GROWING = frozenset(
     {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "Pad", "Resize", "Upsample", "OneHot", "MatMul"}
 )
 """Operators whose output may be of any size, however small their inputs are."""
-RULES = (
+OF_INFERENCE = (
     rules.dropout_zero_rule,
     rules.dropout_inference_rule,
+    rules.fuse_batchnorm_into_conv_rule,
+    rules.fuse_batchnorm_into_conv_transpose_rule,
+    rules.fuse_batchnorm_into_gemm_rule,
+)
+"""What training has and inference has not."""
+RULES = (
     rules.two_reshapes_matmul_reshape_rule,
     rules.one_reshape_matmul_reshape_rule,
     rules.cast_constant_of_shape_rule,
@@ -49,9 +55,7 @@ RULES = (
     rules.no_op_static_scatter_nd_rule,
     rules.normalize_pad_format_conv_rule,
     rules.fuse_pad_into_conv_rule,
-    rules.fuse_batchnorm_into_conv_rule,
-    rules.fuse_batchnorm_into_conv_transpose_rule,
-    rules.fuse_batchnorm_into_gemm_rule,
+    *OF_INFERENCE,
     rules.remove_optional_bias_from_conv_rule,
     rules.remove_optional_bias_from_conv_transpose_rule,
     rules.remove_optional_bias_from_gemm_rule,
