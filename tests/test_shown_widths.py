@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import make_model
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 import mpq_onnx
@@ -159,3 +160,40 @@ def test_a_clip_says_how_many_levels_another_tools_weight_has(stored: bool, tmp_
         if node.domain == "mpq_onnx.noise" and attribute.name == "weight_range"
     ]
     assert len(ranges) == 2 and all(list(each) == pytest.approx([15 * step]) for each in ranges)
+
+
+@pytest.mark.parametrize("limits", [(0, 6), (-1, 1), (0, 0.5)])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_limit_of_the_network_is_none_of_its_quantizer(
+    limits: tuple[float, float], ends: bool, tmp_path: Path
+) -> None:
+    """However its ends lie on levels: symmetric ones, whose zero stands in the middle, are half unused behind a ReLU6."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        "w": weights(6, 3, 3, 3),
+        "v": weights(4, 6, 1, 1),
+        "low": np.array(limits[0], np.float32),
+        "high": np.array(limits[1], np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "first", pads=[1] * 4),
+        helper.make_node("Clip", ["a", "low", "high"], ["b"], "limits"),
+        helper.make_node("Conv", ["b", "v"], ["y"], "second"),
+    ]
+    outputs = [("y", ["n", 4, 8, 8])]
+    if ends:
+        outputs.append(("b", ["n", 6, 8, 8]))
+    onnx.save(make_model(nodes, [("x", FLOAT, ["n", 3, 8, 8])], outputs, tensors), tmp_path / "m.onnx")
+    data = {"x": rng.normal(size=(32, 3, 8, 8)).astype(np.float32)}
+    options = mpq_onnx.AllocateOptions(
+        effort="quick", method="uniform", activation_scheme="symmetric", weight_scheme="symmetric"
+    )
+    mpq_onnx.allocate(
+        tmp_path / "m.onnx", data, tmp_path / "out", weight_bits=8, activation_bits=8, options=options
+    )
+    model_path = tmp_path / "out" / "model.onnx"
+    mpq_onnx.handoff(model_path, tmp_path / "json", to="json", data=data)
+    layers = json.loads((tmp_path / "json" / "layers.json").read_text())["layers"]
+    assert [(each["input_bits"], each["output_bits"]) for each in layers] == [(8, 8), (8, 8)]
+    handed = mpq_onnx.handoff(model_path, tmp_path / "tensorrt", to="tensorrt", data=data)
+    assert handed.largest_difference is not None

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_pass_through
+from mpq_onnx.graph.quantized_tensors import marked_tensor
 
 LATTICE_TOLERANCE = 1e-3
 """Of a step: how near the limits of a Clip of real values must be to levels to count as the ends of the quantizer."""
@@ -174,9 +175,28 @@ def _narrowed(found: Quantizer, narrowing: ir.Node | None) -> Quantizer:
     if clip is None or limits is None or found.source is None:
         return found
     ends = _levels_of(limits, found.scale, found.zero_point)
-    if len(found.source.uses()) == 1 and _is_inside(ends, found.ends):
+    narrows = _is_inside(ends, found.ends) and not _is_of_network(clip, found, ends)
+    if len(found.source.uses()) == 1 and narrows:
         return dataclasses.replace(found, real_limits=limits, source=clip.inputs[0], ends=ends)
     return dataclasses.replace(found, real_limits=limits)
+
+
+def _is_of_network(clip: ir.Node, found: Quantizer, ends: Ends | None) -> bool:
+    """A Clip in front that the float network has, whatever levels its limits are.
+
+    Our quantizers say which tensor they stand for: its output, which is called otherwise where the quantizer took the name of a
+    model's output. In files of others one that only cuts at zero is a ReLU of any kind.
+    """
+    if ends is not None and found.ends is not None and found.zero_point is not None:
+        zero = int(found.zero_point.reshape(-1)[0])
+        if found.ends[0] < zero == ends[0] and ends[1] == found.ends[1]:
+            return True
+    stands_for = None if found.dequantize is None else marked_tensor(found.dequantize)
+    name = str(clip.outputs[0].name)
+    is_renamed = found.result is not None and found.result.name == stands_for
+    return stands_for is not None and (
+        name == stands_for or (is_renamed and name.startswith(f"{stands_for}_float"))
+    )
 
 
 def _integer_type(quantize: ir.Node | None, dequantize: ir.Node | None) -> ir.DataType | None:
