@@ -160,8 +160,19 @@ def search(
                 f"\nsmallest budget that reaches the goal: {result.best.budget:g}; {result.model_path}"
             )
     if result.best is None:
-        click.echo(f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; raise --to", err=True)
+        is_open = interval.high < ends.high or minimize == "energy_per_mac" or (noise and minimize is None)
+        click.echo(
+            f"mpq-onnx: goal not reached up to a budget of {interval.high:g}; "
+            + ("raise --to" if is_open else NOTHING_ABOVE),
+            err=True,
+        )
         sys.exit(GATE_FAILED)
+
+
+NOTHING_ABOVE = (
+    "no choice takes more: let activations or other layers have more (--activation-bits, --bit-choices, energies of a longer"
+    " table), or lower the goal; `evaluate` says what the float file reaches"
+)
 
 
 def _usual_ends(choices: Sequence[float]) -> tuple[float, float]:

@@ -60,6 +60,18 @@ class Examples:
         return array_rows(batch.inputs | known, range(len(indices)))
 
 
+def check_whole(array: np.ndarray, typed: np.ndarray, name: str, where: str) -> None:
+    """Raise DataError, naming the input, where numbers are others as the whole numbers that the model takes."""
+    if typed.dtype.kind not in "iu" or array.dtype == typed.dtype:
+        return
+    changed = typed != array
+    if changed.any():
+        example = array[changed].reshape(-1)[0]
+        raise DataError(
+            f"{where}: model input {name} takes whole numbers ({typed.dtype}), and {example} is none; give them as they are"
+        )
+
+
 def check_numbers(array: np.ndarray, name: str, where: str) -> None:
     """Raise DataError, naming the input, where `array` holds text, complex numbers or dates, which conversions would cut."""
     if array.dtype.kind not in "fiub":
@@ -107,6 +119,7 @@ class Dataset:
             with np.errstate(over="ignore"):  # what becomes infinite is refused below
                 # Writable: what examples share may be one read-only array, which torch takes with a warning alone.
                 typed = np.require(array, wanted.dtype, ["C", "W"])
+            check_whole(array, typed, wanted.name, self.name)
             wanted.check(typed, self.name, places, self.examples.image_files)
             arrays[wanted.name] = wanted.place(typed, self.name)
         return Batch(arrays, batch.labels, batch.groups, len(positions))

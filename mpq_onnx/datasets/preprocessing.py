@@ -115,7 +115,7 @@ def parse_preprocessing(options: dict[str, str], where: str) -> Preprocessing:
     if interpolation not in INTERPOLATIONS:
         raise DataError(f"{where}: interpolation={interpolation}; choose {' or '.join(INTERPOLATIONS)}")
     try:
-        return Preprocessing(
+        found = Preprocessing(
             interpolation=interpolation,
             layout=layout,
             mean=_floats(options.get("mean")),
@@ -126,6 +126,11 @@ def parse_preprocessing(options: dict[str, str], where: str) -> Preprocessing:
         )
     except ValueError as error:
         raise DataError(f"{where}: {error}; mean and std are numbers with commas between them") from error
+    if 0 in found.std:
+        raise DataError(
+            f"{where}: std={options['std']}: nothing can be divided by 0; give 1 where a channel is to stay"
+        )
+    return found
 
 
 def _first_pixel(length: int, crop: int) -> int:

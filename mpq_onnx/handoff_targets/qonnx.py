@@ -99,17 +99,26 @@ def _quant(
     integers: IntegerRange,
     name: str,
 ) -> ir.Node:
+    if not _has_whole_ends(integers):
+        zero_point = zero_point - integers.lowest
+        integers = IntegerRange(0, integers.levels - 1)
+    width = integers.bits if integers.is_narrow else integers.exact_bits
     inputs = [
         value,
         add_initializer(model.graph, f"{name}_quant_scale", scale.astype(np.float32)),
         add_initializer(model.graph, f"{name}_quant_zero_point", zero_point.astype(np.float32)),
-        add_initializer(model.graph, f"{name}_quant_bit_width", np.array(integers.exact_bits, np.float32)),
+        add_initializer(model.graph, f"{name}_quant_bit_width", np.array(width, np.float32)),
     ]
     signed, narrow = int(integers.is_signed), int(integers.is_narrow)
     attributes: dict[str, int | str] = {"signed": signed, "narrow": narrow, "rounding_mode": "ROUND"}
     return ir.node(
         "Quant", inputs, attributes, domain=DOMAIN, name=fresh_node_name(model.graph, f"{name}_quant")
     )
+
+
+def _has_whole_ends(integers: IntegerRange) -> bool:
+    """False for an odd count of signed integers: QONNX halves it, unless one pattern of whole bits is left out."""
+    return not integers.is_signed or integers.levels % 2 == 0 or integers.is_narrow
 
 
 TARGET = Target(write, in_standard_operators=in_standard_operators)

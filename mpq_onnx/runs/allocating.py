@@ -38,6 +38,7 @@ from mpq_onnx.runs.bench import CandidateResult, Choice, choose
 from mpq_onnx.runs.chance_notes import chance_notes
 from mpq_onnx.runs.equalizing import equalized
 from mpq_onnx.runs.float_notes import check_quantizable, float_notes
+from mpq_onnx.runs.input_notes import input_notes
 from mpq_onnx.runs.keeping import is_storable
 from mpq_onnx.runs.mirror_check import MirrorCheck, check_against_mirror, check_notes
 from mpq_onnx.runs.node_rows import width_rows
@@ -383,6 +384,7 @@ def _write(
             *(float_notes(ground.model, problem.sites) if problem.budget.weight_bits is not None else ()),
             *(() if options.bias == FLOAT_BIAS else bias_notes(card)),
             *check_notes(check),
+            *input_notes(graph, opened.validation),
             *chance_notes(kept.evaluation),
             *output_notes(kept.evaluation),
             *speed_notes(bench.float_runner, Runner(graph, options.device), opened.validation),

@@ -59,7 +59,7 @@ def check_quantizable(
     if weight_bits is None or has_weights(sites):
         return ()
     left = float_weights(sites)
-    if sites.weights and activation_bits is None:
+    if sites.weights and (activation_bits is None or not sites.activations):
         raise ModelError(
             f"{where}: first-last and exclude keep every weight in float: nothing is left to quantize"
         )

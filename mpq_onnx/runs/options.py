@@ -261,7 +261,7 @@ def beyond_choices(
 ) -> tuple[str, ...]:
     """A line for each budget above the widest choice, which cannot be spent."""
     return tuple(
-        f"--{name} {budget:g}: cannot be spent; the widest choice is {max(choices):g}, and that is what every tensor gets"
+        f"--{name} {budget:g}: cannot be spent; the widest choice is {max(choices):g}, and no tensor gets more"
         for name, budget, choices in (
             ("weight-bits", weight_bits, options.bit_choices),
             ("activation-bits", activation_bits, options.activation_choices),
