@@ -89,7 +89,7 @@ def changing_cluster(folder: Path, runs: int) -> Iterator[Path]:
         def start(*command: str) -> subprocess.Popen:
             dask = [sys.executable, "-m", "dask", *command, "--scheduler-file", str(scheduler_file)]
             process = subprocess.Popen(dask, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            processes.callback(process.terminate)
+            processes.callback(process.kill)  # a worker that has lost its scheduler waits for another one
             return process
 
         def worker() -> subprocess.Popen:

@@ -106,7 +106,9 @@ def opposite_channels(op_type: str, path: Path) -> tuple[Path, dict[str, np.ndar
 @pytest.mark.parametrize(
     "granularity, storage", [("layer", "int8"), ("layer", "packed"), ("channel", "int8")]
 )
-@pytest.mark.parametrize("bits", [3, 3.5, 6])
+@pytest.mark.parametrize(
+    "bits", [3, pytest.param(3.5, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
 def test_channels_of_one_scale_keep_their_levels(
     op_type: str, bits: float, granularity: str, storage: str, tmp_path: Path

@@ -59,7 +59,14 @@ def write(
         )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[(17, "gelu"), (14, "gelu_new"), (11, "gelu")], ids=["17", "14", "11"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((17, "gelu"), id="17"),
+        pytest.param((14, "gelu_new"), id="14", marks=pytest.mark.slow),
+        pytest.param((11, "gelu"), id="11", marks=pytest.mark.slow),
+    ],
+)
 def bert(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two layers of BERT, biases and gains drawn as well."""
     transformers = pytest.importorskip("transformers")
