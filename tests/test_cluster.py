@@ -1,5 +1,6 @@
 """Sweeps and searches on real workers: the same files as one process, whatever happens to the workers."""
 
+import asyncio
 import dataclasses
 import importlib.util
 import json
@@ -12,7 +13,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cluster_side import Hidden
@@ -314,3 +317,24 @@ def test_workers_are_said_in_one_way() -> None:
     with pytest.raises(UsageError, match="give one of them"):
         opening.Workers(2, "tcp://127.0.0.1:1")
     assert opening.Workers(8).at_most(3) == opening.Workers(3)
+
+
+def test_a_result_that_went_with_its_worker_is_made_again_at_once() -> None:
+    """The scheduler says that it is finished, and whoever holds it is gone: dask waits, the crew does not."""
+    asked = []
+
+    class Finished:
+        status = "finished"
+
+        def result(self, timeout: float) -> None:
+            asked.append(timeout)
+            raise asyncio.TimeoutError
+
+        def cancel(self) -> None: ...
+
+    client = SimpleNamespace(nthreads=lambda: {})
+    with ThreadPoolExecutor(1) as looking:
+        opened = SimpleNamespace(client=client, name="c", is_local=True)
+        workers = crew.Crew(opened, SimpleNamespace(), looking)
+        assert workers._outcome(SimpleNamespace(worker="tcp://gone:1", future=Finished(), since=0.0)) is None
+    assert asked == [crew.FETCH_SECONDS]

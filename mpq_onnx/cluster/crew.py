@@ -26,10 +26,14 @@ from mpq_onnx.progress import begin, warn
 if TYPE_CHECKING:
     from distributed import Future
 
+    from mpq_onnx.cluster.workshop import Done
+
 LOOK_SECONDS = 0.5
 """Between looks at who is there."""
 WORKERLESS_SECONDS = 600
 """How long a cluster may have no worker; batch systems take their time."""
+FETCH_SECONDS = 5.0
+"""For what a worker has made to arrive, before it is looked whether the worker is there."""
 LOSSES = 3
 """Workers that one job may cost."""
 SLOW = 4.0
@@ -211,15 +215,13 @@ class Crew:
         """None where the job has to be done again: its worker knew nothing, or dask lost it."""
         from distributed import KilledWorker
 
-        from mpq_onnx.cluster.workshop import Done, NotReadyError
+        from mpq_onnx.cluster.workshop import NotReadyError
 
         status = ended.future.status
         if status == "finished":
-            try:
-                done = ended.future.result(timeout=WORKERLESS_SECONDS)
-            except Exception:  # the worker went with what it had found
+            done = self._fetched(ended)
+            if done is None:
                 return None
-            assert isinstance(done, Done)
             self._seconds.append(time.monotonic() - ended.since)
             self._made.add(ended.job.like)
             self._tell(done.told, ended.worker)
@@ -233,6 +235,20 @@ class Crew:
         if isinstance(error, KilledWorker):
             error = LostError()
         return Outcome(ended.job, error=error if isinstance(error, Exception) else ClusterError(repr(error)))
+
+    def _fetched(self, ended: _Running) -> "Done | None":
+        """What a worker has made; None where it went with that: dask would wait for it to make it again."""
+        patience = FETCH_SECONDS
+        while patience < WORKERLESS_SECONDS:
+            try:
+                return ended.future.result(timeout=patience)  # type: ignore[no-any-return]
+            except (TimeoutError, asyncio.TimeoutError):
+                if ended.worker not in self._look():
+                    return None
+                patience *= 2  # what is large begins anew
+            except Exception:
+                return None
+        return None
 
     def _tell(self, told: dict[str, bytes], maker: str) -> None:
         """The other workers, now and those who join later."""
