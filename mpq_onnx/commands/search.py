@@ -23,6 +23,11 @@ from mpq_onnx.commands.shared_options import (
 from mpq_onnx.errors import UsageError
 from mpq_onnx.runs.option_values import bits_request, noisy_requests
 
+NOTHING_ABOVE = (
+    "no choice takes more: let activations or other layers have more (--activation-bits, --bit-choices, energies of a longer"
+    " table), or lower the goal; `evaluate` says what the float file reaches"
+)
+
 
 @click.command(cls=HeadedCommand)
 @click.argument("model", type=FILE)
@@ -167,12 +172,6 @@ def search(
             err=True,
         )
         sys.exit(GATE_FAILED)
-
-
-NOTHING_ABOVE = (
-    "no choice takes more: let activations or other layers have more (--activation-bits, --bit-choices, energies of a longer"
-    " table), or lower the goal; `evaluate` says what the float file reaches"
-)
 
 
 def _usual_ends(choices: Sequence[float]) -> tuple[float, float]:

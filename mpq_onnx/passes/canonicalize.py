@@ -14,10 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import rewriter
-from onnxscript.rewriter.rules.common import (
-    no_op_transpose_rule,
-    transpose_transpose_rule,
-)
+from onnxscript.rewriter.rules.common import no_op_transpose_rule, transpose_transpose_rule
 
 from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.graph.model_checks import check_dropouts, check_inference, check_weights

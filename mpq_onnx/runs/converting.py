@@ -15,8 +15,8 @@ from mpq_onnx.graph.metadata import METADATA_ENERGY
 from mpq_onnx.graph.model_file import clone, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.placement import find_sites
-from mpq_onnx.graph.placement.graph_roles import fused_into
 from mpq_onnx.graph.placement.quantizer_ranges import output_quantizer
+from mpq_onnx.graph.placement.rounded_behind import fused_end
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runtime.noise_ratios import measure_ratios
@@ -64,9 +64,7 @@ def noise_to_bits(
     for node in base.graph:
         if node.name in bits:
             quantizer = output_quantizer(node.outputs[0])
-            final = node
-            while quantizer is None and (following := fused_into(final)) is not None:
-                final = following
+            final = fused_end(node) or node
             tensor = quantizer.tensor if quantizer is not None else str(final.outputs[0].name)
             by_tensor[tensor] = bits[str(node.name)]
     if embedded is not None:

@@ -15,14 +15,17 @@ FEWEST_LEVELS = 4
 
 def input_notes(model: ir.Model, dataset: Dataset) -> tuple[str, ...]:
     """A line for each input [examples, features] of the quantized `model` some of whose features the quantizer wipes out."""
-    steps = {str(value.name): _step(value) for value in model.graph.inputs}
-    if all(step is None for step in steps.values()):
+    tables = [
+        value for value in model.graph.inputs if value.shape is None or len(value.shape) == FEATURE_AXES
+    ]
+    steps = {str(value.name): step for value in tables if (step := _step(value)) is not None}
+    if not steps:
         return ()
     read = dataset.read(range(min(EXAMPLES, len(dataset)))).inputs
     notes = []
     for name, step in steps.items():
         values = read.get(name)
-        if step is None or values is None or values.ndim != FEATURE_AXES:
+        if values is None or values.ndim != FEATURE_AXES:
             continue
         spans = np.ptp(values.astype(np.float64), axis=0) / step
         lost = int(((spans > 0) & (spans < FEWEST_LEVELS)).sum())

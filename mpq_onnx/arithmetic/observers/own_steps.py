@@ -13,18 +13,18 @@ ON_GRID = 1e-3
 """Largest distance from a whole number of steps, in steps."""
 
 
-def own_steps(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def own_steps(values: np.ndarray, low: np.ndarray, high: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The largest step of which all values of a row are multiples, where no more than `levels` of these span them with zero.
 
     Args:
         values: [rows, n].
+        low, high: [rows], the extremes of every row, zero among its values.
         levels: [rows].
 
     Returns:
         float64 [rows]; nan where there is none.
     """
     found = np.full(len(values), np.nan)
-    low, high = np.minimum(values.min(axis=1), 0), np.maximum(values.max(axis=1), 0)
     ends = np.stack([low, high], axis=1).astype(np.float64)
     few = np.concatenate([values[:, :LOOKED_AT], ends, np.zeros((len(values), 1))], axis=1)
     candidates = np.flatnonzero(_may_lie_on_grid(few, ends, levels))

@@ -62,13 +62,14 @@ def _consider_own_steps(search: "_Search") -> None:
 
     Asymmetric schemes have the levels that are not used above or below the values, symmetric ones where they have to.
     """
-    steps = own_steps(search.values, search.levels)
+    extremes = _extremes(search.values)
+    steps = own_steps(search.values, *extremes, search.levels)
     has_step = np.isfinite(steps)
     if not has_step.any():
         return
     step, most = np.where(has_step, steps, 0), search.levels - 1
     half = np.floor(most / 2)
-    lowest, highest = (np.round(end / np.where(has_step, steps, 1)) for end in _extremes(search.values))
+    lowest, highest = (np.round(end / np.where(has_step, steps, 1)) for end in extremes)
     firsts = np.stack([lowest, highest - most, half - most, -half])
     lasts = np.stack([lowest + most, highest, half, half])
     low, high = np.minimum(firsts, 0) * step, np.maximum(lasts, 0) * step

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from mpq_onnx.graph.operators import is_float, is_float32, is_pass_through, read_by_multiplier
-from mpq_onnx.graph.placement.graph_roles import fused_into
+from mpq_onnx.graph.placement.graph_roles import CASTS, fused_into
 from mpq_onnx.graph.placement.joined_parts import computes_by_part, keeps_parts
 from mpq_onnx.graph.placement.rounded_behind import INPUT, EnteringInputs, entering_inputs
 from mpq_onnx.graph.placement.sites import ActivationSite, Shapes, shape_of
@@ -81,7 +81,7 @@ def _is_new(node: ir.Node, output: ir.Value, roles: ValueRoles) -> bool:
     source = node.inputs[0] if node.inputs else None
     if is_pass_through(node):
         return source is not None and source.name in roles.masked
-    if node.op_type in ("Cast", "CastLike") and not is_float(source):
+    if node.op_type in CASTS and not is_float(source):
         return read_by_multiplier(output)
     return True
 
@@ -91,7 +91,7 @@ def _enters(node: ir.Node, roles: ValueRoles, entering: EnteringInputs) -> bool:
     if entering.is_end(node):
         return True
     source = node.inputs[0] if node.inputs else None
-    is_cast = node.op_type in ("Cast", "CastLike")
+    is_cast = node.op_type in CASTS
     return is_cast and source is not None and not is_float32(source) and roles.of(source) is Role.SIGNAL
 
 

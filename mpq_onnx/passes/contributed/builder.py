@@ -105,6 +105,13 @@ class ContributedBuilder(Builder):
         )
         return self.op("Slice", value, *ends)
 
+    def places(self, tokens: ir.Value, axis: int) -> ir.Value:
+        """0, 1, 2, ... along an axis."""
+        zero, one, where = (
+            self.constant(name, np.array(each)) for name, each in (("zero", 0), ("one", 1), ("axis", axis))
+        )
+        return self.op("Range", zero, self.op("Gather", self.op("Shape", tokens), where, axis=0), one)
+
     def scaled(self, value: ir.Value, factor: float) -> ir.Value:
         """`value` times a number, which leaves no node where it is one."""
         return value if factor == 1 else self.op("Mul", value, self.number("factor", factor, value))

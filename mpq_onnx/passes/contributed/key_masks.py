@@ -38,8 +38,8 @@ class KeyMask:
         if causal:
             kind = self.queries.dtype or ir.DataType.FLOAT
             lowest = builder.number("never", float(np.finfo(kind.numpy()).min), self.queries)
-            rows = builder.reshape(self._places(builder, self.queries, 1), -1, 1)
-            later = builder.op("Less", rows, self._places(builder, self.keys, self.key_axis))
+            rows = builder.reshape(builder.places(self.queries, 1), -1, 1)
+            later = builder.op("Less", rows, builder.places(self.keys, self.key_axis))
             laid = builder.op("Where", later, lowest, laid)
         return laid
 
@@ -60,7 +60,7 @@ class KeyMask:
     def _in_range(self, builder: ContributedBuilder, given: ir.Value) -> ir.Value:
         """Keys before an end, or from a beginning to an end."""
         ends = builder.op("Cast", given, to=ir.DataType.INT64)
-        places = self._places(builder, self.keys, self.key_axis)
+        places = builder.places(self.keys, self.key_axis)
         if not self._has_beginnings(builder, given):
             return builder.op("Less", places, builder.reshape(ends, -1, 1, 1, 1))
         both = builder.reshape(ends, 2, -1, 1, 1, 1)
@@ -79,11 +79,3 @@ class KeyMask:
         if length != 2 * batch:
             raise builder.refusal(f"a mask of {length} places has no standard form here; {BEFORE}")
         return True
-
-    def _places(self, builder: ContributedBuilder, tokens: ir.Value, axis: int) -> ir.Value:
-        """0, 1, 2, ... along an axis."""
-        zero, one = (builder.constant(name, np.array(each)) for name, each in (("zero", 0), ("one", 1)))
-        where = builder.constant("axis", np.array(axis))
-        return builder.op(
-            "Range", zero, builder.op("Gather", builder.op("Shape", tokens), where, axis=0), one
-        )

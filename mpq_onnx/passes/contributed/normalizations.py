@@ -40,7 +40,7 @@ def embed_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Value | N
     """LayerNormalization of rows of words, positions and segments added up; how many tokens the mask leaves; the sum."""
     tokens, segments, positions = builder.input(0), builder.optional(1), builder.optional(8)
     if positions is None:
-        positions = _counted(builder, tokens)
+        positions = builder.places(tokens, 1)
     summed = builder.op("Gather", builder.input(2), tokens, axis=0)
     summed = builder.plus(summed, builder.op("Gather", builder.input(3), positions, axis=0))
     if segments is not None:
@@ -48,13 +48,6 @@ def embed_layer_normalization(builder: ContributedBuilder) -> tuple[ir.Value | N
     normalized = _centred(builder, summed, builder.input(5), builder.input(6), EPSILON_OF_SUMS, -1)
     mask = builder.optional(7)
     return normalized, None if mask is None else _left(builder, mask), summed
-
-
-def _counted(builder: ContributedBuilder, tokens: ir.Value) -> ir.Value:
-    """0, 1, 2, ... along the tokens [batch, tokens]."""
-    zero, one = (builder.constant(name, np.array(each)) for name, each in (("zero", 0), ("one", 1)))
-    length = builder.op("Gather", builder.op("Shape", tokens), one, axis=0)
-    return builder.op("Range", zero, length, one)
 
 
 def _left(builder: ContributedBuilder, mask: ir.Value) -> ir.Value:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.passes.contributed.builder import BEFORE, ContributedBuilder, Rewriter
@@ -61,10 +60,9 @@ def _along_tokens(builder: ContributedBuilder, index: int, side_by_side: bool) -
             if side_by_side
             else builder.reshape(rows, 0, 1, -1, builder.size(builder.input(index), 1))
         )
-    token_axis = builder.constant("axis", np.array(1 if side_by_side else 2))
-    zero, one = (builder.constant(name, np.array(each)) for name, each in (("zero", 0), ("one", 1)))
-    length = builder.op("Gather", builder.op("Shape", x), token_axis, axis=0)
-    places = builder.op("Add", builder.op("Range", zero, length, one), positions)  # the first one's position
+    places = builder.op(
+        "Add", builder.places(x, 1 if side_by_side else 2), positions
+    )  # the first one's position
     rows = builder.op("Gather", builder.input(index), places, axis=0)
     return builder.reshape(rows, 0, 1, -1) if side_by_side else rows
 
