@@ -17,7 +17,7 @@ from mpq_onnx.datasets.content_digest import dataset_digest
 from mpq_onnx.datasets.sampling import drawn, split
 from mpq_onnx.errors import UsageError
 from mpq_onnx.graph.model_inputs import ModelInput
-from mpq_onnx.runs.run_folder import split_validation
+from mpq_onnx.runs.run_folder import FEW_EXAMPLES, split_validation
 
 VALUE = (ModelInput("x", np.dtype(np.float32), (None, 1)),)
 IMAGE = (ModelInput("images", np.dtype(np.float32), (None, 3, 12, 12)),)
@@ -140,6 +140,39 @@ def test_too_few_examples_to_hold_some_out() -> None:
     one = in_memory(np.ones(1, np.float32), np.zeros(1, int))
     with pytest.raises(UsageError, match="one example"):
         split_validation(one, None, 0)
+
+
+@pytest.mark.parametrize("count", [4, 64, 170, 200])
+def test_ranges_of_few_examples_are_those_of_all(count: int) -> None:
+    """Whichever quarter is held out; with more left, held-out examples are seen by nothing."""
+    data = in_memory(np.arange(count, dtype=np.float32), np.zeros(count, int))
+    sets = split_validation(data, None, 0)
+    few = len(sets.training) < FEW_EXAMPLES
+    assert sorted(values_of(sets.measured)) == sorted(values_of(data if few else sets.training))
+    assert values_of(sets.measured.first(len(sets.training))) == values_of(sets.training)
+
+
+def test_data_to_choose_by_of_their_own_are_not_measured() -> None:
+    data, other = (
+        in_memory(np.arange(low, low + 20, dtype=np.float32), np.zeros(20, int)) for low in (0, 100)
+    )
+    sets = split_validation(data, other, 0)
+    assert (sorted(values_of(sets.measured)), len(sets.validation)) == (sorted(values_of(data)), 20)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_examples_allocate_alike_whatever_is_held_out(seed: int, tmp_path: Path) -> None:
+    """The one large example is in the ranges, be it held out or not."""
+    weights = "<float[4,2] w = {1.0, 0.5, -1.0, 0.25, 0.5, 1.0, -0.5, 0.75}>"
+    head = '<ir_version: 10, opset_import: ["" : 21]>'
+    model = onnx.parser.parse_model(
+        f"{head} a (float[N,4] x) => (float[N,2] y) {weights} {{ y = MatMul(x, w) }}"
+    )
+    data = np.random.default_rng(0).uniform(-1, 1, (40, 4)).astype(np.float32)
+    data[17] = 8
+    options = mpq_onnx.AllocateOptions(effort="quick", seed=seed)
+    mpq_onnx.allocate(model, data, tmp_path / "out", weight_bits=8, activation_bits=8, options=options)
+    assert json.loads((tmp_path / "out/calibration.json").read_text())["tensors"]["x"]["maximum"] == 8
 
 
 @pytest.mark.parametrize("observer", ["ema", "mse"])

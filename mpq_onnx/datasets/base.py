@@ -149,6 +149,10 @@ class Dataset:
         """The first `count` examples (all, for None): a sample where the data set is in drawn order (see sampling.py)."""
         return self if count is None or count >= len(self) else self.part(range(count))
 
+    def followed_by(self, other: "Dataset") -> "Dataset":
+        """The same, and behind it the part `other` of the same examples."""
+        return replace(self, indices=[*self.indices, *other.indices])
+
     def keys(self) -> np.ndarray:
         """uint64 [examples]: what each is known by, whatever its place."""
         return keys_of(self.examples.described, self.indices)

@@ -239,6 +239,8 @@ class _Opened:
     """auto, cpu or cuda."""
     training: Dataset
     validation: Dataset
+    measured: Dataset
+    """What ranges are calibrated on."""
     contents: Mapping[str, str | None]
     shared: SharedWork
     """What allocations of the same contents have in common."""
@@ -266,8 +268,10 @@ def _open(asked: _Asked, shared: SharedWork, ranks: Ranks) -> _Opened:
     )
     part = shared.part((*contents.items(), asked.data, asked.validation))
     sets = part.once(("sets", options.seed), lambda: split_validation(dataset, held_out, options.seed))
-    training = sets[0].first(options.chosen_training_examples)
-    return _Opened(model, mirror, device, options.device, training, sets[1], contents, part)
+    training, measured = (
+        each.first(options.chosen_training_examples) for each in (sets.training, sets.measured)
+    )
+    return _Opened(model, mirror, device, options.device, training, sets.validation, measured, contents, part)
 
 
 @dataclass(frozen=True)
@@ -291,7 +295,7 @@ def _ground(asked: _Asked, opened: _Opened, progress: Path) -> _Ground:
     given, saved = asked.calibration, progress / CALIBRATION_FILE
     calibrated = opened.shared.once_anywhere(
         ("calibration", *calibration_choices(options)),
-        lambda: calibration_for(float_model, opened.training, rules, options.device, given, saved),
+        lambda: calibration_for(float_model, opened.measured, rules, options.device, given, saved),
     )
     give_back_memory()
     # Everything that the calibration, and with it the equalized network, depends on.

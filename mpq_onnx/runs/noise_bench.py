@@ -59,12 +59,13 @@ class NoiseBench:
         shared: what benches of the same contents have in common.
         """
         self.base, self.seed, self.device = base, options.seed, options.device
-        training_set, self.validation_set = split_validation(dataset, validation, options.seed)
-        self.sites = find_mac_sites(base, training_set, options)
+        sets = split_validation(dataset, validation, options.seed)
+        self.validation_set = sets.validation
+        self.sites = find_mac_sites(base, sets.training, options)
         device = torch_device(options.device)
         mirror = frozen_mirror(base.model, base.path, device)
         self.mirror = straight_through(with_outputs(mirror, differentiable_outputs(base.model)))
-        self.training = TrainingData(training_set, self.mirror, device)
+        self.training = TrainingData(sets.training, self.mirror, device)
         self.validation = TrainingData(self.validation_set, self.mirror, device)
         self.no_length = post_processing(base.model).outputs_of_no_length
         self.baseline = RememberingRunner(
