@@ -26,6 +26,8 @@ NAMED = {
     r"^test_training_dropout": "training mode draws random numbers",
     r"^test_resize_downsample_scales_(linear|cubic)_align_corners$": "onnxruntime and torch take the rounded output length",
     r"^test_dft_inverse": "zeros that another order of rounding made larger than the tolerance",
+    r"^test_maxunpool_export_with_output_shape": "onnxruntime and torch count indices in the shape that is given",
+    r"^test_roialign_mode_max": "refused: samples are averaged alone",
     r"^test_batchnorm_.*training_mode": "training mode updates statistics; the mirror is for inference graphs",
 }
 """Tests left out by name, with the reason."""

@@ -75,6 +75,52 @@ KINDS: dict[str, Kind] = {
         ["n", 5, 3],
         {"w1": weights(6, 8), "w2": weights(8, 3, seed=1)},
     ),
+    "a box of every image": (
+        IMAGE,
+        [
+            helper.make_node("Conv", ["x", "w1"], ["a"], "first", pads=[1] * 4),
+            helper.make_node("Shape", ["x"], ["count"], "count", start=0, end=1),
+            helper.make_node("Concat", ["count", "four"], ["shape"], "shape", axis=0),
+            helper.make_node("Expand", ["box", "shape"], ["boxes"], "boxes"),
+            helper.make_node("Squeeze", ["count"], ["end"], "end"),
+            helper.make_node("Range", ["zero", "end", "one"], ["images"], "images"),
+            helper.make_node("RoiAlign", ["a", "boxes", "images"], ["cells"], "align", output_height=3, output_width=3),
+            helper.make_node("Conv", ["cells", "w2"], ["y"], "last"),
+        ],
+        ["n", 4, 1, 1],
+        {
+            "w1": weights(4, 3, 3, 3), "w2": weights(4, 4, 3, 3, seed=1), "four": np.array([4]), "zero": np.array(0),
+            "one": np.array(1), "box": np.array([[1.5, 0.5, 6, 7]], np.float32),
+        },
+    ),
+    "largest values put back in their places": (
+        IMAGE,
+        [
+            helper.make_node("Conv", ["x", "w1"], ["a"], "first", pads=[1] * 4),
+            helper.make_node("MaxPool", ["a"], ["p", "places"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Conv", ["p", "w2"], ["c"], "middle", pads=[1] * 4),
+            helper.make_node("MaxUnpool", ["c", "places"], ["u"], "unpool", kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("ReduceMean", ["u"], ["m"], "mean", axes=[2, 3], keepdims=0),
+            helper.make_node("MatMul", ["m", "w3"], ["y"], "last"),
+        ],
+        ["n", 3],
+        {"w1": weights(4, 3, 3, 3), "w2": weights(4, 4, 3, 3, seed=1), "w3": weights(4, 3, seed=2)},
+    ),
+    "a deformable convolution": (
+        IMAGE,
+        [
+            helper.make_node("Conv", ["x", "w1"], ["a"], "first", pads=[1] * 4),
+            helper.make_node("Conv", ["x", "w2"], ["moves"], "moves", pads=[1, 1, 0, 0], strides=[2, 2]),
+            helper.make_node("DeformConv", ["a", "w3", "moves"], ["d"], "deformable", pads=[1, 1, 0, 0], strides=[2, 2]),
+            helper.make_node("Relu", ["d"], ["r"], "relu"),
+            helper.make_node("Conv", ["r", "w4"], ["y"], "last", pads=[1] * 4),
+        ],
+        ["n", 4, 4, 4],
+        {
+            "w1": weights(4, 3, 3, 3), "w2": weights(18, 3, 3, 3, seed=1) / 4, "w3": weights(6, 4, 3, 3, seed=2),
+            "w4": weights(4, 6, 3, 3, seed=3),
+        },
+    ),
 }  # fmt: skip
 
 
@@ -89,8 +135,8 @@ def test_such_a_network_gets_widths_and_noise(kind: str, tmp_path: Path) -> None
         [helper.make_tensor_value_info("y", FLOAT, output)],
         [numpy_helper.from_array(each, name) for name, each in tensors.items() if name in read],
     )
-    source = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    source, opset = tmp_path / "m.onnx", 19 if any(node.op_type == "DeformConv" for node in nodes) else 17
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9), source)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.normal(0, 1, (64, *shape)).astype(np.float32))
     result = mpq_onnx.allocate(

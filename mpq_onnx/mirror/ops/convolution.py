@@ -76,4 +76,29 @@ def _grow(x: Tensor, axis: int, front: int, back: int, bias: Tensor | None) -> T
     return pad_spatial(x - shaped, pads) + shaped
 
 
-OPS: dict[str, Callable[..., Any]] = {"Conv": conv, "ConvTranspose": conv_transpose}
+def deform_conv(
+    x: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    group: int = 1,
+    offset_group: int = 1,
+    **attributes: Any,
+) -> Tensor:
+    """torchvision's, which finds both numbers of groups in the shapes; what lies outside is zero, as in a padded image."""
+    from torchvision import ops  # late: it takes a second to load
+
+    window = sliding_window(x.shape[2:], weight.shape[2:], attributes)
+    strides, dilations = tuple(window.strides), tuple(window.dilations)
+    return ops.deform_conv2d(  # type: ignore[no-any-return]
+        window.pad(x), offset, weight, bias, strides, dilation=dilations, mask=mask
+    )
+
+
+OPS: dict[str, Callable[..., Any]] = {
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "DeformConv": deform_conv,
+}

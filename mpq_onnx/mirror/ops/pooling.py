@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpq_onnx.mirror.ops.sliding_window import AxisPads, SlidingWindow, pad_spatial, sliding_window
+from mpq_onnx.mirror.ops.sliding_window import (
+    AxisPads,
+    SlidingWindow,
+    pad_spatial,
+    sliding_window,
+    split_pads,
+)
 
 _MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVG_POOL: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -38,6 +44,28 @@ def max_pool_values(x: Tensor, *, kernel_shape: Sequence[int], **attributes: Any
     ):
         return max_pool(x, kernel_shape=kernel_shape, **attributes)[0]
     return _MAX_POOL[len(kernel_shape)](x, window.kernel, window.strides, pads, window.dilations)
+
+
+def max_unpool(
+    x: Tensor,
+    indices: Tensor,
+    output_shape: Tensor | None = None,
+    *,
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Tensor:
+    """Each value where it was taken from: indices are flat ones into the whole result, of `output_shape` where it is given."""
+    cut = split_pads(pads, len(kernel_shape))
+    lengths = [
+        (size - 1) * step + kernel - begin - end
+        for size, step, kernel, (begin, end) in zip(
+            x.shape[2:], strides or [1] * len(kernel_shape), kernel_shape, cut, strict=True
+        )
+    ]
+    shape = [*x.shape[:2], *lengths] if output_shape is None else [int(size) for size in output_shape]
+    empty = torch.zeros(math.prod(shape), dtype=x.dtype, device=x.device)
+    return empty.scatter(0, indices.reshape(-1), x.reshape(-1)).reshape(shape)
 
 
 def average_pool(
@@ -94,6 +122,7 @@ def _flat_indices(positions: Tensor, x: Tensor, padded: Tensor, pads: AxisPads, 
 
 OPS: dict[str, Callable[..., Any]] = {
     "MaxPool": max_pool_values,
+    "MaxUnpool": max_unpool,
     "AveragePool": average_pool,
     "LpPool": lp_pool,
     "GlobalAveragePool": global_average_pool,

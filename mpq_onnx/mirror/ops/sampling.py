@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,5 +27,32 @@ def affine_grid(theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tenso
     return F.affine_grid(theta, [int(each) for each in size], bool(align_corners))
 
 
-OPS: dict[str, Callable[..., Any]] = {"GridSample": grid_sample, "AffineGrid": affine_grid}
-"""torch's own definitions, which ONNX took over."""
+def roi_align(
+    x: Tensor,
+    boxes: Tensor,
+    images: Tensor,
+    *,
+    coordinate_transformation_mode: str = "half_pixel",
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """The mean of samples in each cell of each box of x[images]."""
+    from torchvision import ops  # late: it takes a second to load
+
+    if mode != "avg":
+        raise NotImplementedError(f"RoiAlign with mode {mode}")
+    rows = torch.cat([images[:, None].to(boxes.dtype), boxes], 1)
+    aligned = coordinate_transformation_mode == "half_pixel"
+    size = (output_height, output_width)
+    return ops.roi_align(x, rows, size, spatial_scale, sampling_ratio, aligned)  # type: ignore[no-any-return]
+
+
+OPS: dict[str, Callable[..., Any]] = {
+    "GridSample": grid_sample,
+    "AffineGrid": affine_grid,
+    "RoiAlign": roi_align,
+}
+"""The definitions of torch and torchvision, which ONNX took over."""
