@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-from onnxscript import rewriter
 from onnxscript.rewriter.rules.common import no_op_transpose_rule, transpose_transpose_rule
 
 from mpq_onnx.errors import ModelError, deepest_line
@@ -37,6 +36,7 @@ from mpq_onnx.passes.gather_nd_rows import GatherNDRowsPass
 from mpq_onnx.passes.hold_composites import HoldCompositesPass
 from mpq_onnx.passes.infer_shapes import InferShapesPass
 from mpq_onnx.passes.infer_shapes_anew import InferShapesAnewPass
+from mpq_onnx.passes.leftover_constants import LeftoverConstantsPass
 from mpq_onnx.passes.machine_learning import MachineLearningOperatorsPass
 from mpq_onnx.passes.name_nodes import NameNodesPass
 from mpq_onnx.passes.neutral_operands import NeutralOperandsPass
@@ -44,7 +44,7 @@ from mpq_onnx.passes.one_opset import OneOpsetPass
 from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
-from mpq_onnx.passes.split_constants import SplitConstantsPass
+from mpq_onnx.passes.rewrite import RewritePass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.state_defaults import StateDefaultsPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
@@ -146,7 +146,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     # What folding found out of shapes lets more of them fold.
     for _ in range(MOST_FOLDINGS):
         InferShapesAnewPass()(model)
-        folding = FoldLengthsPass(), OwnLengthsPass(), SplitConstantsPass()
+        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass()
         if not [each for each in folding if each(model).modified]:
             break
         fold_constants(model)
@@ -154,7 +154,8 @@ def _simplified(model: ir.Model) -> ir.Model:
     RemoveUnreadPass()(model)
     ComputeInFloat32Pass()(model)
     SubtractedConstantsPass()(model)
-    model = fuse_composites(rewriter.rewrite(model, OF_INFERENCE))
+    RewritePass(OF_INFERENCE)(model)
+    fuse_composites(model)
     _lift_constants(model)
     ir.passes.Sequential(
         InferShapesPass(),
@@ -169,7 +170,7 @@ def _simplified(model: ir.Model) -> ir.Model:
         FoldGemmFactorsPass(),
         NeutralOperandsPass(),
     )(model)
-    model = rewriter.rewrite(model, [transpose_transpose_rule, no_op_transpose_rule])
+    RewritePass((transpose_transpose_rule, no_op_transpose_rule))(model)
     ir.passes.Sequential(InferShapesPass(), TransposedCopiesPass(), TiedWeightsPass())(model)
     tidy = ir.passes.Sequential(
         EliminateIdentitiesPass(),

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-from onnxscript import optimizer, rewriter
+from onnxscript import optimizer
 from onnxscript.rewriter.rules import common as rules
 
 from mpq_onnx.graph.chance import draws
 from mpq_onnx.passes.neutral_operands import NeutralOperandsPass
+from mpq_onnx.passes.rewrite import RewritePass
 from mpq_onnx.passes.tied_weights import turns_tied_weight
 
 MOST_READ, LARGEST_FOLDED = 2**24, 2**26
@@ -24,6 +25,8 @@ GROWING = frozenset(
     {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "Pad", "Resize", "Upsample", "OneHot", "MatMul"}
 )
 """Operators whose output may be of any size, however small their inputs are."""
+KEPT = ("ConstantOfShape", "DequantizeLinear", "DynamicQuantizeLinear")
+"""Operators of constants that stay: they say the same in fewer bytes, or how something is quantized."""
 OF_INFERENCE = (
     rules.dropout_zero_rule,
     rules.dropout_inference_rule,
@@ -68,20 +71,14 @@ def fold_constants(model: ir.Model) -> None:
     Exported shape arithmetic and transposed weights fold, but no table of activations.
     """
     inputs = {value: value.name for value in model.graph.inputs}
-    simplify = ir.passes.Sequential(
-        NeutralOperandsPass(),
-        rewriter.RewritePass(RULES),
-        common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
-        common.RemoveUnusedOpsetsPass(),
-    )
+    simplify = ir.passes.Sequential(NeutralOperandsPass(), RewritePass(RULES))
     for _ in range(ROUNDS):
         folded = optimizer.fold_constants(
             model,
             onnx_shape_inference=True,
             input_size_limit=MOST_READ,
             output_size_limit=LARGEST_FOLDED,
-            should_fold=_should_fold,
+            should_fold=_folded_by_onnxscript,
         )
         if not (simplify(model).modified or folded.modified):
             break
@@ -107,6 +104,19 @@ def _name_inputs(graph: ir.Graph, names: Mapping[ir.Value, str | None]) -> None:
                 graph.outputs[position] = value
                 graph.remove(producer, safe=True)
         value.name = name
+
+
+def may_fold(node: ir.Node) -> bool:
+    """Whether a node of constants may become one: not where that would outgrow memory, or tells how a weight is quantized."""
+    read = sum(
+        each.const_value.size for each in node.inputs if each is not None and each.const_value is not None
+    )
+    return read <= MOST_READ and node.op_type not in KEPT and _should_fold(node) is not False
+
+
+def _folded_by_onnxscript(node: ir.Node) -> bool | None:
+    """What it warns of instead is left to leftover_constants.py."""
+    return False if len(node.outputs) > 1 or node.op_type == "GatherElements" else _should_fold(node)
 
 
 def _should_fold(node: ir.Node) -> bool | None:

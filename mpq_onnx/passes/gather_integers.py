@@ -10,7 +10,8 @@ again take their scales and zero points along,
     Gather(integers), Gather(scales), Gather(zero points) -> DequantizeLinear in blocks of a row.
 
 Both compute what stood there, to the last bit. Preconditions: a two-dimensional table of integers in the file, looked up along
-axis 0; for blocks, operator set 21.
+axis 0; for blocks, operator set 21, and no reader that stands between quantizers: onnxruntime fuses those into operators on
+integers that take one scale, and loads no file where it is none.
 """
 
 import numpy as np
@@ -41,7 +42,7 @@ class GatherIntegersPass(ir.passes.InPlacePass):
             behind = _own_quantizer(gather, table)
             if behind is not None:
                 _take_levels(model.graph, gather, table, behind)
-            elif takes_blocks or table.scales == 1:
+            elif table.scales == 1 or (takes_blocks and not _is_between_quantizers(gather)):
                 _take_rows(model.graph, gather, table)
             else:
                 continue
@@ -76,6 +77,13 @@ def _own_quantizer(gather: ir.Node, table: Quantizer) -> Quantizer | None:
         table.result is not None and len(table.result.uses()) == 1 and not table.result.is_graph_output()
     )
     return found if is_plain and is_alone and found.dtype.bitwidth == BYTE else None  # type: ignore[union-attr]
+
+
+def _is_between_quantizers(gather: ir.Node) -> bool:
+    """What is computed of the rows is quantized."""
+    behind = [use.node for use in gather.outputs[0].uses() if use.node.op_type != "QuantizeLinear"]
+    readers = [use.node for node in behind for output in node.outputs for use in output.uses()]
+    return any(node.op_type == "QuantizeLinear" for node in readers)
 
 
 def _take_levels(graph: ir.Graph, gather: ir.Node, table: Quantizer, behind: Quantizer) -> None:

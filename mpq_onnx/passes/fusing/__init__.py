@@ -6,7 +6,6 @@ A composite is left as it is where something inside it is read elsewhere or is a
 """
 
 import onnx_ir as ir
-from onnxscript import rewriter
 
 from mpq_onnx.ops.composites import declare_composites
 from mpq_onnx.passes.fusing import (
@@ -24,6 +23,7 @@ from mpq_onnx.passes.fusing import (
     swish,
 )
 from mpq_onnx.passes.infer_shapes import InferShapesPass
+from mpq_onnx.passes.rewrite import RewritePass
 
 FAMILIES = (
     softmax.RULES,
@@ -42,10 +42,9 @@ FAMILIES = (
 """In this order: a family sees what those before it made."""
 
 
-def fuse_composites(model: ir.Model) -> ir.Model:
+def fuse_composites(model: ir.Model) -> None:
     """Put standard operators in place of composites; `model` is at the canonical opset, its constants are initializers."""
     InferShapesPass()(model)
     for rules in FAMILIES:
-        model = rewriter.rewrite(model, rules)
+        RewritePass(rules)(model)
     declare_composites(model)
-    return model

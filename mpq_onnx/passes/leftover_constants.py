@@ -1,0 +1,71 @@
+"""Constants that folding leaves over are computed by onnxruntime.
+
+onnxscript folds no node of several outputs (exporters cut the weights of attention out of a packed one by Split), and none that
+onnx's reference fails at (GatherElements of 32 and more rows).
+"""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from mpq_onnx.graph.fresh_names import take_name
+from mpq_onnx.graph.model_file import add_initializer
+from mpq_onnx.graph.operators import is_constant, is_standard
+from mpq_onnx.passes.fold_constants import may_fold
+
+
+class LeftoverConstantsPass(ir.passes.InPlacePass):
+    """See the module; what the model gives out, and what onnxruntime has no kernel for, stays."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in tuple(model.graph.all_nodes()):
+            found = _computed(node, model) if _is_left_over(node) else {}
+            for output, array in found.items():
+                constant = add_initializer(model.graph, f"{output.name}_part", array)
+                ir.convenience.replace_all_uses_with(output, constant)
+                modified = True
+                if len(node.outputs) == 1:
+                    take_name(model.graph, constant, output, f"{output.name}_folded")
+        return ir.passes.PassResult(model, modified=modified)
+
+
+def _is_left_over(node: ir.Node) -> bool:
+    kinds = {each.type for each in node.attributes.values()}
+    return (
+        is_standard(node)
+        and bool(node.inputs)
+        and all(each is None or is_constant(each) for each in node.inputs)
+        and any(each.uses() for each in node.outputs)
+        and not any(each.is_graph_output() for each in node.outputs)
+        and not kinds & {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+        and may_fold(node)
+    )
+
+
+def _computed(node: ir.Node, model: ir.Model) -> dict[ir.Value, np.ndarray]:
+    """The values of the outputs that someone reads; empty where onnxruntime does not take the node."""
+    read = [each for each in node.outputs if each.uses()]
+    feeds = {str(each.name): each.const_value.numpy() for each in node.inputs if each is not None}  # type: ignore[union-attr]
+    inputs = [
+        onnx.helper.make_tensor_value_info(str(each.name), each.const_value.dtype, each.const_value.shape.numpy())  # type: ignore[union-attr]
+        for each in dict.fromkeys(each for each in node.inputs if each is not None)
+    ]  # fmt: skip
+    outputs = [onnx.ValueInfoProto(name=str(each.name)) for each in read]
+    graph = onnx.helper.make_graph([ir.to_proto(node)], "constants", inputs, outputs)
+    opsets = [onnx.helper.make_opsetid("", model.graph.opset_imports[""])]
+    proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=min(model.ir_version, 10))
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+        found = session.run(None, feeds)
+    except Exception:  # onnxruntime has a class of its own for everything
+        return {}
+    return {
+        value: array
+        for value, array in zip(read, found, strict=True)
+        if isinstance(array, np.ndarray) and array.dtype != object
+    }
