@@ -246,6 +246,34 @@ def test_what_has_no_standard_form_is_refused_by_name(name: str, tmp_path: Path)
     assert "\n" not in str(error.value)
 
 
+def test_what_hangs_on_the_shape_of_a_normalized_tensor_folds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Positions by the length, which the optimizer has picked out of a shape that it picked in another order before."""
+    tensors = {"scale": np.ones(8, np.float32), "t": weights(RNG, 9, 8), "w": weights(RNG, 8, 4)}
+    tensors |= {
+        "order": np.array([0, 2, 1]), "second": np.array(2), "zero": np.array(0), "one": np.array(1),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("SimplifiedLayerNormalization", ["x", "scale"], ["n"], "normalize", axis=-1, epsilon=1e-6),
+        helper.make_node("Shape", ["n"], ["lengths"], "lengths"),
+        helper.make_node("Gather", ["lengths", "order"], ["ordered"], "ordered"),
+        helper.make_node("Gather", ["ordered", "second"], ["length"], "length"),
+        helper.make_node("Range", ["zero", "length", "one"], ["places"], "places"),
+        helper.make_node("Gather", ["t", "places"], ["rows"], "rows"),
+        helper.make_node("Add", ["n", "rows"], ["s"], "sum"),
+        helper.make_node("MatMul", ["s", "w"], ["y"], "last"),
+    ]  # fmt: skip
+    model = make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", 5, 8])], [("y", ["n", 5, 4])], tensors, opset=17
+    )
+    onnx.save(model, tmp_path / "source.onnx")
+    mpq_onnx.export(tmp_path / "source.onnx", tmp_path / "float.onnx")
+    kinds = {node.op_type for node in onnx.load(tmp_path / "float.onnx").graph.node}
+    assert kinds == {"RMSNormalization", "Add", "MatMul"}
+    assert not [record for record in caplog.records if "inference" in record.getMessage()]
+
+
 def test_files_as_they_are_name_what_is_not_counted(residual: Path, tmp_path: Path) -> None:
     """Only until they are exported."""
     path = optimized(residual, EXTENDED)

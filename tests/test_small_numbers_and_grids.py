@@ -247,6 +247,46 @@ def test_an_input_that_constants_normalize_is_rounded_behind_them(form: str, tmp
     assert decibels(run(tmp_path / "source.onnx", x), run(tmp_path / "out" / "model.onnx", x)) > 15
 
 
+@pytest.mark.parametrize("beside", ["a second input", "rows of a table"])
+def test_inputs_side_by_side_that_constants_normalize_are_rounded_behind_them(
+    beside: str, tmp_path: Path
+) -> None:
+    """As tables with numbers and categories are read."""
+    deviation = np.array([300, 1e-3, 20, 20, 20], np.float32)
+    tensors = {
+        "m": np.array([5000, 0.5, 0, 0, 0], np.float32), "s": deviation, "w": weights(RNG, 5, WIDTH),
+        "v": weights(RNG, WIDTH, 4), "t": 20 * weights(RNG, 7, 3),
+    }  # fmt: skip
+    by_table = beside == "rows of a table"
+    second = [node("Gather", ["t", "k"], "b")] if by_table else []
+    nodes = [
+        *second,
+        node("Concat", ["x", "b"], "c", axis=1),
+        node("Sub", ["c", "m"], "d"),
+        node("Div", ["d", "s"], "e"),
+        node("MatMul", ["e", "w"], "h"),
+        node("Relu", ["h"], "r"),
+        node("MatMul", ["r", "v"], "y"),
+    ]
+    other = ("k", TensorProto.INT64, ["n"]) if by_table else ("b", FLOAT, ["n", 3])
+    if not by_table:
+        del tensors["t"]
+    model = make_model(nodes, [("x", FLOAT, ["n", 2]), other], [("y", ["n", 4])], tensors)
+    onnx.save(model, tmp_path / "float.onnx")
+    x = (RNG.normal(size=(256, 2)) * deviation[:2] + tensors["m"][:2]).astype(np.float32)
+    b = (20 * RNG.normal(size=(256, 3))).astype(np.float32)
+    data = {"x": x, **({"k": RNG.integers(0, 7, 256)} if by_table else {"b": b})}
+    mpq_onnx.allocate(
+        tmp_path / "float.onnx", data, tmp_path / "out", weight_bits=8, activation_bits=8,
+        options=mpq_onnx.AllocateOptions(effort="quick"),
+    )  # fmt: skip
+    exact, found = (
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, data)[0]
+        for path in (tmp_path / "float.onnx", tmp_path / "out" / "model.onnx")
+    )
+    assert decibels(exact, found) > 25
+
+
 def rounded_inside(kind: str) -> tuple[list[NodeProto], dict[str, np.ndarray]]:
     """Networks whose own levels, or exponentials, other levels in front of them would spoil."""
     tensors = {"w": weights(RNG, 8, WIDTH), "v": weights(RNG, WIDTH, 4)}

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.graph.mac import BIAS_INPUT, CONVOLUTIONS, is_stored
-from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_standard
-from mpq_onnx.graph.quantizers import Ends, Quantizer, read_quantizer
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN
+from mpq_onnx.graph.quantizers import Ends, Quantizer, is_linear, read_quantizer
 
 
 class ActivationChain(Quantizer):
@@ -91,7 +91,7 @@ def quantizer_chains(model: ir.Model) -> Chains:
     for node in model.graph:
         if node.domain == DYNAMIC_DOMAIN or node.op_type == "DynamicQuantizeLinear":
             others.append(node)
-        found = read_quantizer(node) if node.op_type == "DequantizeLinear" and is_standard(node) else None
+        found = read_quantizer(node) if node.op_type == "DequantizeLinear" else None
         if found is None:
             continue
         if _is_stored_weight(found):
@@ -101,7 +101,7 @@ def quantizer_chains(model: ir.Model) -> Chains:
         else:
             others.append(node)
     read = {chain.quantize for chain in activations}
-    quantizing = (node for node in model.graph if node.op_type == "QuantizeLinear" and not node.domain)
+    quantizing = (node for node in model.graph if node.op_type == "QuantizeLinear" and is_linear(node))
     others += [node for node in quantizing if node not in read]
     return Chains(tuple(activations), tuple(weights), tuple(others))
 

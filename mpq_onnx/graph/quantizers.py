@@ -13,7 +13,8 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_pass_through
+from mpq_onnx.graph import contributed
+from mpq_onnx.graph.operators import DYNAMIC_DOMAIN, is_pass_through, is_standard
 from mpq_onnx.graph.quantized_tensors import marked_tensor
 
 LATTICE_TOLERANCE = 1e-3
@@ -76,14 +77,20 @@ class Quantizer:
         return integer_limits(self.dtype) if self.dtype is not None and self.dtype.is_integer() else None
 
 
+def is_linear(node: ir.Node) -> bool:
+    """QuantizeLinear or DequantizeLinear, of ONNX or onnxruntime's of the same meaning (16 and 4 bits, before opset 21)."""
+    of_either = is_standard(node) or node.domain == contributed.DOMAIN
+    return of_either and node.op_type in ("QuantizeLinear", "DequantizeLinear")
+
+
 def read_quantizer(node: ir.Node) -> Quantizer | None:
     """The quantizer that `node` belongs to: QuantizeLinear, DequantizeLinear, or a node of ours; None for other nodes."""
     if node.domain == DYNAMIC_DOMAIN:
         return _per_example(node)
+    if not is_linear(node):
+        return None
     if node.op_type == "QuantizeLinear":
         return _linear(node, *_read_back(node))
-    if node.op_type != "DequantizeLinear":
-        return None
     quantize = narrowing = _producer(node.inputs[0])
     if narrowing is not None and narrowing.op_type == "Clip":
         quantize = _producer(narrowing.inputs[0])

@@ -5,6 +5,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.model_file import add_initializer
 
+PICKING = ("Gather", "Slice")
 Length = int | str
 """Known, or open with a name: equal names are equal lengths."""
 
@@ -16,7 +17,7 @@ class FoldLengthsPass(ir.passes.InPlacePass):
         found = [
             (node, lengths)
             for node in model.graph.all_nodes()
-            if node.op_type in ("Gather", "Slice") and (lengths := _lengths(node)) is not None
+            if node.op_type in PICKING and (lengths := _lengths(node)) is not None
         ]
         for node, lengths in found:
             value = node.outputs[0]
@@ -40,18 +41,35 @@ def shape_lengths(node: ir.Node) -> list[Length | None] | None:
 
 
 def _lengths(node: ir.Node) -> np.ndarray | None:
-    source = node.inputs[0]
-    shape_node = source.producer() if source is not None else None
-    sizes = None if shape_node is None else shape_lengths(shape_node)
-    if not sizes or node.outputs[0].is_graph_output():
+    """int64: what a Gather or a Slice picks, where all of it is known and no output of the model."""
+    if node.outputs[0].is_graph_output():
+        return None
+    picked = _picked(node)
+    if picked is None or not all(isinstance(size, int) for size in picked.reshape(-1)):
+        return None
+    return picked.astype(np.int64)
+
+
+def _picked(node: ir.Node) -> np.ndarray | None:
+    """Lengths, known and open ones, that a Gather or a Slice picks out of a Shape, or out of what another picked there."""
+    sizes = None if node.inputs[0] is None else _sizes(node.inputs[0])
+    if not sizes:
         return None
     picks = _picks(node, len(sizes))
     if picks is None or (picks >= len(sizes)).any() or (picks < -len(sizes)).any():
         return None
-    picked = [sizes[pick] for pick in picks.reshape(-1)]
-    if not all(isinstance(size, int) for size in picked):
+    lengths = np.array(sizes, object)
+    return np.asarray(lengths[picks], object)
+
+
+def _sizes(value: ir.Value) -> list[Length | None] | None:
+    node = value.producer()
+    if node is None:
         return None
-    return np.array(picked, np.int64).reshape(picks.shape)
+    if node.op_type not in PICKING:
+        return shape_lengths(node)
+    picked = _picked(node)
+    return list(picked) if isinstance(picked, np.ndarray) and picked.ndim == 1 else None
 
 
 def _picks(node: ir.Node, count: int) -> np.ndarray | None:

@@ -37,17 +37,24 @@ class InferShapesPass(ir.passes.InPlacePass):
 
 @contextlib.contextmanager
 def _stood_in_for(model: ir.Model) -> Iterator[None]:
-    """Nodes that have a stand-in are it meanwhile."""
+    """Nodes that have a stand-in are it meanwhile; SHAPED reads the first operand alone."""
     known = {
-        node: (node.domain, node.op_type) for node in model.graph.all_nodes() if _stand_in(node) is not None
+        node: (node.domain, node.op_type, tuple(node.inputs))
+        for node in model.graph.all_nodes()
+        if _stand_in(node) is not None
     }
     for node in known:
         node.op_type, node.domain = str(_stand_in(node)), ""
+        if node.op_type == SHAPED:
+            node.resize_inputs(1)
     try:
         yield
     finally:
-        for node, (domain, op_type) in known.items():
+        for node, (domain, op_type, inputs) in known.items():
             node.domain, node.op_type = domain, op_type
+            node.resize_inputs(len(inputs))
+            for index, value in enumerate(inputs):
+                node.replace_input_with(index, value)
 
 
 def _stand_in(node: ir.Node) -> str | None:

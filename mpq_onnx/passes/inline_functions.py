@@ -3,7 +3,6 @@
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from mpq_onnx.graph.model_file import clone
 from mpq_onnx.graph.operators import OWN_DOMAINS
 from mpq_onnx.passes.one_opset import OneOpsetPass
 
@@ -16,15 +15,3 @@ def inline_functions(model: ir.Model) -> None:
     """
     OneOpsetPass()(model)
     common.InlinePass(lambda function: not function.domain.startswith(OWN_DOMAINS))(model)
-
-
-def with_functions_inlined(model: ir.Model) -> ir.Model:
-    """`model` itself where it has none but ours, or such as cannot be inlined; else a copy."""
-    if all(function.domain.startswith(OWN_DOMAINS) for function in model.functions.values()):
-        return model
-    copy = clone(model)
-    try:
-        inline_functions(copy)
-    except ValueError:
-        return model
-    return copy

@@ -24,7 +24,7 @@ from mpq_onnx.graph.stored_weights import stored_weight
 from mpq_onnx.ops.composites import is_standard
 from mpq_onnx.ops.storage.bit_stream import DOMAIN as PACKED_DOMAIN
 from mpq_onnx.passes.inferred_shapes import inferred_shapes
-from mpq_onnx.passes.inline_functions import with_functions_inlined
+from mpq_onnx.passes.readable_form import in_readable_form
 from mpq_onnx.registries import DYNAMIC, STATIC
 from mpq_onnx.report.integer_weights import IntegerWeight, integer_weight
 
@@ -112,7 +112,7 @@ def graph_facts(model: ir.Model, where: str = "the file") -> GraphFacts:
     """
     check_no_fake_quantizers(model, where)
     try:
-        return _read_graph(with_functions_inlined(model))
+        return _read_graph(in_readable_form(model))
     except (TypeError, ValueError, IndexError, AssertionError) as error:
         raise ModelError(
             f"{where}: its quantizers cannot be read: {first_line(error)}; make the file again"

@@ -35,6 +35,7 @@ from mpq_onnx.handoff_targets.output_check import check_outputs
 from mpq_onnx.passes.dequantize_tables import DequantizeTablesPass
 from mpq_onnx.passes.inline_functions import inline_functions
 from mpq_onnx.passes.remove_noise import RemoveNoisePass
+from mpq_onnx.passes.standard_quantizers import with_standard_quantizers
 from mpq_onnx.passes.store_integers import StoreIntegersPass
 from mpq_onnx.progress import begin
 from mpq_onnx.report.card import make_card
@@ -232,6 +233,7 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     model = clone(loaded)
     RemoveNoisePass()(model)
     inline_functions(model)
+    model = with_standard_quantizers(model)
     DequantizeTablesPass()(model)
     complete_names(model)
     uncounted = uncounted_macs(model)

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import SHAPE_READERS, is_float, is_pass_through
+from mpq_onnx.graph.operators import (
+    SHAPE_READERS,
+    TABLE_LOOKUPS,
+    is_constant,
+    is_float,
+    is_pass_through,
+    is_standard,
+)
 from mpq_onnx.graph.placement.graph_roles import CASTS, fused_into, is_compressed, is_constant_affine
 
 Makers = Mapping[str, tuple[tuple[str, str], ...]]
@@ -31,7 +38,8 @@ class EnteringInputs:
 
 
 def entering_inputs(model: ir.Model) -> EnteringInputs:
-    """The inputs whose readers all normalize them: by constants, a root or a logarithm, also behind what passes values on."""
+    """The inputs whose readers all normalize them: by constants, a root or a logarithm, also behind what passes values on
+    or puts inputs side by side."""
     ends: dict[str, tuple[ir.Node, ...]] = {}
     casts: set[ir.Node] = set()
     for value in model.graph.inputs:
@@ -80,10 +88,26 @@ def _normalizing(value: ir.Value, passed: list[ir.Node]) -> list[ir.Node]:
         if is_constant_affine(node) or is_compressed(node):
             found.append(node)
             continue
-        passes = is_pass_through(node) or (node.op_type in CASTS and is_float(node.outputs[0]))
-        behind = _normalizing(node.outputs[0], passed) if passes and use.idx == 0 else []
+        passes = (_passes_on(node) and use.idx == 0) or _joins_what_is_given(node)
+        behind = _normalizing(node.outputs[0], passed) if passes else []
         if not behind:
             return []
         passed.append(node)
         found += behind
     return found
+
+
+def _passes_on(node: ir.Node) -> bool:
+    return is_pass_through(node) or (node.op_type in CASTS and is_float(node.outputs[0]))
+
+
+def _joins_what_is_given(node: ir.Node) -> bool:
+    """A Concat of inputs, constants and rows of tables alone: nothing that is computed is rounded behind it."""
+    return node.op_type == "Concat" and is_standard(node) and all(_is_given(value) for value in node.inputs)
+
+
+def _is_given(value: ir.Value | None) -> bool:
+    node = None if value is None else value.producer()
+    if node is None or (node.op_type in TABLE_LOOKUPS and is_constant(node.inputs[0])):
+        return True
+    return _passes_on(node) and _is_given(node.inputs[0])
