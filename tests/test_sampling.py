@@ -64,6 +64,18 @@ def test_every_class_is_in_every_part_of_sorted_data() -> None:
         assert np.abs(counts - len(part) / 4).max() < 5 * np.sqrt(len(part) * 3 / 16)
 
 
+@pytest.mark.parametrize(("usual", "other"), [(np.float32, np.float64), (np.int64, np.int32)])
+def test_a_copy_in_another_precision_is_split_alike(usual: type, other: type, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-99, 99, (40, 3)).astype(usual)
+    found = []
+    for name, array in (("a", values), ("b", values.astype(other))):
+        np.savez(tmp_path / f"{name}.npz", x=array)
+        inputs = (ModelInput("x", np.dtype(usual), (None, 3)),)
+        parts = split(open_dataset(f"npz:{tmp_path / name}.npz", inputs), 0, 4)
+        found.append([part.read(range(len(part))).inputs["x"].tolist() for part in parts])
+    assert found[0] == found[1]
+
+
 def test_the_seed_decides() -> None:
     dataset = in_memory(np.arange(100, dtype=np.float32), np.zeros(100, int))
     assert values_of(drawn(dataset, 3)) == values_of(drawn(dataset, 3)) != values_of(drawn(dataset, 4))

@@ -7,6 +7,8 @@ import numpy as np
 
 Describe = Callable[[Sequence[int]], Iterable[bytes]]
 """Bytes for every example of some indices: equal bytes, equal examples."""
+WIDTHS = {"float64": "float32", "int32": "int64"}
+"""Types that examples are known by in another: what numpy, pandas and torch make of the same numbers differs in that."""
 BLOCK = 256
 """Examples described at once."""
 
@@ -24,9 +26,14 @@ def keys_of(describe: Describe, indices: Sequence[int]) -> np.ndarray:
 
 
 def array_rows(arrays: Mapping[str, np.ndarray], indices: Sequence[int]) -> Iterator[bytes]:
-    """Name, type and values of every example of arrays [examples, ...]."""
-    kept = sorted(arrays.items())
-    heads = [f"{name} {array.dtype} {array.shape[1:]}".encode() for name, array in kept]
+    """Name, type and values of every example of arrays [examples, ...]; the same for a copy in WIDTHS' other type."""
+    kept = [
+        (name, array, np.dtype(WIDTHS.get(str(array.dtype), array.dtype)))
+        for name, array in sorted(arrays.items())
+    ]
+    heads = [f"{name} {dtype} {array.shape[1:]}".encode() for name, array, dtype in kept]
     for index in indices:
-        parts = zip(heads, (array[index].tobytes() for _, array in kept), strict=True)
+        with np.errstate(over="ignore"):  # where that matters is refused by who reads the values
+            rows = [array[index].astype(dtype, copy=False).tobytes() for _, array, dtype in kept]
+        parts = zip(heads, rows, strict=True)
         yield b"\0".join(part for pair in parts for part in pair)
