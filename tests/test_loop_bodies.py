@@ -1,4 +1,4 @@
-"""Loops and scans keep the shapes that onnxruntime wants of their bodies."""
+"""Loops and scans that run as often as inputs say keep the shapes that onnxruntime wants of their bodies."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ FLOAT = TensorProto.FLOAT
 
 
 def loop(batch: int | str) -> onnx.ModelProto:
-    """Three turns of MatMul and Tanh; the body's matrix is its own."""
+    """Turns of MatMul and Tanh, as many as an input says; the body's matrix is its own."""
     value = helper.make_tensor_value_info
     body = helper.make_graph(
         [
@@ -41,8 +41,8 @@ def loop(batch: int | str) -> onnx.ModelProto:
         helper.make_node("MatMul", ["z", "w"], ["m"], "head"),
         helper.make_node("Add", ["m", "number"], ["y"], "add"),
     ]
-    tensors = {"w": WEIGHT, "turns": np.array(3, np.int64), "go": np.array(True)}
-    return make_model(nodes, [("x", FLOAT, [batch, 8])], [("y", [batch, 8])], tensors)
+    inputs = [("x", FLOAT, [batch, 8]), ("turns", TensorProto.INT64, [])]
+    return make_model(nodes, inputs, [("y", [batch, 8])], {"w": WEIGHT, "go": np.array(True)})
 
 
 def scan() -> onnx.ModelProto:
@@ -65,16 +65,19 @@ def scan() -> onnx.ModelProto:
         helper.make_node("Scan", ["first", "x"], ["last", "rows"], "scan", body=body, num_scan_inputs=1),
         helper.make_node("MatMul", ["last", "w"], ["y"], "head"),
     ]
-    return make_model(nodes, [("x", FLOAT, [5, "n", 8])], [("y", ["n", 8])], {"w": WEIGHT})
+    return make_model(nodes, [("x", FLOAT, ["times", "n", 8])], [("y", ["n", 8])], {"w": WEIGHT})
 
 
 CASES = {"loop": loop("n"), "loop of one batch": loop(2), "scan": scan()}
+TURNS = np.array(3)
+DATA = "random?count=4&size=5"
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_canonical_form_runs_and_computes_the_same(case: str) -> None:
     model = CASES[case]
     feeds = {"x": RNG.standard_normal((5, 2, 8) if case == "scan" else (2, 8)).astype(np.float32)}
+    feeds |= {} if case == "scan" else {"turns": TURNS}
     (wanted,) = Runner(ir.from_proto(model), "cpu").run(feeds)
     canonical = canonicalize(ir.from_proto(model))
     for each in (canonical, canonicalize(ir.from_proto(ir.to_proto(canonical)))):
@@ -86,9 +89,11 @@ def test_a_batch_that_is_opened_is_open_in_the_body() -> None:
     assert found.model is not None, found.reason
     runner = Runner(found.model, "cpu")
     x = RNG.standard_normal((6, 8)).astype(np.float32)
-    (whole,) = runner.run({"x": x})
+    (whole,) = runner.run({"x": x, "turns": TURNS})
     np.testing.assert_allclose(
-        np.concatenate([runner.run({"x": x[i : i + 2]})[0] for i in (0, 2, 4)]), whole, atol=1e-5
+        np.concatenate([runner.run({"x": x[i : i + 2], "turns": TURNS})[0] for i in (0, 2, 4)]),
+        whole,
+        atol=1e-5,
     )
 
 
@@ -106,6 +111,6 @@ def test_products_inside_are_named(case: str, named: bool, tmp_path: Path) -> No
                     inner.name = ""
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(UsageError, match=r"cannot be handed off: \w+ \(MatMul, in a branch or loop\)"):
-        mpq_onnx.handoff(tmp_path / "model.onnx", tmp_path / "out", to="json")
+        mpq_onnx.handoff(tmp_path / "model.onnx", tmp_path / "out", to="json", data=DATA)
     with pytest.raises(ModelError, match=rf"op {case.title()} .* has no torch mirror"):
-        mpq_onnx.allocate(tmp_path / "model.onnx", "random?count=4", tmp_path / "out", weight_bits=8)
+        mpq_onnx.allocate(tmp_path / "model.onnx", DATA, tmp_path / "out", weight_bits=8)

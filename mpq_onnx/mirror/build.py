@@ -19,6 +19,7 @@ from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.dtypes import torch_dtype, widened
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.mirror.ops.pooling import max_pool
+from mpq_onnx.passes.unroll_loops import is_loop, why_it_stays
 
 SEVERAL_OUTPUTS = frozenset({"Split", "Dropout", "LayerNormalization", "TopK", "LSTM", "GRU", "RNN"})
 """Ops whose mirror function returns a tuple even where the node uses one output."""
@@ -80,8 +81,10 @@ def frozen_mirror(model: ir.Model, where: str, device: torch.device) -> Mirror:
     return mirror
 
 
-def _remedy(node: ir.Node) -> str:
+def _remedy(graph: ir.Graph, node: ir.Node) -> str:
     """What to do about a node that the op table lacks."""
+    if is_loop(node):
+        return f"{why_it_stays(graph, node)}; docs/operators.md lists the supported ops"
     if any(
         each.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for each in node.attributes.values()
     ):
@@ -110,7 +113,7 @@ class _Builder:
             node = missing[0]
             raise ModelError(
                 f"{self.where}: op {node.op_type} (domain {node.domain or 'ai.onnx'}) of node {node.name} has no"
-                f" torch mirror; {_remedy(node)}"
+                f" torch mirror; {_remedy(self.model.graph, node)}"
             )
         graph = self.model.graph
         inputs = [value for value in graph.inputs if value.name not in graph.initializers]

@@ -1,9 +1,9 @@
 """The canonical float form that every later stage starts from.
 
 Opset 21, float32 inside, functions inlined, constants folded and lifted to initializers, BatchNormalization folded into its
-Conv, ConvTranspose or Gemm, what exporters took apart fused (see fusing/), Dropout and Identity gone, constants the second
-operand of their products, tied weights stored once, Einsum in pairs with its labels written out, alpha and beta folded, shapes
-inferred, every node named.
+Conv, ConvTranspose or Gemm, loops of known trips written out, what exporters took apart fused (see fusing/), Dropout and
+Identity gone, constants the second operand of their products, tied weights stored once, Einsum in pairs with its labels written
+out, alpha and beta folded, shapes inferred, every node named.
 """
 
 import contextlib
@@ -52,6 +52,7 @@ from mpq_onnx.passes.subtracted_constants import SubtractedConstantsPass
 from mpq_onnx.passes.tied_weights import TiedWeightsPass
 from mpq_onnx.passes.time_major_recurrence import TimeMajorRecurrencePass
 from mpq_onnx.passes.transposed_copies import TransposedCopiesPass
+from mpq_onnx.passes.unroll_loops import UnrollLoopsPass
 from mpq_onnx.passes.weights_on_the_right import WeightsOnTheRightPass
 from mpq_onnx.passes.write_einsum_labels import WriteEinsumLabelsPass
 
@@ -143,10 +144,11 @@ def _simplified(model: ir.Model) -> ir.Model:
     """A modern model folded, rewritten, named."""
     _lift_constants(model)
     fold_constants(model)
-    # What folding found out of shapes lets more of them fold.
+    unroll = UnrollLoopsPass()
+    # What folding found out of shapes lets more of them fold, and tells how often loops run.
     for _ in range(MOST_FOLDINGS):
         InferShapesAnewPass()(model)
-        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass()
+        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass(), unroll
         if not [each for each in folding if each(model).modified]:
             break
         fold_constants(model)

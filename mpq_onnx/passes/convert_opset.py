@@ -14,6 +14,8 @@ CANONICAL_IR_VERSION = 10
 """That of the opset; runtimes refuse files of versions that are newer than they are."""
 OLDEST_OPSET = 7
 OLDEST_IR_VERSION = 8
+OPSET_OF_BATCHED_SCAN = 8
+"""Its Scan has the batch first in all it takes; ONNX's converter reads it as the later one."""
 LARGEST_CONVERTED_BYTES = 2**20
 
 
@@ -28,6 +30,10 @@ def convert_opset(model: ir.Model) -> ir.Model:
     opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", CANONICAL_OPSET))
     if opset < OLDEST_OPSET:
         raise ModelError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer opset")
+    if opset == OPSET_OF_BATCHED_SCAN and any(node.op_type == "Scan" for node in model.graph.all_nodes()):
+        raise ModelError(
+            f"Scan of opset {opset} goes through examples too; export the model with a newer opset"
+        )
     # From IR version 4 on, initializers need not be inputs too; ONNX's converter goes by it.
     model.ir_version = max(model.ir_version, OLDEST_IR_VERSION)
     restate_old_operators(model, opset)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
+from onnxscript.rewriter.pattern import RewriteRule
 from onnxscript.rewriter.rules import common as rules
 
 from mpq_onnx.graph.chance import draws
@@ -71,7 +72,7 @@ def fold_constants(model: ir.Model) -> None:
     Exported shape arithmetic and transposed weights fold, but no table of activations.
     """
     inputs = {value: value.name for value in model.graph.inputs}
-    simplify = ir.passes.Sequential(NeutralOperandsPass(), RewritePass(RULES))
+    simplify = ir.passes.Sequential(NeutralOperandsPass(), RewritePass(_rules(model)))
     for _ in range(ROUNDS):
         folded = optimizer.fold_constants(
             model,
@@ -91,6 +92,12 @@ def fold_constants(model: ir.Model) -> None:
         common.NameFixPass(),
     )(model)
     _name_inputs(model.graph, inputs)
+
+
+def _rules(model: ir.Model) -> list[RewriteRule]:
+    """RULES, without the one that goes through the whole graph at every node where there is no Slice for it to find."""
+    has_slices = any(node.op_type == "Slice" for node in model.graph.all_nodes())
+    return [rule for rule in RULES if has_slices or rule is not rules.slice_split_rule]
 
 
 def _name_inputs(graph: ir.Graph, names: Mapping[ir.Value, str | None]) -> None:

@@ -5,13 +5,12 @@ onnx's reference fails at (GatherElements of 32 and more rows).
 """
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from mpq_onnx.graph.fresh_names import take_name
 from mpq_onnx.graph.model_file import add_initializer
 from mpq_onnx.graph.operators import is_constant, is_standard
+from mpq_onnx.passes.constant_session import constant_session
 from mpq_onnx.passes.fold_constants import may_fold
 
 
@@ -47,22 +46,10 @@ def _is_left_over(node: ir.Node) -> bool:
 def _computed(node: ir.Node, model: ir.Model) -> dict[ir.Value, np.ndarray]:
     """The values of the outputs that someone reads; empty where onnxruntime does not take the node."""
     read = [each for each in node.outputs if each.uses()]
-    feeds = {str(each.name): each.const_value.numpy() for each in node.inputs if each is not None}  # type: ignore[union-attr]
-    inputs = [
-        onnx.helper.make_tensor_value_info(str(each.name), each.const_value.dtype, each.const_value.shape.numpy())  # type: ignore[union-attr]
-        for each in dict.fromkeys(each for each in node.inputs if each is not None)
-    ]  # fmt: skip
-    outputs = [onnx.ValueInfoProto(name=str(each.name)) for each in read]
-    graph = onnx.helper.make_graph([ir.to_proto(node)], "constants", inputs, outputs)
-    opsets = [onnx.helper.make_opsetid("", model.graph.opset_imports[""])]
-    proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=min(model.ir_version, 10))
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
-        found = session.run(None, feeds)
-    except Exception:  # onnxruntime has a class of its own for everything
+    given = list(dict.fromkeys(each for each in node.inputs if each is not None))
+    feeds = {str(each.name): each.const_value.numpy() for each in given}  # type: ignore[union-attr]
+    found = constant_session(model.graph, [node], given, read).run(feeds)
+    if found is None:
         return {}
     return {
         value: array

@@ -21,11 +21,12 @@ from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
-from mpq_onnx.graph.uncounted import NO_PRODUCT, uncounted_macs
+from mpq_onnx.graph.uncounted import NO_PRODUCT, bodies, multiplies, uncounted_macs
 from mpq_onnx.passes.batch_in_reshapes import READINGS
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
 from mpq_onnx.passes.free_batch import name_batch
+from mpq_onnx.passes.unroll_loops import is_loop, why_it_stays
 from mpq_onnx.progress import begin
 from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.fixed_values import fixed_values
@@ -286,15 +287,25 @@ def _unreached(model: ir.Model) -> tuple[str, ...]:
     refused = [str(each) for each in nodes if str(each) not in mirrored]
     notes = []
     if refused:
+        holders = [node for node in model.graph if any(bodies(node)) and multiplies(node)]
+        reasons = [_why_unreached(model.graph, node) for node in holders]
         notes.append(
-            f"allocate and handoff refuse this model for {', '.join(refused)}; --set gives an input that a branch hangs on its"
-            " value"
+            "; ".join(
+                [f"allocate and handoff refuse this model for {', '.join(refused)}", *dict.fromkeys(reasons)]
+            )
         )
     if mirrored:
         notes.append(
             f"handoff refuses this model, and allocate counts nothing of what stays in float: {', '.join(mirrored)}"
         )
     return tuple(notes)
+
+
+def _why_unreached(graph: ir.Graph, node: ir.Node) -> str:
+    """Of a node that holds products."""
+    if is_loop(node):
+        return f"{node.op_type} {node.name}: {why_it_stays(graph, node)}"
+    return "--set gives an input that a branch hangs on its value"
 
 
 def _usable_check(source: SourceModel) -> str:

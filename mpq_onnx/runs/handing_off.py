@@ -241,7 +241,7 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
         raise UsageError(
             f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; export the model"
             " first (operators of ai.onnx.ml and most of com.microsoft become standard ones, branches with constant conditions"
-            " fold, see --set)"
+            " fold, loops whose trips are known are written out, see --set)"
         )
     computed = [
         str(chain.integers.name)
