@@ -5,7 +5,6 @@ import onnx_ir as ir
 from mpq_onnx.graph.contributed import DOMAIN
 from mpq_onnx.graph.fingerprint import all_nodes
 from mpq_onnx.graph.quantizers import is_linear
-from mpq_onnx.passes.convert_opset import CANONICAL_OPSET, convert_opset
 
 
 def has_contributed_quantizers(model: ir.Model) -> bool:
@@ -22,8 +21,15 @@ def with_standard_quantizers(model: ir.Model) -> ir.Model:
     contributed = [node for node in model.graph.all_nodes() if _is_contributed(node)]
     for node in contributed:
         node.domain = ""
+    if not contributed:
+        return model
+    from mpq_onnx.passes.convert_opset import (
+        CANONICAL_OPSET,
+        convert_opset,
+    )  # late: onnxscript takes a second to load
+
     is_old = model.graph.opset_imports.get("", 0) < CANONICAL_OPSET
-    return convert_opset(model) if contributed and is_old else model
+    return convert_opset(model) if is_old else model
 
 
 def _is_contributed(node: ir.Node) -> bool:
