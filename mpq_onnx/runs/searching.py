@@ -20,7 +20,8 @@ from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import digital_options
 from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
-from mpq_onnx.runs.earlier_results import SEARCH, make_room
+from mpq_onnx.runs.digital_half import check_noise_to_come
+from mpq_onnx.runs.earlier_results import LEFT, SEARCH, make_room, remove
 from mpq_onnx.runs.energy_limits import range_of_equal
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.goals import Drop, Goal, check_goals
@@ -30,6 +31,7 @@ from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
 from mpq_onnx.runs.probes import ENERGY_PER_MAC, WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized, prober
 from mpq_onnx.runs.probing import (
+    PROBE_FILE,
     PROBES_FOLDER,
     TOLERANCE,
     Interval,
@@ -100,6 +102,8 @@ def search_energy(
         spent.check(end, check_energy_budget)
     digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
+    if digital is not None:
+        check_noise_to_come(model, data, (weight_bits, activation_bits), digital, options)
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)
     held_out = base.open_data(validation) if validation is not None else None
@@ -280,11 +284,18 @@ def _needs(
 def _prepare(folder: Path, request: str, overwrite: bool) -> None:
     """Refuse to go on from another search's probes, or to write among other results."""
     make_room(folder, SEARCH, overwrite)
+    stated = folder / PROBES_FOLDER / REQUEST_FILE
+    if not any(stated.parent.glob(f"*/{PROBE_FILE}")) and not _states(stated, request):
+        remove(folder, LEFT[SEARCH])  # of a search that was refused, or interrupted, before its first probe
     state_request(
-        folder / PROBES_FOLDER / REQUEST_FILE,
+        stated,
         request,
         f"{folder} holds the probes of another search (other: {{differs}}); choose another folder, or --overwrite it",
     )
+
+
+def _states(path: Path, request: str) -> bool:
+    return not path.is_file() or path.read_text(encoding="utf-8") == request
 
 
 def _write_configuration(
