@@ -249,7 +249,7 @@ def _write(
     kept.allocation.save(written.results / ENERGY_FILE)
     notes = (
         *_notes(energy_per_mac, options, choice),
-        *table_notes(bench.problem.sides[ENERGIES]),
+        *table_notes(bench.problem.sides[ENERGIES], choice.kept.candidate.energies),
         *range_notes(noisy.base.model, noisy.sites, options.noises),
         *chance_notes(kept.evaluation),
         *output_notes(kept.evaluation),

@@ -22,14 +22,23 @@ from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.digital_half import check_noise_to_come
 from mpq_onnx.runs.earlier_results import LEFT, SEARCH, make_room, remove
-from mpq_onnx.runs.energy_limits import range_of_equal
+from mpq_onnx.runs.energy_limits import range_of_equal, smallest_energy
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.goals import Drop, Goal, check_goals
 from mpq_onnx.runs.noisy_graph import find_mac_sites, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.probes import ENERGY_PER_MAC, WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized, prober
+from mpq_onnx.runs.probes import (
+    ENERGY_PER_MAC,
+    FROM,
+    TO,
+    WEIGHT_BITS,
+    BitsProbe,
+    EnergyProbe,
+    Minimized,
+    prober,
+)
 from mpq_onnx.runs.probing import (
     PROBE_FILE,
     PROBES_FOLDER,
@@ -53,6 +62,8 @@ from mpq_onnx.runs.travel import Needs, check_can_travel
 from mpq_onnx.runtime.tensors import tensor_facts
 
 LARGEST_AMOUNT = 1e300
+SMALLEST_MEAN, LARGEST_MEAN = 0.1, 1000.0
+"""Energies per MAC that a search looks between."""
 REQUEST_FILE = "request.json"
 
 
@@ -98,8 +109,13 @@ def search_energy(
     validation = optional_source(validation)
     check_can_travel(workers, model, data, test, validation)
     spent = Minimized(minimize, {ENERGY_PER_MAC: None}, options)
-    for end in (interval.low, interval.high):
-        spent.check(end, check_energy_budget)
+    for option, end in ((FROM, interval.low), (TO, interval.high)):
+        spent.check(option, end, check_energy_budget)
+    if minimize == ENERGY_PER_MAC and interval.low < (smallest := smallest_energy(options)):
+        raise UsageError(
+            f"{FROM} {interval.low:g}: cannot be reached; the smallest that all nodes have rows for in the cost table is"
+            f" {smallest:g}"
+        )
     digital = digital_options(weight_bits, activation_bits, digital, options)
     base = load_noise_free(model)
     if digital is not None:
@@ -180,8 +196,8 @@ def search_bits(
     check_can_travel(workers, model, data, test, validation)
     means = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     spent = Minimized(minimize, means, options)
-    for end in (interval.low, interval.high):
-        spent.check(end, check_budgets)
+    for option, end in ((FROM, interval.low), (TO, interval.high)):
+        spent.check(option, end, check_budgets)
     float_model = load_float_model(model)
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
@@ -226,7 +242,7 @@ def resource_interval(
     """
     means = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     spent = Minimized(resource, means, options)
-    spent.check(LARGEST_AMOUNT, check_budgets)
+    spent.check(TO, LARGEST_AMOUNT, check_budgets)
     float_model = load_float_model(model)
     facts = tensor_facts(float_model.model, float_model.open_data(data_source(data)), options.device)
     unlimited = spent.at(LARGEST_AMOUNT)["options"]
@@ -236,6 +252,17 @@ def resource_interval(
     if joint is None:
         raise UsageError(f"--minimize {resource}: every width is given, so there is nothing to choose")
     return _between(*joint.range_of(resource), tolerance)
+
+
+def usual_energies(options: EnergyOptions, tolerance: float = TOLERANCE) -> Interval:
+    """Mean energies to search between where none are given: from 0.1 to 1000, or as far down as there are energies.
+
+    Raises:
+        UsageError, AllocationError: see smallest_energy.
+    """
+    low = max(SMALLEST_MEAN, smallest_energy(options))
+    high = LARGEST_MEAN if low < LARGEST_MEAN else low * LARGEST_MEAN / SMALLEST_MEAN
+    return Interval(low, high, tolerance)
 
 
 @checked_arguments
@@ -257,7 +284,7 @@ def energy_interval(
         UsageError: no such column, or energies that no allowed one lies among.
     """
     spent = Minimized(resource, {ENERGY_PER_MAC: None}, options)
-    spent.check(LARGEST_AMOUNT, check_energy_budget)
+    spent.check(TO, LARGEST_AMOUNT, check_energy_budget)
     base = load_noise_free(model_source(model))
     sites = find_mac_sites(base, base.open_data(data_source(data)), options)
     unlimited = spent.at(LARGEST_AMOUNT)["options"]
