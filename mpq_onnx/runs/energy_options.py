@@ -49,6 +49,11 @@ class EnergyOptions(LearningOptions):
     )  # fmt: skip
     repeats: int = option(4, NOISE, "Passes over the validation data with independent noise.", least=1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.noise:  # another package's may be none
+            NOISE_MODELS[name]
+
     def keep_to_target(self) -> None:
         """As LearningOptions says; without --noise all noise models of the device act."""
         target = self.device_target
