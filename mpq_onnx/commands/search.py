@@ -120,8 +120,6 @@ def search(
         ),
     }
     if noise:
-        if calibration is not None:
-            raise UsageError("--calibration is for bits alone; leave it out with --noise")
         if minimize in (None, "energy_per_mac"):
             ends = usual_energies(energies, tolerance)
         elif low is not None and high is not None:
@@ -142,6 +140,7 @@ def search(
             options=energies,
             minimize=minimize or "energy_per_mac",
             weight_bits=weight_bits,
+            calibration=calibration,
             digital=digital,
         )
     else:

@@ -89,6 +89,7 @@ def allocate_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     validation: DataSource | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -104,6 +105,7 @@ def allocate_energy(
         energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); may be None
             where options.max bounds columns of options.costs, or stand beside them.
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
+        calibration: a calibration.json of the float model to reuse for that.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
         overwrite: replace what another request has left in the folder; refused otherwise.
@@ -120,10 +122,11 @@ def allocate_energy(
     energy_per_mac, weight_bits, activation_bits = map(
         as_float, (energy_per_mac, weight_bits, activation_bits)
     )
-    digital = digital_options(weight_bits, activation_bits, digital, options)
+    digital = digital_options(weight_bits, activation_bits, digital, options, calibration)
     named = {
         "model": model, "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
         "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
+        "calibration": None if calibration is None else str(calibration),
     }  # fmt: skip
     folder = Path(output)
     configuration = folder_configuration(named, folder)
@@ -150,6 +153,7 @@ def allocate_energy(
             folder / DIGITAL_FOLDER,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
+            calibration=calibration,
             validation=validation,
             resume=resume,
             overwrite=overwrite or is_left or (resume and not isinstance(model, str)),
@@ -269,6 +273,7 @@ def digital_options(
     activation_bits: float | None,
     digital: AllocateOptions | None,
     options: EnergyOptions,
+    calibration: str | os.PathLike[str] | None = None,
 ) -> AllocateOptions | None:
     """How a float model is quantized before its energies are allocated; None without a budget of bits.
 
@@ -276,7 +281,10 @@ def digital_options(
         UsageError: a budget out of reach, a form of storage that noise cannot be added to, or options of widths without one.
     """
     if weight_bits is None and activation_bits is None:
-        if digital is not None and (given := width_options_given(digital)):
+        given = [] if digital is None else width_options_given(digital)
+        if calibration is not None:
+            given.append("calibration")
+        if given:
             raise UsageError(
                 f"--{', --'.join(given)}: widths alone have it: give --weight-bits or --activation-bits too, or leave it out"
             )

@@ -82,6 +82,7 @@ def search_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     validation: DataSource | None = None,
     jobs: int = 1,
     cluster: str | None = None,
@@ -95,7 +96,7 @@ def search_energy(
         test: data spec that the goals are judged on, options.repeats times.
         output: folder; made when missing.
         minimize: "energy_per_mac", their mean, or a column of options.costs.
-        weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
+        weight_bits, activation_bits, digital, calibration: quantize a float model first, as for allocate_energy.
         jobs: processes of this machine; several do as many probes at once.
         cluster: a dask scheduler's address or file, whose workers do the probes.
         overwrite: begin anew, and replace what is in the folder; another result there is refused otherwise.
@@ -116,16 +117,15 @@ def search_energy(
             f"{FROM} {interval.low:g}: cannot be reached; the smallest that all nodes have rows for in the cost table is"
             f" {smallest:g}"
         )
-    digital = digital_options(weight_bits, activation_bits, digital, options)
+    digital = digital_options(weight_bits, activation_bits, digital, options, calibration)
     base = load_noise_free(model)
     if digital is not None:
         check_noise_to_come(model, data, (weight_bits, activation_bits), digital, options)
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)
     held_out = base.open_data(validation) if validation is not None else None
-    contents = contents_of(
-        base, {"costs": options.costs}, data=training_set, test=test_set, validation=held_out
-    )
+    files = {"calibration": calibration, "costs": options.costs}
+    contents = contents_of(base, files, data=training_set, test=test_set, validation=held_out)
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**plain_options(digital), **budgets}
@@ -138,7 +138,8 @@ def search_energy(
     )
     _prepare(folder, request, overwrite)
     asked = {
-        "model": model, **specs, **budgets, "minimize": minimize, **energy_options_by_name(options, digital)
+        "model": model, **specs, **budgets, "minimize": minimize, **energy_options_by_name(options, digital),
+        "calibration": None if calibration is None else str(calibration),
     }  # fmt: skip
     _write_configuration(folder, goals, interval, asked)
     if digital is not None:
@@ -150,6 +151,7 @@ def search_energy(
                 path.parent,
                 weight_bits=weight_bits,
                 activation_bits=activation_bits,
+                calibration=calibration,
                 validation=validation,
                 options=digital,
                 overwrite=True,
