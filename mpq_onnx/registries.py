@@ -103,6 +103,7 @@ NOISE_MODELS: Registry = Registry(
     {"thermal": "thermal:THERMAL", "shot": "shot:SHOT", "weight": "weight:WEIGHT"},
     "mpq_onnx.noise_models",
     ("unit", "output_variance", "weight_variance"),
+    "mpq_onnx.arithmetic.noise.traced:check_formulas",
 )
 """Physical noise of multiply-accumulates: a noise.model.NoiseModel each."""
 NOISE_DRAWS: Registry = Registry("mpq_onnx.ops.draws", {"bank": "bank:BANK_DRAWS", "exact": "exact:EXACT"})

@@ -26,17 +26,19 @@ class Registry(MutableMapping[str, T]):
         places: Mapping[str, str],
         group: str | None = None,
         wanted: Sequence[str] = CALLED,
+        check: str | None = None,
     ) -> None:
         """Args:
         places: `module:attribute` in package `home` by name, or `:attribute` of the module `home`.
         group: of the entry points that add to it.
         wanted: attributes that another package's object must have; by default it is called.
+        check: `module:function`, which raises ValueError where another package's object is wrong, and says how.
         """
         self._entries: dict[str, Any] = {
             name: f"{home}{'' if place.startswith(':') else '.'}{place}" for name, place in places.items()
         }
         self._waiting = set(places)
-        self._group, self._wanted = group, wanted
+        self._group, self._wanted, self._check = group, wanted, check
         self._plugins: dict[str, EntryPoint] | None = None if group else {}
 
     def __getitem__(self, name: str) -> T:
@@ -46,7 +48,7 @@ class Registry(MutableMapping[str, T]):
             PluginError: it is another package's, and cannot be imported.
         """
         if name not in self._entries and name in self._found():
-            self._entries[name] = _loaded(self._found()[name], self._wanted)
+            self._entries[name] = _loaded(self._found()[name], self._wanted, self._check)
         if name in self._waiting:
             module, _, attribute = self._entries[name].partition(":")
             self._entries[name] = getattr(importlib.import_module(module), attribute)
@@ -82,7 +84,7 @@ class Registry(MutableMapping[str, T]):
         return self._plugins
 
 
-def _loaded(entry: "EntryPoint", wanted: Sequence[str]) -> Any:
+def _loaded(entry: "EntryPoint", wanted: Sequence[str], check: str | None) -> Any:
     package = "" if entry.dist is None else f" of package {entry.dist.name}"
     named = f"plug-in {entry.name}{package} ({entry.group} = {entry.value})"
     try:
@@ -95,6 +97,14 @@ def _loaded(entry: "EntryPoint", wanted: Sequence[str]) -> Any:
     if missing:
         what = "cannot be called" if missing == ["__call__"] else f"has no {', '.join(missing)}"
         raise PluginError(f"{named} is none: it {what}; docs/plugins.md says what it must be")
+    if check is not None:
+        module, _, function = check.partition(":")
+        try:
+            getattr(importlib.import_module(module), function)(found)
+        except ValueError as error:
+            raise PluginError(
+                f"{named} is wrong: {first_line(error)}; docs/plugins.md says what it must be"
+            ) from error
     return _named_when_it_fails(found, named) if tuple(wanted) == CALLED else found
 
 

@@ -158,7 +158,7 @@ def test_limits_and_a_mean_together(cnn_file: Path, image_file: Path, tmp_path: 
             2,
             "the smallest, at equal energies, is 1",
         ),
-        (["--max", "energy_uj=30"], 2, "it is a column of a table"),
+        (["--max", "energy_uj=30"], 2, "only columns of a cost table"),
         (["--max", "energy_uj=4", "--costs", "costs.csv"], 2, "the smallest, at equal energies, is 13.1"),
         (["--max", "area=4", "--costs", "costs.csv"], 2, "no column area; there is energy_uj"),
     ],

@@ -312,7 +312,7 @@ def test_widths_that_are_none_are_refused(
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
-        (["search", "--min", "top1=0.5", "--to", "20"], ["--weight-bits 20", "16"]),
+        (["search", "--min", "top1=0.5", "--to", "20"], ["--to 20", "16"]),
         (["search", "--min", "top1=0.5", "--from", "1"], ["cannot be reached", "is 2"]),
         (["search", "--min", "top1=0.5", "--noise", "shot", "--to", "nan"], ["0 < low < high"]),
         (["search", "--min", "top1=0.5", "--noise", "shot", "--from", "-3"], ["0 < low < high"]),

@@ -30,9 +30,10 @@ from mpq_onnx.runs.option_values import bits_request, noisy_requests
 from mpq_onnx.runs.options import asked_budgets, check_budgets
 from mpq_onnx.runs.target_options import noise_of_target
 
-NAMED = ("model", "data", "output", "weight_bits", "activation_bits", "validation", "resume", "overwrite")
+NAMED = (
+    "model", "data", "output", "weight_bits", "activation_bits", "calibration", "validation", "resume", "overwrite"
+)  # fmt: skip
 """Arguments of mpq_onnx.allocate and allocate_energy alike, beside the options."""
-OF_BITS = ("calibration", "keep_candidates")
 
 
 @click.command(cls=HeadedCommand)
@@ -60,7 +61,9 @@ OF_BITS = ("calibration", "keep_candidates")
 )
 @allocation_options
 @click.option(
-    "--keep-candidates", is_flag=True, help="Write every candidate, uniform included, into DIR/candidates."
+    "--keep-candidates",
+    is_flag=True,
+    help="Write every candidate, uniform included, into DIR/candidates; not with --noise.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @overwrite_option
@@ -88,7 +91,7 @@ def _allocate_bits(arguments: dict[str, Any], ranks: Ranks) -> None:
     request = bits_request(arguments)  # before anything heavy is loaded
     budgets = asked_budgets(arguments["weight_bits"], arguments["activation_bits"], request)
     check_budgets(*budgets, request)
-    named = {name: arguments[name] for name in (*NAMED, *OF_BITS)}
+    named = {name: arguments[name] for name in (*NAMED, "keep_candidates")}
     result = mpq_onnx.allocate(**named, options=request, ranks=ranks)
     if not ranks.is_first:
         return
@@ -120,10 +123,8 @@ def _allocate_bits(arguments: dict[str, Any], ranks: Ranks) -> None:
 def _allocate_energy(arguments: dict[str, Any], energy_per_mac: float | None, ranks: Ranks) -> None:
     from mpq_onnx.report.tables import energy_node_table, energy_result_table, energy_text
 
-    if any(arguments[name] for name in OF_BITS):
-        raise UsageError(
-            "--calibration and --keep-candidates are for bits alone; leave them out with --noise"
-        )
+    if arguments["keep_candidates"]:
+        raise UsageError("--keep-candidates is for bits alone; leave it out with --noise")
     energies, digital = noisy_requests(arguments)
     check_energy_budget(energy_per_mac, energies)
     named = {name: arguments[name] for name in NAMED}

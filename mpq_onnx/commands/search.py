@@ -59,7 +59,7 @@ NOTHING_ABOVE = (
     "--from",
     "low",
     type=float,
-    help="Smallest budget.  [default: 0.1 with --noise, 2 bits, or the least that can be reached]",
+    help="Smallest budget.  [default: 0.1 with --noise, 2 bits, or the least that can be reached, such as 1 whole repeat]",
 )
 @click.option(
     "--to",
@@ -102,6 +102,7 @@ def search(
     Probes are kept in DIR; the same command goes on from them. Several workers do as many probes at once.
     """
     from mpq_onnx.report.tables import probe_table
+    from mpq_onnx.runs.searching import usual_energies  # imports torch
 
     if noise:
         energies, digital = noisy_requests({**arguments, "noise": noise, "per_channel": per_channel})
@@ -119,10 +120,11 @@ def search(
         ),
     }
     if noise:
-        if calibration is not None:
-            raise UsageError("--calibration is for bits alone; leave it out with --noise")
-        ends = mpq_onnx.Interval(0.1, 1000.0, tolerance)
-        if minimize not in (None, "energy_per_mac") and None in (low, high):
+        if minimize in (None, "energy_per_mac"):
+            ends = usual_energies(energies, tolerance)
+        elif low is not None and high is not None:
+            ends = mpq_onnx.Interval(low, high, tolerance)
+        else:
             if (weight_bits, request["activation_bits"]) != (None, None):
                 raise UsageError(
                     f"--minimize {minimize}: give --from and --to, or quantize MODEL before; what the energies of a"
@@ -138,6 +140,7 @@ def search(
             options=energies,
             minimize=minimize or "energy_per_mac",
             weight_bits=weight_bits,
+            calibration=calibration,
             digital=digital,
         )
     else:

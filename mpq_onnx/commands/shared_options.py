@@ -208,7 +208,7 @@ calibration_option = click.option(
     metavar="FILE",
     cls=HeadedOption,
     heading=MACHINE,
-    help="Reuse a calibration.json of this model.",
+    help="Reuse a calibration.json of this model; with --noise, where it is quantized first.",
 )
 validation_option = click.option(
     "--validation",

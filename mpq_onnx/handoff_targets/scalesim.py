@@ -51,9 +51,14 @@ def topology_line(loops: Loops) -> list[int]:
     height = (loops.height - 1) * loops.stride_height + loops.kernel_height
     width = (loops.width - 1) * loops.stride_width + loops.kernel_width
     return [
-        height, width, loops.kernel_height, loops.kernel_width, loops.inputs, loops.outputs,
-        loops.stride_height, loops.stride_width,
+        height, width, loops.kernel_height, loops.kernel_width, loops.inputs, loops.outputs, *_strides(loops)
     ]  # fmt: skip
+
+
+def _strides(loops: Loops) -> tuple[int, int]:
+    """Down and across; an axis with one output takes no step, so the other's stride is as good as its own."""
+    down = loops.stride_width if loops.height == 1 else loops.stride_height
+    return down, down if loops.width == 1 else loops.stride_width
 
 
 def _names(nodes: Sequence[str]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from mpq_onnx.arithmetic.noise.model import Variance
+from mpq_onnx.arithmetic.noise.traced import Traced, traced
 from mpq_onnx.graph.absent_inputs import drop_absent_inputs
 from mpq_onnx.ops import GEOMETRIES, Geometry
 from mpq_onnx.ops.draws.drawing import NoiseDraws
@@ -117,10 +117,9 @@ def _deviation(op: OpBuilder, variances: Sequence[Variance], quantities: _Quanti
 
     A lone product stays apart: its factors are smaller than what they come to, and need a root each.
     """
-    with _arithmetic(op):
-        total = variances[0](quantities)
-        for variance in variances[1:]:
-            total = total + variance(quantities)
+    total = traced(variances[0], quantities)
+    for variance in variances[1:]:
+        total = op.Add(total, traced(variance, quantities))
     product = total.producer()
     if product is None or product.op_type != "Mul":
         return [op.Sqrt(total)]
@@ -136,37 +135,16 @@ def _scaled(op: OpBuilder, noise: ir.Value, factors: Sequence[ir.Value]) -> ir.V
     return noise
 
 
-@contextlib.contextmanager
-def _arithmetic(op: OpBuilder) -> Iterator[None]:
-    """Inside, + - * / on ONNX values add nodes."""
-    previous = ir.set_value_magic_handler(_Arithmetic(op))
-    try:
-        yield
-    finally:
-        ir.set_value_magic_handler(previous)
-
-
 @dataclass(frozen=True)
-class _Arithmetic:
+class _Nodes:
+    """Makes the nodes of a formula."""
+
     op: OpBuilder
 
-    def Add(self, a: Any, b: Any) -> ir.Value:  # noqa: N802 - onnx_ir's names
-        return self.op.Add(*self._values(a, b))
-
-    def Sub(self, a: Any, b: Any) -> ir.Value:  # noqa: N802
-        return self.op.Sub(*self._values(a, b))
-
-    def Mul(self, a: Any, b: Any) -> ir.Value:  # noqa: N802
-        return self.op.Mul(*self._values(a, b))
-
-    def Div(self, a: Any, b: Any) -> ir.Value:  # noqa: N802
-        return self.op.Div(*self._values(a, b))
-
-    def Neg(self, a: Any) -> ir.Value:  # noqa: N802
-        return self.op.Neg(a)
-
-    def _values(self, *operands: Any) -> list[ir.Value]:
-        return [each if isinstance(each, ir.Value) else real(self.op, each) for each in operands]
+    def node(self, op_type: str, *operands: Any) -> ir.Value:
+        """See Arithmetic."""
+        values = [each if isinstance(each, ir.Value) else real(self.op, each) for each in operands]
+        return getattr(self.op, op_type)(*values)  # type: ignore[no-any-return]
 
 
 class _Quantities:
@@ -176,44 +154,47 @@ class _Quantities:
         self.op, self.geometry, self.x, self.w = op, geometry, x, w
 
     @property
-    def fan_in(self) -> ir.Value:
+    def fan_in(self) -> Traced:
         return self._scalar("fan_in")
 
     @property
-    def energy_per_mac(self) -> ir.Value:
+    def energy_per_mac(self) -> Traced:
         return self._channels("energy_per_mac")
 
     @property
-    def weight_range(self) -> ir.Value:
+    def weight_range(self) -> Traced:
         return self._channels("weight_range")
 
     @property
-    def input_range(self) -> ir.Value:
+    def input_range(self) -> Traced:
         return self._scalar("input_range")
 
     @property
-    def input_square_sum(self) -> ir.Value:
-        return self.geometry.input_square_sum(self.op, self.x, self.w)
+    def input_square_sum(self) -> Traced:
+        return self._traced(self.geometry.input_square_sum(self.op, self.x, self.w))
 
     @property
-    def weight_square_sum(self) -> ir.Value:
-        return self.geometry.weight_square_sum(self.op, self.x, self.w)
+    def weight_square_sum(self) -> Traced:
+        return self._traced(self.geometry.weight_square_sum(self.op, self.x, self.w))
 
-    def _channels(self, name: str) -> ir.Value:
+    def _channels(self, name: str) -> Traced:
         raise NotImplementedError
 
-    def _scalar(self, name: str) -> ir.Value:
-        return attribute_value(self.op, name, ir.AttributeType.FLOAT)
+    def _scalar(self, name: str) -> Traced:
+        return self._traced(attribute_value(self.op, name, ir.AttributeType.FLOAT))
+
+    def _traced(self, value: ir.Value) -> Traced:
+        return Traced(_Nodes(self.op), value)
 
     def _vector(self, name: str) -> ir.Value:
         return attribute_value(self.op, name, ir.AttributeType.FLOATS)
 
 
 class _OverOutput(_Quantities):
-    def _channels(self, name: str) -> ir.Value:
-        return self.geometry.over_output(self.op, self._vector(name), self.w)
+    def _channels(self, name: str) -> Traced:
+        return self._traced(self.geometry.over_output(self.op, self._vector(name), self.w))
 
 
 class _OverWeight(_Quantities):
-    def _channels(self, name: str) -> ir.Value:
-        return self.geometry.over_weight(self.op, self._vector(name), self.w)
+    def _channels(self, name: str) -> Traced:
+        return self._traced(self.geometry.over_weight(self.op, self._vector(name), self.w))

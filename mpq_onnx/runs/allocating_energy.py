@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from mpq_onnx.datasets import DataSource, data_source, optional_source
+from mpq_onnx.datasets import DataSource, InMemory, data_source, optional_source
 from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import UsageError
-from mpq_onnx.graph.given_model import ModelSource, model_source
+from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.metadata import METADATA_ALLOCATION
 from mpq_onnx.precision.problem import ENERGIES
 from mpq_onnx.precision.shared_work import SharedWork
@@ -24,6 +24,7 @@ from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.bench import Choice, choose, kept_note
 from mpq_onnx.runs.chance_notes import chance_notes
+from mpq_onnx.runs.digital_half import check_noise_to_come, digital_half
 from mpq_onnx.runs.energy_limits import table_notes
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.node_rows import energy_rows
@@ -88,6 +89,7 @@ def allocate_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     validation: DataSource | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -103,6 +105,7 @@ def allocate_energy(
         energy_per_mac: budget for the mean over all MACs, in the noise models' unit (photons for shot noise); may be None
             where options.max bounds columns of options.costs, or stand beside them.
         weight_bits, activation_bits, digital: quantize a float model first, as allocate does, into output/digital.
+        calibration: a calibration.json of the float model to reuse for that.
         validation: data spec for choosing between candidates; a quarter of `data`, drawn by the seed, when omitted.
         resume: go on with an interrupted run of the same request in the same folder.
         overwrite: replace what another request has left in the folder; refused otherwise.
@@ -119,31 +122,74 @@ def allocate_energy(
     energy_per_mac, weight_bits, activation_bits = map(
         as_float, (energy_per_mac, weight_bits, activation_bits)
     )
-    digital = digital_options(weight_bits, activation_bits, digital, options)
-    asked = {
+    digital = digital_options(weight_bits, activation_bits, digital, options, calibration)
+    named = {
         "model": model, "data": data, "validation": validation, "energy_per_mac": energy_per_mac,
         "weight_bits": weight_bits, "activation_bits": activation_bits, **energy_options_by_name(options, digital),
+        "calibration": None if calibration is None else str(calibration),
     }  # fmt: skip
-    folder, shared = Path(output), shared or SharedWork()
-    configuration = folder_configuration(asked, folder)
+    folder = Path(output)
+    configuration = folder_configuration(named, folder)
     ranks.first(lambda: check_folder(folder, configuration, overwrite, resume))
-    quantizing: tuple[str, ...] | None = None
-    if digital is not None:
+    asked = _Asked(
+        data,
+        validation,
+        energy_per_mac,
+        options,
+        folder,
+        configuration,
+        resume,
+        shared or SharedWork(),
+        ranks,
+    )
+    if digital is None:
+        return _allocate_on(model, asked)
+    budgets = weight_bits, activation_bits
+    check_noise_to_come(model, data, budgets, digital, options, asked.shared, ranks)
+    with digital_half(folder, resume, ranks) as is_left:
         quantized = allocate(
             model,
             data,
             folder / DIGITAL_FOLDER,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
+            calibration=calibration,
             validation=validation,
             resume=resume,
-            overwrite=overwrite or (resume and not isinstance(model, str)),
+            overwrite=overwrite or is_left or (resume and not isinstance(model, str)),
             options=digital,
-            shared=shared,
+            shared=asked.shared,
             ranks=ranks,
         )
-        model = quantized.model_path
-        quantizing = quantized.notes
+        return _allocate_on(quantized.model_path, asked, quantized.notes)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The request, but for the network."""
+
+    data: str | InMemory
+    validation: str | InMemory | None
+    energy_per_mac: float | None
+    options: EnergyOptions
+    folder: Path
+    configuration: str
+    """See folder_configuration."""
+    resume: bool
+    shared: SharedWork
+    ranks: Ranks
+
+
+def _allocate_on(
+    model: str | GivenModel, asked: _Asked, quantizing: tuple[str, ...] | None = None
+) -> AllocateEnergyResult:
+    """Allocate the energies of a noise-free network.
+
+    Args:
+        quantizing: notes of the digital allocation that made it; None where it is the caller's own.
+    """
+    options, ranks, shared = asked.options, asked.ranks, asked.shared
+    data, validation, energy_per_mac = asked.data, asked.validation, asked.energy_per_mac
     source = file_state(model)
     base = shared.once(("noise-free", source), lambda: load_noise_free(model))
     if METADATA_ALLOCATION not in base.model.metadata_props:
@@ -159,7 +205,7 @@ def allocate_energy(
         energy_per_mac=energy_per_mac,
     )
     check_same_request(ranks, request)
-    with progress_folder(folder, request, resume, ranks) as progress:
+    with progress_folder(asked.folder, request, asked.resume, ranks) as progress:
         common = (*contents.items(), data, validation, *(getattr(options, name) for name in COMMON_OPTIONS))
         noisy = shared.once(
             ("noise", common),
@@ -173,8 +219,8 @@ def allocate_energy(
         sources = Sources(data, noisy.training, validation, noisy.validation)
 
         def write() -> AllocateEnergyResult:
-            written = ResultFolder(progress, folder)
-            written.write_configuration(configuration)
+            written = ResultFolder(progress, asked.folder)
+            written.write_configuration(asked.configuration)
             return _write(energy_per_mac, bench, choice, sources, quantizing, written)
 
         return ranks.first(write)
@@ -207,7 +253,7 @@ def _write(
     kept.allocation.save(written.results / ENERGY_FILE)
     notes = (
         *_notes(energy_per_mac, options, choice),
-        *table_notes(bench.problem.sides[ENERGIES]),
+        *table_notes(bench.problem.sides[ENERGIES], choice.kept.candidate.energies),
         *range_notes(noisy.base.model, noisy.sites, options.noises),
         *chance_notes(kept.evaluation),
         *output_notes(kept.evaluation),
@@ -227,6 +273,7 @@ def digital_options(
     activation_bits: float | None,
     digital: AllocateOptions | None,
     options: EnergyOptions,
+    calibration: str | os.PathLike[str] | None = None,
 ) -> AllocateOptions | None:
     """How a float model is quantized before its energies are allocated; None without a budget of bits.
 
@@ -234,7 +281,10 @@ def digital_options(
         UsageError: a budget out of reach, a form of storage that noise cannot be added to, or options of widths without one.
     """
     if weight_bits is None and activation_bits is None:
-        if digital is not None and (given := width_options_given(digital)):
+        given = [] if digital is None else width_options_given(digital)
+        if calibration is not None:
+            given.append("calibration")
+        if given:
             raise UsageError(
                 f"--{', --'.join(given)}: widths alone have it: give --weight-bits or --activation-bits too, or leave it out"
             )

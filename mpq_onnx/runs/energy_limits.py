@@ -1,16 +1,16 @@
 """--max and --costs where energies are allocated: a cost table's columns as prices of energies per MAC."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from mpq_onnx.documents.allocation import Allocation
-from mpq_onnx.errors import AllocationError
+from mpq_onnx.errors import AllocationError, first_names
 from mpq_onnx.graph.placement.mac_sites import MacSite
 from mpq_onnx.precision.energies import EnergySide, falling_powers
 from mpq_onnx.precision.energy_prices import EnergyPrices, PricedEnergySide, PricedLimit
-from mpq_onnx.precision.items import energy_items
+from mpq_onnx.precision.items import Levels, energy_items
 from mpq_onnx.registries import ENERGY_LEVELS
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.preparation import FloatModel
@@ -20,6 +20,8 @@ from mpq_onnx.targets.table_resource import node_widths
 
 MOST_KNOWN = 256
 """Energies of a table that are looked up; it is linear between them."""
+SAME = 1e-6
+"""Relative: energies that are told apart by no more are one."""
 
 
 def energy_prices(
@@ -37,7 +39,7 @@ def energy_prices(
         return {}
     allocation = Allocation.embedded(base.model.metadata_props, base.path)
     widths = {} if allocation is None else node_widths(allocation)
-    by_node = _energies_by_node(table, sites)
+    by_node = _energies_by_node(table, [site.node for site in sites])
     known, highest = _known_energies(by_node, table), max(map(max, by_node))
     return {
         column: _prices(table, column, sites, options.granularity, widths, known, highest)
@@ -69,17 +71,41 @@ def range_of_equal(
     return min(spent), max(spent)
 
 
-def table_notes(side: EnergySide | PricedEnergySide) -> tuple[str, ...]:
-    """What the rows of a cost table keep the energies from."""
+def smallest_energy(options: EnergyOptions) -> float:
+    """The smallest mean energy per MAC that can be had: of the kind of levels, and under limits of the cost table's rows.
+
+    Raises:
+        UsageError, AllocationError: a limit on what no column of the table holds; see _known_energies.
+    """
+    smallest = ENERGY_LEVELS[options.energy_levels].smallest
+    table = read_costs(options.costs, options.limits, own=()) if options.limits else None
+    if table is None:
+        return float(smallest)
+    nodes = {row.node for row in table.rows if row.energy_per_mac is not None}
+    return max(float(smallest), float(_known_energies(_energies_by_node(table, nodes), table)[0]))
+
+
+def table_notes(side: EnergySide | PricedEnergySide, energies: Levels) -> tuple[str, ...]:
+    """What the rows of a cost table keep the energies, by node, from."""
     if not isinstance(side, PricedEnergySide):
         return ()
-    prices, top = side.limits[0].prices, side.choices[-1]
+    prices, low, top = side.limits[0].prices, side.choices[0], side.choices[-1]
     notes = []
     if side.allows_everything:
         notes.append(
             f"the limits would allow more than {top:g} a MAC, the highest energy that all nodes have rows for in the cost"
             " table; add rows of higher ones to spend it"
         )
+    else:
+        ends = [("highest", "higher", "the limits may be spent better", top)]
+        if low > side.allowed.smallest:
+            ends.append(("lowest", "lower", "more may be left for others", low))
+        notes += [
+            f"the cost table stops the energies of {first_names(stopped)} at {end:g} a MAC, the {extreme} that all nodes have"
+            f" rows for: with rows of {beyond} ones {gain}"
+            for extreme, beyond, gain, end in ends
+            if (stopped := _nodes_at(end, energies))
+        ]
     if prices.reached_by_some > top:
         notes.append(
             f"some nodes have rows up to {prices.reached_by_some:g} a MAC in the cost table, but no node gets more than"
@@ -88,9 +114,19 @@ def table_notes(side: EnergySide | PricedEnergySide) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _energies_by_node(table: CostTable, sites: tuple[MacSite, ...]) -> list[set[float]]:
+def _nodes_at(end: float, energies: Levels) -> list[str]:
+    """The nodes with that energy, each with how many of its channels, where not all have it."""
+    named = []
+    for node, each in energies.items():
+        are = np.isclose(np.atleast_1d(each), end, rtol=SAME)
+        if are.any():
+            named.append(node if are.all() else f"{node} ({are.sum()} of {are.size} channels)")
+    return named
+
+
+def _energies_by_node(table: CostTable, nodes: Iterable[str]) -> list[set[float]]:
     """Of the nodes that have rows with one."""
-    by_node: dict[str, set[float]] = {site.node: set() for site in sites}
+    by_node: dict[str, set[float]] = {node: set() for node in nodes}
     for row in table.rows:
         if row.node in by_node and row.energy_per_mac is not None:
             by_node[row.node].add(row.energy_per_mac)

@@ -16,6 +16,7 @@ from mpq_onnx.registries import (
 )
 from mpq_onnx.runs.declared import NOISE, option
 from mpq_onnx.runs.learning_options import LearningOptions
+from mpq_onnx.runs.limit_texts import check_table_given
 from mpq_onnx.runs.target_options import take
 from mpq_onnx.targets.description import ANALOG_NAMES
 
@@ -48,6 +49,11 @@ class EnergyOptions(LearningOptions):
     )  # fmt: skip
     repeats: int = option(4, NOISE, "Passes over the validation data with independent noise.", least=1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.noise:  # another package's may be none
+            NOISE_MODELS[name]
+
     def keep_to_target(self) -> None:
         """As LearningOptions says; without --noise all noise models of the device act."""
         target = self.device_target
@@ -73,7 +79,8 @@ class EnergyOptions(LearningOptions):
 
 
 def check_energy_budget(energy_per_mac: float | None, options: EnergyOptions) -> None:
-    """Raise UsageError for a budget that no allowed energies keep, and where there is none."""
+    """Raise UsageError for a budget that no allowed energies keep, and where there is none, or no table that a limit is on."""
+    check_table_given(options.limits, (), options.costs is not None)
     if energy_per_mac is None and not options.max:
         raise UsageError(
             "--noise: give --energy-per-mac, the mean that may be spent, or --max of a column of --costs"

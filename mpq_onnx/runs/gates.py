@@ -1,10 +1,11 @@
 """Limits that a measured file is held to: what --min and --max compare, and when they fail."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpq_onnx.errors import UsageError
+from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runtime.evaluation import Evaluation
 from mpq_onnx.runtime.part_figures import FIGURES, worst
 
@@ -91,8 +92,7 @@ def judged(
         for metric, limit in limits:
             check_limit(option, metric, limit)
             if metric not in figures:
-                hint = "" if "sqnr" in figures else "; --baseline adds sqnr, cosine and agreement"
-                raise UsageError(f"{option} {metric}: not measured here; there is {', '.join(figures)}{hint}")
+                raise UsageError(f"{option} {metric}: {_why_missing(metric, figures)}")
     from_below = [
         Verdict(metric, found.value, found.part, least, None, found.value >= least)
         for metric, least in minima
@@ -104,6 +104,18 @@ def judged(
         for found in (figures[metric],)
     ]
     return (*from_below, *from_above)
+
+
+def _why_missing(metric: str, figures: Collection[str]) -> str:
+    if metric in RESOURCES and RESOURCES.keys().isdisjoint(figures):
+        return (
+            "is counted of widths that mpq-onnx allocated, and the file has none; inspect has the weights and MACs of a float"
+            f" one. There is {', '.join(figures)}"
+        )
+    if metric in RESOURCES:
+        return f"is counted where widths are allocated (result.json); of a file there is {', '.join(figures)}"
+    hint = "" if "sqnr" in figures else "; --baseline adds sqnr, cosine and agreement"
+    return f"not measured here; there is {', '.join(figures)}{hint}"
 
 
 def check_goal(metric: str, least: float) -> None:

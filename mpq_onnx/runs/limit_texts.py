@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mpq_onnx.errors import UsageError
 
@@ -27,6 +27,21 @@ def read_limits(texts: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--max {text}: {name} has a limit already; give each once")
         found[name] = amount
     return found
+
+
+def check_table_given(limits: Iterable[str], own: Collection[str], has_table: bool) -> None:
+    """Raise UsageError for a limit on what only a column of a cost table can be, where there is no table.
+
+    Args:
+        own: resources that are counted without one; none of the energies under noise.
+    """
+    for name in () if has_table else sorted(set(limits) - set(own)):
+        known = (
+            f"there is {', '.join(own)}; others are columns of a table, given"
+            if own
+            else "with --noise only columns of a cost table can be limited: give one"
+        )
+        raise UsageError(f"--max {name}: {known} by --costs")
 
 
 def amount_of(text: str) -> float | None:

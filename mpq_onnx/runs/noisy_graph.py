@@ -1,5 +1,8 @@
 """The noisy graph of energies, and what it is made from; what allocate and apply have in common. No torch here."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.datasets import Dataset
@@ -60,6 +63,28 @@ def sites_of(
     """See find_mac_sites."""
     allocation = Allocation.embedded(model.metadata_props, where)
     levels = allocation.weight_levels() if allocation is not None else {}
+    sites = simulated_sites(model, shapes, where, options, levels)
+    for site in sites:
+        check_ranges(site, options.noises, model)
+    return sites
+
+
+def simulated_sites(
+    model: ir.Model,
+    shapes: Mapping[str, tuple[int, ...]],
+    where: str,
+    options: EnergyOptions,
+    levels: Mapping[str, np.ndarray],
+) -> tuple[MacSite, ...]:
+    """The multiply-accumulate nodes, whatever ranges they have.
+
+    Args:
+        shapes: the shape of every tensor for one example.
+        levels: see mac_sites.
+
+    Raises:
+        ModelError: no such node, or one inside a recurrent layer.
+    """
     found = mac_sites(model, shapes, levels, options.compat == COMPAT_GARG2021)
     sites = tuple(site for site in found if site.macs)  # others multiply tensors without elements
     if not sites:
@@ -76,8 +101,6 @@ def sites_of(
             f"{where}: noise inside recurrent layers is not simulated: {', '.join(recurrent)}; allocate widths alone, or"
             " export the network with its layers unrolled"
         )
-    for site in sites:
-        check_ranges(site, options.noises)
     return sites
 
 

@@ -30,6 +30,9 @@ from mpq_onnx.runs.run_folder import receive
 from mpq_onnx.runs.travel import Needs, kit_for
 
 WEIGHT_BITS, ENERGY_PER_MAC = "weight_bits", "energy_per_mac"
+FROM, TO = "--from", "--to"
+BETWEEN = f"a budget between {FROM} and {TO}, "
+"""What messages call a probe's."""
 Options = TypeVar("Options", bound=LearningOptions)
 
 Probing = Callable[[SharedWork, float, str], Figures]
@@ -45,10 +48,11 @@ class Minimized(Generic[Options]):
     """The other budgets beside `options.max`, by the argument's name."""
     options: Options
 
-    def check(self, budget: float, check: Callable[..., None]) -> None:
+    def check(self, option: str, budget: float, check: Callable[..., None]) -> None:
         """Raise UsageError for a budget that no choice of levels keeps.
 
         Args:
+            option: that the budget was given by.
             check: what the allocation itself raises it by; takes what `at` gives.
         """
         if self.means.get(self.what) is not None:
@@ -57,7 +61,18 @@ class Minimized(Generic[Options]):
             )
         if self.what in self.options.limits:
             raise UsageError(f"--max {self.what}: is what the search finds; give --from and --to")
-        check(**self.at(budget))
+        with self.in_words_of_a_search(option, budget):
+            check(**self.at(budget))
+
+    @contextlib.contextmanager
+    def in_words_of_a_search(self, option: str, budget: float) -> Iterator[None]:
+        """What an allocation at a budget is refused with names the options of a search in place of its own."""
+        spelled = f"--{self.what.replace('_', '-')} " if self.what in self.means else f"--max {self.what}="
+        try:
+            yield
+        except UsageError as error:
+            said = str(error).replace(f"{spelled}{budget:.6g}", f"{option} {budget:.6g}")
+            raise UsageError(said.replace(f"--max {self.what}:", f"--minimize {self.what}:")) from error
 
     def at(self, budget: float) -> dict[str, Any]:
         """The arguments of allocate, or allocate_energy, that say what may be spent."""
@@ -81,16 +96,17 @@ class BitsProbe:
 
     def __call__(self, shared: SharedWork, budget: float, place: str) -> Figures:
         """See Probing."""
-        result = allocate(
-            self.model,
-            self.data,
-            place,
-            **self.spent.at(budget),
-            calibration=self.calibration,
-            validation=self.validation,
-            overwrite=True,  # what an interrupted probe has left
-            shared=shared,
-        )
+        with self.spent.in_words_of_a_search(BETWEEN, budget):
+            result = allocate(
+                self.model,
+                self.data,
+                place,
+                **self.spent.at(budget),
+                calibration=self.calibration,
+                validation=self.validation,
+                overwrite=True,  # what an interrupted probe has left
+                shared=shared,
+            )
         device = self.spent.options.device
         found = evaluate(result.model_path, self.test, baseline=self.model, device=device).evaluation
         return figures(found, self.goals)
@@ -113,7 +129,8 @@ class EnergyProbe:
         bench = shared.once("bench", lambda: self._bench(shared.part("noisy")))
         test_set = shared.once("test", lambda: bench.base.open_data(self.test))
         folder = here(place)
-        at_budget = bench.at(**self.spent.at(budget), progress=folder)
+        with self.spent.in_words_of_a_search(BETWEEN, budget):
+            at_budget = bench.at(**self.spent.at(budget), progress=folder)
         allocation = at_budget.allocation(at_budget.best())
         allocation.save(folder / ENERGY_FILE)
         save_model(bench.graph(allocation), folder / MODEL_FILE)

@@ -14,6 +14,7 @@ from mpq_onnx.graph.placement import Sites, find_sites
 from mpq_onnx.precision.width_budgets import WidthBudget, WidthBudgets
 from mpq_onnx.registries import RESOURCES
 from mpq_onnx.runs.float_notes import check_quantizable, has_weights
+from mpq_onnx.runs.limit_texts import check_table_given
 from mpq_onnx.runs.options import AllocateOptions
 from mpq_onnx.runs.target_rules import rules_for
 from mpq_onnx.runtime.tensors import TensorFacts
@@ -33,13 +34,13 @@ def read_costs(
         UsageError: it has none, or no table was given; or a column has the name of a resource.
         AllocationError: it cannot be read.
     """
-    table = None if path is None else load_cost_table(path)
+    check_table_given(limits, own, path is not None)
+    if path is None:
+        return None
+    table = load_cost_table(path)
     for name in limits.keys() - set(own):
-        if table is None:
-            known = f"there is {', '.join(own)}; others are columns" if own else "it is a column"
-            raise UsageError(f"--max {name}: {known} of a table, given by --costs")
         check_resource(table, name)
-    for name in table.resources if table is not None else ():
+    for name in table.resources:
         if name in RESOURCES:
             raise UsageError(f"{path}: column {name} is counted without a table; give it another name")
     return table

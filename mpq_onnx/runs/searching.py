@@ -20,16 +20,27 @@ from mpq_onnx.runs.allocating import allocate
 from mpq_onnx.runs.allocating_energy import digital_options
 from mpq_onnx.runs.alone import alone_in_output
 from mpq_onnx.runs.arguments import checked_arguments
-from mpq_onnx.runs.earlier_results import SEARCH, make_room
-from mpq_onnx.runs.energy_limits import range_of_equal
+from mpq_onnx.runs.digital_half import check_noise_to_come
+from mpq_onnx.runs.earlier_results import LEFT, SEARCH, make_room, remove
+from mpq_onnx.runs.energy_limits import range_of_equal, smallest_energy
 from mpq_onnx.runs.energy_options import EnergyOptions, check_energy_budget
 from mpq_onnx.runs.goals import Drop, Goal, check_goals
 from mpq_onnx.runs.noisy_graph import find_mac_sites, load_noise_free
 from mpq_onnx.runs.option_values import energy_options_by_name
 from mpq_onnx.runs.options import AllocateOptions, check_budgets
 from mpq_onnx.runs.preparation import load_float_model
-from mpq_onnx.runs.probes import ENERGY_PER_MAC, WEIGHT_BITS, BitsProbe, EnergyProbe, Minimized, prober
+from mpq_onnx.runs.probes import (
+    ENERGY_PER_MAC,
+    FROM,
+    TO,
+    WEIGHT_BITS,
+    BitsProbe,
+    EnergyProbe,
+    Minimized,
+    prober,
+)
 from mpq_onnx.runs.probing import (
+    PROBE_FILE,
     PROBES_FOLDER,
     TOLERANCE,
     Interval,
@@ -51,6 +62,8 @@ from mpq_onnx.runs.travel import Needs, check_can_travel
 from mpq_onnx.runtime.tensors import tensor_facts
 
 LARGEST_AMOUNT = 1e300
+SMALLEST_MEAN, LARGEST_MEAN = 0.1, 1000.0
+"""Energies per MAC that a search looks between."""
 REQUEST_FILE = "request.json"
 
 
@@ -69,6 +82,7 @@ def search_energy(
     weight_bits: float | None = None,
     activation_bits: float | None = None,
     digital: AllocateOptions | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     validation: DataSource | None = None,
     jobs: int = 1,
     cluster: str | None = None,
@@ -82,7 +96,7 @@ def search_energy(
         test: data spec that the goals are judged on, options.repeats times.
         output: folder; made when missing.
         minimize: "energy_per_mac", their mean, or a column of options.costs.
-        weight_bits, activation_bits, digital: quantize a float model first, as for allocate_energy.
+        weight_bits, activation_bits, digital, calibration: quantize a float model first, as for allocate_energy.
         jobs: processes of this machine; several do as many probes at once.
         cluster: a dask scheduler's address or file, whose workers do the probes.
         overwrite: begin anew, and replace what is in the folder; another result there is refused otherwise.
@@ -96,16 +110,22 @@ def search_energy(
     validation = optional_source(validation)
     check_can_travel(workers, model, data, test, validation)
     spent = Minimized(minimize, {ENERGY_PER_MAC: None}, options)
-    for end in (interval.low, interval.high):
-        spent.check(end, check_energy_budget)
-    digital = digital_options(weight_bits, activation_bits, digital, options)
+    for option, end in ((FROM, interval.low), (TO, interval.high)):
+        spent.check(option, end, check_energy_budget)
+    if minimize == ENERGY_PER_MAC and interval.low < (smallest := smallest_energy(options)):
+        raise UsageError(
+            f"{FROM} {interval.low:g}: cannot be reached; the smallest that all nodes have rows for in the cost table is"
+            f" {smallest:g}"
+        )
+    digital = digital_options(weight_bits, activation_bits, digital, options, calibration)
     base = load_noise_free(model)
+    if digital is not None:
+        check_noise_to_come(model, data, (weight_bits, activation_bits), digital, options)
     folder = Path(output)
     training_set, test_set = base.open_data(data), base.open_data(test)
     held_out = base.open_data(validation) if validation is not None else None
-    contents = contents_of(
-        base, {"costs": options.costs}, data=training_set, test=test_set, validation=held_out
-    )
+    files = {"calibration": calibration, "costs": options.costs}
+    contents = contents_of(base, files, data=training_set, test=test_set, validation=held_out)
     specs = {"data": data, "test": test, "validation": validation}
     budgets = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths = {} if digital is None else {**plain_options(digital), **budgets}
@@ -118,7 +138,8 @@ def search_energy(
     )
     _prepare(folder, request, overwrite)
     asked = {
-        "model": model, **specs, **budgets, "minimize": minimize, **energy_options_by_name(options, digital)
+        "model": model, **specs, **budgets, "minimize": minimize, **energy_options_by_name(options, digital),
+        "calibration": None if calibration is None else str(calibration),
     }  # fmt: skip
     _write_configuration(folder, goals, interval, asked)
     if digital is not None:
@@ -130,6 +151,7 @@ def search_energy(
                 path.parent,
                 weight_bits=weight_bits,
                 activation_bits=activation_bits,
+                calibration=calibration,
                 validation=validation,
                 options=digital,
                 overwrite=True,
@@ -176,8 +198,8 @@ def search_bits(
     check_can_travel(workers, model, data, test, validation)
     means = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     spent = Minimized(minimize, means, options)
-    for end in (interval.low, interval.high):
-        spent.check(end, check_budgets)
+    for option, end in ((FROM, interval.low), (TO, interval.high)):
+        spent.check(option, end, check_budgets)
     float_model = load_float_model(model)
     folder = Path(output)
     specs = {"data": data, "test": test, "validation": validation}
@@ -222,7 +244,7 @@ def resource_interval(
     """
     means = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     spent = Minimized(resource, means, options)
-    spent.check(LARGEST_AMOUNT, check_budgets)
+    spent.check(TO, LARGEST_AMOUNT, check_budgets)
     float_model = load_float_model(model)
     facts = tensor_facts(float_model.model, float_model.open_data(data_source(data)), options.device)
     unlimited = spent.at(LARGEST_AMOUNT)["options"]
@@ -232,6 +254,17 @@ def resource_interval(
     if joint is None:
         raise UsageError(f"--minimize {resource}: every width is given, so there is nothing to choose")
     return _between(*joint.range_of(resource), tolerance)
+
+
+def usual_energies(options: EnergyOptions, tolerance: float = TOLERANCE) -> Interval:
+    """Mean energies to search between where none are given: from 0.1 to 1000, or as far down as there are energies.
+
+    Raises:
+        UsageError, AllocationError: see smallest_energy.
+    """
+    low = max(SMALLEST_MEAN, smallest_energy(options))
+    high = LARGEST_MEAN if low < LARGEST_MEAN else low * LARGEST_MEAN / SMALLEST_MEAN
+    return Interval(low, high, tolerance)
 
 
 @checked_arguments
@@ -253,7 +286,7 @@ def energy_interval(
         UsageError: no such column, or energies that no allowed one lies among.
     """
     spent = Minimized(resource, {ENERGY_PER_MAC: None}, options)
-    spent.check(LARGEST_AMOUNT, check_energy_budget)
+    spent.check(TO, LARGEST_AMOUNT, check_energy_budget)
     base = load_noise_free(model_source(model))
     sites = find_mac_sites(base, base.open_data(data_source(data)), options)
     unlimited = spent.at(LARGEST_AMOUNT)["options"]
@@ -280,11 +313,18 @@ def _needs(
 def _prepare(folder: Path, request: str, overwrite: bool) -> None:
     """Refuse to go on from another search's probes, or to write among other results."""
     make_room(folder, SEARCH, overwrite)
+    stated = folder / PROBES_FOLDER / REQUEST_FILE
+    if not any(stated.parent.glob(f"*/{PROBE_FILE}")) and not _states(stated, request):
+        remove(folder, LEFT[SEARCH])  # of a search that was refused, or interrupted, before its first probe
     state_request(
-        folder / PROBES_FOLDER / REQUEST_FILE,
+        stated,
         request,
         f"{folder} holds the probes of another search (other: {{differs}}); choose another folder, or --overwrite it",
     )
+
+
+def _states(path: Path, request: str) -> bool:
+    return not path.is_file() or path.read_text(encoding="utf-8") == request
 
 
 def _write_configuration(

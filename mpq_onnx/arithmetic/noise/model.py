@@ -41,7 +41,11 @@ Variance = Callable[[Mac], Any]
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """One source of noise, Gaussian and of mean zero."""
+    """One source of noise, Gaussian and of mean zero.
+
+    The two variances are formulas of a Mac, written with + - * / and ** of its quantities and numbers alone: they are run on
+    torch tensors, and written into files as ONNX operators. At least one quantity of the node has a part in each.
+    """
 
     name: str
     unit: str

@@ -15,6 +15,7 @@ from mpq_onnx.graph.mac import Mac, macs_of
 from mpq_onnx.graph.operators import is_standard
 from mpq_onnx.graph.placement.quantizer_ranges import quantizer_axis, quantizer_range
 from mpq_onnx.graph.placement.sites import Shapes, value_shape
+from mpq_onnx.graph.quantizers import quantizer_behind
 from mpq_onnx.registries import NOISE_MODELS
 
 
@@ -98,16 +99,56 @@ def _held_range(
     return found.max(keepdims=True)
 
 
-def check_ranges(site: MacSite, noises: Sequence[str]) -> None:
-    """Raise ModelError where a noise model needs the range of a quantizer that the node does not have."""
+@dataclass(frozen=True)
+class MissingRange:
+    """A quantizer that a noise model needs the range of, at an operand that has none."""
+
+    noise: str
+    node: str
+    tensor: str
+    is_weight: bool
+    """The operand that is held."""
+
+    def __str__(self) -> str:
+        """What is missing, and where; what is to be done is the caller's to say."""
+        return (
+            f"{self.noise} noise at node {self.node} scales with the range of the quantizer of {self.tensor}"
+        )
+
+
+def missing_range(
+    site: MacSite, noises: Sequence[str], has_weight_range: bool, has_input_range: bool
+) -> MissingRange | None:
+    """The first range that `noises` need of a node, and that it has not."""
     for name in noises:
         model = NOISE_MODELS[name]
-        for needed, found, tensor in (
-            (model.needs_weight_range, site.weight_range, site.weight),
-            (model.needs_input_range, site.input_range, site.input),
-        ):
-            if needed and found is None:
-                raise ModelError(
-                    f"{name} noise at node {site.node} scales with the range of the quantizer of {tensor}, and there is"
-                    " none: give a quantized model, or --weight-bits 8 --activation-bits 8"
-                )
+        if model.needs_weight_range and not has_weight_range:
+            return MissingRange(name, site.node, site.weight, True)
+        if model.needs_input_range and not has_input_range:
+            return MissingRange(name, site.node, site.input, False)
+    return None
+
+
+def check_ranges(site: MacSite, noises: Sequence[str], model: ir.Model | None = None) -> None:
+    """Raise ModelError where a noise model needs the range of a quantizer that the node does not have.
+
+    Args:
+        model: that the node is of, for a message that tells dynamic ranges from none.
+    """
+    missing = missing_range(site, noises, site.weight_range is not None, site.input_range is not None)
+    if missing is None:
+        return
+    if model is not None and _has_dynamic_range(model, missing):
+        raise ModelError(
+            f"{missing}, which has another one for every example: give a model that was allocated with --activation-ranges"
+            " static"
+        )
+    raise ModelError(
+        f"{missing}, and there is none: give a quantized model, or --weight-bits 8 --activation-bits 8"
+    )
+
+
+def _has_dynamic_range(model: ir.Model, missing: MissingRange) -> bool:
+    mac = next(each for each in macs_of(model.graph) if each.node.name == missing.node)
+    found = quantizer_behind(mac.held if missing.is_weight else mac.data)
+    return found is not None and found.is_per_example
