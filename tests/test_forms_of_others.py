@@ -205,9 +205,11 @@ def test_products_behind_a_group_norm_are_counted_without_a_run(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 8, 8), (3, 8, 8)])
+@pytest.mark.parametrize("has_mean", [False, True])
 def test_a_network_for_one_batch_size_is_refused_in_words_of_its_own(
-    shape: tuple[int, ...], tmp_path: Path
+    shape: tuple[int, ...], has_mean: bool, tmp_path: Path
 ) -> None:
+    """A mean for each of three channels makes three of one example, where one is taken for all."""
     rows = 4 if len(shape) == 4 else 1
     tensors = {"w": weights(RNG, 8, 3, 3, 3), "flat": np.array([rows, 8 * 36])}
     nodes = [
@@ -218,12 +220,18 @@ def test_a_network_for_one_batch_size_is_refused_in_words_of_its_own(
         tensors["axis"] = np.array([0])
         nodes.insert(0, helper.make_node("Unsqueeze", ["x", "axis"], ["one"], "batch"))
         nodes[1].input[0] = "one"
+    if has_mean:
+        tensors["mean"] = np.ones((3, 1, 1), np.float32)
+        nodes.insert(0, helper.make_node("Sub", ["x", "mean"], ["centred"], "mean"))
+        nodes[1].input[0] = "centred"
     model = tmp_path / "m.onnx"
     onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", [rows, 8 * 36])], tensors), model)
     refused = run_inside("allocate", model, "--data", DATA, "--weight-bits", 8, "-q", "-o", tmp_path / "out")
     said = f"takes {shape[0]} examples at once, and no other number (axis 0 of input x [{', '.join(map(str, shape))}]"
     assert_one_line(refused, 3, said, "mpq-onnx export")
     assert "invalid" not in refused.stderr and "Given groups" not in refused.stderr
+    (note,) = mpq_onnx.inspect(model).notes if len(shape) == 3 else ("",)
+    assert len(shape) == 4 or f"of one, where axis 0 of input x [{', '.join(map(str, shape))}]" in note
 
 
 @pytest.mark.parametrize("kind", [np.complex64, str])

@@ -42,7 +42,7 @@ def _content(dataset: Dataset) -> str:
 
 
 @contextmanager
-def _running(examples: int, inputs: Sequence[ModelInput]) -> Iterator[None]:
+def running(examples: int, inputs: Sequence[ModelInput]) -> Iterator[None]:
     """Raise ModelError for what torch raises of a batch of so many, of a model with these inputs."""
     try:
         yield
@@ -116,7 +116,7 @@ class TrainingData:
         with torch.no_grad():
             self.layouts = self._layouts(mirror)
         self.sha256 = self.ranks.first(lambda: _content(dataset))
-        with _running(1, dataset.inputs):
+        with running(1, dataset.inputs):
             self.elements = elements_made(mirror, self._read(range(1)))
         self.most_at_once = READ_BATCH
         """So many examples the network takes at once, whatever fits into memory."""
@@ -151,7 +151,7 @@ class TrainingData:
         def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             inputs = tuple(torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names)
             examples = max((len(each) for each in inputs if each.dim()), default=1)
-            with _running(examples, self.dataset.inputs):
+            with running(examples, self.dataset.inputs):
                 outputs = mirror.module.forward(*inputs)
             return {str(index): output.cpu().numpy() for index, output in enumerate(outputs)}
 
@@ -196,7 +196,7 @@ class TrainingData:
 
     def _by_example(self, inputs: tuple[Tensor, ...], examples: int) -> list[Tensor]:
         """The network's outputs for examples that go through it together, [examples, ...] each."""
-        with _running(examples, self.dataset.inputs):
+        with running(examples, self.dataset.inputs):
             outputs = self.mirror.module.forward(*inputs)
         return [
             examples_first(output, layout, examples)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from mpq_onnx.arithmetic.quantization import counted_bits
 from mpq_onnx.errors import ModelError, MpqOnnxError, first_line
 from mpq_onnx.graph.given_model import ModelSource, model_source
+from mpq_onnx.graph.mac import CONVOLUTIONS, macs_of
 from mpq_onnx.graph.metadata import METADATA_SOURCE, MODEL_FACTS
 from mpq_onnx.graph.mirrored import unmirrored_nodes
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
@@ -312,17 +313,28 @@ def _open_axes(model: ir.Model) -> tuple[str, ...]:
 
 
 def _of_one_example(found: _Found, model: ir.Model) -> _Found:
-    """MACs where the file takes a fixed number of examples at once; a line where they do not divide by it."""
-    batch = fixed_batch(model_inputs(model)) or 1
-    counts = [each.macs or 0 for each in found.layers]
-    if any(count % batch for count in counts):
-        line = f"MACs are those of the {batch} examples that the file takes at once, as its batch is fixed"
+    """MACs where the file takes a fixed number of examples at once; a line where they are not those of so many."""
+    inputs = model_inputs(model)
+    batch = fixed_batch(inputs) or 1
+    if any((each.macs or 0) % batch for each in found.layers) or not _convolves_so_many(model, batch):
+        read = next(each for each in inputs if each.fixed_batch == batch)
+        line = (
+            f"MACs are those of all {batch} examples that the file takes at once; of one, where axis {read.example_axis} of"
+            f" input {read.name} {list(read.shape or ())}, which is taken for the batch, runs over something else"
+        )
         return dataclasses.replace(found, notes=(*found.notes, line))
     layers = (
         dataclasses.replace(each, macs=None if each.macs is None else each.macs // batch)
         for each in found.layers
     )
     return dataclasses.replace(found, layers=tuple(layers))
+
+
+def _convolves_so_many(model: ir.Model, batch: int) -> bool:
+    """Whether what is convolved has `batch` examples, which its first axis always runs over, as far as shapes are known."""
+    convolved = [str(mac.data.name) for mac in macs_of(model.graph) if mac.node.op_type in CONVOLUTIONS]
+    shapes = inferred_shapes(model) if batch > 1 and convolved else {}
+    return not any(shapes[name][0] % batch for name in convolved if name in shapes)
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

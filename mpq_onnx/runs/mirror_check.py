@@ -37,6 +37,7 @@ from mpq_onnx.mirror.build import Mirror
 from mpq_onnx.mirror.copying import copy_mirror
 from mpq_onnx.mirror.elements import elements_made, forward_batch
 from mpq_onnx.mirror.quantized import FixedQuantizer, quantized_mirror
+from mpq_onnx.precision.training_data import running
 from mpq_onnx.progress import watched
 from mpq_onnx.runtime.output_form import as_examples
 from mpq_onnx.runtime.part_figures import PartTally, worst
@@ -126,11 +127,12 @@ def check_against_mirror(
         mirror: of the float graph, with the model's own outputs.
 
     Raises:
-        ModelError: a node of the file computes something else than the mirror; names the first one.
+        ModelError: a node of the file computes something else than the mirror, and is named; the network takes no such batch.
     """
     simulated = quantized_mirror(mirror, network)
-    feeds = dataset.read(range(min(NODE_EXAMPLES, _most_at_once(dataset), len(dataset)))).inputs
-    parting = first_difference(graph, simulated, feeds)
+    count = min(NODE_EXAMPLES, _most_at_once(dataset), len(dataset))
+    with running(count, dataset.inputs):
+        parting = first_difference(graph, simulated, dataset.read(range(count)).inputs)
     if parting is not None:
         raise ModelError(
             f"the quantized graph fails its check: onnxruntime and the mirror part at {parting}; please report this model"
