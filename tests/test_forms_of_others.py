@@ -204,34 +204,40 @@ def test_products_behind_a_group_norm_are_counted_without_a_run(tmp_path: Path) 
     assert "GroupNormalization" in {node.op_type for node in onnx.load(tmp_path / "e.onnx").graph.node}
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (3, 8, 8)])
 @pytest.mark.parametrize("has_mean", [False, True])
-def test_a_network_for_one_batch_size_is_refused_in_words_of_its_own(
-    shape: tuple[int, ...], has_mean: bool, tmp_path: Path
-) -> None:
-    """A mean for each of three channels makes three of one example, where one is taken for all."""
-    rows = 4 if len(shape) == 4 else 1
-    tensors = {"w": weights(RNG, 8, 3, 3, 3), "flat": np.array([rows, 8 * 36])}
+def test_a_network_for_one_batch_size_is_refused_in_words_of_its_own(has_mean: bool, tmp_path: Path) -> None:
+    """A mean for each of four examples makes four of one, where one is taken for all."""
+    tensors = {"w": weights(RNG, 8, 3, 3, 3), "flat": np.array([4, 8 * 36])}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
         helper.make_node("Reshape", ["c", "flat"], ["y"], "flatten"),
     ]
-    if len(shape) == 3:
-        tensors["axis"] = np.array([0])
-        nodes.insert(0, helper.make_node("Unsqueeze", ["x", "axis"], ["one"], "batch"))
-        nodes[1].input[0] = "one"
     if has_mean:
-        tensors["mean"] = np.ones((3, 1, 1), np.float32)
+        tensors["mean"] = np.ones((4, 1, 1, 1), np.float32)
         nodes.insert(0, helper.make_node("Sub", ["x", "mean"], ["centred"], "mean"))
         nodes[1].input[0] = "centred"
     model = tmp_path / "m.onnx"
-    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", [rows, 8 * 36])], tensors), model)
+    source = make_model(nodes, [("x", TensorProto.FLOAT, (4, 3, 8, 8))], [("y", [4, 8 * 36])], tensors)
+    onnx.save(source, model)
     refused = run_inside("allocate", model, "--data", DATA, "--weight-bits", 8, "-q", "-o", tmp_path / "out")
-    said = f"takes {shape[0]} examples at once, and no other number (axis 0 of input x [{', '.join(map(str, shape))}]"
+    said = "takes 4 examples at once, and no other number (axis 0 of input x [4, 3, 8, 8]"
     assert_one_line(refused, 3, said, "mpq-onnx export")
     assert "invalid" not in refused.stderr and "Given groups" not in refused.stderr
-    (note,) = mpq_onnx.inspect(model).notes if len(shape) == 3 else ("",)
-    assert len(shape) == 4 or f"of one, where axis 0 of input x [{', '.join(map(str, shape))}]" in note
+
+
+def test_whose_the_multiplications_of_a_fixed_batch_are(tmp_path: Path) -> None:
+    """Three rows of one example, whose channels the network makes itself: its products divide by three all the same."""
+    tensors = {"w": weights(RNG, 8, 6), "axis": np.array([0]), "k": weights(RNG, 3, 3, 1, 1)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], "mix"),
+        helper.make_node("Unsqueeze", ["m", "axis"], ["one"], "batch"),
+        helper.make_node("Conv", ["one", "k"], ["y"], "conv"),
+    ]
+    model = tmp_path / "m.onnx"
+    onnx.save(make_model(nodes, [("x", TensorProto.FLOAT, (3, 5, 8))], [("y", [1, 3, 5, 6])], tensors), model)
+    found = mpq_onnx.inspect(model)
+    assert found.macs == 3 * 5 * 8 * 6 + 5 * 6 * 9
+    assert "of one, where axis 0 of input x [3, 5, 8]" in found.notes[0]
 
 
 @pytest.mark.parametrize("kind", [np.complex64, str])

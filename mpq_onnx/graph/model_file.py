@@ -27,6 +27,7 @@ from mpq_onnx.graph.quantized_tensors import mark_earlier_file
 from mpq_onnx.graph.sparse_tensors import make_dense
 from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
 from mpq_onnx.graph.weights_apart import hold_in_arrays, put_back, weights_apart
+from mpq_onnx.graph.whole_images import give_axes
 from mpq_onnx.graph.zip_map import drop_zip_maps
 
 LARGEST_INLINE_BYTES = 1_900_000_000
@@ -108,9 +109,10 @@ def _is_passed(node: onnx.NodeProto, opset: int) -> bool:
 
 
 def _without_foreign_forms(path: str | GivenModel) -> onnx.ModelProto:
-    """What onnx_ir has no form for is put into another."""
+    """What onnx_ir has no form for, or no stage here, is put into another."""
     proto = read_proto(path)
     drop_zip_maps(proto)
+    give_axes(proto)
     make_dense(proto)
     return proto
 

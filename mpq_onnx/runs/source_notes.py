@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.class_names import class_names
 from mpq_onnx.graph.post_processing import post_processing
+from mpq_onnx.graph.whole_images import given_axes
 from mpq_onnx.graph.zip_map import dropped_zip_maps
 from mpq_onnx.passes.compute_in_float32 import KEPT_OUTSIDE, converted_types
 
@@ -24,6 +25,10 @@ def source_notes(model: ir.Model) -> tuple[str, ...]:
         notes.append(
             f"labels that are text become numbers of classes: 0 to {len(names) - 1} for {_shortened(names)}"
         )
+    notes += [
+        f"input {name} takes one image, without an axis of examples: what is read and written here has one, of length 1"
+        for name in given_axes(model)
+    ]
     return (*notes, *zip_map_notes(model))
 
 

@@ -29,6 +29,7 @@ from mpq_onnx.graph.model_file import (
 )
 from mpq_onnx.graph.model_inputs import example_axes
 from mpq_onnx.graph.weights_apart import weights_apart
+from mpq_onnx.graph.whole_images import has_whole_images
 from mpq_onnx.graph.zip_map import has_zip_maps
 from mpq_onnx.progress import warn
 from mpq_onnx.registries import DEVICES
@@ -192,7 +193,8 @@ def _loadable(
     if not isinstance(model, ir.Model):
         source = model if isinstance(model, GivenModel) else str(here(model))
         proto = source.proto if isinstance(source, GivenModel) else read_proto(source)
-        if not lists_absent_inputs(proto) and not has_zip_maps(proto):
+        has_foreign_forms = lists_absent_inputs(proto) or has_zip_maps(proto) or has_whole_images(proto)
+        if not has_foreign_forms:
             yield source.content if isinstance(source, GivenModel) else source, []
             return
         model = load_model(model)
