@@ -287,6 +287,65 @@ def test_inputs_side_by_side_that_constants_normalize_are_rounded_behind_them(
     assert decibels(exact, found) > 25
 
 
+def table_network(form: str) -> tuple[list[NodeProto], dict[str, np.ndarray]]:
+    """Columns of one input: four that constants normalize, and a class that is read otherwise."""
+    deviation = np.array([13, 4e4, 1e-2, 0.3], np.float32)
+    tensors = {
+        "m": np.array([40, 5e4, 0.5, 0], np.float32), "s": deviation, "i": np.arange(4), "last": np.array(4),
+        "e": weights(RNG, 8, 4), "w": weights(RNG, 8, WIDTH), "v": weights(RNG, WIDTH, 4),
+    }  # fmt: skip
+    numbers, rest = [node("Gather", ["t", "i"], "n", axis=1)], "n"
+    if form == "cut off before":
+        tensors |= {"low": tensors["m"] - 2 * deviation, "high": tensors["m"] + 2 * deviation}
+        numbers += [node("Max", ["n", "low"], "n1"), node("Min", ["n1", "high"], "n2")]
+        rest = "n2"
+    if form == "as a matrix":
+        tensors |= {"square": np.array([-1, 2, 2]), "flat": np.array([-1, 4])}
+        tensors |= {key: tensors[key].reshape(2, 2) for key in ("m", "s")}
+        numbers, rest = [*numbers, node("Reshape", ["n", "square"], "q")], "q"
+    scaled = [node("Sub", [rest, "m"], "c"), node("Div", ["c", "s"], "d")]
+    if form == "as a matrix":
+        scaled.append(node("Reshape", ["d", "flat"], "f"))
+    other = {
+        "raw beside": [node("Gather", ["t", "i4"], "k", axis=1), node("MatMul", ["k", "one"], "b")],
+        "compared": [
+            node("Greater", ["t", "m5"], "g"),
+            node("Cast", ["g"], "k", to=FLOAT),
+            node("MatMul", ["k", "p"], "b"),
+        ],
+    }.get(
+        form,
+        [
+            node("Gather", ["t", "last"], "k", axis=1),
+            node("Cast", ["k"], "z", to=TensorProto.INT64),
+            node("Gather", ["e", "z"], "b"),
+        ],
+    )
+    tensors |= {
+        "i4": np.array([4]), "one": weights(RNG, 1, 4), "p": weights(RNG, 5, 4),
+        "m5": np.array([40, 5e4, 0.5, 0, 4], np.float32),
+    }  # fmt: skip
+    joined = node("Concat", ["f" if form == "as a matrix" else "d", "b"], "x", axis=1)
+    head = [node("MatMul", ["x", "w"], "h"), node("Relu", ["h"], "r"), node("MatMul", ["r", "v"], "y")]
+    nodes = [*numbers, *scaled, *other, joined, *head]
+    read = {name for each in nodes for name in each.input}
+    return nodes, {name: array for name, array in tensors.items() if name in read}
+
+
+@pytest.mark.parametrize("form", ["looked up", "raw beside", "compared", "cut off before", "as a matrix"])
+def test_columns_of_one_input_are_rounded_as_they_are_read(form: str, tmp_path: Path) -> None:
+    nodes, tensors = table_network(form)
+    model = make_model(nodes, [("t", FLOAT, ["n", 5])], [("y", ["n", 4])], tensors)
+    onnx.save(model, tmp_path / "float.onnx")
+    numbers = RNG.normal(size=(256, 4)) * [13, 4e4, 1e-2, 0.3] + [40, 5e4, 0.5, 0]
+    table = np.concatenate([numbers, RNG.integers(0, 8, (256, 1))], axis=1).astype(np.float32)
+    mpq_onnx.allocate(
+        tmp_path / "float.onnx", {"t": table}, tmp_path / "out", weight_bits=8, activation_bits=8,
+        options=mpq_onnx.AllocateOptions(effort="quick"),
+    )  # fmt: skip
+    assert decibels(run(tmp_path / "float.onnx", table), run(tmp_path / "out" / "model.onnx", table)) > 25
+
+
 def rounded_inside(kind: str) -> tuple[list[NodeProto], dict[str, np.ndarray]]:
     """Networks whose own levels, or exponentials, other levels in front of them would spoil."""
     tensors = {"w": weights(RNG, 8, WIDTH), "v": weights(RNG, WIDTH, 4)}

@@ -29,11 +29,11 @@ def activation_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tupl
 
 def input_sites(model: ir.Model, shapes: Shapes, roles: ValueRoles) -> tuple[ActivationSite, ...]:
     """The model's inputs that are floating-point signals and that nothing normalizes, at a fixed width."""
-    normalized = entering_inputs(model).ends
+    direct = entering_inputs(model).direct
     return tuple(
-        _site(value, str(value.name), INPUT, shapes, roles, INPUT_BITS)
+        _site(value, str(value.name), INPUT, shapes, roles, INPUT_BITS, direct.get(str(value.name)))
         for value in model.graph.inputs
-        if value.name not in normalized
+        if direct.get(str(value.name), True)
         and value.uses()
         and roles.is_quantizable(value)
         and _elements(value, shapes)
@@ -52,7 +52,7 @@ def output_sites(
     entering = entering_inputs(model)
     for node in model.graph:
         if (
-            node in entering.casts
+            node in entering.between
             or keeps_parts(node)
             or (leaves_float(node) and not _fuses_with_bookkeeping(node, roles))
         ):
@@ -62,7 +62,7 @@ def output_sites(
             if (
                 read
                 and roles.is_quantizable(output)
-                and _is_new(node, output, roles)
+                and (entering.is_end(node) or _is_new(node, output, roles))
                 and _elements(output, shapes)
             ):
                 bits = INPUT_BITS if _enters(node, roles, entering) else None
@@ -108,10 +108,19 @@ def _elements(value: ir.Value, shapes: Shapes) -> int:
 
 
 def _site(
-    value: ir.Value, node: str, op_type: str, shapes: Shapes, roles: ValueRoles, bits: int | None
+    value: ir.Value,
+    node: str,
+    op_type: str,
+    shapes: Shapes,
+    roles: ValueRoles,
+    bits: int | None,
+    direct: tuple[str, ...] | None = None,
 ) -> ActivationSite:
+    """Args: direct: the only nodes that read the value as it is; None where all do."""
     name = str(value.name)
     readers = roles.data_readers.get(name)
+    if direct is not None:
+        readers = tuple(each for each in direct if readers is None or each in readers)
     if readers is None and value.is_graph_input() and value.is_graph_output():
         readers = tuple(str(use.node.name) for use in value.uses())  # what is passed out is not rounded
     return ActivationSite(node, op_type, name, _elements(value, shapes), bits, readers)
