@@ -1,7 +1,7 @@
 """inspect: what a model is, and what of it can be quantized, before any data and before anything is run. No torch here."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,13 @@ from mpq_onnx.graph.placement import Sites, WeightSite, find_sites
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.roles import value_roles
-from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.inferred_shapes import inferred_shapes
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import format_text, shown_bits_of
 from mpq_onnx.report.graph_facts import GraphFacts, graph_facts
+from mpq_onnx.report.left_out import left_out
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.float_notes import float_weights
 from mpq_onnx.runs.options import AllocateOptions
@@ -234,9 +234,20 @@ def _float(loaded: ir.Model, where: str) -> tuple[_Found, Mapping[str, str]]:
     except (MpqOnnxError, KeyError, ValueError, IndexError, RuntimeError) as error:
         found = _Found(False, _layers_of(graph_facts(model)))
         notes = (*notes, f"how many MACs and activations there are shows when it is run: {first_line(error)}")
-    uncounted = tuple(map(str, uncounted_macs(model)))
+    apart = left_out(model)
+    uncounted = tuple(map(str, apart))
+    found = _with_uncounted(found, {each.node for each in apart})
     roles = {name: role.value for name, role in value_roles(model).roles.items()}
     return dataclasses.replace(found, unsupported=unsupported, uncounted=uncounted, notes=notes), roles
+
+
+def _with_uncounted(found: _Found, nodes: Collection[str]) -> _Found:
+    """Rows of weights of nodes whose MACs are not counted say so."""
+    layers = (
+        dataclasses.replace(each, why=f"{each.why}, not counted") if each.node in nodes and each.why else each
+        for each in found.layers
+    )
+    return dataclasses.replace(found, layers=tuple(layers))
 
 
 def _by_sites(sites: Sites, counts_macs: bool) -> _Found:
