@@ -147,11 +147,13 @@ def test_a_kernel_that_moves_is_left_out_of_no_share(tmp_path: Path) -> None:
     """Its weights and MACs are of the whole that the card's shares are of; it is no embedding table."""
     source = tmp_path / "model.onnx"
     onnx.save(deformable(), source)
-    options = AllocateOptions(method="uniform", rounding="nearest", effort="quick")
+    options = AllocateOptions(method="uniform", rounding="nearest", effort="quick", bias_correction=False)
     result = mpq_onnx.allocate(
         source, "random?count=32", tmp_path / "out", weight_bits=8, activation_bits=8, options=options
     )
     assert any("no BOPs" in note and BENT in note for note in result.notes)
+    applied = mpq_onnx.apply(source, tmp_path / "out" / "allocation.json", tmp_path / "again.onnx")
+    assert any(BENT in note for note in applied.notes)
     weights_of = mpq_onnx.card(result.model_path)["weights"]
     counted, macs = 108 + 486 + 216, 108 * 64 + 486 * 16 + 216 * 16
     assert weights_of["quantized layers"] == "3 of 4" and weights_of["left in float"] == "bent"

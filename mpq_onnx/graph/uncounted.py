@@ -1,14 +1,14 @@
 """Multiply-accumulates that nothing reaches: in branches, loops and functions, and of other operator sets."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from mpq_onnx.graph.contributed import DOMAIN, OF_ONE_PROCESSOR
 from mpq_onnx.graph.mirrored import is_mirrored
-from mpq_onnx.graph.operators import OWN_DOMAINS, is_float, is_multiplier, is_standard
+from mpq_onnx.graph.operators import OWN_DOMAINS, factors, is_float, is_multiplier, is_standard, rank_of
 from mpq_onnx.graph.quantized_already import is_integer_operator
 
 CONTRIBUTED = frozenset(
@@ -101,9 +101,16 @@ def _float_weights(node: ir.Node) -> int:
     """Elements of the floating-point constants that a node multiplies by; scales of what holds integers are none."""
     if is_integer_operator(node):
         return 0
-    operands = node.inputs[1:2] if node.op_type == DEFORMABLE else node.inputs
-    stored = [each.const_value for each in operands if is_float(each) and each.const_value is not None]  # type: ignore[union-attr]
-    return sum(each.size for each in stored if len(each.shape) >= WEIGHT_AXES or node.op_type == "Einsum")
+    stored = (value.const_value for value in _multiplied(node) if is_float(value))
+    return sum(tensor.size for tensor in stored if tensor is not None)
+
+
+def _multiplied(node: ir.Node) -> Iterable[ir.Value]:
+    """What a node multiplies; of operators that nobody here knows, constants of several axes: those of one are biases."""
+    if is_multiplier(node):
+        return factors(node)
+    operands = node.inputs[:2] if node.op_type == DEFORMABLE else node.inputs
+    return (value for value in operands if value is not None and (rank_of(value) or 0) >= WEIGHT_AXES)
 
 
 def _macs(node: ir.Node, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
