@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mpq_onnx.mirror.ops as package
 from mpq_onnx.graph.contributed import AMONG_STANDARD
+from mpq_onnx.graph.mirrored import REFUSED_ATTRIBUTES
 from mpq_onnx.mirror.ops import OP_TABLE
 from mpq_onnx.passes import contributed, machine_learning
 
@@ -55,8 +56,17 @@ def page() -> str:
     for op_type in OP_TABLE:
         families.setdefault(_family(op_type), []).append(op_type)
     rows = [f"| {family} | {', '.join(sorted(names))} |" for family, names in sorted(families.items())]
-    mirrored = HEAD + "\n".join(rows) + f"\n\n{len(OP_TABLE)} operators.\n"
+    mirrored = HEAD + "\n".join(rows) + f"\n\n{len(OP_TABLE)} operators. Without a mirror: {_refused()}.\n"
     return mirrored + WRITTEN_OUT + "\n".join(_written_out()) + "\n" + REFUSED
+
+
+def _refused() -> str:
+    """Operators with attributes that the mirror does not know."""
+    return ", ".join(
+        f"{op_type} with {name} {value}"
+        for op_type, attributes in REFUSED_ATTRIBUTES.items()
+        for name, value in attributes.items()
+    )
 
 
 def _written_out() -> list[str]:

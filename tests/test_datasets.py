@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from torchvision import transforms
 
+import mpq_onnx
 from mpq_onnx.datasets import InMemory, drawn, open_dataset
 from mpq_onnx.datasets.class_names import label_notes
 from mpq_onnx.datasets.content_digest import dataset_digest
@@ -366,6 +368,45 @@ def test_a_broken_example_is_named_by_its_place_in_the_data(tmp_path: Path) -> N
     for options in ("", "?shuffle=1", "?start=30", "?shuffle=3&count=100"):
         with pytest.raises(DataError, match="NaN or infinity in example 37 of the data, counted from 0"):
             list(drawn(open_dataset(f"npz:{tmp_path / 'x.npz'}{options}", wanted), 0).batches(16))
+
+
+def test_numbers_beyond_the_type_of_the_model_are_no_infinities(tmp_path: Path) -> None:
+    x = np.ones((30, 4))
+    x[21, 3], x[25, 0] = -1e300, 1e301
+    for dtype, value in ((np.float32, x), (np.float16, np.where(x == 1, 1, 70000).astype(np.int64))):
+        np.savez(tmp_path / "x.npz", x=value)
+        dataset = open_dataset(f"npz:{tmp_path / 'x.npz'}", (ModelInput("x", np.dtype(dtype), (None, 4)),))
+        wanted = rf"example 21 of the data, .* holds {value[21, 3]:g}, which {np.dtype(dtype)} of model input x has no room"
+        with pytest.raises(DataError, match=wanted.replace("+", r"\+")):
+            dataset.read(range(30)[::-1])
+
+
+@pytest.mark.parametrize("finds", ["Imputer", "IsNaN"])
+def test_a_network_that_fills_in_nan_is_told_what_data_to_give(finds: str, tmp_path: Path) -> None:
+    impute = [
+        helper.make_node("IsNaN", ["part"], ["gone"], "gone"),
+        helper.make_node("Where", ["gone", "mean", "part"], ["filled"], "fill"),
+    ]
+    if finds == "Imputer":
+        nan = {"imputed_value_floats": [1.0] * 4, "replaced_value_float": float("nan")}
+        impute = [helper.make_node("Imputer", ["part"], ["filled"], "fill", domain="ai.onnx.ml", **nan)]
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["part"], "view"),
+        *impute,
+        helper.make_node("MatMul", ["filled", "w"], ["y"], "dense"),
+    ]
+    tensors = {"shape": np.array([-1, 4]), "mean": np.ones(4, np.float32), "w": np.ones((4, 2), np.float32)}
+    read = {name for node in nodes for name in node.input}
+    model = make_model(
+        nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", ["n", 2])],
+        {name: each for name, each in tensors.items() if name in read},
+    )  # fmt: skip
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    onnx.save(model, tmp_path / "m.onnx")
+    data = np.ones((10, 4), np.float32)
+    data[3, 1] = np.nan
+    with pytest.raises(DataError, match=r"example 3 of the data.*; .* without NaN.* behind its Imputer"):
+        mpq_onnx.evaluate(tmp_path / "m.onnx", {"x": data})
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -84,6 +84,31 @@ def test_what_is_not_supported_stays_float_or_has_open_lengths(tmp_path: Path) -
     assert found["inputs"][0]["shape"] == ["n", "time", 3]
 
 
+def test_widths_to_choose_from_hang_on_no_shape(tmp_path: Path) -> None:
+    """The shape of what MaxUnpool makes is computed."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "first", pads=[1] * 4),
+        helper.make_node("MaxPool", ["a"], ["p", "places"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Shape", ["a"], ["shape"], "shape"),
+        helper.make_node(
+            "MaxUnpool", ["p", "places", "shape"], ["u"], "unpool", kernel_shape=[2, 2], strides=[2, 2]
+        ),
+        helper.make_node("Conv", ["u", "w2"], ["y"], "last", pads=[1] * 4),
+    ]
+    path, tensors = tmp_path / "m.onnx", {"w1": weights(rng, 4, 3, 3, 3), "w2": weights(rng, 3, 4, 3, 3)}
+    onnx.save(
+        make_model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 8, 8])], [("y", ["n", 3, 8, 8])], tensors), path
+    )
+    found = mpq_onnx.inspect(path)
+    assert [(each.node, each.bits, each.macs) for each in found.layers] == [
+        ("first", (2, 8), None),
+        ("last", (2, 8), None),
+    ]
+    assert found.macs is found.activations is None and found.weight_bytes == (216 / 4, 216)
+    assert "MACs unknown" in run_inside("inspect", path).stdout
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "half.onnx").write_bytes(b"\x08\x07no model")
     assert_one_line(run_inside("inspect", tmp_path / "half.onnx"), 3, "half.onnx")

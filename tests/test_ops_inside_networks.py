@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from conftest import make_model
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 import mpq_onnx
+from mpq_onnx.errors import ModelError
+from mpq_onnx.mirror import build_mirror
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 
@@ -159,3 +163,32 @@ def test_such_a_network_gets_widths_and_noise(kind: str, tmp_path: Path) -> None
     )  # fmt: skip
     check = noisy.noise_check
     assert check.onnxruntime_sqnr == pytest.approx(check.mirror_sqnr, abs=1.5)
+
+
+def test_the_largest_sample_of_a_box_is_refused_when_the_model_is_read(tmp_path: Path) -> None:
+    """In front of a product; behind the last it is post-processing."""
+    shape, nodes, _, tensors = KINDS["a box of every image"]
+    path = tmp_path / "m.onnx"
+    for last in (nodes[-1], helper.make_node("Relu", ["cells"], ["y"], "last")):
+        used = [*nodes[:-1], last]
+        align = helper.make_node(
+            "RoiAlign",
+            ["a", "boxes", "images"],
+            ["cells"],
+            "align",
+            output_height=3,
+            output_width=3,
+            mode="max",
+        )
+        used[used.index(nodes[-2])] = align
+        inputs = [("x", FLOAT, ["n", *shape])]
+        onnx.save(make_model(used, inputs, [("y", ["n", 4, None, None])], tensors), path)
+        refused = mpq_onnx.inspect(path).unsupported
+        if last is nodes[-1]:
+            assert refused == {"RoiAlign with mode max": ("align",)}
+            with pytest.raises(
+                ModelError, match=r"op RoiAlign with mode max .* of node align has no torch mirror"
+            ):
+                build_mirror(ir.from_proto(onnx.load(path)), "m.onnx")
+        else:
+            assert refused == {}

@@ -64,7 +64,12 @@ def test_every_class_is_in_every_part_of_sorted_data() -> None:
         assert np.abs(counts - len(part) / 4).max() < 5 * np.sqrt(len(part) * 3 / 16)
 
 
-@pytest.mark.parametrize(("usual", "other"), [(np.float32, np.float64), (np.int64, np.int32)])
+PRECISIONS = [(np.float32, each) for each in (np.float16, np.float64)] + [
+    (np.int64, each) for each in (np.int8, np.int16, np.int32)
+]
+
+
+@pytest.mark.parametrize(("usual", "other"), PRECISIONS)
 def test_a_copy_in_another_precision_is_split_alike(usual: type, other: type, tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(-99, 99, (40, 3)).astype(usual)
     found = []

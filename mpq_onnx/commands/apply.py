@@ -47,6 +47,7 @@ def apply(
             print_json(noisy)
         else:
             print_edited(allocation, noisy.allocation)
+            print_notes(noisy.notes)
             click.echo(f"{noisy.path}: {noisy.bytes:,} bytes; {energy_text(noisy.allocation)}")
         return
     if noise_draws is not None:

@@ -72,6 +72,31 @@ def check_whole(array: np.ndarray, typed: np.ndarray, name: str, where: str) -> 
         )
 
 
+def check_in_range(
+    array: np.ndarray, typed: np.ndarray, name: str, where: str, places: Sequence[int]
+) -> None:
+    """Raise DataError, naming the input and the example, where finite numbers are infinite in the model's type.
+
+    Args:
+        array: examples [examples, ...] as they are given.
+        typed: the same in the model's type.
+        places: of the examples in the data, from 0.
+    """
+    if typed.dtype.kind != "f" or array.dtype == typed.dtype:
+        return
+    lost = ~np.isfinite(typed) & np.isfinite(array)
+    if lost.any():
+        place, value = min(
+            (place, rows[gone][0])
+            for place, rows, gone in zip(places, array, lost, strict=True)
+            if gone.any()
+        )
+        raise DataError(
+            f"{where}: example {place} of the data, counted from 0, holds {value:g}, which {typed.dtype} of model input {name}"
+            " has no room for; scale the data"
+        )
+
+
 def check_numbers(array: np.ndarray, name: str, where: str) -> None:
     """Raise DataError, naming the input, where `array` holds text, complex numbers or dates, which conversions would cut."""
     if array.dtype.kind not in "fiub":
@@ -104,7 +129,7 @@ class Dataset:
         """The examples at `positions` (0 .. len-1), converted to the model's types and checked.
 
         Raises:
-            DataError: wrong shape, NaN, or an input that the data lacks.
+            DataError: wrong shape, NaN, numbers beyond the model's type, or an input that the data lacks.
         """
         places = [self.indices[position] for position in positions]
         batch = self.examples.read(places)
@@ -120,6 +145,7 @@ class Dataset:
                 # Writable: what examples share may be one read-only array, which torch takes with a warning alone.
                 typed = np.require(array, wanted.dtype, ["C", "W"])
             check_whole(array, typed, wanted.name, self.name)
+            check_in_range(array, typed, wanted.name, self.name, places)
             wanted.check(typed, self.name, places, self.examples.image_files)
             arrays[wanted.name] = wanted.place(typed, self.name)
         return Batch(arrays, batch.labels, batch.groups, len(positions))

@@ -7,8 +7,13 @@ import numpy as np
 
 Describe = Callable[[Sequence[int]], Iterable[bytes]]
 """Bytes for every example of some indices: equal bytes, equal examples."""
-WIDTHS = {"float64": "float32", "int32": "int64"}
-"""Types that examples are known by in another: what numpy, pandas and torch make of the same numbers differs in that."""
+WIDTHS = {"float16": "float32", "float64": "float32"} | dict.fromkeys(
+    ("int8", "int16", "int32", "uint16", "uint32", "uint64"), "int64"
+)
+"""Types that examples are known by in another: what numpy, pandas and torch make of the same numbers differs in that.
+
+Not uint8: images of bytes are known by their bytes.
+"""
 BLOCK = 256
 """Examples described at once."""
 

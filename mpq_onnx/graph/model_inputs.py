@@ -1,5 +1,6 @@
 """What a model wants to be fed: name, element type and shape of each input, and which axis runs over examples."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,11 +8,17 @@ import numpy as np
 import onnx_ir as ir
 
 from mpq_onnx.errors import DataError, ModelError
+from mpq_onnx.graph.operators import is_join, is_pass_through, is_standard
 
 IMAGE_AXES = 3
 """Of one example."""
 MOST_CHANNELS = 4
 """Of an image; an axis that is longer is a height or a width."""
+
+IMPUTED_ADVICE = (
+    "; ranges and figures are of data without NaN, though the network fills it in: put in its place what the network does, or"
+    " export the network behind its Imputer"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,9 @@ class ModelInput:
 
     example_axis: int | None = 0
     """The axis that runs over examples; None for an input that all examples of a batch share (a scalar, a sample rate)."""
+
+    is_imputed: bool = False
+    """The network looks for NaN in it, and puts something else in its place."""
 
     @property
     def fixed_batch(self) -> int | None:
@@ -76,6 +86,7 @@ class ModelInput:
             example = min(place for place, is_bad in zip(places, bad, strict=True) if is_bad)
             raise DataError(
                 f"{where}: NaN or infinity in example {example} of the data, counted from 0, for input {self.name}"
+                + (IMPUTED_ADVICE if self.is_imputed else "")
             )
 
     def _axis_advice(self, found: Sequence[int]) -> str | None:
@@ -156,9 +167,34 @@ def model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
     values = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     axes = example_axes([_dimensions(value) for value in values])
     return tuple(
-        ModelInput(str(value.name), _numpy_dtype(value), _shape(value), axis)
+        ModelInput(str(value.name), _numpy_dtype(value), _shape(value), axis, _is_imputed(value))
         for value, axis in zip(values, axes, strict=True)
     )
+
+
+def _is_imputed(value: ir.Value) -> bool:
+    """Whether NaN is looked for among the values of an input, wherever they are passed on to."""
+    waiting, seen = [value], {value}
+    while waiting:
+        for node, index in waiting.pop().uses():
+            if _finds_nan(node):
+                return True
+            if (
+                (node.op_type == "Cast" and is_standard(node))
+                or (index == 0 and is_pass_through(node))
+                or is_join(node)
+            ):
+                found = set(node.outputs) - seen
+                seen |= found
+                waiting.extend(found)
+    return False
+
+
+def _finds_nan(node: ir.Node) -> bool:
+    """IsNaN, and the Imputer of scikit-learn's converters that replaces NaN."""
+    if node.op_type == "Imputer" and node.domain == "ai.onnx.ml":
+        return math.isnan(node.attributes.get_float("replaced_value_float", 0.0))
+    return node.op_type == "IsNaN" and is_standard(node)
 
 
 def fixed_batch(inputs: Iterable[ModelInput]) -> int | None:

@@ -1,12 +1,14 @@
 """Multiply-accumulates that nothing reaches: in branches, loops and functions, and of other operator sets."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from mpq_onnx.graph.contributed import DOMAIN, OF_ONE_PROCESSOR
-from mpq_onnx.graph.operators import OWN_DOMAINS, is_multiplier, is_standard
+from mpq_onnx.graph.mirrored import is_mirrored
+from mpq_onnx.graph.operators import OWN_DOMAINS, factors, is_float, is_multiplier, is_standard, rank_of
 from mpq_onnx.graph.quantized_already import is_integer_operator
 
 CONTRIBUTED = frozenset(
@@ -23,8 +25,14 @@ MULTIPLYING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "MoE")
 """Parts of the names of those operators on integers that do."""
 LINEAR = frozenset({"LinearClassifier", "LinearRegressor"})
 """Operators of ai.onnx.ml that multiply, and that canonical form has as Gemm."""
-OTHER_STANDARD = frozenset({"DeformConv", "Attention"})
-NO_PRODUCT = "no product of two operands"
+DEFORMABLE = "DeformConv"
+OTHER_STANDARD = {
+    DEFORMABLE: "its kernel moves with computed offsets",
+    "Attention": "several products in one operator",
+}
+"""Operators of ONNX itself, and why their products are none of two operands."""
+WEIGHT_AXES = 2
+"""At least; what has fewer is a bias."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +42,27 @@ class UncountedMac:
     node: str
     op_type: str
     reason: str
+    float_weights: int = 0
+    """Elements of the constants that it multiplies by, as far as they are stored as floats."""
+    macs: int | None = None
+    """Of as many examples as the shapes given are of; None where they do not tell, or where it is not known how to count."""
+    is_mirrored: bool = False
+    """The mirror computes it: only it has no width, no noise and no row."""
 
     def __str__(self) -> str:
-        return f"{self.node} ({self.op_type}, {self.reason})"
+        macs = "" if self.macs is None else f", {self.macs:,} MACs"
+        return f"{self.node} ({self.op_type}, {self.reason}{macs})"
 
 
-def uncounted_macs(model: ir.Model) -> tuple[UncountedMac, ...]:
-    """All of them, in graph order, those of functions last."""
-    return tuple(_of_graph(model)) + tuple(_of_functions(model))
+def uncounted_macs(
+    model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[UncountedMac, ...]:
+    """All of them, in graph order, those of functions last.
+
+    Args:
+        shapes: by tensor name, to count MACs by; without them none are.
+    """
+    return tuple(_of_graph(model, shapes or {})) + tuple(_of_functions(model))
 
 
 def multiplies(node: ir.Node) -> bool:
@@ -59,13 +80,47 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-def _of_graph(model: ir.Model) -> Iterator[UncountedMac]:
+def _of_graph(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[UncountedMac]:
     for node in model.graph.all_nodes():
         reason = _why_apart(node)
-        if node.graph is not model.graph and is_multiplier(node):
+        is_inside = node.graph is not model.graph
+        if is_inside and is_multiplier(node):
             reason = "in a branch or loop"
         if reason is not None:
-            yield UncountedMac(str(node.name), node.op_type, reason)
+            yield UncountedMac(
+                str(node.name),
+                node.op_type,
+                reason,
+                _float_weights(node),
+                _macs(node, shapes),
+                is_mirrored(node) and not is_inside,
+            )
+
+
+def _float_weights(node: ir.Node) -> int:
+    """Elements of the floating-point constants that a node multiplies by; scales of what holds integers are none."""
+    if is_integer_operator(node):
+        return 0
+    stored = (value.const_value for value in _multiplied(node) if is_float(value))
+    return sum(tensor.size for tensor in stored if tensor is not None)
+
+
+def _multiplied(node: ir.Node) -> Iterable[ir.Value]:
+    """What a node multiplies; of operators that nobody here knows, constants of several axes: those of one are biases."""
+    if is_multiplier(node):
+        return factors(node)
+    operands = node.inputs[:2] if node.op_type == DEFORMABLE else node.inputs
+    return (value for value in operands if value is not None and (rank_of(value) or 0) >= WEIGHT_AXES)
+
+
+def _macs(node: ir.Node, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Of a DeformConv: each output is a sum over the kernel of its group, as that of a Conv."""
+    weight, made = node.inputs[1] if len(node.inputs) > 1 else None, shapes.get(str(node.outputs[0].name))
+    if node.op_type != DEFORMABLE or not is_standard(node) or weight is None or made is None:
+        return None
+    stored = weight.const_value
+    kernel = tuple(stored.shape.numpy()) if stored is not None else shapes.get(str(weight.name))
+    return None if kernel is None else math.prod(made) * math.prod(kernel[1:])
 
 
 def _why_apart(node: ir.Node) -> str | None:
@@ -78,11 +133,9 @@ def _why_apart(node: ir.Node) -> str | None:
         return f"an operator of {OF_ONE_PROCESSOR}"
     if node.domain == "ai.onnx.ml" and node.op_type in LINEAR:
         return "an operator of ai.onnx.ml"
-    if is_standard(node) and (
-        node.op_type in OTHER_STANDARD or (node.op_type == "Einsum" and len(node.inputs) > 2)
-    ):
-        return NO_PRODUCT
-    return None
+    if is_standard(node) and node.op_type == "Einsum" and len(node.inputs) > 2:
+        return f"a product of {len(node.inputs)} operands"
+    return OTHER_STANDARD.get(node.op_type) if is_standard(node) else None
 
 
 def _of_functions(model: ir.Model) -> Iterator[UncountedMac]:

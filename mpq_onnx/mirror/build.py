@@ -13,7 +13,7 @@ from torch import fx
 
 from mpq_onnx.errors import ModelError
 from mpq_onnx.graph.chance import ADVICE, draws
-from mpq_onnx.graph.mirrored import unmirrored_nodes
+from mpq_onnx.graph.mirrored import refused_attribute, unmirrored_nodes
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantizers import read_quantizer
 from mpq_onnx.mirror.dtypes import torch_dtype, widened
@@ -111,8 +111,10 @@ class _Builder:
         missing = [node for node in unmirrored_nodes(self.model) if node not in behind.nodes]
         if missing:
             node = missing[0]
+            refused = refused_attribute(node)
+            limit = f" with {refused}" if refused else ""
             raise ModelError(
-                f"{self.where}: op {node.op_type} (domain {node.domain or 'ai.onnx'}) of node {node.name} has no"
+                f"{self.where}: op {node.op_type}{limit} (domain {node.domain or 'ai.onnx'}) of node {node.name} has no"
                 f" torch mirror; {_remedy(self.model.graph, node)}"
             )
         graph = self.model.graph

@@ -16,7 +16,8 @@ from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.documents.precision_document import EDITED
 from mpq_onnx.documents.target_record import TargetRecord
 from mpq_onnx.graph.metadata import METADATA_SOURCE, METADATA_SOURCE_PRODUCER, METADATA_TASK
-from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.graph.operators import TABLE_LOOKUPS
+from mpq_onnx.graph.uncounted import UncountedMac
 from mpq_onnx.passes.describe_precision import producer_of
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
@@ -30,6 +31,7 @@ from mpq_onnx.report.card_widths import (
 )
 from mpq_onnx.report.file_format import FLOAT, format_name
 from mpq_onnx.report.graph_facts import COMPUTED, OWN_SCALE, GraphFacts, LayerFacts, TensorFacts, graph_facts
+from mpq_onnx.report.left_out import left_out
 from mpq_onnx.report.provenance import read_provenance
 
 OWN_SCALE_BIASES = "own scale beside integer products"
@@ -49,19 +51,20 @@ def make_card(model: ir.Model, size: int, where: str = "the file") -> Card:
     """
     plain = without_noise(model)
     facts = graph_facts(plain, where)
+    apart = left_out(plain)
     properties = model.metadata_props
     allocation, energy = Allocation.embedded(properties), EnergyAllocation.embedded(properties)
     provenance = read_provenance(model)
     card: Card = {
         "model": _model(model, size, facts, allocation),
-        "weights": _weights(plain, facts, allocation, provenance.get("scaled_tensors")),
-        "activations": _activations(facts, allocation),
+        "weights": _weights(facts, apart, allocation, provenance.get("scaled_tensors")),
+        "activations": _activations(facts, apart, allocation),
         "biases": _biases(facts, allocation),
         "method": _method(allocation),
         "budget": _budget(allocation),
     }
     if noisy_nodes(model) or energy is not None:
-        card["noise"] = _noise(model, energy)
+        card["noise"] = _noise(model, energy) | _without_noise(apart)
     card["data"] = {name: provenance.get(name) or UNKNOWN for name in ("training", "validation")}
     card["accuracy"] = _accuracy(provenance)
     card["versions"] = provenance.get("versions") or {"all": UNKNOWN}
@@ -85,21 +88,23 @@ def _model(model: ir.Model, size: int, facts: GraphFacts, allocation: Allocation
 
 
 def _weights(
-    model: ir.Model, facts: GraphFacts, allocation: Allocation | None, scaled: object
+    facts: GraphFacts, apart: Sequence[UncountedMac], allocation: Allocation | None, scaled: object
 ) -> dict[str, Any]:
     layers = [layer for layer in facts.layers if layer.constant]
     quantized = [layer for layer in layers if layer.weight is not None]
     tensors = [layer.weight for layer in quantized if layer.weight is not None]
     integers = facts.integer_weights
+    float_apart = [each for each in apart if each.float_weights]
     counts = [(layer.weights, layer.weight is not None) for layer in layers]
+    counts += [(each.float_weights, False) for each in apart]
     stored = [FLOAT if tensor.stored_float else tensor.container for tensor in tensors]
     settings = allocation.settings if allocation else None
     return {
-        "quantized layers": f"{len(quantized) + len(integers)} of {len(layers) + len(integers)}",
+        "quantized layers": f"{len(quantized) + len(integers)} of {len(layers) + len(integers) + len(float_apart)}",
         "share of weights": _share([*counts, *((each.weights, True) for each in integers)]),
         "share of MACs": UNKNOWN
         if integers
-        else _mac_share(facts.layers, lambda layer: layer.weight is not None),
+        else _mac_share(facts.layers, apart, lambda layer: layer.weight is not None),
         "bits": weight_bits_text(tensors, integers, allocation),
         "stored as": distinct([*stored, *(each.container for each in integers)]),
         "scales": distinct(tensor.scales for tensor in tensors),
@@ -110,8 +115,11 @@ def _weights(
         "first layer": _end(layers[:1], allocation),
         "last layer": _end(layers[-1:], allocation),
         **({"overrides": ", ".join(_overrides(settings))} if settings and _overrides(settings) else {}),
-        "left in float": ", ".join(layer.node for layer in layers if layer.weight is None) or "none",
-        "not counted": ", ".join(map(str, uncounted_macs(model))) or "none",
+        "left in float": ", ".join(
+            [*(layer.node for layer in layers if layer.weight is None), *(each.node for each in float_apart)]
+        )
+        or "none",
+        "not counted": ", ".join(map(str, apart)) or "none",
         "embedding tables": _embeddings(allocation),
         "variance correction": settings.variance_correction if settings else _unknown_if(tensors),
         "equalization": _equalization(settings.equalization, scaled) if settings else _unknown_if(tensors),
@@ -143,13 +151,15 @@ def _equalization(name: str, scaled: object) -> str:
     )
 
 
-def _activations(facts: GraphFacts, allocation: Allocation | None) -> dict[str, Any]:
+def _activations(
+    facts: GraphFacts, apart: Sequence[UncountedMac], allocation: Allocation | None
+) -> dict[str, Any]:
     tensors = facts.activations
     settings = allocation.settings if allocation else None
     products = [layer for layer in facts.layers if not layer.constant]
     return {
         "quantizers": len(tensors),
-        "share of MACs": _mac_share(facts.layers, lambda layer: layer.input is not None),
+        "share of MACs": _mac_share(facts.layers, apart, lambda layer: layer.input is not None),
         "bits": activation_bits_text(tensors, allocation),
         "computed as": distinct(tensor.container for tensor in tensors),
         "scales": distinct(tensor.scales for tensor in tensors),
@@ -268,6 +278,11 @@ def _noise(model: ir.Model, energy: EnergyAllocation | None) -> dict[str, Any]:
     }
 
 
+def _without_noise(apart: Sequence[UncountedMac]) -> dict[str, str]:
+    """What a noisy file multiplies without noise, where there is such a thing."""
+    return {"without noise and energy": ", ".join(map(str, apart))} if apart else {}
+
+
 def _accuracy(provenance: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _measured(provenance) or {"measured": UNKNOWN}
@@ -332,7 +347,11 @@ def _end(layers: Sequence[LayerFacts], allocation: Allocation | None) -> str:
 def _embeddings(allocation: Allocation | None) -> str:
     if allocation is None:
         return UNKNOWN
-    tables = [node for node in allocation.nodes if node.weight is not None and not node.macs]
+    tables = [
+        node
+        for node in allocation.nodes
+        if node.weight is not None and not node.macs and node.op_type in TABLE_LOOKUPS
+    ]
     if not tables:
         return "none"
     return distinct(
@@ -346,10 +365,13 @@ def _share(parts: Iterable[tuple[int, bool]]) -> float | str:
     return sum(count for count, counted in pairs if counted) / total if total else UNKNOWN
 
 
-def _mac_share(layers: Sequence[LayerFacts], counts: Any) -> float | str:
-    if not layers or any(layer.macs is None for layer in layers):
+def _mac_share(layers: Sequence[LayerFacts], apart: Sequence[UncountedMac], counts: Any) -> float | str:
+    """What is multiplied apart is none of the share, and all of the whole."""
+    counted = [each.macs for each in layers] + [each.macs for each in apart]
+    if not layers or None in counted:
         return UNKNOWN
-    return _share((layer.macs or 0, counts(layer)) for layer in layers)
+    pairs = [(layer.macs or 0, counts(layer)) for layer in layers]
+    return _share([*pairs, *((each.macs or 0, False) for each in apart)])
 
 
 def _states(quantized: Mapping[str, bool]) -> str:

@@ -17,6 +17,7 @@ from mpq_onnx.precision.problem import ENERGIES
 from mpq_onnx.precision.shared_work import SharedWork
 from mpq_onnx.ranks import ALONE, Ranks
 from mpq_onnx.registries import STATIC
+from mpq_onnx.report.left_out import noise_free_notes
 from mpq_onnx.report.provenance import read_provenance
 from mpq_onnx.report.tables import energy_text
 from mpq_onnx.runs.allocating import allocate
@@ -255,6 +256,7 @@ def _write(
         *_notes(energy_per_mac, options, choice),
         *table_notes(bench.problem.sides[ENERGIES], choice.kept.candidate.energies),
         *range_notes(noisy.base.model, noisy.sites, options.noises),
+        *noise_free_notes(noisy.base.model),
         *chance_notes(kept.evaluation),
         *output_notes(kept.evaluation),
     )

@@ -23,6 +23,7 @@ from mpq_onnx.rounding.network import quantize_network
 from mpq_onnx.rounding.without_data import to_nearest
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.equalizing import equalized
+from mpq_onnx.runs.float_notes import uncounted_notes
 from mpq_onnx.runs.node_rows import width_rows
 from mpq_onnx.runs.preparation import (
     CalibrationRules,
@@ -171,6 +172,7 @@ def apply(
     notes = (  # before anything is written: a file that does not run takes no other's place
         *noted,
         *_examples_notes(settings, seen),
+        *uncounted_notes(scaled),
         *speed_notes(
             Runner(float_model.model, device),
             Runner(graph, device),

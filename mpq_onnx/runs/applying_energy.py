@@ -15,6 +15,7 @@ from mpq_onnx.graph.model_file import MODEL_SUFFIXES, save_model
 from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.card import make_card
 from mpq_onnx.report.card_text import write_card
+from mpq_onnx.report.left_out import noise_free_notes
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.energy_options import EnergyOptions
 from mpq_onnx.runs.node_rows import energy_rows
@@ -34,6 +35,7 @@ class ApplyEnergyResult(Result):
     path: str
     bytes: int
     allocation: EnergyAllocation
+    notes: tuple[str, ...] = ()
 
     DRAWN = "node", "energy_per_mac"
 
@@ -89,4 +91,4 @@ def apply_energy(
     graph = write_noisy_graph(base.model, sites, wanted)
     size = save_model(graph, output)
     write_card(make_card(graph, size), Path(output).parent, f"{Path(output).stem}.")
-    return ApplyEnergyResult(str(output), size, wanted)
+    return ApplyEnergyResult(str(output), size, wanted, noise_free_notes(base.model))

@@ -25,6 +25,7 @@ from mpq_onnx.passes.reseed_noise import ReseedNoisePass, noisy_nodes
 from mpq_onnx.registries import NOISE_DRAWS
 from mpq_onnx.report.file_format import MeanBits, format_text, shown_bits_of, stored_bits_of
 from mpq_onnx.report.graph_facts import graph_facts
+from mpq_onnx.report.left_out import noise_free_notes
 from mpq_onnx.report.tables import bits_text
 from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.batch_notes import batch_notes
@@ -214,6 +215,7 @@ def evaluate(
             *batch_notes(loaded),
             *zip_map_notes(loaded),
             *one_sided_notes(graph),
+            *(noise_free_notes(loaded) if noisy else ()),
             *_unmeasured(found, dataset),
             *(
                 speed_notes(other, Runner(model, device), dataset)

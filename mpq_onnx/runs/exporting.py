@@ -21,13 +21,14 @@ from mpq_onnx.graph.model_file import MODEL_SUFFIXES, clone, save_model
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
-from mpq_onnx.graph.uncounted import NO_PRODUCT, bodies, multiplies, uncounted_macs
+from mpq_onnx.graph.uncounted import bodies, multiplies
 from mpq_onnx.passes.batch_in_reshapes import READINGS
 from mpq_onnx.passes.canonicalize import canonicalize, canonicalize_for_any_batch
 from mpq_onnx.passes.compute_in_float32 import PRECISION, converted_types
 from mpq_onnx.passes.free_batch import name_batch
 from mpq_onnx.passes.unroll_loops import is_loop, why_it_stays
 from mpq_onnx.progress import begin
+from mpq_onnx.report.left_out import left_out
 from mpq_onnx.runs.arguments import check_seed, checked_arguments
 from mpq_onnx.runs.fixed_values import fixed_values
 from mpq_onnx.runs.result import Result
@@ -281,10 +282,10 @@ def _check_feeds(source: SourceModel, check: str, batches: int) -> Mapping[str, 
 
 
 def _unreached(model: ir.Model) -> tuple[str, ...]:
-    """What later commands say of products that they do not reach; of these, Einsum of three operands alone has a mirror."""
-    nodes = uncounted_macs(model)
-    mirrored = [str(each) for each in nodes if each.op_type == "Einsum" and each.reason == NO_PRODUCT]
-    refused = [str(each) for each in nodes if str(each) not in mirrored]
+    """What later commands say of products that they do not reach."""
+    nodes = left_out(model)
+    mirrored = [str(each) for each in nodes if each.is_mirrored]
+    refused = [str(each) for each in nodes if not each.is_mirrored]
     notes = []
     if refused:
         holders = [node for node in model.graph if any(bodies(node)) and multiplies(node)]

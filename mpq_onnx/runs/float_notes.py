@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from mpq_onnx.errors import ModelError, first_names
 from mpq_onnx.graph.placement import Sites
-from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.report.left_out import left_out
 
 
 def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
@@ -33,10 +33,13 @@ def float_notes(model: ir.Model, sites: Sites) -> tuple[str, ...]:
         notes.append(
             f"the state from one time to the next stays in float inside {first_names(list(recurrent.values()))}"
         )
-    uncounted = [str(each) for each in uncounted_macs(model)]
-    if uncounted:
-        notes.append(f"stays in float, in no mean and no BOPs: {first_names(uncounted)}")
-    return tuple(notes)
+    return (*notes, *uncounted_notes(model))
+
+
+def uncounted_notes(model: ir.Model) -> tuple[str, ...]:
+    """A line for multiply-accumulates that are not counted."""
+    found = [str(each) for each in left_out(model)]
+    return (f"stays in float, in no mean and no BOPs: {first_names(found)}",) if found else ()
 
 
 def float_weights(sites: Sites) -> list[str]:

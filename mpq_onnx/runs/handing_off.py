@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from mpq_onnx.documents.energy_allocation import EnergyAllocation
 from mpq_onnx.errors import ModelError, OutputError, TargetError, UsageError, check_choice
 from mpq_onnx.files import write_text
 from mpq_onnx.graph.given_model import ModelSource, model_source, source_digest
+from mpq_onnx.graph.metadata import METADATA_SOURCE
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import model_inputs
 from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.placement.mac_sites import mac_sites
 from mpq_onnx.graph.quantized_tensors import quantized_tensor
 from mpq_onnx.graph.quantizer_chains import Chains, quantizer_chains
-from mpq_onnx.graph.uncounted import uncounted_macs
+from mpq_onnx.graph.uncounted import UncountedMac, uncounted_macs
 from mpq_onnx.handoff_targets import TARGETS
 from mpq_onnx.handoff_targets.bundle import Bundle
 from mpq_onnx.handoff_targets.golden import golden_tensors, write_golden
@@ -226,6 +227,23 @@ def _is_same(manifest: Path, digest: str, to: str) -> bool:
         return False
 
 
+def _remedy(uncounted: Sequence[UncountedMac], exported: bool) -> str:
+    """What can be done about multiply-accumulates that have no row; `exported` is the file, or what it was made from."""
+    lasting = [each.node for each in uncounted if each.is_mirrored]
+    if len(lasting) == len(uncounted):
+        return "export keeps them as they are: hand off the network without them"
+    if exported:
+        return (
+            "export has left them as they are: give it the inputs that branches and trips of loops hang on (--set), or hand off"
+            " the network without them"
+        )
+    return (
+        "export the model first (operators of ai.onnx.ml and most of com.microsoft become standard ones, branches with"
+        " constant conditions fold, loops whose trips are known are written out, see --set)"
+        + (f"; {', '.join(lasting)} will stay" if lasting else "")
+    )
+
+
 def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, device: str) -> Bundle:
     """Read and measure a file; `measure` also measures its noise on the data."""
     allocation = Allocation.embedded(loaded.metadata_props, path)
@@ -238,10 +256,9 @@ def make_bundle(path: str, loaded: ir.Model, dataset: Dataset, measure: bool, de
     complete_names(model)
     uncounted = uncounted_macs(model)
     if uncounted:
+        remedy = _remedy(uncounted, METADATA_SOURCE in loaded.metadata_props)
         raise UsageError(
-            f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; export the model"
-            " first (operators of ai.onnx.ml and most of com.microsoft become standard ones, branches with constant conditions"
-            " fold, loops whose trips are known are written out, see --set)"
+            f"{path}: cannot be handed off: {', '.join(map(str, uncounted))}: no table has a row for them; {remedy}"
         )
     computed = [
         str(chain.integers.name)

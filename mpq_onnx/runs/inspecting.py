@@ -1,7 +1,7 @@
 """inspect: what a model is, and what of it can be quantized, before any data and before anything is run. No torch here."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,20 +12,21 @@ from mpq_onnx.errors import ModelError, MpqOnnxError, first_line
 from mpq_onnx.graph.given_model import ModelSource, model_source
 from mpq_onnx.graph.mac import CONVOLUTIONS, macs_of
 from mpq_onnx.graph.metadata import METADATA_SOURCE, MODEL_FACTS
-from mpq_onnx.graph.mirrored import unmirrored_nodes
+from mpq_onnx.graph.mirrored import refused_attribute, unmirrored_nodes
 from mpq_onnx.graph.model_file import clone, file_bytes, load_model
 from mpq_onnx.graph.model_inputs import fixed_batch, model_inputs
+from mpq_onnx.graph.operators import rank_of
 from mpq_onnx.graph.placement import Sites, WeightSite, find_sites
 from mpq_onnx.graph.post_processing import post_processing
 from mpq_onnx.graph.quantized_already import check_not_quantized
 from mpq_onnx.graph.roles import value_roles
-from mpq_onnx.graph.uncounted import uncounted_macs
 from mpq_onnx.passes.canonicalize import canonicalize
 from mpq_onnx.passes.inferred_shapes import inferred_shapes
 from mpq_onnx.passes.remove_noise import without_noise
 from mpq_onnx.passes.reseed_noise import noisy_nodes
 from mpq_onnx.report.file_format import format_text, shown_bits_of
 from mpq_onnx.report.graph_facts import GraphFacts, graph_facts
+from mpq_onnx.report.left_out import left_out
 from mpq_onnx.runs.arguments import checked_arguments
 from mpq_onnx.runs.float_notes import float_weights
 from mpq_onnx.runs.options import AllocateOptions
@@ -33,6 +34,10 @@ from mpq_onnx.runs.result import Result
 from mpq_onnx.runs.source_notes import post_processing_notes, source_notes
 
 FLOAT_BITS, BYTE = 32, 8
+MATRIX = 2
+"""Axes that a product's operand has at least."""
+UNTOLD = (MpqOnnxError, KeyError, ValueError, IndexError, RuntimeError)
+"""What is raised where shapes cannot be inferred, or are not enough."""
 LONGEST_FACT = 120
 """Characters of a fact in the metadata."""
 
@@ -226,17 +231,43 @@ def _float(loaded: ir.Model, where: str) -> tuple[_Found, Mapping[str, str]]:
         if node in behind.nodes:
             continue
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        limit = refused_attribute(node)
+        name += f" with {limit}" if limit else ""
         unsupported[name] = (*unsupported.get(name, ()), str(node.name))
     opened = _open_axes(model)
     notes: tuple[str, ...] = (*source_notes(loaded), *post_processing_notes(model), *opened)
+    shapes: Mapping[str, tuple[int, ...]] = {}
     try:
-        found = _by_sites(find_sites(model, inferred_shapes(model)), counts_macs=not opened)
-    except (MpqOnnxError, KeyError, ValueError, IndexError, RuntimeError) as error:
-        found = _Found(False, _layers_of(graph_facts(model)))
+        shapes = inferred_shapes(model)
+        found = _by_sites(find_sites(model, shapes), counts_macs=not opened)
+    except UNTOLD as error:
+        found = _without_shapes(model, shapes)
         notes = (*notes, f"how many MACs and activations there are shows when it is run: {first_line(error)}")
-    uncounted = tuple(map(str, uncounted_macs(model)))
+    apart = left_out(model)
+    uncounted = tuple(map(str, apart))
+    found = _with_uncounted(found, {each.node for each in apart})
     roles = {name: role.value for name, role in value_roles(model).roles.items()}
     return dataclasses.replace(found, unsupported=unsupported, uncounted=uncounted, notes=notes), roles
+
+
+def _without_shapes(model: ir.Model, known: Mapping[str, tuple[int, ...]]) -> _Found:
+    """Where the shapes of some tensors are not known: widths hang on none of them, and MACs stay untold."""
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    assumed = {str(value.name): (1,) * (rank_of(value) or MATRIX) for value in values}
+    try:
+        found = _by_sites(find_sites(model, assumed | dict(known)), counts_macs=False)
+    except UNTOLD:
+        return _Found(False, _layers_of(graph_facts(model)))
+    return dataclasses.replace(found, activations=None)
+
+
+def _with_uncounted(found: _Found, nodes: Collection[str]) -> _Found:
+    """Rows of weights of nodes whose MACs are not counted say so."""
+    layers = (
+        dataclasses.replace(each, why=f"{each.why}, not counted") if each.node in nodes and each.why else each
+        for each in found.layers
+    )
+    return dataclasses.replace(found, layers=tuple(layers))
 
 
 def _by_sites(sites: Sites, counts_macs: bool) -> _Found:
