@@ -14,6 +14,7 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import here, replacing, set_usual_mode
 from mpq_onnx.graph.absent_inputs import drop_absent_inputs
+from mpq_onnx.graph.absent_outputs import name_absent_outputs
 from mpq_onnx.graph.constant_inputs import drop_constant_inputs
 from mpq_onnx.graph.contributed import is_among_standard
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
@@ -64,6 +65,7 @@ def load_model(model: ModelSource) -> ir.Model:
         check_loaded(model)
         drop_absent_inputs(all_nodes(model))
         complete_names(model)
+        name_absent_outputs(model)
         mark_earlier_file(model)
         return model
     except ModelError as error:

@@ -45,6 +45,7 @@ from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.rewrite import RewritePass
+from mpq_onnx.passes.sequences import SequencesPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.state_defaults import StateDefaultsPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
@@ -148,7 +149,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     # What folding found out of shapes lets more of them fold, and tells how often loops run.
     for _ in range(MOST_FOLDINGS):
         InferShapesAnewPass()(model)
-        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass(), unroll
+        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass(), unroll, SequencesPass()
         if not [each for each in folding if each(model).modified]:
             break
         fold_constants(model)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from mpq_onnx.graph.chance import draws
 from mpq_onnx.graph.operators import is_constant, is_standard
 from mpq_onnx.graph.uncounted import bodies
 from mpq_onnx.passes.constant_session import constant_session
@@ -163,17 +164,28 @@ def _condition(node: ir.Node, body: ir.Graph) -> _Condition | None:
             if carried >= 0:
                 found.carried.add(carried)
                 waiting.append(body.outputs[carried + 1])
-        elif (
-            producer is None
-            or producer.graph is not body
-            or any(bodies(producer))
-            or not is_standard(producer)
-        ):
+        elif producer is None or producer.graph is not body or not _is_computable(producer):
             return None
         else:
             found.nodes.add(producer)
-            waiting += [each for each in producer.inputs if each is not None]
+            waiting += _operands(producer)
     return found
+
+
+def _is_computable(node: ir.Node) -> bool:
+    """Whether onnxruntime gives the same at every run of the node, and of those in its branches and loops."""
+    inner = (each for graph in bodies(node) for each in graph.all_nodes())
+    return all(is_standard(each) and not draws(each) for each in (node, *inner))
+
+
+def _operands(node: ir.Node) -> set[ir.Value]:
+    """What a node reads, and what its branches and loops read from around it."""
+    graphs = [each for graph in bodies(node) for each in (graph, *graph.subgraphs())]
+    own = {value for graph in graphs for value in (*graph.inputs, *graph.initializers.values())}
+    own |= {value for graph in graphs for each in graph for value in each.outputs}
+    read = {value for graph in graphs for each in graph for value in each.inputs}
+    read |= {value for graph in graphs for value in graph.outputs}
+    return {value for value in (read - own) | set(node.inputs) if value is not None}
 
 
 COUNTERS: dict[str, Callable[[ir.Graph, ir.Node], Trips]] = {"Loop": _loop_trips, "Scan": _scan_trips}
