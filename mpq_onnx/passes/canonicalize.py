@@ -18,6 +18,7 @@ from onnxscript.rewriter.rules.common import no_op_transpose_rule, transpose_tra
 from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.graph.model_checks import check_dropouts, check_inference, check_weights
 from mpq_onnx.graph.operators import MAC_OPS
+from mpq_onnx.graph.output_shapes import check_output_shapes
 from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.bias_before_reshape import BiasBeforeReshapePass
@@ -190,6 +191,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     model = tidy(model).model
     check_weights(model, MAC_OPS)
     check_dropouts(model)
+    check_output_shapes(model)
     return model
 
 

@@ -69,7 +69,7 @@ def _computed(node: ir.Node, model: ir.Model) -> dict[ir.Value, np.ndarray]:
     read = [each for each in node.outputs if _is_read(each)]
     given = list(dict.fromkeys(each for each in node.inputs if each is not None))
     feeds = {str(each.name): each.const_value.numpy() for each in given}  # type: ignore[union-attr]
-    found = constant_session(model.graph, [node], given, read).run(feeds)
+    found = constant_session(model.graph, [ir.to_proto(node)], given, read).run(feeds)
     if found is None:
         return {}
     return {

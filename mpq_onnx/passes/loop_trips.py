@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
-from mpq_onnx.graph.chance import draws
-from mpq_onnx.graph.operators import is_constant, is_standard
+from mpq_onnx.graph.operators import RANDOM, STANDARD_DOMAINS, is_constant
 from mpq_onnx.graph.uncounted import bodies
 from mpq_onnx.passes.constant_session import constant_session
+from mpq_onnx.passes.parts_of_branches import names_read, nodes_within, part_of
 
 MOST_TRIPS = 2**13
 """More are not counted."""
@@ -112,7 +113,8 @@ def _only(value: ir.Value) -> np.generic:
 class _Condition:
     """What the condition of a Loop hangs on."""
 
-    nodes: set[ir.Node] = field(default_factory=set)
+    parts: dict[ir.Value, onnx.NodeProto] = field(default_factory=dict)
+    """What computes a value of the body; by its first output a node that computes several at once."""
     constants: set[ir.Value] = field(default_factory=set)
     carried: set[int] = field(default_factory=set)
     """Which carried values, from 0."""
@@ -129,7 +131,8 @@ def _counted(graph: ir.Graph, node: ir.Node, limit: int) -> int | None:
     places = [NUMBER, CONDITION, *(each + CARRIED for each in carried)]
     given = [*(body.inputs[each] for each in places), *constants]
     read = [body.outputs[0], *(body.outputs[each + 1] for each in carried)]
-    session = constant_session(graph, (each for each in body if each in condition.nodes), given, read)
+    ordered = (value for each in body for value in each.outputs if value in condition.parts)
+    session = constant_session(graph, [condition.parts[value] for value in ordered], given, read)
     feeds = {str(value.name): value.const_value.numpy() for value in constants}  # type: ignore[union-attr]
     state = [node.inputs[each + CARRIED].const_value.numpy() for each in carried]  # type: ignore[union-attr]
     for number in range(limit):
@@ -164,28 +167,34 @@ def _condition(node: ir.Node, body: ir.Graph) -> _Condition | None:
             if carried >= 0:
                 found.carried.add(carried)
                 waiting.append(body.outputs[carried + 1])
-        elif producer is None or producer.graph is not body or not _is_computable(producer):
+        elif producer is None or producer.graph is not body or not _is_computable(part := _part(value)):
             return None
         else:
-            found.nodes.add(producer)
-            waiting += _operands(producer)
+            found.parts[value if producer.op_type == "If" else producer.outputs[0]] = part
+            names = names_read(part)
+            waiting += [each for each in _operands(producer) if each.name in names]
     return found
 
 
-def _is_computable(node: ir.Node) -> bool:
-    """Whether onnxruntime gives the same at every run of the node, and of those in its branches and loops."""
-    inner = (each for graph in bodies(node) for each in graph.all_nodes())
-    return all(is_standard(each) and not draws(each) for each in (node, *inner))
+def _part(value: ir.Value) -> onnx.NodeProto:
+    """The node that computes `value`, without what it computes beside it."""
+    return part_of(ir.to_proto(value.producer()), {str(value.name)})
 
 
-def _operands(node: ir.Node) -> set[ir.Value]:
-    """What a node reads, and what its branches and loops read from around it."""
+def _is_computable(node: onnx.NodeProto) -> bool:
+    """Whether onnxruntime gives the same at every run of the node."""
+    return all(each.domain in STANDARD_DOMAINS and each.op_type not in RANDOM for each in nodes_within(node))
+
+
+def _operands(node: ir.Node) -> list[ir.Value]:
+    """What a node reads, and what its branches and loops read from around it, in order."""
     graphs = [each for graph in bodies(node) for each in (graph, *graph.subgraphs())]
     own = {value for graph in graphs for value in (*graph.inputs, *graph.initializers.values())}
     own |= {value for graph in graphs for each in graph for value in each.outputs}
-    read = {value for graph in graphs for each in graph for value in each.inputs}
-    read |= {value for graph in graphs for value in graph.outputs}
-    return {value for value in (read - own) | set(node.inputs) if value is not None}
+    inner = [value for graph in graphs for each in graph for value in each.inputs]
+    inner += [value for graph in graphs for value in graph.outputs]
+    read = dict.fromkeys([*node.inputs, *inner])
+    return [value for value in read if value is not None and value not in own]
 
 
 COUNTERS: dict[str, Callable[[ir.Graph, ir.Node], Trips]] = {"Loop": _loop_trips, "Scan": _scan_trips}

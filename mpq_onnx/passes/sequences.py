@@ -145,7 +145,10 @@ def _erased(sequences: _Sequences, node: ir.Node) -> Tensors | None:
 
 
 def _position(node: ir.Node, index: int, length: int, usual: int) -> int | None:
-    """The place, from 0, that input `index` tells in a sequence of `length`; `usual` where it is absent, None where computed."""
+    """The place, from 0, that input `index` tells in a sequence of `length`.
+
+    `usual` where it is absent; None where it is computed.
+    """
     value = node.inputs[index] if len(node.inputs) > index else None
     if value is None:
         return usual
