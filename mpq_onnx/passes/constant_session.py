@@ -1,6 +1,6 @@
 """onnxruntime on a few nodes of a model: what constants become behind them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class ConstantSession:
 
 
 def constant_session(
-    graph: ir.Graph, nodes: Iterable[onnx.NodeProto], given: Sequence[ir.Value], read: Sequence[ir.Value]
+    graph: ir.Graph, nodes: Sequence[onnx.NodeProto], given: Sequence[ir.Value], read: Sequence[ir.Value]
 ) -> ConstantSession:
     """`nodes`, in the order in which they are to run, as a model of their own.
 

@@ -167,7 +167,11 @@ def _condition(node: ir.Node, body: ir.Graph) -> _Condition | None:
             if carried >= 0:
                 found.carried.add(carried)
                 waiting.append(body.outputs[carried + 1])
-        elif producer is None or producer.graph is not body or not _is_computable(part := _part(value)):
+        elif (
+            producer is None
+            or producer.graph is not body
+            or not _is_computable(part := _part(producer, value))
+        ):
             return None
         else:
             found.parts[value if producer.op_type == "If" else producer.outputs[0]] = part
@@ -176,9 +180,9 @@ def _condition(node: ir.Node, body: ir.Graph) -> _Condition | None:
     return found
 
 
-def _part(value: ir.Value) -> onnx.NodeProto:
-    """The node that computes `value`, without what it computes beside it."""
-    return part_of(ir.to_proto(value.producer()), {str(value.name)})
+def _part(node: ir.Node, value: ir.Value) -> onnx.NodeProto:
+    """`node`, without what it computes beside `value`."""
+    return part_of(ir.to_proto(node), {str(value.name)})
 
 
 def _is_computable(node: onnx.NodeProto) -> bool:
