@@ -11,6 +11,7 @@ import mpq_onnx
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]> network '
 RNG = np.random.default_rng(0)
+QUICK = mpq_onnx.AllocateOptions(effort="quick")
 
 
 def constant(name: str, *shape: int) -> str:
@@ -104,3 +105,49 @@ def test_rows_of_a_table_that_stay_in_float_load_beside_quantized_ones(
         for path in (source, result.model_path)
     )
     assert 10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()) > 30
+
+
+CALLED = """ <domain: "own", opset_import: ["" : 21]> twice (r) => (o, p) { o = Add(r, r)  p = Neg(r) }"""
+GIVEN_OUT = {
+    "every state of a recurrent layer": f"""(float[N,12] x) => (float[N,4] y, float[3,1,1,4] c) <{constant("k", 3, 1, 2)},
+        {constant("gates", 1, 4, 2)}, {constant("states", 1, 4, 4)}, {constant("w", 12, 4)}, {constant("v", 4, 4)},
+        int64[2] axes = {{0, 1}}> {{
+        c, l = RNN<hidden_size = 4>(k, gates, states)  m = Squeeze(l, axes)
+        p = MatMul(x, w)  a = Add(p, m)  y = MatMul(a, v) }}""",
+    "where numbers stand": f"""(float[N,12] x) => (float[N,4] y, int64[8] c) <{constant("w", 12, 4)}, {constant("v", 4, 4)},
+        float[8] k = {{3, 1, 1, 2, 3, 9, 9, 1}}> {{
+        u, first, c = Unique(k)  p = MatMul(x, w)  a = Add(p, u)  y = MatMul(a, v) }}""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GIVEN_OUT)
+def test_constants_that_are_given_out_are_computed_once(kind: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.onnx"
+    onnx.save(onnx.parser.parse_model(HEAD + GIVEN_OUT[kind]), source)
+    feeds = {"x": np.random.default_rng(1).normal(0, 1, (128, 12)).astype(np.float32)}
+    result = mpq_onnx.allocate(
+        source, feeds, tmp_path / "out", weight_bits=8, activation_bits=8, options=QUICK
+    )
+    exact, found = (
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(["y", "c"], feeds)
+        for path in (source, result.model_path)
+    )
+    assert 10 * np.log10((exact[0] ** 2).sum() / ((exact[0] - found[0]) ** 2).sum()) > 25
+    np.testing.assert_allclose(found[1], exact[1], rtol=1e-5)
+    assert sum(each.macs or 0 for each in result.chosen.allocation.nodes) == 12 * 4 + 4 * 4
+
+
+def test_a_call_may_leave_out_its_last_output(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.onnx", tmp_path / "canonical.onnx"
+    network = f"(float[N,12] x) => (float[N,4] y) <{constant('w', 12, 4)}> {{ p = MatMul(x, w)  y, gone = own.twice(p) }}"
+    head = HEAD.replace('"" : 21', '"" : 21, "own" : 1')
+    model = onnx.parser.parse_model(head + network + CALLED)
+    model.graph.node[1].output[1] = ""
+    onnx.save(model, source)
+    mpq_onnx.export(source, target)
+    feeds = {"x": np.random.default_rng(1).normal(0, 1, (3, 12)).astype(np.float32)}
+    exact, found = (
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+        for path in (source, target)
+    )
+    np.testing.assert_allclose(found, exact, rtol=1e-5)

@@ -134,15 +134,18 @@ def test_a_class_beside_its_scores_is_counted_as_right_or_wrong(
 
 
 def sequence_model(ends_so: bool = False) -> onnx.ModelProto:
-    """Rows that are split into a sequence and taken out again, or given away as one."""
+    """Rows that are split into a sequence and taken out again where data tell, or given away as one."""
     nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], "most", keepdims=0),
+        helper.make_node("Greater", ["most", "limit"], ["is_more"], "compare"),
+        helper.make_node("Cast", ["is_more"], ["place"], "place", to=TensorProto.INT64),
         helper.make_node("SplitToSequence", ["x"], ["parts"], "split", axis=1, keepdims=1),
-        helper.make_node("SequenceAt", ["parts", "first"], ["a"], "take"),
+        helper.make_node("SequenceAt", ["parts", "place"], ["a"], "take"),
         helper.make_node("MatMul", ["a", "w"], ["y"], "product"),
     ]
     model = make_model(
         nodes, [("x", TensorProto.FLOAT, ["n", 2, 8])], [("y", ["n", 1, 6])],
-        {"w": weights(RNG, 8, 6), "first": np.array(0)},
+        {"w": weights(RNG, 8, 6), "limit": np.float32(0.5)},
     )  # fmt: skip
     if ends_so:
         kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))

@@ -95,6 +95,20 @@ NETWORKS = {
         f"""{SEQUENCE}> {{ {START}  f, q = Scan<body = b {IN} => {OUT} {{ {CELL} }}, {BACKWARDS},
         scan_output_directions = [1]>(s, h)  v = Unsqueeze(f, time)  z = Add(q, v)  y = MatMul(z, last) }}""", 2 * 6
     ),
+    "turns that a branch on their number ends": (
+        looped("many", f"""{TURN}  k = Equal(i, two)  d = If<then_branch = t () => (bool f) {{ f = Not(go) }},
+        else_branch = e () => (bool g) {{ g = Identity(go) }}>(k)""", numbers(many=10, two=2)), 3 * 6
+    ),
+    "turns that are left in front of the product": (
+        looped("many", """k = Equal(i, two)  d, o = If<then_branch = t () => (bool f, float[N,6,16] u) {
+        f = Not(go)  u = Identity(s) }, else_branch = e () => (bool g, float[N,6,16] v) {
+        a, g = If<then_branch = tt () => (float[N,6,16] n, bool j) { n = Neg(s)  j = Not(go) },
+        else_branch = ee () => (float[N,6,16] q, bool jj) { q = Identity(s)  jj = Identity(go) }>(k)
+        p = MatMul(a, w)  v = Relu(p) }>(k)""", numbers(many=10, two=2)), 2 * 6
+    ),
+    "no product inside, one behind": (
+        looped("three", "o = Tanh(s)  d = Identity(c)", numbers(three=3)), 0
+    ),
     "no turns": (looped("none", f"{TURN}  d = Identity(c)", numbers(none=0)), 0),
 }  # fmt: skip
 """Networks, and how many rows of 16 x 16 weights an example meets inside."""
@@ -198,9 +212,6 @@ REFUSED = {
     ),
     "too many turns": (looped("many", f"{TURN}  d = Identity(c)", numbers(many=5000)), "5000 trips .* more than 4096 nodes"),
     "more turns than are counted": (looped("many", f"{TURN}  d = Identity(c)", numbers(many=2**40)), "8192 times or more"),
-    "no product inside": (
-        looped("three", "o = Relu(s)  d = Identity(c)", numbers(three=3)), "it holds no product",
-    ),
 }  # fmt: skip
 
 
@@ -222,6 +233,39 @@ def test_a_loop_in_post_processing_stays(tmp_path: Path) -> None:
     source = saved(network, tmp_path)
     mpq_onnx.export(source, tmp_path / "canonical.onnx")
     assert "Loop" in {node.op_type for node in onnx.load(tmp_path / "canonical.onnx").graph.node}
+
+
+LATE = f"""{SEQUENCE}, {numbers(many=9)}, bool go = {{1}}, float large = {{5.0}}> {{ h = MatMul(x, first)  p = MatMul(h, last)
+    l = Loop<body = b (int64 i, bool c, float[N,6,K] s) => (bool d, float[N,6,K] o) {{
+        o = Tanh(s)  z = ReduceMax<keepdims = 0>(o)  d = Less(z, large) }}>(many, go, p)  TAIL }}"""
+"""A loop whose trips data tell, behind the last product: no shape can be inferred behind it."""
+
+
+@pytest.mark.parametrize("tail", ["y = Identity(l)", "a = Relu(l)  y = Identity(a)"])
+def test_the_stated_shape_of_an_output_stays(tail: str, tmp_path: Path) -> None:
+    source, target = (
+        saved(LATE.replace("TAIL", tail), tmp_path),
+        tmp_path / "out.onnx",
+    )
+    mpq_onnx.export(source, target)
+    sizes = onnx.load(target).graph.output[0].type.tensor_type.shape.dim
+    assert [size.dim_value for size in sizes] == [0, 6, 5]
+    assert mpq_onnx.inspect(target).macs == OUTER
+
+
+def test_outputs_of_a_loop_need_no_shape(tmp_path: Path) -> None:
+    """Written out, it tells theirs."""
+    model = onnx.parser.parse_model(HEAD + NETWORKS["turns until a carried number is large"][0])
+    for name in ("l", "j"):
+        kind = {"l": onnx.TensorProto.FLOAT, "j": onnx.TensorProto.INT64}[name]
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    source, target = tmp_path / "source.onnx", tmp_path / "canonical.onnx"
+    onnx.save(model, source)
+    mpq_onnx.export(source, target)
+    onnx.checker.check_model(str(target), full_check=True)
+    shapes = [output.type.tensor_type.shape.dim for output in onnx.load(target).graph.output]
+    assert [[size.dim_value for size in shape] for shape in shapes] == [[0, 6, 5], [0, 6, 16], []]
+    assert mpq_onnx.inspect(target).macs == OUTER + 6 * 6 * 16 * 16
 
 
 def test_a_scan_of_opset_8_is_refused(tmp_path: Path) -> None:

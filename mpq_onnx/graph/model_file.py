@@ -14,6 +14,7 @@ import onnx_ir as ir
 from mpq_onnx.errors import ModelError, deepest_line, first_line
 from mpq_onnx.files import here, replacing, set_usual_mode
 from mpq_onnx.graph.absent_inputs import drop_absent_inputs
+from mpq_onnx.graph.absent_outputs import name_absent_outputs
 from mpq_onnx.graph.constant_inputs import drop_constant_inputs
 from mpq_onnx.graph.contributed import is_among_standard
 from mpq_onnx.graph.fingerprint import all_nodes, fingerprint
@@ -22,7 +23,7 @@ from mpq_onnx.graph.given_model import GivenModel, ModelSource, model_source
 from mpq_onnx.graph.model_checks import check_loaded
 from mpq_onnx.graph.node_names import complete_names
 from mpq_onnx.graph.operators import STANDARD_DOMAINS
-from mpq_onnx.graph.output_shapes import state_output_shapes
+from mpq_onnx.graph.output_shapes import state_output_shapes, state_scalars
 from mpq_onnx.graph.quantized_tensors import mark_earlier_file
 from mpq_onnx.graph.sparse_tensors import make_dense
 from mpq_onnx.graph.unknown_lengths import open_unknown_lengths
@@ -64,6 +65,7 @@ def load_model(model: ModelSource) -> ir.Model:
         check_loaded(model)
         drop_absent_inputs(all_nodes(model))
         complete_names(model)
+        name_absent_outputs(model)
         mark_earlier_file(model)
         return model
     except ModelError as error:
@@ -90,6 +92,7 @@ def _check_rules(path: str | GivenModel) -> None:
     except onnx.checker.ValidationError:
         proto = read_proto(path)
         stated = state_output_shapes(proto)
+        state_scalars(proto)
         opset = next((each.version for each in proto.opset_import if each.domain in STANDARD_DOMAINS), 1)
         passed = [node for node in proto.graph.node if _is_passed(node, opset)]
         if not stated and not passed:

@@ -80,7 +80,7 @@ class PostProcessing:
 def post_processing(model: ir.Model) -> PostProcessing:
     """That of a canonical model; empty where nothing multiplies."""
     nodes = list(model.graph)
-    multiplied = multiplied_values(model)
+    multiplied = multiplied_values(model.graph)
     behind: list[ir.Node] = []
     computed: set[ir.Value] = set()
     for node in nodes if multiplied else ():
@@ -94,10 +94,10 @@ def post_processing(model: ir.Model) -> PostProcessing:
     return PostProcessing(tuple(behind), taken, tuple(model.graph.outputs))
 
 
-def multiplied_values(model: ir.Model) -> set[ir.Value]:
+def multiplied_values(graph: ir.Graph) -> set[ir.Value]:
     """The values that a product hangs on."""
     found: set[ir.Value] = set()
-    for node in reversed(list(model.graph)):
+    for node in reversed(list(graph)):
         if multiplies(node) or any(value in found for value in node.outputs):
             found.update(operands_within(node))
     return found

@@ -18,6 +18,7 @@ from onnxscript.rewriter.rules.common import no_op_transpose_rule, transpose_tra
 from mpq_onnx.errors import ModelError, deepest_line
 from mpq_onnx.graph.model_checks import check_dropouts, check_inference, check_weights
 from mpq_onnx.graph.operators import MAC_OPS
+from mpq_onnx.graph.output_shapes import check_output_shapes
 from mpq_onnx.ops.composites import is_composite
 from mpq_onnx.passes.batch_constants import FREED, Free
 from mpq_onnx.passes.bias_before_reshape import BiasBeforeReshapePass
@@ -45,6 +46,7 @@ from mpq_onnx.passes.own_lengths import OwnLengthsPass
 from mpq_onnx.passes.remove_unread import RemoveUnreadPass
 from mpq_onnx.passes.resize_all_axes import ResizeAllAxesPass
 from mpq_onnx.passes.rewrite import RewritePass
+from mpq_onnx.passes.sequences import SequencesPass
 from mpq_onnx.passes.stacks_of_one import StacksOfOnePass
 from mpq_onnx.passes.state_defaults import StateDefaultsPass
 from mpq_onnx.passes.strip_exporter_metadata import StripExporterMetadataPass
@@ -148,7 +150,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     # What folding found out of shapes lets more of them fold, and tells how often loops run.
     for _ in range(MOST_FOLDINGS):
         InferShapesAnewPass()(model)
-        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass(), unroll
+        folding = FoldLengthsPass(), OwnLengthsPass(), LeftoverConstantsPass(), unroll, SequencesPass()
         if not [each for each in folding if each(model).modified]:
             break
         fold_constants(model)
@@ -189,6 +191,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     model = tidy(model).model
     check_weights(model, MAC_OPS)
     check_dropouts(model)
+    check_output_shapes(model)
     return model
 
 

@@ -1,6 +1,6 @@
 """onnxruntime on a few nodes of a model: what constants become behind them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class ConstantSession:
 
 
 def constant_session(
-    graph: ir.Graph, nodes: Iterable[ir.Node], given: Sequence[ir.Value], read: Sequence[ir.Value]
+    graph: ir.Graph, nodes: Sequence[onnx.NodeProto], given: Sequence[ir.Value], read: Sequence[ir.Value]
 ) -> ConstantSession:
     """`nodes`, in the order in which they are to run, as a model of their own.
 
@@ -41,7 +41,7 @@ def constant_session(
 
     inputs = [onnx.helper.make_tensor_value_info(str(each.name), _type_of(each), None) for each in given]
     outputs = [onnx.ValueInfoProto(name=str(each.name)) for each in read]
-    part = onnx.helper.make_graph([ir.to_proto(node) for node in nodes], "constants", inputs, outputs)
+    part = onnx.helper.make_graph(nodes, "constants", inputs, outputs)
     opsets = [onnx.helper.make_opsetid("", graph.opset_imports[""])]
     proto = onnx.helper.make_model(part, opset_imports=opsets, ir_version=10)
     options = ort.SessionOptions()

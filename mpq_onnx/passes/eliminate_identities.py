@@ -31,6 +31,8 @@ def _eliminate(node: ir.Node) -> bool:
         if producer is None or producer.graph is not node.graph or source.is_graph_output():
             return False
         source.name = result.name
+        # A file must state some shape of an output, and inference may find none.
+        source.shape = result.shape if source.shape is None else source.shape
     if source.type is None:
         source.type = result.type
     ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)

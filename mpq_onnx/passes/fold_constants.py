@@ -122,8 +122,9 @@ def may_fold(node: ir.Node) -> bool:
 
 
 def _folded_by_onnxscript(node: ir.Node) -> bool | None:
-    """What it warns of instead is left to leftover_constants.py."""
-    return False if len(node.outputs) > 1 or node.op_type == "GatherElements" else _should_fold(node)
+    """What it warns of instead is left to leftover_constants.py, and to sequences.py."""
+    warns = len(node.outputs) > 1 or node.op_type in ("GatherElements", "SequenceEmpty")
+    return False if warns else _should_fold(node)
 
 
 def _should_fold(node: ir.Node) -> bool | None:

@@ -56,7 +56,7 @@ class FreeBatchPass(ir.passes.InPlacePass):
                 written.shapes[value] = _lengths(value.shape)
                 followed.shapes[value] = _replaced(_lengths(value.shape), axis, size * MULTIPLE)
         seen: set[ir.Node] = set()
-        multiplied = multiplied_values(model)
+        multiplied = multiplied_values(model.graph)
         for node in list(graph):
             free = self.freed.get(node.op_type) if is_standard(node) else None
             doubtful = written_batch(node, written, followed, size) if is_standard(node) else None

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
-from mpq_onnx.graph.operators import is_constant, is_standard
+from mpq_onnx.graph.operators import RANDOM, STANDARD_DOMAINS, is_constant
 from mpq_onnx.graph.uncounted import bodies
 from mpq_onnx.passes.constant_session import constant_session
+from mpq_onnx.passes.parts_of_branches import names_read, nodes_within, part_of
 
 MOST_TRIPS = 2**13
 """More are not counted."""
@@ -111,7 +113,8 @@ def _only(value: ir.Value) -> np.generic:
 class _Condition:
     """What the condition of a Loop hangs on."""
 
-    nodes: set[ir.Node] = field(default_factory=set)
+    parts: dict[ir.Value, onnx.NodeProto] = field(default_factory=dict)
+    """What computes a value of the body; by its first output a node that computes several at once."""
     constants: set[ir.Value] = field(default_factory=set)
     carried: set[int] = field(default_factory=set)
     """Which carried values, from 0."""
@@ -128,7 +131,8 @@ def _counted(graph: ir.Graph, node: ir.Node, limit: int) -> int | None:
     places = [NUMBER, CONDITION, *(each + CARRIED for each in carried)]
     given = [*(body.inputs[each] for each in places), *constants]
     read = [body.outputs[0], *(body.outputs[each + 1] for each in carried)]
-    session = constant_session(graph, (each for each in body if each in condition.nodes), given, read)
+    ordered = (value for each in body for value in each.outputs if value in condition.parts)
+    session = constant_session(graph, [condition.parts[value] for value in ordered], given, read)
     feeds = {str(value.name): value.const_value.numpy() for value in constants}  # type: ignore[union-attr]
     state = [node.inputs[each + CARRIED].const_value.numpy() for each in carried]  # type: ignore[union-attr]
     for number in range(limit):
@@ -166,14 +170,35 @@ def _condition(node: ir.Node, body: ir.Graph) -> _Condition | None:
         elif (
             producer is None
             or producer.graph is not body
-            or any(bodies(producer))
-            or not is_standard(producer)
+            or not _is_computable(part := _part(producer, value))
         ):
             return None
         else:
-            found.nodes.add(producer)
-            waiting += [each for each in producer.inputs if each is not None]
+            found.parts[value if producer.op_type == "If" else producer.outputs[0]] = part
+            names = names_read(part)
+            waiting += [each for each in _operands(producer) if each.name in names]
     return found
+
+
+def _part(node: ir.Node, value: ir.Value) -> onnx.NodeProto:
+    """`node`, without what it computes beside `value`."""
+    return part_of(ir.to_proto(node), {str(value.name)})
+
+
+def _is_computable(node: onnx.NodeProto) -> bool:
+    """Whether onnxruntime gives the same at every run of the node."""
+    return all(each.domain in STANDARD_DOMAINS and each.op_type not in RANDOM for each in nodes_within(node))
+
+
+def _operands(node: ir.Node) -> list[ir.Value]:
+    """What a node reads, and what its branches and loops read from around it, in order."""
+    graphs = [each for graph in bodies(node) for each in (graph, *graph.subgraphs())]
+    own = {value for graph in graphs for value in (*graph.inputs, *graph.initializers.values())}
+    own |= {value for graph in graphs for each in graph for value in each.outputs}
+    inner = [value for graph in graphs for each in graph for value in each.inputs]
+    inner += [value for graph in graphs for value in graph.outputs]
+    read = dict.fromkeys([*node.inputs, *inner])
+    return [value for value in read if value is not None and value not in own]
 
 
 COUNTERS: dict[str, Callable[[ir.Graph, ir.Node], Trips]] = {"Loop": _loop_trips, "Scan": _scan_trips}

@@ -6,7 +6,7 @@ A Scan likewise, its trips picking their parts out of what it goes along. What t
 all trips read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from mpq_onnx.graph.fresh_names import fresh_name, fresh_node_name
 from mpq_onnx.graph.operators import is_standard
+from mpq_onnx.graph.post_processing import multiplied_values
 from mpq_onnx.graph.uncounted import multiplies
 from mpq_onnx.passes.loop_trips import CARRIED, COUNTERS, body_of, scanned, trips_of
 from mpq_onnx.passes.writing_out import Builder, Written, write_out
@@ -23,7 +24,7 @@ MOST_NODES = 2**12
 
 
 class UnrollLoopsPass(ir.passes.InPlacePass):
-    """Loop and Scan of the main graph that hold a product; the others stay, in post-processing above all.
+    """Loop and Scan of the main graph with a product inside or behind; the others stay, in post-processing above all.
 
     One pass object works on one model: it keeps how many nodes it may still make. A loop inside a loop has its turn when the
     pass is called again, after constants are folded, as its trips may hang on those of the outer one.
@@ -34,7 +35,8 @@ class UnrollLoopsPass(ir.passes.InPlacePass):
         self._left = MOST_NODES
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [node for node in model.graph if is_loop(node) and multiplies(node)]
+        multiplied = multiplied_values(model.graph)
+        found = [node for node in model.graph if is_loop(node) and _is_multiplied(node, multiplied)]
         modified = [self._unroll(model.graph, node) for node in found]
         return ir.passes.PassResult(model, modified=any(modified))
 
@@ -59,13 +61,18 @@ def why_it_stays(graph: ir.Graph, node: ir.Node) -> str:
         graph: the model's main graph.
     """
     trips = trips_of(graph, node)
-    if not multiplies(node):
-        return "it holds no product, and such loops stay as they are, which only those behind the last product can"
+    if not _is_multiplied(node, multiplied_values(graph)):
+        return "no product is in it or behind it, and such loops stay as they are"
     if trips.count is None:
         return f"it is not written out, as {trips.reason}"
     return (
         f"written out, its {trips.count} trips and those of other loops would be more than {MOST_NODES} nodes"
     )
+
+
+def _is_multiplied(node: ir.Node, multiplied: Collection[ir.Value]) -> bool:
+    """Whether a loop multiplies itself, or makes some of what others do: `multiplied`."""
+    return multiplies(node) or any(value in multiplied for value in node.outputs)
 
 
 def _size(node: ir.Node) -> int:
