@@ -296,7 +296,10 @@ def test_search_for_bits(cnn_file: Path, image_file: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("noise", "ends"),
-    [(("--rounding", "nearest"), (2, 8)), (("--noise", "shot", "--repeats", 2), (1, 1000))],
+    [
+        pytest.param(("--rounding", "nearest"), (2, 8), marks=pytest.mark.slow),
+        (("--noise", "shot", "--repeats", 2), (1, 1000)),
+    ],
 )
 def test_search_for_what_may_be_lost(
     noise: tuple[object, ...], ends: tuple[float, float], cnn_file: Path, image_file: Path, tmp_path: Path

@@ -165,6 +165,7 @@ def test_answers_are_computed_when_asked_for(cnn_file: Path, image_file: Path) -
     torch.testing.assert_close(answer, data.mirror.module.forward(*images)[0])
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_have_the_gradient_of_the_whole(
     cnn_file: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def test_costs_are_the_same_whether_errors_are_kept_or_made_anew(
     assert len(set(filter(None, found[0]))) > 1
 
 
+@pytest.mark.slow
 def test_a_network_too_large_for_steps_worth_taking_has_the_closed_form(
     cnn_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -183,6 +183,7 @@ def test_what_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_search_minimizes_a_column(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     nodes = write_table(tmp_path / "costs.csv", cnn_file)
     count = sum(range(1, len(nodes) + 1))

@@ -158,7 +158,7 @@ def test_equal_networks_get_equal_widths_and_results(
     )
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "adaptive"])
+@pytest.mark.parametrize("rounding", ["nearest", pytest.param("adaptive", marks=pytest.mark.slow)])
 def test_a_bias_added_behind_a_product_is_corrected_too(rounding: str, tmp_path: Path) -> None:
     """At few bits the mean error is what rounding leaves most of; written as MatMul and Add it goes as in a Gemm."""
 
@@ -224,7 +224,8 @@ def written(form: str) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("plain", "forms"),
     [
-        ("plain", ["zeros at the end", "Add", "Sub", "Mul", "Div"]),
+        pytest.param("plain", ["zeros at the end", "Add", "Sub", "Mul", "Div"], marks=pytest.mark.slow),
+        ("plain", ["Sub", "Div"]),
         ("positions", ["negative positions"]),
         ("tied", ["tied by Unsqueeze", "tied by a copy"]),
     ],
