@@ -544,6 +544,7 @@ def test_python_factories_and_preprocessing(tmp_path: Path, monkeypatch: pytest.
     assert all(node.name for node in model.graph.node)
 
 
+@pytest.mark.slow
 def test_torchvision_models_by_name(tmp_path: Path) -> None:
     import torch
     import torchvision

@@ -240,6 +240,7 @@ def test_whole_repeats(cnn_file: Path, image_file: Path, tmp_path: Path) -> None
     assert document["achieved"]["mean_energy_per_mac"] <= 4.5
 
 
+@pytest.mark.slow
 def test_search_finds_the_smallest_energy_and_goes_on(
     cnn_file: Path, image_file: Path, tmp_path: Path
 ) -> None:

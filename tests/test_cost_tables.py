@@ -82,7 +82,7 @@ def rows_for(document: dict, amount) -> str:
     return "\n".join(["node,weight_bits,activation_bits,energy_uj", *lines, ""])
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.slow)])
 def test_recurrent_layers_have_rows_by_their_input(kind: str, tmp_path: Path) -> None:
     source = onnx.shape_inference.infer_shapes(batch_first_layer(kind))
     onnx.save(source, tmp_path / "source.onnx")
@@ -110,6 +110,7 @@ def test_recurrent_layers_have_rows_by_their_input(kind: str, tmp_path: Path) ->
     assert json.loads(evaluated.stdout)["resources"]["energy_uj"] == pytest.approx(found)
 
 
+@pytest.mark.slow
 def test_more_bits_may_take_less(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     """No candidate breaks a limit where the table is of any shape, and equal widths may not keep it at all."""
     arguments = ["allocate", cnn_file, "--data", f"npz:{image_file}?count=32", *FAST, "--bit-choices", "4,8"]
@@ -124,6 +125,7 @@ def test_more_bits_may_take_less(cnn_file: Path, image_file: Path, tmp_path: Pat
         assert candidate["resources"]["energy_uj"] <= 2 * count
 
 
+@pytest.mark.slow
 def test_a_sweep_sees_that_a_table_has_changed(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     result = run_inside(
         "allocate", cnn_file, "--data", f"npz:{image_file}?count=32", *FAST, "--weight-bits", 8, "--activation-bits", 8,

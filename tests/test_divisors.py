@@ -107,7 +107,7 @@ def test_what_is_normalized_is_rounded_behind_the_division(kind: str, tmp_path: 
     assert 10 * np.log10(by_example.min()) > 15  # 6 dB where a row of zeros was divided by its sum
 
 
-@pytest.mark.parametrize("kind", ["constant mask", "largest"])
+@pytest.mark.parametrize("kind", ["constant mask", pytest.param("largest", marks=pytest.mark.slow)])
 def test_noise_on_such_a_file(kind: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", **examples(kind, 1))
     result = mpq_onnx.allocate_energy(

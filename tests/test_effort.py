@@ -60,6 +60,7 @@ def test_what_is_given_holds_whatever_the_effort() -> None:
         mpq_onnx.AllocateOptions(effort="heroic")
 
 
+@pytest.mark.slow
 def test_effort_is_what_the_document_says(cnn_file: Path, image_file: Path, tmp_path: Path) -> None:
     for effort, chosen in EFFORTS.items():
         folder = tmp_path / effort
@@ -189,7 +190,7 @@ def test_normal_looks_at_less_than_thorough() -> None:
     assert normal.cost_examples < thorough.cost_examples and math.isinf(thorough.macs)
 
 
-@pytest.mark.parametrize("factor", [1.0, 1e-12])
+@pytest.mark.parametrize("factor", [1.0, pytest.param(1e-12, marks=pytest.mark.slow)])
 def test_costs_are_the_same_whether_errors_are_kept_or_made_anew(
     factor: float, image_file: Path, cnn_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

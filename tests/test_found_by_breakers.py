@@ -309,6 +309,7 @@ def test_the_mirror_takes_the_pixels_that_onnxruntime_takes(interpolation: str, 
         np.testing.assert_allclose(found.numpy(), session.run(None, {"x": x})[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resize_to_sizes_that_name_the_batch(tmp_path: Path) -> None:
     middle = helper.make_node("Resize", ["a", "", "", "sizes"], ["m"], "resize", mode="linear")
     onnx.save(image_model(middle, {"sizes": np.array([1, 4, 11, 13])}, batch=1), tmp_path / "fixed.onnx")
@@ -536,6 +537,7 @@ def test_no_result_is_written_over_what_it_is_made_from(cnn_file: Path, tmp_path
     assert (folder / "calibration.json").is_file()
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_leave_one_whole_result(cnn_file: Path, tmp_path: Path) -> None:
     folder, options = tmp_path / "out", ("--effort", "quick", "--method", "uniform", "-q")
     command = [
